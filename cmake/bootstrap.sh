@@ -1,0 +1,81 @@
+#!/bin/sh
+# Installs what otpool's programs and tests need and this machine lacks. Where all is there it does nothing, and needs
+# neither root nor the network. The library itself needs only Eigen and a C++20 compiler.
+set -eu
+
+usage="usage: cmake/bootstrap.sh [--with-ci]
+
+Installs, with apt-get, dnf or brew, what is missing of:
+  a C++20 compiler, CMake 3.25 or later, Ninja, git, pkg-config, Eigen 3.4 or later, Catch2, Google Benchmark,
+  CLI11, nlohmann-json, cairo, a font, oneTBB
+
+  --with-ci   clang too, with which the continuous integration builds once more
+  --help      this text"
+
+with_ci=false
+for argument in "$@"; do
+    case $argument in
+    --with-ci) with_ci=true ;;
+    --help | -h) echo "$usage" && exit 0 ;;
+    *) echo "$usage" >&2 && exit 2 ;;
+    esac
+done
+
+have() { command -v "$1" >/dev/null 2>&1; }
+as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
+
+# For each package manager: its packages, how to ask for one, how to install some. A package written as tool=package
+# is needed only where the tool is missing, so a compiler or a CMake from elsewhere is left alone.
+if have apt-get; then
+    packages="g++=g++ cmake=cmake ninja=ninja-build git=git pkg-config=pkg-config libeigen3-dev catch2
+        libbenchmark-dev libcli11-dev nlohmann-json3-dev libcairo2-dev fonts-dejavu-core libtbb-dev"
+    ci_packages="clang++=clang"
+    installed() { dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
+    install() {
+        as_root apt-get update -q -o Acquire::Retries=3
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+            -o Acquire::Retries=3 "$@"
+    }
+elif have dnf; then
+    packages="g++=gcc-c++ cmake=cmake ninja=ninja-build git=git pkg-config=pkgconf-pkg-config eigen3-devel catch-devel
+        google-benchmark-devel cli11-devel json-devel cairo-devel dejavu-sans-fonts tbb-devel"
+    ci_packages="clang++=clang"
+    installed() { rpm --query --quiet "$1"; }
+    install() { as_root dnf install -y "$@"; }
+elif have brew; then
+    packages="cmake=cmake ninja=ninja git=git pkg-config=pkgconf eigen catch2 google-benchmark cli11 nlohmann-json
+        cairo tbb"
+    ci_packages="" # the system's compiler is a clang
+    installed() { brew list --versions "$1" >/dev/null 2>&1; }
+    install() { brew install "$@"; }
+else
+    echo "bootstrap.sh: neither apt-get nor dnf nor brew here; please install what --help lists" >&2
+    exit 1
+fi
+if $with_ci; then
+    packages="$packages $ci_packages"
+fi
+
+missing=""
+for entry in $packages; do
+    package=${entry#*=}
+    case $entry in
+    *=*) have "${entry%%=*}" && continue ;;
+    esac
+    installed "$package" || missing="$missing $package"
+done
+
+if [ -n "$missing" ]; then
+    echo "bootstrap.sh: installing$missing"
+    # shellcheck disable=SC2086  # a list of words
+    install $missing
+fi
+
+# The distribution's CMake may be too old, which its own message would only say in terms of presets.
+version=$(cmake --version | sed -n '1s/^cmake version //p')
+case $version in
+[0-2].* | 3.[0-9].* | 3.1[0-9].* | 3.2[0-4].*)
+    echo "bootstrap.sh: CMake $version is too old, 3.25 or later is needed (for instance: pip install cmake)" >&2
+    exit 1
+    ;;
+esac

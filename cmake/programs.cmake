@@ -1,0 +1,63 @@
+# What otpool's own programs (tests, examples, benchmarks) share: warnings, flags, and the libraries some of them need.
+
+if(PROJECT_IS_TOP_LEVEL AND NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+    set(CMAKE_BUILD_TYPE Release) # Eigen without optimisation is a hundred times slower
+endif()
+
+set(CMAKE_CXX_EXTENSIONS OFF) # -std=c++20, not gnu++20
+set(CMAKE_CXX_SCAN_FOR_MODULES OFF) # there are none, and clang would need another tool to look for them
+
+add_library(otpool_program INTERFACE)
+target_link_libraries(otpool_program INTERFACE otpool::otpool)
+if(NOT MSVC)
+    target_compile_options(otpool_program INTERFACE
+        -Wall -Wextra -Wpedantic -Wconversion -Wshadow $<$<BOOL:${OTPOOL_WERROR}>:-Werror>)
+endif()
+if(OTPOOL_NATIVE)
+    include(CheckCXXCompilerFlag)
+    check_cxx_compiler_flag(-march=native OTPOOL_MARCH_NATIVE)
+    if(OTPOOL_MARCH_NATIVE)
+        target_compile_options(otpool_program INTERFACE -march=native)
+        if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+            # gcc 12 warns of its own AVX-512 headers (gcc bug 105593).
+            target_compile_options(otpool_program INTERFACE -Wno-maybe-uninitialized)
+        endif()
+    endif()
+endif()
+
+# Libraries that only some programs use. A program whose library is missing is left out, not an error.
+find_package(CLI11 CONFIG QUIET)
+find_package(nlohmann_json CONFIG QUIET)
+find_package(TBB CONFIG QUIET)
+find_package(benchmark CONFIG QUIET)
+find_package(PkgConfig QUIET)
+if(PkgConfig_FOUND)
+    pkg_check_modules(cairo QUIET IMPORTED_TARGET cairo)
+endif()
+
+# otpool_add_program(<name> [<library target>...]) builds <name>.cpp, unless a library it needs is missing.
+function(otpool_add_program name)
+    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${name}.cpp)
+        return()
+    endif()
+    foreach(library IN LISTS ARGN)
+        if(NOT TARGET ${library})
+            message(STATUS "otpool: ${name} is left out, it needs ${library} (cmake/bootstrap.sh installs it)")
+            return()
+        endif()
+    endforeach()
+    add_executable(${name} ${name}.cpp)
+    target_link_libraries(${name} PRIVATE otpool_program ${ARGN})
+endfunction()
+
+# otpool_add_run_target(<name> <program>...) makes a target that runs those of the programs that are built, in order,
+# with their output as it comes.
+function(otpool_add_run_target name)
+    set(commands COMMAND ${CMAKE_COMMAND} -E true) # the terminal is only for targets with a command
+    foreach(program IN LISTS ARGN)
+        if(TARGET ${program})
+            list(APPEND commands COMMAND ${CMAKE_COMMAND} -E echo "--- ${program}" COMMAND ${program})
+        endif()
+    endforeach()
+    add_custom_target(${name} ${commands} COMMENT "Running ${name}" USES_TERMINAL VERBATIM)
+endfunction()

@@ -1,0 +1,80 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "otpool/core/error.hpp"
+#include "otpool/core/matrix.hpp"
+
+namespace otpool {
+
+/// One bag: D x N instances, and what may come with them.
+template <BagScalar Scalar>
+struct Bag {
+    MatrixView<Scalar> instances;    ///< D x N, column n is instance n.
+    MatrixView<Scalar> reward = {};  ///< D x N; left empty: the instances.
+    Vector<Scalar> prior = {};       ///< q0, N entries >= 0 of sum 1; left empty: what the pooling's own prior says.
+};
+
+/// A ragged batch: the instances of all bags side by side, as PyTorch Geometric's `x` and `ptr`.
+///
+/// Bag b is columns [offsets[b], offsets[b + 1]). Views only: the instances must outlive the batch.
+template <BagScalar Scalar>
+class Bags {
+  public:
+    /// instances: D x sum N. offsets: B + 1 entries, the first 0, non-decreasing, the last sum N (else InvalidArgument).
+    /// reward: D x sum N or empty. prior: sum N entries or empty, every bag's part of sum 1.
+    Bags(MatrixView<Scalar> instances, std::vector<std::int64_t> offsets, MatrixView<Scalar> reward = {},
+         Vector<Scalar> prior = {})
+        : instances_(std::move(instances)),
+          reward_(std::move(reward)),
+          prior_(std::move(prior)),
+          offsets_(std::move(offsets)) {
+        check();
+    }
+
+    Index size() const { return static_cast<Index>(offsets_.size()) - 1; }
+    Index features() const { return instances_.rows(); }
+    Index bag_size(Index b) const { return end(b) - begin(b); }
+
+    Bag<Scalar> operator[](Index b) const {
+        Bag<Scalar> bag{.instances = instances_.middle_cols(begin(b), bag_size(b))};
+        if (!reward_.empty()) bag.reward = reward_.middle_cols(begin(b), bag_size(b));
+        if (prior_.size() > 0) bag.prior = prior_.segment(begin(b), bag_size(b));
+        return bag;
+    }
+
+  private:
+    Index begin(Index b) const { return offsets_[static_cast<std::size_t>(b)]; }
+    Index end(Index b) const { return offsets_[static_cast<std::size_t>(b) + 1]; }
+
+    void check() const {
+        using detail::printed;
+        using detail::require;
+        require(!offsets_.empty(), "offsets", "empty", "B + 1 entries for B bags");
+        require(offsets_.front() == 0, "offsets[0]", offsets_.front(), "0");
+        for (std::size_t b = 1; b < offsets_.size(); ++b) {
+            require(offsets_[b] >= offsets_[b - 1], "offsets[" + printed(b) + "]", offsets_[b],
+                    "at least offsets[" + printed(b - 1) + "] = " + printed(offsets_[b - 1]));
+        }
+        require(offsets_.back() == instances_.cols(), "offsets[" + printed(offsets_.size() - 1) + "]", offsets_.back(),
+                "the number of instances, " + printed(instances_.cols()));
+        const auto shape = [](const auto& m) { return detail::printed_shape(m.rows(), m.cols()); };
+        require(reward_.empty() || shape(reward_) == shape(instances_), "shape of reward", shape(reward_),
+                shape(instances_) + ", the shape of the instances");
+        require(prior_.size() == 0 || prior_.size() == instances_.cols(), "length of the instance prior", prior_.size(),
+                printed(instances_.cols()) + ", the number of instances");
+    }
+
+    MatrixView<Scalar> instances_;
+    MatrixView<Scalar> reward_;
+    Vector<Scalar> prior_;
+    std::vector<std::int64_t> offsets_;
+};
+
+template <class Derived, class... Rest>
+Bags(const Eigen::DenseBase<Derived>&, std::vector<std::int64_t>, const Rest&...) -> Bags<typename Derived::Scalar>;
+
+}  // namespace otpool

@@ -1,0 +1,113 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <Eigen/Core>
+
+#include <concepts>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+#include "otpool/core/error.hpp"
+
+namespace otpool {
+
+using Eigen::Index;
+
+template <class Scalar>
+using Vector = Eigen::Matrix<Scalar, Eigen::Dynamic, 1>;
+
+template <class Scalar>
+using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
+
+/// What bags are made of: float or double.
+template <class Scalar>
+concept BagScalar = std::same_as<Scalar, float> || std::same_as<Scalar, double>;
+
+/// Everything between input and output is computed in double, in a float problem too: potentials grow as the rewards'
+/// spread over alpha0, and a float's 24 bits would leave no digits of the plan's exponents at small alpha0.
+using Real = double;
+using RealVector = Vector<Real>;
+using RealMatrix = Matrix<Real>;
+
+/// A read-only D x N matrix in memory of any layout: what a bag, a reward or values are passed as.
+///
+/// It converts implicitly from every Eigen expression over `Scalar`. What has memory (Matrix, Map, Ref, Block, Transpose,
+/// row or column major) is viewed where it is, without a copy, and must outlive the view. What has none (a sum, a product,
+/// a temporary matrix) is evaluated once into storage that the view and its copies share.
+/// The row-major (N, D) array of NumPy and PyTorch is `Map<const MatrixXf>(data, D, N)`.
+///
+/// Copying costs O(1). Concurrent reads are safe.
+template <BagScalar Scalar>
+class MatrixView {
+  public:
+    using Strided = Eigen::Map<const Matrix<Scalar>, Eigen::Unaligned, Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
+
+    MatrixView() = default;
+
+    template <class Derived>
+    MatrixView(const Eigen::DenseBase<Derived>& matrix) {  // NOLINT(google-explicit-constructor)
+        static_assert(std::same_as<typename Derived::Scalar, Scalar>,
+                      "a view does not convert scalars: pass matrix.template cast<Scalar>()");
+        if constexpr ((int(Derived::Flags) & int(Eigen::DirectAccessBit)) != 0) {
+            look_at(matrix.derived());
+        } else {
+            own(Matrix<Scalar>(matrix));
+        }
+    }
+
+    /// A temporary matrix is kept alive by the view.
+    template <class Derived>
+    MatrixView(Eigen::PlainObjectBase<Derived>&& matrix) {  // NOLINT(google-explicit-constructor)
+        static_assert(std::same_as<typename Derived::Scalar, Scalar>,
+                      "a view does not convert scalars: pass matrix.template cast<Scalar>()");
+        own(Matrix<Scalar>(std::move(matrix.derived())));
+    }
+
+    Index rows() const { return rows_; }
+    Index cols() const { return cols_; }
+    bool empty() const { return rows_ == 0 || cols_ == 0; }
+    Scalar operator()(Index row, Index col) const { return data_[row * row_stride_ + col * col_stride_]; }
+
+    /// The whole view as an Eigen expression.
+    Strided matrix() const { return {data_, rows_, cols_, {col_stride_, row_stride_}}; }
+
+    /// Column `col` as a vector of Real.
+    auto col(Index col) const {
+        return Eigen::Map<const Vector<Scalar>, Eigen::Unaligned, Eigen::InnerStride<>>(
+                   data_ + col * col_stride_, rows_, Eigen::InnerStride<>(row_stride_))
+            .template cast<Real>();
+    }
+
+    /// The columns [first, first + count), sharing this view's memory.
+    MatrixView middle_cols(Index first, Index count) const {
+        MatrixView part = *this;
+        part.data_ += first * col_stride_;
+        part.cols_ = count;
+        return part;
+    }
+
+  private:
+    template <class Derived>
+    void look_at(const Derived& matrix) {
+        data_ = matrix.data();
+        rows_ = matrix.rows();
+        cols_ = matrix.cols();
+        row_stride_ = Derived::IsRowMajor ? matrix.outerStride() : matrix.innerStride();
+        col_stride_ = Derived::IsRowMajor ? matrix.innerStride() : matrix.outerStride();
+    }
+
+    void own(Matrix<Scalar>&& matrix) {
+        storage_ = std::make_shared<const Matrix<Scalar>>(std::move(matrix));
+        look_at(*storage_);
+    }
+
+    const Scalar* data_ = nullptr;
+    Index rows_ = 0;
+    Index cols_ = 0;
+    Index row_stride_ = 1;
+    Index col_stride_ = 0;
+    std::shared_ptr<const Matrix<Scalar>> storage_;
+};
+
+}  // namespace otpool

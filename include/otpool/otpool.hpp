@@ -1,0 +1,24 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+// Global pooling by unbalanced optimal transport. This header includes all of the library but its adapters.
+
+#include "otpool/core/bags.hpp"
+#include "otpool/core/error.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/core/version.hpp"
+#include "otpool/pooling/dynamic_routing.hpp"
+#include "otpool/pooling/instance_prior.hpp"
+#include "otpool/pooling/named_poolings.hpp"
+#include "otpool/pooling/pooling.hpp"
+#include "otpool/pooling/readout.hpp"
+#include "otpool/pooling/transform.hpp"
+#include "otpool/pooling/two_level.hpp"
+#include "otpool/problem/marginal.hpp"
+#include "otpool/problem/regularizer.hpp"
+#include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/bregman_admm.hpp"
+#include "otpool/solver/newton.hpp"
+#include "otpool/solver/options.hpp"
+#include "otpool/solver/sinkhorn.hpp"
+#include "otpool/solver/solution.hpp"

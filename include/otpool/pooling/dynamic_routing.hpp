@@ -1,0 +1,52 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <cmath>
+#include <optional>
+
+#include "otpool/core/bags.hpp"
+#include "otpool/core/error.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/pooling/batch.hpp"
+#include "otpool/pooling/instance_prior.hpp"
+
+namespace otpool {
+
+/// Attention whose scores agree with what they pool (Yan et al., "Deep Multi-instance Learning with Dynamic Pooling",
+/// ACML 2018), from scores s = 0:
+///
+///     `iterations` times:  y = attention with q0 = softmax(s),  s_n += <x_n, squash(y)>,  squash(y) = |y| y / (1 + |y|^2)
+///     returned:            y = attention with q0 = softmax(s)
+///
+/// `attention` pools a bag by its prior.
+template <BagScalar Scalar, class AttentionPooling>
+struct DynamicRouting {
+    AttentionPooling attention;
+    int iterations = 3;                    ///< At least 0: the mean.
+    std::optional<Scalar> empty_bag = {};  ///< What an empty bag of a batch pools to; left empty: it is an error.
+
+    /// Pools one bag.
+    Vector<Scalar> operator()(const Bag<Scalar>& bag) const {
+        detail::require(iterations >= 0, "iterations", iterations, "at least 0");
+        Bag<Scalar> routed = bag;
+        Vector<Scalar> scores = Vector<Scalar>::Zero(bag.instances.cols());
+        routed.prior = softmax(scores);
+        Vector<Scalar> pooled = attention(routed);
+        for (int i = 0; i < iterations; ++i) {
+            const Scalar norm = pooled.stableNorm();
+            const Vector<Scalar> squashed = (norm / (1 + norm * norm)) * pooled;
+            scores += bag.instances.matrix().transpose() * squashed;
+            routed.prior = softmax(scores);
+            pooled = attention(routed);
+        }
+        return pooled;
+    }
+    Vector<Scalar> operator()(const MatrixView<Scalar>& instances) const { return (*this)(Bag<Scalar>{instances}); }
+
+    /// Pools a batch of B bags: D x B.
+    Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
+        return detail::pool_batch(bags, empty_bag, [&](const Bag<Scalar>& bag) { return (*this)(bag); });
+    }
+};
+
+}  // namespace otpool

@@ -1,0 +1,97 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <concepts>
+#include <optional>
+#include <utility>
+
+#include "otpool/core/bags.hpp"
+#include "otpool/core/error.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/pooling/batch.hpp"
+#include "otpool/pooling/instance_prior.hpp"
+#include "otpool/pooling/readout.hpp"
+#include "otpool/pooling/transform.hpp"
+#include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/sinkhorn.hpp"
+#include "otpool/solver/solution.hpp"
+
+namespace otpool {
+
+/// What a pooling says of the UOT problem, beside the bag; the members are those of UotProblem.
+template <BagScalar Scalar>
+struct PoolingParameters {
+    Scalar alpha0 = 1;
+    Marginal<Scalar> features = {.alpha = hard};
+    Marginal<Scalar> instances = {.alpha = 0};
+};
+
+/// Global pooling by unbalanced optimal transport: a bag of N instances with D features in, a D-vector out.
+///
+///     X = reward(bag),  q0 = prior(bag),  P = solver's plan of the UOT problem,  y = output(readout(P, bag))
+///
+/// The policies are members with settings of their own. The named poolings (named_poolings.hpp) are this functor with
+/// particular policies and parameters. A value type; calls are const and thread-safe.
+/// Cost: the solver's, and two passes for the readout; a reward other than Identity makes one D x N matrix.
+template <BagScalar Scalar, class Solver = Sinkhorn, Regularizer R = Entropy, class Readout = ConditionalReadout,
+          class Prior = UniformPrior, class Reward = Identity, class Output = Identity>
+struct Pooling {
+    static_assert(SolverOf<Solver, Scalar, R>,
+                  "this solver does not solve problems with this regulariser: Quadratic needs BregmanAdmm");
+
+    PoolingParameters<Scalar> parameters = {};
+    Solver solver = {};
+    Readout readout = {};
+    Prior prior = {};    ///< For bags that bring no prior of their own, where parameters.instances has none either.
+    Reward reward = {};  ///< For bags that bring no reward of their own.
+    Output output = {};
+    std::optional<Scalar> empty_bag = {};  ///< What an empty bag of a batch pools to; left empty: it is an error.
+
+    /// The solution of one bag's problem, which views the bag. Throws InvalidArgument.
+    Solution<Scalar, R> solve(const Bag<Scalar>& bag, const Run<Scalar, R>& run = {}) const {
+        return solver.solve(problem(bag), run);
+    }
+
+    /// The UOT problem of one bag.
+    UotProblem<Scalar, R> problem(const Bag<Scalar>& bag) const {
+        UotProblem<Scalar, R> problem{.reward = bag.reward,
+                                      .values = bag.instances,
+                                      .alpha0 = parameters.alpha0,
+                                      .features = parameters.features,
+                                      .instances = parameters.instances};
+        if (problem.reward.empty()) {
+            if constexpr (std::same_as<Reward, Identity>) {
+                problem.reward = bag.instances;
+                problem.values = {};
+            } else {
+                detail::require_finite(bag.instances, "bag");
+                problem.reward = bag.instances.matrix().unaryExpr(reward);
+            }
+        }
+        if (bag.prior.size() > 0) {
+            problem.instances.prior = bag.prior;
+        } else if (problem.instances.prior.size() == 0 && !bag.instances.empty()) {
+            problem.instances.prior = prior(bag.instances);
+        }
+        return problem;
+    }
+
+    /// y, D entries.
+    Vector<Scalar> read(const Solution<Scalar, R>& solution) const { return readout(solution).unaryExpr(output); }
+
+    /// Pools one bag.
+    Vector<Scalar> operator()(const Bag<Scalar>& bag) const { return read(solve(bag)); }
+    Vector<Scalar> operator()(const MatrixView<Scalar>& instances) const { return (*this)(Bag<Scalar>{instances}); }
+
+    /// Pools a batch of B bags: D x B.
+    Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
+        return detail::pool_batch(bags, empty_bag, [&](const Bag<Scalar>& bag) { return (*this)(bag); });
+    }
+};
+
+template <class Scalar, class Solver>
+Pooling(PoolingParameters<Scalar>, Solver) -> Pooling<Scalar, Solver>;
+template <class Scalar, class Solver>
+Pooling(PoolingParameters<Scalar>, Solver, JointReadout) -> Pooling<Scalar, Solver, Entropy, JointReadout>;
+
+}  // namespace otpool

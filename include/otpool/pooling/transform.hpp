@@ -1,0 +1,50 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <cmath>
+#include <concepts>
+
+#include "otpool/core/error.hpp"
+
+namespace otpool {
+
+// Functors of one number, applied to every entry of a bag to make its reward or values, or to a pooled vector.
+
+/// x; costs nothing, the bag is used where it is.
+struct Identity {
+    template <std::floating_point Scalar>
+    Scalar operator()(Scalar x) const {
+        return x;
+    }
+};
+
+/// -x
+struct Negate {
+    template <std::floating_point Scalar>
+    Scalar operator()(Scalar x) const {
+        return -x;
+    }
+};
+
+/// sign log x for x >= 0 (else InvalidArgument); for 0 a finite number whose exponential is 0.
+struct Logarithm {
+    int sign = 1;
+
+    template <std::floating_point Scalar>
+    Scalar operator()(Scalar x) const {
+        detail::require(x >= 0, "entry of the bag", x, ">= 0, as its logarithm is taken");
+        return static_cast<Scalar>(sign) * (x > 0 ? std::log(x) : Scalar(-1e4));
+    }
+};
+
+/// exp(sign x), the inverse of Logarithm.
+struct Exponential {
+    int sign = 1;
+
+    template <std::floating_point Scalar>
+    Scalar operator()(Scalar x) const {
+        return std::exp(static_cast<Scalar>(sign) * x);
+    }
+};
+
+}  // namespace otpool

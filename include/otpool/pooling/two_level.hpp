@@ -1,0 +1,41 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <optional>
+#include <tuple>
+
+#include "otpool/core/bags.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/pooling/batch.hpp"
+
+namespace otpool {
+
+/// A pooling of poolings: M inner poolings make of a bag a bag of M instances, which the outer one pools.
+///
+///     y = outer([inner_1(bag), ..., inner_M(bag)])
+template <BagScalar Scalar, class Outer, class... Inner>
+struct TwoLevelPooling {
+    Outer outer;
+    std::tuple<Inner...> inner;
+    std::optional<Scalar> empty_bag = {};  ///< What an empty bag of a batch pools to; left empty: it is an error.
+
+    /// Pools one bag.
+    Vector<Scalar> operator()(const Bag<Scalar>& bag) const {
+        Matrix<Scalar> pooled(bag.instances.rows(), static_cast<Index>(sizeof...(Inner)));
+        std::apply(
+            [&](const auto&... pooling) {
+                Index m = 0;
+                ((pooled.col(m++) = pooling(bag)), ...);
+            },
+            inner);
+        return outer(MatrixView<Scalar>(pooled));
+    }
+    Vector<Scalar> operator()(const MatrixView<Scalar>& instances) const { return (*this)(Bag<Scalar>{instances}); }
+
+    /// Pools a batch of B bags: D x B.
+    Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
+        return detail::pool_batch(bags, empty_bag, [&](const Bag<Scalar>& bag) { return (*this)(bag); });
+    }
+};
+
+}  // namespace otpool

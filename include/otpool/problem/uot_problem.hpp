@@ -1,0 +1,69 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <cmath>
+#include <string>
+
+#include "otpool/core/error.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/problem/marginal.hpp"
+#include "otpool/problem/regularizer.hpp"
+
+namespace otpool {
+
+/// The unbalanced optimal transport problem of one bag (Cheng & Xu, arXiv 2201.09191, eq. 4):
+///
+///     min over P >= 0 (D x N)   -<X, P> + alpha0 R(P) + alpha1 KL(P 1_N | p0) + alpha2 KL(P^T 1_D | q0)
+///
+/// P_dn says how much feature d draws on instance n. 0 and infinity are values of every alpha: a hard marginal takes
+/// precedence over alpha0 = inf, which leaves only the regulariser.
+///
+/// A view of its matrices, which must outlive it and every solution of it.
+template <BagScalar Scalar, Regularizer R = Entropy>
+struct UotProblem {
+    MatrixView<Scalar> reward;                      ///< X, D x N, finite, D and N at least 1.
+    MatrixView<Scalar> values = {};                 ///< What is pooled, D x N, finite; left empty: the reward.
+    Scalar alpha0 = 1;                              ///< Strength of the regulariser, in [0, inf].
+    Marginal<Scalar> features = {.alpha = hard};    ///< alpha1 and p0 (D entries).
+    Marginal<Scalar> instances = {.alpha = 0};      ///< alpha2 and q0 (N entries).
+
+    const MatrixView<Scalar>& pooled_values() const { return values.empty() ? reward : values; }
+};
+
+namespace detail {
+
+template <class Scalar>
+void require_finite(const MatrixView<Scalar>& matrix, const std::string& name) {
+    for (Index n = 0; n < matrix.cols(); ++n) {
+        if (matrix.col(n).allFinite()) continue;
+        for (Index d = 0; d < matrix.rows(); ++d) {
+            require(std::isfinite(matrix(d, n)), name + " at feature " + printed(d) + ", instance " + printed(n),
+                    matrix(d, n), "finite numbers");
+        }
+    }
+}
+
+}  // namespace detail
+
+/// Throws InvalidArgument, naming the field, what was found and what is allowed, if the problem is not well formed.
+/// Every solver calls it before any work. Cost: one pass over reward and values.
+template <class Scalar, class R>
+void validate(const UotProblem<Scalar, R>& problem) {
+    using detail::printed_shape;
+    using detail::require;
+    const auto& [reward, values, alpha0, features, instances] = problem;
+    require(!reward.empty(), "shape of reward", printed_shape(reward.rows(), reward.cols()),
+            "at least one feature and one instance");
+    require(values.empty() || (values.rows() == reward.rows() && values.cols() == reward.cols()), "shape of values",
+            printed_shape(values.rows(), values.cols()),
+            printed_shape(reward.rows(), reward.cols()) + ", the shape of the reward");
+    detail::require_alpha(alpha0, "alpha0");
+    detail::require_alpha(features.alpha, "alpha1");
+    detail::require_alpha(instances.alpha, "alpha2");
+    detail::normalized_prior(features.prior, reward.rows(), false, "p0");
+    detail::normalized_prior(instances.prior, reward.cols(), true, "q0");
+    detail::require_finite(reward, "reward");
+    detail::require_finite(values, "values");
+}
+
+}  // namespace otpool

@@ -1,0 +1,304 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "otpool/core/matrix.hpp"
+#include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/plan.hpp"
+#include "otpool/solver/priors.hpp"
+#include "otpool/solver/scaled_problem.hpp"
+#include "otpool/solver/solution.hpp"
+
+namespace otpool {
+
+/// How BregmanAdmm updates the dual Z from the two copies T, S of the plan.
+enum class DualStep {
+    scaled,    ///< Z += rho (T - S) / max(T, S): bounded by rho, sees small entries; converges linearly.
+    textbook,  ///< Z += rho (T - S): proportional to entries of size 1/(N D); for comparison.
+};
+
+namespace detail {
+
+/// One marginal as Bregman ADMM sees it, in units of rho.
+struct AdmmMarginal {
+    Real alpha = 0;            ///< alpha / rho
+    Real weight = 1;           ///< of the divergence (and regulariser) that the marginal is weighed against
+    RealVector log_prior;
+    RealVector potential;      ///< as the last update found it; up to a constant until the potentials are read
+    RealVector log_marginal;   ///< of the copy of the plan that this marginal belongs to
+
+    bool is_hard() const { return std::isinf(alpha); }
+    bool is_soft() const { return alpha > 0 && !is_hard(); }
+
+    /// log(plan) += k (log prior - log sum), k = alpha / (alpha + weight): replaces the log sums by what is to be added.
+    void update(RealVector& log_sum) {
+        const Real damping = is_hard() ? 1 : alpha / (alpha + weight);
+        log_marginal = log_sum;
+        log_sum = damping * (log_prior - log_sum);
+        log_marginal += log_sum;
+        potential = weight * log_sum;
+    }
+
+    /// Gives the potential the constant that makes log(marginal / prior) + potential / alpha zero in the mean.
+    void center(const RealVector& log_mass) {
+        if (!is_soft()) return;
+        const RealVector mass = (log_mass.array() - log_sum_exp(log_mass)).exp();
+        potential.array() -= mass.dot(alpha * (log_mass - log_prior) + potential);
+    }
+
+    Real residual(const RealVector& log_mass) const {
+        if (is_hard()) return (log_mass - log_prior).cwiseAbs().maxCoeff();
+        return is_soft() ? (log_mass - log_prior + potential / alpha).cwiseAbs().maxCoeff() : 0;
+    }
+};
+
+/// The state of BregmanAdmm: two copies T = S of the plan as logarithms and the dual Z. All in units of rho; with alpha0 = inf
+/// in the limit rho = alpha0 -> inf.
+template <BagScalar Scalar, Regularizer R>
+class AdmmState {
+  public:
+    AdmmState(const UotProblem<Scalar, R>& problem, Real rho) : reward_(problem.reward), rho_(rho) {
+        Priors priors(problem);
+        active_ = std::move(priors.active);
+        features_.log_prior = std::move(priors.log_p);
+        instances_.log_prior = std::move(priors.log_q);
+        const Real alpha0 = problem.alpha0;
+        inverse_rho_ = std::isinf(alpha0) ? 0 : 1 / rho;
+        strength_ = !std::isinf(alpha0) ? alpha0 / rho : quadratic ? 0.5 : 1;
+        const auto in_rho = [&](Real alpha) { return std::isinf(alpha) ? alpha : alpha * inverse_rho_; };
+        features_.alpha = in_rho(problem.features.alpha);
+        instances_.alpha = in_rho(problem.instances.alpha);
+        if (!quadratic) features_.weight += strength_;
+        // Elsewhere the free plan is the plan of mass 1 up to a factor; a bounded plan keeps the iteration stable.
+        unit_mass_ = !quadratic || alpha0 == 0 || features_.is_hard() || instances_.is_hard();
+        if (unit_mass_) {
+            for (const Index n : active_) offset_ = std::max(offset_, reward_.col(n).maxCoeff());
+        } else {
+            offset_ = 0;
+        }
+        log_smooth_ = features_.log_prior.replicate(1, cols()).rowwise() + instances_.log_prior.transpose();
+        log_transport_ = log_smooth_;
+        dual_ = RealMatrix::Zero(rows(), cols());
+    }
+
+    /// Starts from another solution: T = S = its plan, Z from S's optimality condition.
+    void start(const Solution<Scalar, R>& from) {
+        auto k = active_.begin();
+        from.log_plan.for_each_column([&](Index, Index n, const RealVector& score) {
+            k = std::lower_bound(k, active_.end(), n);
+            if (k == active_.end() || *k != n) return;
+            log_smooth_.col(k - active_.begin()) = (score + from.log_plan.log_scale()).cwiseMax(-600.0).cwiseMin(600.0);
+        });
+        if (unit_mass_) log_smooth_.array() -= log_sum_exp(log_row_sums());
+        log_transport_ = log_smooth_;
+        dual_ = quadratic ? RealMatrix::Zero(rows(), cols()) : RealMatrix(strength_ * log_smooth_);
+        dual_.colwise() -= from.feature_potential.template cast<Real>() * inverse_rho_;
+    }
+
+    /// log T <- (X - Z)/rho + log S,  log T += k2 (log q0 - LSE_d(log T)),  normalised
+    void update_transport() {
+        RealVector shift(cols());
+        RealVector column(rows());
+        for (Index k = 0; k < cols(); ++k) {
+            reward_column(k, column);
+            column += log_smooth_.col(k) - dual_.col(k);
+            if constexpr (quadratic) column -= 2 * strength_ * bounded_exp(log_smooth_.col(k));
+            log_transport_.col(k) = column.cwiseMax(lowest_exponent);
+            shift[k] = log_sum_exp(log_transport_.col(k));
+        }
+        instances_.update(shift);
+        if (unit_mass_) shift.array() -= log_sum_exp(instances_.log_marginal);
+        log_transport_.rowwise() += shift.transpose();
+    }
+
+    /// log S <- (Z + rho log T)/(rho + a0),  log S += k1 (log p0 - LSE_n(log S)),  normalised
+    void update_smooth() {
+        log_smooth_ = (dual_ + log_transport_) / features_.weight;
+        RealVector shift = log_row_sums();
+        features_.update(shift);
+        if (unit_mass_) {
+            const Real log_mass = log_sum_exp(features_.log_marginal);
+            features_.log_marginal.array() -= log_mass;
+            shift.array() -= log_mass;
+        }
+        log_smooth_.colwise() += shift;
+    }
+
+    /// Z <- Z + rho (T - S) / max(T, S) = Z + rho sign(d) (1 - exp(-|d|)),  d = log T - log S
+    void update_dual(DualStep step) {
+        if (step == DualStep::scaled) {
+            const auto d = log_transport_.array() - log_smooth_.array();
+            dual_.array() -= d.sign() * (-d.abs()).expm1();
+        } else {
+            dual_ += bounded_exp(log_transport_) - bounded_exp(log_smooth_);
+        }
+    }
+
+    /// Reads potentials and free mass off the plan S and returns its residual, as Solution::residual defines it.
+    Real residual() {
+        read_potentials();
+        RealVector row_gap = RealVector::Zero(rows());
+        Real col_gap = 0;
+        RealVector slack(rows());
+        Eigen::ArrayXXd gap(rows(), 2);  // of the column's entries, relative to their rows' and to the column's mass
+        for (Index k = 0; k < cols(); ++k) {
+            reward_column(k, slack);
+            slack += f_.potential;
+            slack.array() += g_.potential[k];
+            plan_gap(k, slack, gap);
+            row_gap += gap.col(0).matrix();
+            col_gap = std::max(col_gap, gap.col(1).sum());
+        }
+        const RealVector log_r = f_.log_marginal.array() + log_scale_;
+        const RealVector log_c = log_instance_mass_.array() + log_scale_;
+        return std::max({f_.residual(log_r), g_.residual(log_c), row_gap.maxCoeff(), col_gap});
+    }
+
+    /// The residual that rounding alone can leave.
+    Real attainable() const {
+        if (quadratic || strength_ == 0) return 0;
+        const Real largest = std::max(f_.potential.cwiseAbs().maxCoeff(), g_.potential.cwiseAbs().maxCoeff());
+        return 4 * std::numeric_limits<Real>::epsilon() * largest / strength_;
+    }
+
+    /// After residual().
+    Solution<Scalar, R> solution(const UotProblem<Scalar, R>& problem) const {
+        Solution<Scalar, R> solution{.problem = problem};
+        const Real stiffness = static_cast<Real>(problem.alpha0) + problem.features.alpha + problem.instances.alpha;
+        const Real shift = stiffness > 0 ? offset_ / stiffness : 0;
+        const auto in_reward_units = [&](Real potential, Real alpha, bool takes_offset) {
+            const Real scaled = potential == 0 ? 0 : potential * rho_;
+            return saturated<Scalar>(scaled - (shift == 0 ? 0 : alpha * shift) - (takes_offset ? offset_ : 0));
+        };
+        solution.feature_potential.resize(rows());
+        for (Index d = 0; d < rows(); ++d) {
+            solution.feature_potential[d] =
+                in_reward_units(f_.potential[d], problem.features.alpha, f_.is_hard());
+        }
+        solution.instance_potential =
+            Vector<Scalar>::Constant(reward_.cols(), std::numeric_limits<Scalar>::lowest());
+        for (Index k = 0; k < cols(); ++k) {
+            solution.instance_potential[instance(k)] =
+                in_reward_units(g_.potential[k], problem.instances.alpha, g_.is_hard() && !f_.is_hard());
+        }
+        solution.log_mass = log_sum_exp(f_.log_marginal) + log_scale_ + shift;
+        solution.log_plan =
+            LogPlan<Scalar>(DensePlan{log_smooth_}, RealVector::Constant(rows(), log_scale_ + shift), active_);
+        return solution;
+    }
+
+  private:
+    static constexpr bool quadratic = std::same_as<R, Quadratic>;
+
+    Index rows() const { return reward_.rows(); }
+    Index cols() const { return static_cast<Index>(active_.size()); }
+    Index instance(Index k) const { return active_[static_cast<std::size_t>(k)]; }
+
+    /// X / rho; of a RelativeEntropy problem the reward X + alpha0 log(p0 q0^T) of the Entropy problem that it is.
+    void reward_column(Index k, RealVector& out) const {
+        out = ((reward_.col(instance(k)).array() - offset_) * inverse_rho_).max(lowest_exponent).min(-lowest_exponent);
+        if constexpr (std::same_as<R, RelativeEntropy>) {
+            out += strength_ * features_.log_prior;
+            out.array() += strength_ * instances_.log_prior[k];
+        }
+    }
+
+    template <class Derived>
+    static auto bounded_exp(const Eigen::MatrixBase<Derived>& log_plan) {
+        return log_plan.array().min(600.0).exp().matrix();
+    }
+
+    RealVector log_row_sums() const {
+        const RealVector top = log_smooth_.rowwise().maxCoeff();
+        return top.array() + (log_smooth_.colwise() - top).array().exp().rowwise().sum().log();
+    }
+
+    void read_potentials() {
+        f_ = features_;
+        g_ = instances_;
+        log_scale_ = 0;
+        log_instance_mass_.resize(cols());
+        for (Index k = 0; k < cols(); ++k) log_instance_mass_[k] = log_sum_exp(log_smooth_.col(k));
+        if (!unit_mass_) return;
+        f_.center(f_.log_marginal);
+        g_.center(log_instance_mass_);
+        const Real lambda = mass_multiplier();
+        const Real stiffness = strength_ + f_.alpha + g_.alpha;
+        if (f_.is_hard()) {
+            f_.potential.array() += lambda;
+        } else if (g_.is_hard()) {
+            g_.potential.array() += lambda;
+        } else if (stiffness > 0) {
+            log_scale_ = -lambda / stiffness;
+            f_.potential.array() -= f_.alpha * log_scale_;
+            g_.potential.array() -= g_.alpha * log_scale_;
+        }
+    }
+
+    /// The multiplier of sum S = 1: the mean of  alpha0 R'(S) - X - f - g  under S.
+    Real mass_multiplier() const {
+        Real mean = 0;
+        RealVector excess(rows());
+        for (Index k = 0; k < cols(); ++k) {
+            const auto S = log_smooth_.col(k);
+            reward_column(k, excess);
+            excess = -(excess + f_.potential).array() - g_.potential[k];
+            if constexpr (quadratic) {
+                excess += 2 * strength_ * bounded_exp(S);
+            } else {
+                excess += strength_ * S;
+            }
+            mean += bounded_exp(S).dot(excess);
+        }
+        return mean;
+    }
+
+    /// How far column k of S is from what the potentials make of it, slack = X + f + g; and from T.
+    void plan_gap(Index k, const RealVector& slack, Eigen::ArrayXXd& gap) const {
+        const auto S = log_smooth_.col(k).array();
+        const auto T = log_transport_.col(k).array();
+        const auto log_r = f_.log_marginal.array();
+        const Real log_c = log_instance_mass_[k];
+        if (quadratic && strength_ > 0) {
+            // P = max(0, X + f + g) / (2 alpha0)
+            const Eigen::ArrayXd plan = S.min(600.0).exp();
+            const Eigen::ArrayXd apart = (slack.array().max(0) / (2 * strength_) - plan).abs() +
+                                         (T.min(600.0).exp() - plan).abs();
+            gap.col(0) = apart * (-log_r).min(600.0).exp();
+            gap.col(1) = apart * std::exp(std::min(-log_c, 600.0));
+        } else if (strength_ > 0) {
+            // log P = (X + f + g) / alpha0; the larger of two entries times 1 - their ratio is their difference
+            const Eigen::ArrayXd generated = slack.array() / strength_ - log_scale_;
+            const Eigen::ArrayXd apart = -(-(generated - S).abs().max((T - S).abs())).expm1();
+            gap.col(0) = apart * (generated.max(S) - log_r).min(600.0).exp();
+            gap.col(1) = apart * (generated.max(S) - log_c).min(600.0).exp();
+        } else {
+            // X + f + g = 0 where the plan has mass, and nowhere more
+            const Eigen::ArrayXd apart = slack.array().abs() - (-(T - S).abs()).expm1();
+            gap.col(0) = slack.array().max(0) + apart * (S - log_r).exp();
+            gap.col(1) = slack.array().max(0) + apart * (S - log_c).exp();
+        }
+    }
+
+    MatrixView<Scalar> reward_;
+    std::vector<Index> active_;
+    Real rho_;
+    Real inverse_rho_;
+    Real strength_;  ///< alpha0 / rho
+    bool unit_mass_;
+    Real offset_ = std::numeric_limits<Real>::lowest();
+    AdmmMarginal features_, instances_;
+    RealMatrix log_transport_, log_smooth_, dual_;  ///< log T, log S, Z / rho
+
+    AdmmMarginal f_, g_;  ///< The marginals with the potentials of the free plan exp(log_scale) S.
+    RealVector log_instance_mass_;
+    Real log_scale_ = 0;
+};
+
+}  // namespace detail
+}  // namespace otpool

@@ -1,0 +1,44 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <functional>
+#include <optional>
+
+#include "otpool/core/error.hpp"
+#include "otpool/core/matrix.hpp"
+
+namespace otpool {
+
+/// How long a solver iterates: the first member of every solver, `Sinkhorn{{.iterations = 4}}`.
+struct Options {
+    /// Exactly this many iterations, at least 1: a layer of K steps. Left empty: until the residual is within `tolerance`.
+    std::optional<int> iterations = {};
+    /// The residual (Solution::residual) that counts as converged, in (0, inf). Left empty: 1e-8 for double, 1e-5 for float.
+    std::optional<double> tolerance = {};
+    /// At most this many iterations, at least 1. Left empty: 200 for Newton, 10000 for the other solvers.
+    std::optional<int> max_iterations = {};
+    /// Where the answer has a closed form (limits.hpp), compute that and iterate nothing.
+    bool closed_forms = true;
+    /// Keep the residual of every iteration in Solution::history.
+    bool history = false;
+};
+
+/// Called after every iteration with its number, from 1, and the residual; `true` stops the solver.
+using Observer = std::function<bool(int iteration, double residual)>;
+
+namespace detail {
+
+inline void validate(const Options& options) {
+    require(options.iterations.value_or(1) >= 1, "iterations", options.iterations.value_or(1), "at least 1");
+    require(options.max_iterations.value_or(1) >= 1, "max_iterations", options.max_iterations.value_or(1), "at least 1");
+    const double tolerance = options.tolerance.value_or(1);
+    require(tolerance > 0 && std::isfinite(tolerance), "tolerance", tolerance, "finite and > 0");
+}
+
+template <BagScalar Scalar>
+double tolerance_or_default(const Options& options) {
+    return options.tolerance.value_or(std::same_as<Scalar, double> ? 1e-8 : 1e-5);
+}
+
+}  // namespace detail
+}  // namespace otpool

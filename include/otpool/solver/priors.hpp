@@ -1,0 +1,29 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <vector>
+
+#include "otpool/core/matrix.hpp"
+#include "otpool/problem/uot_problem.hpp"
+
+namespace otpool::detail {
+
+/// The priors of a problem as logarithms, over the features and over the active instances: those of prior > 0.
+struct Priors {
+    RealVector log_p;
+    RealVector log_q;
+    std::vector<Index> active;
+
+    template <class Scalar, class R>
+    explicit Priors(const UotProblem<Scalar, R>& problem)
+        : log_p(normalized_prior(problem.features.prior, problem.reward.rows(), false, "p0").array().log()) {
+        const RealVector q = normalized_prior(problem.instances.prior, problem.reward.cols(), true, "q0");
+        for (Index n = 0; n < q.size(); ++n) {
+            if (q[n] > 0) active.push_back(n);
+        }
+        log_q.resize(static_cast<Index>(active.size()));
+        for (Index k = 0; k < log_q.size(); ++k) log_q[k] = std::log(q[active[static_cast<std::size_t>(k)]]);
+    }
+};
+
+}  // namespace otpool::detail

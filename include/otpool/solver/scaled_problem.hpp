@@ -1,0 +1,131 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "otpool/core/matrix.hpp"
+#include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/priors.hpp"
+
+namespace otpool::detail {
+
+/// No exponent is below it: far under what any exp() resolves, and far from the overflow of double.
+inline constexpr Real lowest_exponent = -1e100;
+
+/// What alpha KL(marginal | prior) means in units of alpha0.
+struct ScaledMarginal {
+    Real alpha = 0;
+    Real ratio = 0;       ///< alpha0 / alpha: 0 when hard, inf when free.
+    Real damping = 0;     ///< alpha / (alpha + alpha0): 1 when hard, 0 when free.
+    Real relaxation = 0;  ///< 1 - damping.
+    RealVector log_prior;
+    /// The part of the reward that belongs to this side alone, over alpha0; the kernel potential of a zero potential.
+    RealVector anchor;
+
+    ScaledMarginal() = default;
+    ScaledMarginal(Real alpha_, Real alpha0) : alpha(alpha_) {
+        // Hard takes precedence over alpha0 = inf, and free over alpha0 = 0.
+        ratio = std::isinf(alpha) ? 0 : alpha == 0 ? std::numeric_limits<Real>::infinity() : alpha0 / alpha;
+        set_damping();
+    }
+
+    bool is_hard() const { return ratio == 0; }
+    bool is_free() const { return damping == 0; }
+    bool is_soft() const { return !is_hard() && !is_free(); }
+
+    /// The same side of the problem with alpha0 multiplied by `factor`.
+    ScaledMarginal with_alpha0_times(Real factor) const {
+        ScaledMarginal other = *this;
+        other.ratio *= factor;
+        other.anchor /= factor;
+        other.set_damping();
+        return other;
+    }
+
+    /// Kernel potential that meets this side's optimality condition, given LSE over the other side.
+    Real half_step(Index i, Real log_sum_exp) const {
+        return damping * (log_prior[i] - log_sum_exp) + relaxation * anchor[i];
+    }
+    /// potential / alpha at that half step; computed apart, as potential = kernel potential - anchor cancels.
+    Real penalty(Index i, Real log_sum_exp) const { return relaxation * (log_prior[i] - log_sum_exp - anchor[i]); }
+
+  private:
+    void set_damping() {
+        damping = 1 / (1 + ratio);
+        relaxation = std::isinf(ratio) ? 1 : ratio / (1 + ratio);
+    }
+};
+
+/// The exponents z_dk = (x_dk - max_k x_dk) / alpha0 of the kernel, computed a column at a time from the reward in place.
+template <BagScalar Scalar>
+struct ScaledReward {
+    MatrixView<Scalar> reward;
+    std::vector<Index> active;  ///< The instances of prior > 0; every loop over instances k runs over these.
+    RealVector highest;         ///< max_k x_dk
+    Real inverse_alpha0 = 0;
+
+    Index rows() const { return reward.rows(); }
+    Index cols() const { return static_cast<Index>(active.size()); }
+    Index instance(Index k) const { return active[static_cast<std::size_t>(k)]; }
+
+    void column(Index k, RealVector& out) const {
+        out = ((reward.col(instance(k)) - highest) * inverse_alpha0).cwiseMax(lowest_exponent);
+    }
+};
+
+/// A UOT problem in units of alpha0, the form in which Sinkhorn and Newton solve it:
+///
+///     log P_dk = z_dk + feature_potential_d + instance_potential_k + mass_shift,   z <= 0, max_k z_dk = 0
+///
+/// The potentials here are "kernel potentials", f/alpha0 + anchor. Taking each feature's largest reward out of the kernel
+/// leaves differences of rewards only, so shifted rewards lose no digits; taking the largest of all out of the problem
+/// changes the free mass by a known factor (design fact: the plan with reward X + c has exp(c/(a0+a1+a2)) times the mass).
+template <BagScalar Scalar>
+struct ScaledProblem {
+    ScaledReward<Scalar> kernel;
+    ScaledMarginal features;
+    ScaledMarginal instances;
+    Real offset = 0;      ///< max_dk x_dk
+    Real mass_shift = 0;  ///< offset / (alpha0 + alpha1 + alpha2)
+    Index all_instances = 0;
+
+    template <EntropicRegularizer R>
+    explicit ScaledProblem(const UotProblem<Scalar, R>& problem)
+        : features(problem.features.alpha, problem.alpha0),
+          instances(problem.instances.alpha, problem.alpha0),
+          all_instances(problem.reward.cols()) {
+        const Real alpha0 = problem.alpha0;
+        Priors priors(problem);
+        kernel.active = std::move(priors.active);
+        kernel.reward = problem.reward;
+        kernel.inverse_alpha0 = std::min(1 / alpha0, 1e300);
+        kernel.highest = problem.reward.col(kernel.instance(0));
+        for (const Index n : kernel.active) kernel.highest = kernel.highest.cwiseMax(problem.reward.col(n));
+        offset = kernel.highest.maxCoeff();
+        features.log_prior = std::move(priors.log_p);
+        instances.log_prior = std::move(priors.log_q);
+
+        features.anchor =
+            ((kernel.highest.array() - offset) * kernel.inverse_alpha0).max(lowest_exponent);
+        instances.anchor = RealVector::Zero(kernel.cols());
+        if constexpr (std::same_as<R, RelativeEntropy>) {
+            features.anchor += features.log_prior;
+            instances.anchor += instances.log_prior;
+        }
+        const Real stiffness = alpha0 + features.alpha + instances.alpha;
+        if (stiffness > 0) mass_shift = std::clamp(offset / stiffness, lowest_exponent, -lowest_exponent);
+    }
+};
+
+/// log sum_i exp(a_i), without overflow.
+template <class Derived>
+Real log_sum_exp(const Eigen::MatrixBase<Derived>& a) {
+    const Real top = a.maxCoeff();
+    return top + std::log((a.array() - top).exp().sum());
+}
+
+}  // namespace otpool::detail

@@ -1,0 +1,55 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include "otpool/core/error.hpp"
+#include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/limits.hpp"
+#include "otpool/solver/options.hpp"
+#include "otpool/solver/scaled_problem.hpp"
+#include "otpool/solver/scaling.hpp"
+#include "otpool/solver/solution.hpp"
+
+namespace otpool {
+
+/// Sinkhorn scaling in the log domain, for entropic problems with alpha0 > 0:
+///
+///     f <- k1 a0 (log p0 - LSE_n((X + g)/a0)),  k1 = a1/(a1+a0)
+///     f <- f + t,  g <- g - t                   unless a side is free or both are hard
+///     g <- k2 a0 (log q0 - LSE_d((X + f)/a0)),  k2 = a2/(a2+a0)
+///
+/// The translation t maximises the dual along its one slow direction: Sejourne, Vialard & Peyre, "Faster Unbalanced Optimal
+/// Transport" (arXiv 2201.00730). An iteration costs one exp an element and one pass over the reward; memory beside the
+/// reward is O(D + N). The number of iterations grows as alpha0 falls; prefer Newton where it is far below the reward's
+/// spread.
+struct Sinkhorn {
+    Options options = {};
+    /// Whether to take the translation step; without it, strong soft marginals need orders of magnitude more iterations.
+    bool translation = true;
+
+    /// Throws InvalidArgument for a problem that is not well formed, UnsupportedProblem for alpha0 = 0 where no closed form
+    /// applies. Thread-safe.
+    template <BagScalar Scalar, EntropicRegularizer R>
+    Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
+        detail::validate(options);
+        validate(problem);
+        detail::check_warm_start(problem, run);
+        if (options.closed_forms && detail::has_closed_form(problem)) return detail::closed_form(problem);
+        detail::require_positive_alpha0("Sinkhorn", problem);
+
+        const detail::ScaledProblem<Scalar> scaled(problem);
+        detail::Scaling<Scalar> scaling(scaled, detail::starting_instance_potential(scaled, run));
+        detail::Iterations iterations(options, detail::tolerance_or_default<Scalar>(options), 10000, run.observer);
+        while (iterations.again()) {
+            scaling.update_features();
+            if (translation) scaling.translate();
+            scaling.update_instances();
+            iterations.record(scaling.feature_residual(), scaling.attainable());
+        }
+        Solution<Scalar, R> solution = scaling.solution(problem);
+        iterations.report(solution);
+        detail::check_mass_range(solution);
+        return solution;
+    }
+};
+
+}  // namespace otpool

@@ -1,0 +1,268 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "otpool/core/matrix.hpp"
+#include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/options.hpp"
+#include "otpool/solver/plan.hpp"
+
+namespace otpool {
+
+/// How a solve ended.
+enum class Status {
+    converged,          ///< The residual is within the tolerance.
+    iteration_limit,    ///< The iterations ran out first.
+    stopped,            ///< The observer asked to stop.
+    precision_limit,    ///< The residual is down to rounding, which is above the tolerance: the rewards' spread is too many
+                        ///< times alpha0 for double to resolve the plan's exponents to the tolerance.
+    mass_out_of_range,  ///< Converged, but the plan's mass is outside the range of the scalar: plan() saturates (or is all
+                        ///< zero); the pooled vector and log_mass do not suffer.
+};
+
+/// The status as a word, "converged" for Status::converged.
+inline const char* name(Status status) {
+    switch (status) {
+        case Status::converged: return "converged";
+        case Status::iteration_limit: return "iteration_limit";
+        case Status::stopped: return "stopped";
+        case Status::precision_limit: return "precision_limit";
+        case Status::mass_out_of_range: return "mass_out_of_range";
+    }
+    return "unknown";
+}
+
+namespace detail {
+
+/// exp(log_value), at most the largest finite Scalar over `count`, so that `count` of them can be added up.
+template <BagScalar Scalar>
+Scalar saturated_exp(Real log_value, Index count = 1) {
+    static const Real log_max = std::log(static_cast<Real>(std::numeric_limits<Scalar>::max()));
+    const Real cap = log_max - std::log(static_cast<Real>(count)) - 1e-6 * log_max;
+    return static_cast<Scalar>(std::exp(std::min(log_value, cap)));
+}
+
+/// The nearest finite Scalar; NaN does not occur.
+template <BagScalar Scalar>
+Scalar saturated(Real value) {
+    const Real max = std::numeric_limits<Scalar>::max();
+    return static_cast<Scalar>(std::clamp(value, -max, max));
+}
+
+}  // namespace detail
+
+/// What every solver returns: how it ended, the potentials and the plan, computed on request.
+///
+/// Views the problem's matrices, which must outlive it. Const use is thread-safe. Marginals, plan and objective cost one exp
+/// an element each; numbers outside the range of Scalar saturate at its limits.
+template <BagScalar Scalar, Regularizer R>
+struct Solution {
+    UotProblem<Scalar, R> problem;
+    Status status = Status::iteration_limit;
+    int iterations = 0;  ///< Number of iterations done; 0 for a closed form.
+    /// Largest violation of the optimality conditions by the plan, in log-marginal units:
+    ///     max( |log(r/p0) + f/alpha1|_inf , |log(c/q0) + g/alpha2|_inf ),  r = P 1_N, c = P^T 1_D, f, g the potentials
+    /// (f/alpha1 is 0 on a hard side; a free side adds nothing), and where the plan is not a function of the potentials, as
+    /// BregmanAdmm's, how far the plan that they generate is from it, relative to the marginals.
+    double residual = 0;
+    std::vector<double> history = {};           ///< The residual after each iteration, if Options::history.
+    Vector<Scalar> feature_potential = {};      ///< f, D entries, in the reward's unit.
+    Vector<Scalar> instance_potential = {};     ///< g, N entries; the lowest finite number where q0 is zero.
+    double log_mass = 0;                   ///< log sum P
+    detail::LogPlan<Scalar> log_plan = {};
+
+    bool converged() const { return status == Status::converged; }
+
+    /// sum P
+    Scalar mass() const { return detail::saturated_exp<Scalar>(log_mass); }
+
+    /// P, D x N.
+    Matrix<Scalar> plan() const {
+        Matrix<Scalar> plan = Matrix<Scalar>::Zero(problem.reward.rows(), problem.reward.cols());
+        for_each_log_column([&](Index n, const RealVector& log_column) {
+            for (Index d = 0; d < plan.rows(); ++d) {
+                plan(d, n) = detail::saturated_exp<Scalar>(log_column[d], plan.size());
+            }
+        });
+        return plan;
+    }
+
+    /// r = P 1_N, D entries.
+    Vector<Scalar> feature_marginal() const {
+        const RealVector top = log_plan.top();
+        RealVector sum = RealVector::Zero(top.size());
+        log_plan.for_each_column(
+            [&](Index, Index, const RealVector& score) { sum.array() += (score - top).array().exp(); });
+        const RealVector log_marginal = sum.array().log() + top.array() + log_plan.log_scale().array();
+        return log_marginal.unaryExpr([&](Real v) { return detail::saturated_exp<Scalar>(v, top.size()); });
+    }
+
+    /// c = P^T 1_D, N entries.
+    Vector<Scalar> instance_marginal() const {
+        Vector<Scalar> marginal = Vector<Scalar>::Zero(problem.reward.cols());
+        for_each_log_column([&](Index n, const RealVector& log_column) {
+            const bool empty = log_column.maxCoeff() == -std::numeric_limits<Real>::infinity();
+            if (!empty) marginal[n] = detail::saturated_exp<Scalar>(detail::log_sum_exp(log_column), marginal.size());
+        });
+        return marginal;
+    }
+
+    /// -<X, P> + alpha0 R(P) + alpha1 KL(r | p0) + alpha2 KL(c | q0), without the terms whose alpha is infinite.
+    Scalar objective() const {
+        const RealVector p = detail::normalized_prior(problem.features.prior, problem.reward.rows(), false, "p0");
+        const RealVector q = detail::normalized_prior(problem.instances.prior, problem.reward.cols(), true, "q0");
+        RealVector r = RealVector::Zero(p.size());
+        RealVector c = RealVector::Zero(q.size());
+        Real reward = 0;
+        Real regularizer = std::same_as<R, RelativeEntropy> ? 1 : 0;  // sum of p0 q0^T
+        for_each_log_column([&](Index n, const RealVector& log_column) {
+            for (Index d = 0; d < p.size(); ++d) {
+                const Real entry = detail::saturated_exp<double>(log_column[d], p.size() * q.size());
+                if (entry == 0) continue;
+                r[d] += entry;
+                c[n] += entry;
+                reward += entry * static_cast<Real>(problem.reward(d, n));
+                if constexpr (std::same_as<R, Quadratic>) regularizer += entry * entry;
+                if constexpr (std::same_as<R, Entropy>) regularizer += entry * (log_column[d] - 1);
+                if constexpr (std::same_as<R, RelativeEntropy>)
+                    regularizer += entry * (log_column[d] - std::log(p[d]) - std::log(q[n]) - 1);
+            }
+        });
+        const auto weighted = [](Real alpha, Real term) { return std::isinf(alpha) || alpha == 0 ? 0 : alpha * term; };
+        return detail::saturated<Scalar>(weighted(problem.alpha0, regularizer) - reward +
+                                         weighted(problem.features.alpha, kl_divergence(r, p)) +
+                                         weighted(problem.instances.alpha, kl_divergence(c, q)));
+    }
+
+  private:
+    template <class Visit>
+    void for_each_log_column(Visit&& visit) const {
+        RealVector log_column;
+        log_plan.for_each_column([&](Index, Index n, const RealVector& score) {
+            log_column = score + log_plan.log_scale();
+            visit(n, log_column);
+        });
+    }
+
+    static Real kl_divergence(const RealVector& a, const RealVector& b) {
+        Real sum = 0;
+        for (Index i = 0; i < a.size(); ++i) sum += (a[i] > 0 ? a[i] * std::log(a[i] / b[i]) : 0) - a[i] + b[i];
+        return sum;
+    }
+};
+
+/// What a solver takes besides the problem.
+template <BagScalar Scalar, Regularizer R>
+struct Run {
+    /// Start from the potentials of a solution of a problem of the same shape, instead of from the priors.
+    const Solution<Scalar, R>* warm_start = nullptr;
+    Observer observer = {};
+};
+
+/// A solver: a value type of options whose solve() is const and thread-safe.
+template <class S, class Scalar, class R>
+concept SolverOf = requires(const S& solver, const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) {
+    { solver.solve(problem) } -> std::same_as<Solution<Scalar, R>>;
+    { solver.solve(problem, run) } -> std::same_as<Solution<Scalar, R>>;
+    solver.options;
+};
+
+namespace detail {
+
+/// Counts iterations, keeps what is asked for of their residuals and decides when to end.
+class Iterations {
+  public:
+    Iterations(const Options& options, double tolerance, int default_limit, const Observer& observer)
+        : fixed_(options.iterations.has_value()),
+          keep_history_(options.history),
+          limit_(options.iterations.value_or(options.max_iterations.value_or(default_limit))),
+          tolerance_(tolerance),
+          observer_(observer) {}
+
+    bool again() const { return running_ && count_ < limit_; }
+    /// Whether the coming iteration's residual will be used.
+    bool wants_residual() const { return !fixed_ || keep_history_ || observer_ || count_ + 1 == limit_; }
+    double tolerance() const { return tolerance_; }
+    int remaining() const { return limit_ - count_; }
+
+    /// Closes an iteration. `attainable`: what rounding leaves of the residual at best.
+    void record(double residual, double attainable) {
+        ++count_;
+        residual_ = finite(residual);
+        if (keep_history_) history_.push_back(residual_);
+        if (residual_ <= tolerance_) {
+            end(Status::converged);
+        } else if (residual_ <= attainable) {
+            end(Status::precision_limit);
+        } else {
+            status_ = Status::iteration_limit;
+        }
+        if (observer_ && observer_(count_, residual_)) {
+            running_ = false;
+            if (status_ == Status::iteration_limit) status_ = Status::stopped;
+        }
+    }
+    void skip() { ++count_; }
+
+    template <class Scalar, class R>
+    void report(Solution<Scalar, R>& solution) const {
+        solution.status = status_;
+        solution.iterations = count_;
+        solution.residual = residual_;
+        solution.history = history_;
+    }
+
+  private:
+    static double finite(double residual) {
+        return residual < std::numeric_limits<double>::max() ? residual : std::numeric_limits<double>::max();
+    }
+    void end(Status status) {
+        status_ = status;
+        running_ = running_ && fixed_;
+    }
+
+    bool fixed_;
+    bool keep_history_;
+    int limit_;
+    double tolerance_;
+    const Observer& observer_;
+    int count_ = 0;
+    double residual_ = std::numeric_limits<double>::max();
+    std::vector<double> history_;
+    Status status_ = Status::iteration_limit;
+    bool running_ = true;
+};
+
+/// Replaces `converged` where the plan's mass cannot be written as a Scalar.
+template <class Scalar, class R>
+void check_mass_range(Solution<Scalar, R>& solution) {
+    const Real log_max = std::log(static_cast<Real>(std::numeric_limits<Scalar>::max()));
+    const Real log_min = std::log(static_cast<Real>(std::numeric_limits<Scalar>::min()));
+    if (solution.converged() && !(solution.log_mass < log_max && solution.log_mass > log_min)) {
+        solution.status = Status::mass_out_of_range;
+    }
+}
+
+template <class Scalar, class R>
+void require_positive_alpha0(const std::string& solver, const UotProblem<Scalar, R>& problem) {
+    if (!(problem.alpha0 > 0)) {
+        throw UnsupportedProblem(solver, "alpha0 = 0 and no closed form", "alpha0 > 0 (BregmanAdmm takes alpha0 = 0)");
+    }
+}
+
+template <class Scalar, class R>
+void check_warm_start(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) {
+    if (run.warm_start == nullptr) return;
+    const auto& other = run.warm_start->problem.reward;
+    const std::string shape = printed_shape(problem.reward.rows(), problem.reward.cols());
+    const std::string found = printed_shape(other.rows(), other.cols());
+    require(found == shape, "shape of the warm start", found, shape + ", the shape of the reward");
+}
+
+}  // namespace detail
+}  // namespace otpool

@@ -1,0 +1,31 @@
+# Fails unless the first ```cpp block of README is SOURCE and the ```text block after it is what PROGRAM prints, both
+# character for character. Run as cmake -D README=... -D SOURCE=... -D PROGRAM=... -P readme_test.cmake.
+
+# Sets `block` to the text of the first fenced block in that language and cuts `readme` off after it.
+macro(take_block language)
+    string(FIND "${readme}" "\n```${language}\n" begin)
+    if(begin EQUAL -1)
+        message(FATAL_ERROR "${README} has no ```${language} block where one was expected")
+    endif()
+    string(LENGTH "\n```${language}\n" fence)
+    math(EXPR begin "${begin} + ${fence}")
+    string(SUBSTRING "${readme}" ${begin} -1 readme)
+    string(FIND "${readme}" "```" end)
+    string(SUBSTRING "${readme}" 0 ${end} block)
+    string(SUBSTRING "${readme}" ${end} -1 readme)
+endmacro()
+
+function(expect_equal what actual expected)
+    if(NOT actual STREQUAL expected)
+        message(FATAL_ERROR "${what} differs from the README.\n--- README\n${expected}--- ${what}\n${actual}---")
+    endif()
+endfunction()
+
+file(READ ${README} readme)
+file(READ ${SOURCE} source)
+execute_process(COMMAND ${PROGRAM} OUTPUT_VARIABLE output COMMAND_ERROR_IS_FATAL ANY)
+
+take_block(cpp)
+expect_equal(${SOURCE} "${source}" "${block}")
+take_block(text)
+expect_equal("the output of ${PROGRAM}" "${output}" "${block}")
