@@ -171,20 +171,24 @@ class AdmmState {
         Solution<Scalar, R> solution{.problem = problem};
         const Real stiffness = static_cast<Real>(problem.alpha0) + problem.features.alpha + problem.instances.alpha;
         const Real shift = stiffness > 0 ? offset_ / stiffness : 0;
-        const auto in_reward_units = [&](Real potential, Real alpha, bool takes_offset) {
+        // Where alpha0 = inf keeps a side from meeting its prior, the marginal says what the potential is.
+        const auto in_reward_units = [&](Real potential, Real alpha, Real log_excess, bool takes_offset) {
+            if (inverse_rho_ == 0 && std::isfinite(alpha)) return saturated<Scalar>(-alpha * log_excess);
             const Real scaled = potential == 0 ? 0 : potential * rho_;
             return saturated<Scalar>(scaled - (shift == 0 ? 0 : alpha * shift) - (takes_offset ? offset_ : 0));
         };
         solution.feature_potential.resize(rows());
         for (Index d = 0; d < rows(); ++d) {
             solution.feature_potential[d] =
-                in_reward_units(f_.potential[d], problem.features.alpha, f_.is_hard());
+                in_reward_units(f_.potential[d], problem.features.alpha, log_scale_ + f_.log_marginal[d] - f_.log_prior[d],
+                                f_.is_hard());
         }
         solution.instance_potential =
             Vector<Scalar>::Constant(reward_.cols(), std::numeric_limits<Scalar>::lowest());
         for (Index k = 0; k < cols(); ++k) {
             solution.instance_potential[instance(k)] =
-                in_reward_units(g_.potential[k], problem.instances.alpha, g_.is_hard() && !f_.is_hard());
+                in_reward_units(g_.potential[k], problem.instances.alpha,
+                                log_scale_ + log_instance_mass_[k] - g_.log_prior[k], g_.is_hard() && !f_.is_hard());
         }
         solution.log_mass = log_sum_exp(f_.log_marginal) + log_scale_ + shift;
         solution.log_plan =

@@ -12,6 +12,7 @@
 #include "otpool/solver/admm_state.hpp"
 #include "otpool/solver/limits.hpp"
 #include "otpool/solver/options.hpp"
+#include "otpool/solver/quadratic_limits.hpp"
 #include "otpool/solver/solution.hpp"
 
 namespace otpool {
@@ -45,11 +46,12 @@ struct BregmanAdmm {
         detail::require(given_rho > 0 && std::isfinite(given_rho), "rho", given_rho, "finite and > 0");
         validate(problem);
         detail::check_warm_start(problem, run);
-        if (options.closed_forms && detail::has_closed_form(problem)) return detail::closed_form(problem);
+        const double tolerance = detail::tolerance_or_default<Scalar>(options);
+        if (options.closed_forms && detail::has_closed_form(problem)) return detail::closed_form(problem, tolerance);
 
         detail::AdmmState<Scalar, R> state(problem, rho.value_or(default_rho(problem)));
         if (run.warm_start != nullptr) state.start(*run.warm_start);
-        detail::Iterations iterations(options, detail::tolerance_or_default<Scalar>(options), 10000, run.observer);
+        detail::Iterations iterations(options, tolerance, 10000, run.observer);
         while (iterations.again()) {
             state.update_transport();
             state.update_smooth();

@@ -25,11 +25,11 @@ bool has_closed_form(const UotProblem<Scalar, R>& problem) {
 /// Free instances: feature d draws on argmax_n x_dn with r_d = p0_d exp(x_max / alpha1). Free features: instance n is drawn
 /// on by argmax_d x_dn with c_n = q0_n exp(x_max / alpha2); a feature that wins no instance has no mass, and pools where the
 /// limit's vanishing mass is, at argmax_n (x_dn - max_d x_dn).
-template <BagScalar Scalar, EntropicRegularizer R>
+template <BagScalar Scalar, Regularizer R>
 class WinnersLimit {
   public:
     explicit WinnersLimit(const UotProblem<Scalar, R>& problem) : problem_(problem), scaled_(problem) {
-        plan_ = {scaled_.kernel.reward, scaled_.kernel.active, {}, RealVector::Zero(cols()), scaled_.kernel.highest};
+        plan_ = {scaled_.kernel.reward, scaled_.kernel.active, {}, RealVector::Zero(cols()), scaled_.kernel.row_shift};
         plan_.instance_potential = RealVector::Zero(cols());
         if (relative) plan_.log_weight = scaled_.instances.log_prior;
         if (problem.instances.alpha == 0) {
@@ -64,7 +64,7 @@ class WinnersLimit {
     Index cols() const { return scaled_.kernel.cols(); }
 
     void free_instances() {
-        const RealVector& highest = scaled_.kernel.highest;
+        const RealVector& highest = scaled_.kernel.row_shift;
         const Real alpha1 = problem_.features.alpha;
         RealVector log_marginal = scaled_.features.log_prior;
         if (alpha1 == 0) {
@@ -126,17 +126,17 @@ class WinnersLimit {
 
 /// The exact solution where has_closed_form(). Cost: one to three passes over the reward, at most two exps an element.
 template <BagScalar Scalar, EntropicRegularizer R>
-Solution<Scalar, R> closed_form(const UotProblem<Scalar, R>& problem) {
+Solution<Scalar, R> closed_form(const UotProblem<Scalar, R>& problem, double tolerance) {
     if (problem.alpha0 == 0) return WinnersLimit<Scalar, R>(problem).solution();
     // With a free side, or without a reward, scaling ends after its first iteration.
     const ScaledProblem<Scalar> scaled(problem);
     Scaling<Scalar> scaling(scaled, scaled.instances.anchor);
     scaling.update_features();
-    if (!scaled.instances.is_free()) scaling.update_instances();
+    if (scaled.instances.alpha > 0) scaling.update_instances();
     Solution<Scalar, R> solution = scaling.solution(problem);
-    solution.status = Status::converged;
     solution.residual = scaling.feature_residual();
-    check_mass_range(solution);
+    solution.status = solution.residual <= tolerance ? Status::converged : Status::precision_limit;
+    check_promise(solution, scaled, scaling.attainable(), tolerance);
     return solution;
 }
 

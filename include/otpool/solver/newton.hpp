@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <utility>
 
 #include "otpool/core/matrix.hpp"
 #include "otpool/problem/uot_problem.hpp"
@@ -38,14 +38,15 @@ struct DenseKernel {
 ///     Hessian   -[diag(r + theta p exp(-f/alpha)) - k P diag(1/c) P^T] / alpha0,  theta = alpha0/alpha, k = the columns' damping.
 ///
 /// A step of Sinkhorn's is one of block coordinate ascent on the same dual, so the two mix freely.
+template <class Kernel>
 class SemidualNewton {
   public:
     RealVector potential;  ///< Of the rows.
     RealVector penalty;    ///< The rows' potential / alpha.
     Sweep sweep;           ///< The columns' potential and the plan's row marginal.
 
-    SemidualNewton(const DenseKernel& kernel, const ScaledMarginal& rows, const ScaledMarginal& columns)
-        : kernel_(kernel), rows_(rows), columns_(columns) {}
+    SemidualNewton(Kernel kernel, ScaledMarginal rows, ScaledMarginal columns)
+        : kernel_(std::move(kernel)), rows_(std::move(rows)), columns_(std::move(columns)) {}
 
     void start(const RealVector& row_potential, const RealVector& row_penalty) {
         potential = row_potential;
@@ -144,7 +145,7 @@ class SemidualNewton {
         }
     }
 
-    DenseKernel kernel_;
+    Kernel kernel_;
     ScaledMarginal rows_;
     ScaledMarginal columns_;
     RealMatrix balanced_plan_;
@@ -170,7 +171,8 @@ struct Newton {
         detail::validate(options);
         validate(problem);
         detail::check_warm_start(problem, run);
-        if (options.closed_forms && detail::has_closed_form(problem)) return detail::closed_form(problem);
+        const double tolerance = detail::tolerance_or_default<Scalar>(options);
+        if (options.closed_forms && detail::has_closed_form(problem)) return detail::closed_form(problem, tolerance);
         detail::require_positive_alpha0("Newton", problem);
 
         const detail::ScaledProblem<Scalar> scaled(problem);
@@ -179,12 +181,12 @@ struct Newton {
         const detail::ScaledMarginal& columns = features_are_rows ? scaled.instances : scaled.features;
         const RealMatrix exponents = dense_kernel(scaled.kernel, features_are_rows);
 
-        detail::Iterations iterations(options, detail::tolerance_or_default<Scalar>(options), 200, run.observer);
+        detail::Iterations iterations(options, tolerance, 200, run.observer);
         Real factor = std::max(1.0, -exponents.minCoeff() / easy_range);
         RealVector potential = RealVector::Zero(rows.anchor.size());
         RealVector penalty = RealVector::Zero(rows.anchor.size());
         while (true) {
-            detail::SemidualNewton newton({exponents, factor}, rows.with_alpha0_times(factor),
+            detail::SemidualNewton newton(detail::DenseKernel{exponents, factor}, rows.with_alpha0_times(factor),
                                           columns.with_alpha0_times(factor));
             newton.start(potential / factor, penalty);
             for (int i = 0; i < 5; ++i) newton.sinkhorn_step();
@@ -224,14 +226,15 @@ struct Newton {
 
     template <class Scalar, class R>
     static Solution<Scalar, R> finish(const UotProblem<Scalar, R>& problem, const detail::ScaledProblem<Scalar>& scaled,
-                                      const detail::SemidualNewton& newton, bool features_are_rows,
+                                      const detail::SemidualNewton<detail::DenseKernel>& newton, bool features_are_rows,
                                       const detail::Iterations& iterations) {
-        const RealVector& columns = newton.sweep.col_potential;
-        Solution<Scalar, R> solution = detail::exponential_solution(
-            problem, scaled, features_are_rows ? newton.potential : columns,
-            features_are_rows ? columns : newton.potential, detail::log_sum_exp(newton.sweep.log_row_mass));
+        const detail::ScaledPotential rows{newton.potential, newton.penalty};
+        const detail::ScaledPotential columns{newton.sweep.col_potential, newton.sweep.col_penalty};
+        Solution<Scalar, R> solution =
+            detail::exponential_solution(problem, scaled, features_are_rows ? rows : columns,
+                                         features_are_rows ? columns : rows, detail::log_sum_exp(newton.sweep.log_row_mass));
         iterations.report(solution);
-        detail::check_mass_range(solution);
+        detail::check_promise(solution, scaled, newton.attainable(), iterations.tolerance());
         return solution;
     }
 };

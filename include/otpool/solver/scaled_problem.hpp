@@ -60,12 +60,14 @@ struct ScaledMarginal {
     }
 };
 
-/// The exponents z_dk = (x_dk - max_k x_dk) / alpha0 of the kernel, computed a column at a time from the reward in place.
+/// The exponents z_dk = (x_dk - row_shift_d - col_shift_k) / alpha0 of the kernel, computed a column at a time from the reward
+/// in place.
 template <BagScalar Scalar>
 struct ScaledReward {
     MatrixView<Scalar> reward;
     std::vector<Index> active;  ///< The instances of prior > 0; every loop over instances k runs over these.
-    RealVector highest;         ///< max_k x_dk
+    RealVector row_shift;
+    RealVector col_shift;
     Real inverse_alpha0 = 0;
 
     Index rows() const { return reward.rows(); }
@@ -73,17 +75,19 @@ struct ScaledReward {
     Index instance(Index k) const { return active[static_cast<std::size_t>(k)]; }
 
     void column(Index k, RealVector& out) const {
-        out = ((reward.col(instance(k)) - highest) * inverse_alpha0).cwiseMax(lowest_exponent);
+        out = ((reward.col(instance(k)) - row_shift).array() - col_shift[k]) * inverse_alpha0;
+        out = out.cwiseMax(lowest_exponent);
     }
 };
 
 /// A UOT problem in units of alpha0, the form in which Sinkhorn and Newton solve it:
 ///
-///     log P_dk = z_dk + feature_potential_d + instance_potential_k + mass_shift,   z <= 0, max_k z_dk = 0
+///     log P_dk = z_dk + feature_potential_d + instance_potential_k + mass_shift,   z <= 0
 ///
-/// The potentials here are "kernel potentials", f/alpha0 + anchor. Taking each feature's largest reward out of the kernel
-/// leaves differences of rewards only, so shifted rewards lose no digits; taking the largest of all out of the problem
-/// changes the free mass by a known factor (design fact: the plan with reward X + c has exp(c/(a0+a1+a2)) times the mass).
+/// The potentials here are "kernel potentials", f/alpha0 + anchor. Taking each feature's largest reward out of the kernel (or
+/// each instance's, where the features are free and only instances compare features) leaves differences of rewards, so
+/// shifted rewards lose no digits. Taking the largest of all out of the problem changes the free mass by a known factor: the
+/// plan with reward X + c has exp(c / (alpha0 + alpha1 + alpha2)) times the mass.
 template <BagScalar Scalar>
 struct ScaledProblem {
     ScaledReward<Scalar> kernel;
@@ -93,7 +97,7 @@ struct ScaledProblem {
     Real mass_shift = 0;  ///< offset / (alpha0 + alpha1 + alpha2)
     Index all_instances = 0;
 
-    template <EntropicRegularizer R>
+    template <Regularizer R>
     explicit ScaledProblem(const UotProblem<Scalar, R>& problem)
         : features(problem.features.alpha, problem.alpha0),
           instances(problem.instances.alpha, problem.alpha0),
@@ -103,15 +107,26 @@ struct ScaledProblem {
         kernel.active = std::move(priors.active);
         kernel.reward = problem.reward;
         kernel.inverse_alpha0 = std::min(1 / alpha0, 1e300);
-        kernel.highest = problem.reward.col(kernel.instance(0));
-        for (const Index n : kernel.active) kernel.highest = kernel.highest.cwiseMax(problem.reward.col(n));
-        offset = kernel.highest.maxCoeff();
+        kernel.row_shift = RealVector::Zero(kernel.rows());
+        kernel.col_shift = RealVector::Zero(kernel.cols());
         features.log_prior = std::move(priors.log_p);
         instances.log_prior = std::move(priors.log_q);
-
-        features.anchor =
-            ((kernel.highest.array() - offset) * kernel.inverse_alpha0).max(lowest_exponent);
-        instances.anchor = RealVector::Zero(kernel.cols());
+        features.anchor = kernel.row_shift;
+        instances.anchor = kernel.col_shift;
+        const auto anchor = [&](const RealVector& highest) -> RealVector {
+            offset = highest.maxCoeff();
+            return ((highest.array() - offset) * kernel.inverse_alpha0).max(lowest_exponent);
+        };
+        if (features.alpha == 0 && instances.alpha > 0) {
+            for (Index k = 0; k < kernel.cols(); ++k) {
+                kernel.col_shift[k] = problem.reward.col(kernel.instance(k)).maxCoeff();
+            }
+            instances.anchor = anchor(kernel.col_shift);
+        } else {
+            kernel.row_shift.setConstant(-std::numeric_limits<Real>::infinity());
+            for (const Index n : kernel.active) kernel.row_shift = kernel.row_shift.cwiseMax(problem.reward.col(n));
+            features.anchor = anchor(kernel.row_shift);
+        }
         if constexpr (std::same_as<R, RelativeEntropy>) {
             features.anchor += features.log_prior;
             instances.anchor += instances.log_prior;

@@ -93,8 +93,11 @@ class Scaling {
 
     template <class R>
     Solution<Scalar, R> solution(const UotProblem<Scalar, R>& problem) const {
-        return exponential_solution(problem, problem_, feature_potential_, sweep_.col_potential,
-                                    log_sum_exp(sweep_.log_row_mass));
+        // Of features that alpha0 = inf keeps from meeting their prior, the marginal says what the potential is.
+        const ScaledMarginal& features = problem_.features;
+        const RealVector penalty = features.is_free() ? RealVector(features.log_prior - sweep_.log_row_mass) : feature_penalty_;
+        return exponential_solution(problem, problem_, {feature_potential_, penalty},
+                                    {sweep_.col_potential, sweep_.col_penalty}, log_sum_exp(sweep_.log_row_mass));
     }
 
   private:

@@ -33,12 +33,13 @@ struct Sinkhorn {
         detail::validate(options);
         validate(problem);
         detail::check_warm_start(problem, run);
-        if (options.closed_forms && detail::has_closed_form(problem)) return detail::closed_form(problem);
+        const double tolerance = detail::tolerance_or_default<Scalar>(options);
+        if (options.closed_forms && detail::has_closed_form(problem)) return detail::closed_form(problem, tolerance);
         detail::require_positive_alpha0("Sinkhorn", problem);
 
         const detail::ScaledProblem<Scalar> scaled(problem);
         detail::Scaling<Scalar> scaling(scaled, detail::starting_instance_potential(scaled, run));
-        detail::Iterations iterations(options, detail::tolerance_or_default<Scalar>(options), 10000, run.observer);
+        detail::Iterations iterations(options, tolerance, 10000, run.observer);
         while (iterations.again()) {
             scaling.update_features();
             if (translation) scaling.translate();
@@ -47,7 +48,7 @@ struct Sinkhorn {
         }
         Solution<Scalar, R> solution = scaling.solution(problem);
         iterations.report(solution);
-        detail::check_mass_range(solution);
+        detail::check_promise(solution, scaled, scaling.attainable(), tolerance);
         return solution;
     }
 };

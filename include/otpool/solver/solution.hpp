@@ -116,27 +116,39 @@ struct Solution {
     Scalar objective() const {
         const RealVector p = detail::normalized_prior(problem.features.prior, problem.reward.rows(), false, "p0");
         const RealVector q = detail::normalized_prior(problem.instances.prior, problem.reward.cols(), true, "q0");
+        // Of Q = P / m, m = sum P: the objective is m (its terms at Q + those in log m) + constants, whatever the range of m.
         RealVector r = RealVector::Zero(p.size());
         RealVector c = RealVector::Zero(q.size());
         Real reward = 0;
-        Real regularizer = std::same_as<R, RelativeEntropy> ? 1 : 0;  // sum of p0 q0^T
+        Real entropy = 0;        // <Q, log Q>
+        Real cross_entropy = 0;  // <Q, log p0 q0^T>
+        Real square = 0;         // ||Q||^2
         for_each_log_column([&](Index n, const RealVector& log_column) {
             for (Index d = 0; d < p.size(); ++d) {
-                const Real entry = detail::saturated_exp<double>(log_column[d], p.size() * q.size());
+                const Real log_entry = log_column[d] - log_mass;
+                const Real entry = std::exp(std::min(log_entry, 300.0));  // above 0 only where nothing converged
                 if (entry == 0) continue;
                 r[d] += entry;
                 c[n] += entry;
                 reward += entry * static_cast<Real>(problem.reward(d, n));
-                if constexpr (std::same_as<R, Quadratic>) regularizer += entry * entry;
-                if constexpr (std::same_as<R, Entropy>) regularizer += entry * (log_column[d] - 1);
-                if constexpr (std::same_as<R, RelativeEntropy>)
-                    regularizer += entry * (log_column[d] - std::log(p[d]) - std::log(q[n]) - 1);
+                entropy += entry * log_entry;
+                cross_entropy += entry * (std::log(p[d]) + std::log(q[n]));
+                square += entry * entry;
             }
         });
         const auto weighted = [](Real alpha, Real term) { return std::isinf(alpha) || alpha == 0 ? 0 : alpha * term; };
-        return detail::saturated<Scalar>(weighted(problem.alpha0, regularizer) - reward +
-                                         weighted(problem.features.alpha, kl_divergence(r, p)) +
-                                         weighted(problem.instances.alpha, kl_divergence(c, q)));
+        const Real alpha0 = problem.alpha0;
+        Real per_mass = -reward + weighted(problem.features.alpha, relative_entropy(r, p) + log_mass - 1) +
+                        weighted(problem.instances.alpha, relative_entropy(c, q) + log_mass - 1);
+        Real constant = weighted(problem.features.alpha, 1) + weighted(problem.instances.alpha, 1);
+        if constexpr (std::same_as<R, Entropy>) per_mass += weighted(alpha0, entropy + log_mass - 1);
+        if constexpr (std::same_as<R, RelativeEntropy>) {
+            per_mass += weighted(alpha0, entropy - cross_entropy + log_mass - 1);
+            constant += weighted(alpha0, 1);
+        }
+        if constexpr (std::same_as<R, Quadratic>) per_mass += weighted(alpha0, square * detail::saturated_exp<Real>(log_mass));
+        const Real size = detail::saturated_exp<Real>(log_mass + std::log(std::abs(per_mass)));
+        return detail::saturated<Scalar>(std::copysign(size, per_mass) + constant);
     }
 
   private:
@@ -149,9 +161,9 @@ struct Solution {
         });
     }
 
-    static Real kl_divergence(const RealVector& a, const RealVector& b) {
+    static Real relative_entropy(const RealVector& a, const RealVector& b) {
         Real sum = 0;
-        for (Index i = 0; i < a.size(); ++i) sum += (a[i] > 0 ? a[i] * std::log(a[i] / b[i]) : 0) - a[i] + b[i];
+        for (Index i = 0; i < a.size(); ++i) sum += a[i] > 0 ? a[i] * std::log(a[i] / b[i]) : 0;
         return sum;
     }
 };
