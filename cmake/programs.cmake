@@ -20,7 +20,7 @@ if(OTPOOL_NATIVE)
         target_compile_options(otpool_program INTERFACE -march=native)
         if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
             # gcc 12 warns of its own AVX-512 headers (gcc bug 105593).
-            target_compile_options(otpool_program INTERFACE -Wno-maybe-uninitialized)
+            target_compile_options(otpool_program INTERFACE -Wno-maybe-uninitialized -Wno-uninitialized)
         endif()
     endif()
 endif()

@@ -63,6 +63,10 @@ class MatrixView {
                       "a view does not convert scalars: pass matrix.template cast<Scalar>()");
         own(Matrix<Scalar>(std::move(matrix.derived())));
     }
+    /// So is a constant one, which is what Eigen's eval() returns.
+    template <class Derived>
+    MatrixView(const Eigen::PlainObjectBase<Derived>&& matrix)  // NOLINT(google-explicit-constructor)
+        : MatrixView(Matrix<typename Derived::Scalar>(matrix)) {}
 
     Index rows() const { return rows_; }
     Index cols() const { return cols_; }

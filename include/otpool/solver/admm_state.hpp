@@ -156,14 +156,23 @@ class AdmmState {
         }
         const RealVector log_r = f_.log_marginal.array() + log_scale_;
         const RealVector log_c = log_instance_mass_.array() + log_scale_;
-        return std::max({f_.residual(log_r), g_.residual(log_c), row_gap.maxCoeff(), col_gap});
+        // A free side adds nothing; but the rows' weights are what is pooled, and with a regulariser every row has some.
+        const bool rows_count = f_.alpha > 0 || strength_ > 0;
+        return std::max({f_.residual(log_r), g_.residual(log_c), rows_count ? row_gap.maxCoeff() : 0,
+                         g_.alpha > 0 ? col_gap : 0});
     }
 
-    /// The residual that rounding alone can leave.
+    /// The residual that rounding alone can leave: of potentials, in units of what a plan's entry moves by.
     Real attainable() const {
-        if (quadratic || strength_ == 0) return 0;
+        if (strength_ == 0) return 0;
         const Real largest = std::max(f_.potential.cwiseAbs().maxCoeff(), g_.potential.cwiseAbs().maxCoeff());
-        return 4 * std::numeric_limits<Real>::epsilon() * largest / strength_;
+        Real unit = strength_;
+        if (quadratic) {
+            Real lightest = features_.alpha > 0 ? f_.log_marginal.minCoeff() : 0;
+            if (instances_.alpha > 0) lightest = std::min(lightest, log_instance_mass_.minCoeff());
+            unit *= 2 * std::exp(lightest);
+        }
+        return 4 * std::numeric_limits<Real>::epsilon() * largest / unit;
     }
 
     /// After residual().

@@ -18,7 +18,7 @@ struct ScaledPotential {
     const RealVector& penalty;  ///< potential / alpha where the side is soft
 };
 
-/// A potential in the reward's unit, of a free plan with `mass_shift`; `offset` is the reward's part that the kernel lacks.
+/// A potential in the reward's unit, of a free plan with `mass_shift`; a hard side takes `offset`.
 template <BagScalar Scalar>
 Scalar unscaled(const ScaledMarginal& side, const ScaledPotential& potential, Index i, Real alpha0, Real mass_shift,
                 Real offset) {
@@ -37,17 +37,16 @@ Solution<Scalar, R> exponential_solution(const UotProblem<Scalar, R>& problem, c
     Solution<Scalar, R> solution{.problem = problem};
     const Real alpha0 = problem.alpha0;
     const Real shift = scaled.mass_shift;
-    const bool features_take_offset = scaled.features.is_hard();  // a hard side's potential takes it: its mass is given
     solution.feature_potential.resize(features.kernel.size());
     for (Index d = 0; d < features.kernel.size(); ++d) {
         solution.feature_potential[d] =
-            unscaled<Scalar>(scaled.features, features, d, alpha0, shift, scaled.offset);
+            unscaled<Scalar>(scaled.features, features, d, alpha0, shift, scaled.offset_of_features());
     }
     solution.instance_potential =
         Vector<Scalar>::Constant(scaled.all_instances, std::numeric_limits<Scalar>::lowest());
     for (Index k = 0; k < instances.kernel.size(); ++k) {
         solution.instance_potential[scaled.kernel.instance(k)] = unscaled<Scalar>(
-            scaled.instances, instances, k, alpha0, shift, features_take_offset ? 0 : scaled.offset);
+            scaled.instances, instances, k, alpha0, shift, scaled.offset_of_instances());
     }
     solution.log_mass = log_mass + shift;
     solution.log_plan = LogPlan<Scalar>(ExponentialPlan<Scalar>{scaled.kernel, instances.kernel},
@@ -58,7 +57,6 @@ Solution<Scalar, R> exponential_solution(const UotProblem<Scalar, R>& problem, c
 /// Residual of the plan as it stands in `solution`, from its marginals alone. Cost: two exps an element, two passes.
 template <class Scalar, class R>
 Real residual_of_plan(const Solution<Scalar, R>& solution, const ScaledProblem<Scalar>& scaled) {
-    const UotProblem<Scalar, R>& problem = solution.problem;
     const RealVector top = solution.log_plan.top();
     RealVector row_mass = RealVector::Zero(top.size());
     Real residual = 0;

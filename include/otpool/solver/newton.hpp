@@ -185,6 +185,14 @@ struct Newton {
         Real factor = std::max(1.0, -exponents.minCoeff() / easy_range);
         RealVector potential = RealVector::Zero(rows.anchor.size());
         RealVector penalty = RealVector::Zero(rows.anchor.size());
+        if (run.warm_start != nullptr) {
+            factor = 1;
+            detail::Scaling<Scalar> scaling(scaled, detail::starting_instance_potential(scaled, run));
+            scaling.update_features();
+            const detail::ScaledPotential start = features_are_rows ? scaling.features() : scaling.instances();
+            potential = start.kernel;
+            penalty = start.penalty;
+        }
         while (true) {
             detail::SemidualNewton newton(detail::DenseKernel{exponents, factor}, rows.with_alpha0_times(factor),
                                           columns.with_alpha0_times(factor));

@@ -13,7 +13,7 @@ namespace otpool {
 struct Options {
     /// Exactly this many iterations, at least 1: a layer of K steps. Left empty: until the residual is within `tolerance`.
     std::optional<int> iterations = {};
-    /// The residual (Solution::residual) that counts as converged, in (0, inf). Left empty: 1e-8 for double, 1e-5 for float.
+    /// The residual (Solution::residual) that counts as converged, in (0, inf). Left empty: 1e-8 for double, 1e-6 for float.
     std::optional<double> tolerance = {};
     /// At most this many iterations, at least 1. Left empty: 200 for Newton, 10000 for the other solvers.
     std::optional<int> max_iterations = {};
@@ -37,7 +37,7 @@ inline void validate(const Options& options) {
 
 template <BagScalar Scalar>
 double tolerance_or_default(const Options& options) {
-    return options.tolerance.value_or(std::same_as<Scalar, double> ? 1e-8 : 1e-5);
+    return options.tolerance.value_or(std::same_as<Scalar, double> ? 1e-8 : 1e-6);
 }
 
 }  // namespace detail

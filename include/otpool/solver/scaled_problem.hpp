@@ -97,6 +97,10 @@ struct ScaledProblem {
     Real mass_shift = 0;  ///< offset / (alpha0 + alpha1 + alpha2)
     Index all_instances = 0;
 
+    /// What a hard side's potential has to take of the offset, as its mass is given: the features' if both are hard.
+    Real offset_of_features() const { return offset; }
+    Real offset_of_instances() const { return features.is_hard() ? 0 : offset; }
+
     template <Regularizer R>
     explicit ScaledProblem(const UotProblem<Scalar, R>& problem)
         : features(problem.features.alpha, problem.alpha0),

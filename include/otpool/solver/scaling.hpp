@@ -31,11 +31,12 @@ template <class Scalar, class R>
 RealVector starting_instance_potential(const ScaledProblem<Scalar>& scaled, const Run<Scalar, R>& run) {
     RealVector potential = scaled.instances.anchor;
     if (run.warm_start == nullptr) return potential;
-    const Real shift = scaled.mass_shift == 0 ? 0 : scaled.instances.alpha * scaled.mass_shift;
+    const ScaledMarginal& side = scaled.instances;
+    const Real taken = side.is_hard() ? scaled.offset_of_instances() : side.alpha * scaled.mass_shift;  // see unscaled()
     for (Index k = 0; k < potential.size(); ++k) {
         const Scalar g = run.warm_start->instance_potential[scaled.kernel.instance(k)];
         if (g == std::numeric_limits<Scalar>::lowest()) continue;  // it was excluded there
-        potential[k] += std::clamp((g + shift) * scaled.kernel.inverse_alpha0, lowest_exponent, -lowest_exponent);
+        potential[k] += std::clamp((g + taken) * scaled.kernel.inverse_alpha0, lowest_exponent, -lowest_exponent);
     }
     return potential;
 }
@@ -85,6 +86,9 @@ class Scaling {
         log_row_sum_ = sweep_.log_row_mass - feature_potential_;
     }
 
+    ScaledPotential features() const { return {feature_potential_, feature_penalty_}; }
+    ScaledPotential instances() const { return {sweep_.col_potential, sweep_.col_penalty}; }
+
     /// Of the present plan. The side updated last meets its condition exactly; this is the other's violation.
     Real feature_residual() const {
         return marginal_residual(problem_.features, sweep_.log_row_mass, feature_penalty_);
@@ -94,10 +98,9 @@ class Scaling {
     template <class R>
     Solution<Scalar, R> solution(const UotProblem<Scalar, R>& problem) const {
         // Of features that alpha0 = inf keeps from meeting their prior, the marginal says what the potential is.
-        const ScaledMarginal& features = problem_.features;
-        const RealVector penalty = features.is_free() ? RealVector(features.log_prior - sweep_.log_row_mass) : feature_penalty_;
-        return exponential_solution(problem, problem_, {feature_potential_, penalty},
-                                    {sweep_.col_potential, sweep_.col_penalty}, log_sum_exp(sweep_.log_row_mass));
+        const ScaledMarginal& side = problem_.features;
+        const RealVector penalty = side.is_free() ? RealVector(side.log_prior - sweep_.log_row_mass) : feature_penalty_;
+        return exponential_solution(problem, problem_, {feature_potential_, penalty}, instances(), log_sum_exp(sweep_.log_row_mass));
     }
 
   private:

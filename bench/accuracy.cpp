@@ -1,0 +1,224 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+
+// How accurate the solvers are: pooled error, residual, iterations and failures over random problems, as the Markdown table
+// that the README shows. The same table on every run.
+
+#include <algorithm>
+#include <charconv>
+#include <exception>
+#include <future>
+#include <iostream>
+#include <limits>
+#include <optional>
+#include <otpool/otpool.hpp>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "measure/checks.hpp"
+#include "measure/problems.hpp"
+#include "measure/tally.hpp"
+#include "support/output_files.hpp"
+#include "support/progress.hpp"
+
+namespace {
+
+using namespace measure;
+
+constexpr const char* usage =
+    R"(usage: accuracy [--output FILE] [--problems N]
+
+Solves random problems with every solver in float and double and prints, as a Markdown table, how far the pooled vectors
+are from a reference, and which problems were not solved.
+
+  --output FILE   write the table to FILE instead of standard output
+  --problems N    problems a regime, 1 to 1000 (default 32)
+  --help          print this text
+)";
+
+constexpr const char* explanation =
+    R"(Random problems, {problems} a row (1 to 64 features, 1 to 300 instances; Entropy and RelativeEntropy; rewards normal, or
+rectified as after a ReLU; priors uniform, or uneven with excluded instances), each solver with its default limit of
+iterations. The unit is the *spread*, the standard deviation of a problem's reward. Marginals in turn: `hard` both,
+`weak` and `strong` both soft with alpha1 = alpha2 = 0.1 and 100, `mixed` one hard, one soft of 0.1 to 100. Shifted or scaled:
+rewards moved by 1000 and -1000, multiplied by 1e30 and 1e-30.
+
+*Error*: the largest entry of |pooled - reference| / spread, over the problems that were solved; the reference is Newton in
+double to a residual of 1e-13 or to rounding, on the numbers as the scalar rounds them. (That Newton is right is what the
+rows of the other two say.) Where Newton does not apply, at alpha0 = 0 and for Quadratic, it is the duality gap of plan and
+potentials / (spread * mass). *Residual*: the largest violation of the optimality conditions, in log-marginal units.
+*Not solved*: the status, the marginals, and the largest error and residual there. `mass_out_of_range` is solved, too, but has
+more or less mass than the scalar can hold. `false converged` would be a solution whose residual, recomputed from its plan and
+potentials, is above the tolerance.
+)";
+
+template <class Scalar>
+constexpr double tolerance = std::is_same_v<Scalar, double> ? 1e-10 : 1e-5;
+
+/// The pooled vector of Newton in double, or nothing if it could not be computed.
+template <class R>
+std::optional<otpool::RealVector> reference(const Case<double>& made) {
+    const auto problem = made.problem<R>();
+    const auto solution = otpool::Newton{{.tolerance = 1e-13, .max_iterations = 1000}}.solve(problem);
+    if (!(solution.residual < 1e-9) || solution.status == otpool::Status::iteration_limit) return {};
+    return otpool::ConditionalReadout{}(solution);
+}
+
+/// The solution's status if it is a failure, or what is wrong with the numbers of a solution that is said to be one.
+template <class Scalar, class R>
+std::string failure(const otpool::Solution<Scalar, R>& solution, const otpool::Vector<Scalar>& pooled) {
+    if (!pooled.allFinite() || !std::isfinite(solution.residual) || !solution.plan().allFinite())
+        return "not finite";
+    if (!solution.converged()) return otpool::name(solution.status);
+    if (solution.residual > tolerance<Scalar>) return "false converged";
+    if (is_representable(solution)) {
+        const Recomputed recomputed(solution);
+        if (!(recomputed.residual() <= 1.01 * tolerance<Scalar> + recomputed.rounding()))
+            return "false converged";
+    }
+    return "";
+}
+
+/// The largest entry of |pooled - reference| / spread; without a reference, the duality gap.
+template <class Scalar, class R>
+double error(const Case<Scalar>& made, const otpool::Solution<Scalar, R>& solution,
+             const otpool::Vector<Scalar>& pooled, const std::optional<otpool::RealVector>& expected) {
+    if constexpr (!std::is_same_v<R, otpool::Quadratic>) {
+        if (made.alpha0 > 0) {
+            if (!expected) return std::numeric_limits<double>::quiet_NaN();
+            return (pooled.template cast<double>() - *expected).cwiseAbs().maxCoeff() / made.spread;
+        }
+    }
+    if (!is_representable(solution)) return std::numeric_limits<double>::quiet_NaN();
+    return Recomputed(solution).duality_gap(made.spread);
+}
+
+template <class Scalar, class R, class Solver>
+void solve(const Solver& solver, const Case<Scalar>& made, const std::optional<otpool::RealVector>& expected,
+           Tally& tally) {
+    const auto problem = made.template problem<R>();
+    const otpool::Solution<Scalar, R> solution = solver.solve(problem);
+    const otpool::Vector<Scalar> pooled = otpool::ConditionalReadout{}(solution);
+    tally.add({.failure = failure(solution, pooled),
+               .error = error(made, solution, pooled, expected),
+               .residual = solution.residual,
+               .iterations = solution.iterations,
+               .marginals = made.marginals});
+}
+
+/// The rows of one regime: one for each solver that takes its problems.
+struct Rows {
+    Tally sinkhorn, admm, newton;
+    int without_reference = 0;
+};
+
+template <class R, class Scalar>
+void solve_by_all(const Case<Scalar>& made, const Regime& regime, Rows& rows) {
+    const otpool::Options options{.tolerance = tolerance<Scalar>};
+    std::optional<otpool::RealVector> expected;
+    if constexpr (!std::is_same_v<R, otpool::Quadratic>) {
+        if (regime.has_reference()) {
+            expected = reference<R>(made.in_double());
+            rows.without_reference += expected ? 0 : 1;
+            solve<Scalar, R>(otpool::Sinkhorn{options}, made, expected, rows.sinkhorn);
+            solve<Scalar, R>(otpool::Newton{options}, made, expected, rows.newton);
+        }
+    }
+    solve<Scalar, R>(otpool::BregmanAdmm{options}, made, expected, rows.admm);
+}
+
+template <class Scalar>
+std::string table(std::size_t problems, support::ProgressBar& progress) {
+    std::ostringstream out;
+    out << "| alpha0 / spread | solver | solved | largest error | mean error | largest residual | median "
+           "iterations "
+           "| most iterations | not solved |\n"
+           "|---|---|--:|--:|--:|--:|--:|--:|---|\n";
+    for (std::size_t index = 0; index < regimes().size(); ++index) {
+        const Regime& regime = regimes()[index];
+        Rows rows;
+        for (std::size_t i = 0; i < problems; ++i) {
+            const Case<Scalar> made = random_case<Scalar>(regime, index, i);
+            if (regime.quadratic) {
+                solve_by_all<otpool::Quadratic>(made, regime, rows);
+            } else if (made.relative) {
+                solve_by_all<otpool::RelativeEntropy>(made, regime, rows);
+            } else {
+                solve_by_all<otpool::Entropy>(made, regime, rows);
+            }
+            progress.advance();
+        }
+        const auto row = [&](const char* solver, const Tally& tally) {
+            out << "| " << regime.name << " | " << solver << " | " << tally.cells() << " |\n";
+        };
+        if (regime.has_reference()) row("Sinkhorn", rows.sinkhorn);
+        row("BregmanAdmm", rows.admm);
+        if (regime.has_reference()) row("Newton", rows.newton);
+        if (rows.without_reference > 0) {
+            out << "| " << regime.name << " | *no reference* | " << rows.without_reference
+                << " | | | | | | |\n";
+        }
+    }
+    return out.str();
+}
+
+std::string document(std::size_t problems) {
+    support::ProgressBar progress("accuracy", 2 * problems * regimes().size());
+    std::string header = explanation;
+    const std::string place = "{problems}";
+    header.replace(header.find(place), place.size(), std::to_string(problems));
+    auto in_double = std::async(std::launch::async, [&] { return table<double>(problems, progress); });
+    const std::string in_float = table<float>(problems, progress);
+    return header + "\n**double, tolerance 1e-10**\n\n" + in_double.get() +
+           "\n**float, tolerance 1e-5**\n\n" + in_float;
+}
+
+struct Arguments {
+    std::string output = {};
+    std::size_t problems = 32;
+};
+
+/// Throws std::invalid_argument.
+Arguments parse(const std::vector<std::string>& words) {
+    Arguments arguments;
+    for (std::size_t i = 0; i < words.size(); ++i) {
+        const std::string& option = words[i];
+        if (option != "--output" && option != "--problems")
+            throw std::invalid_argument("unknown option " + option);
+        if (++i == words.size()) throw std::invalid_argument(option + " needs a value");
+        const std::string& value = words[i];
+        if (option == "--output") {
+            arguments.output = value;
+        } else {
+            const char* end = value.data() + value.size();
+            const auto [rest, failed] = std::from_chars(value.data(), end, arguments.problems);
+            if (failed != std::errc{} || rest != end || arguments.problems < 1 || arguments.problems > 1000) {
+                throw std::invalid_argument("--problems is " + value + "; allowed: 1 to 1000");
+            }
+        }
+    }
+    return arguments;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+    const std::vector<std::string> words(argv + 1, argv + argc);
+    if (std::find(words.begin(), words.end(), "--help") != words.end()) {
+        std::cout << usage;
+        return 0;
+    }
+    const Arguments arguments = parse(words);
+    if (arguments.output.empty()) {
+        std::cout << document(arguments.problems);
+        return 0;
+    }
+    support::OutputFiles files;
+    support::OutputFile& output = files.add(arguments.output);
+    output.stream() << document(arguments.problems);
+    files.commit();
+} catch (const std::exception& error) {
+    std::cerr << "accuracy: " << error.what() << '\n';
+    return 2;
+}
