@@ -54,7 +54,7 @@ potentials, is above the tolerance.
 )";
 
 template <class Scalar>
-constexpr double tolerance = std::is_same_v<Scalar, double> ? 1e-10 : 1e-5;
+constexpr double tolerance = std::is_same_v<Scalar, double> ? 1e-10 : 1e-6;
 
 /// The pooled vector of Newton in double, or nothing if it could not be computed.
 template <class R>
@@ -171,7 +171,7 @@ std::string document(std::size_t problems) {
     auto in_double = std::async(std::launch::async, [&] { return table<double>(problems, progress); });
     const std::string in_float = table<float>(problems, progress);
     return header + "\n**double, tolerance 1e-10**\n\n" + in_double.get() +
-           "\n**float, tolerance 1e-5**\n\n" + in_float;
+           "\n**float, tolerance 1e-6**\n\n" + in_float;
 }
 
 struct Arguments {

@@ -75,9 +75,9 @@ int main(int argc, char** argv) {
     add<double, otpool::Sinkhorn>("sinkhorn,double", "1e-8", large);
     add<double, otpool::BregmanAdmm>("badmm,double", "1e-8", large);
     add<double, otpool::Newton>("newton,double", "1e-8", large);
-    add<float, otpool::Sinkhorn>("sinkhorn,float", "1e-5", settings);
-    add<float, otpool::BregmanAdmm>("badmm,float", "1e-5", settings);
-    add<float, otpool::Newton>("newton,float", "1e-5", settings);
+    add<float, otpool::Sinkhorn>("sinkhorn,float", "1e-6", settings);
+    add<float, otpool::BregmanAdmm>("badmm,float", "1e-6", settings);
+    add<float, otpool::Newton>("newton,float", "1e-6", settings);
     add<double, otpool::BregmanAdmm, otpool::Quadratic>("badmm,double,quadratic", "1e-6",
                                                         {{"hard", otpool::hard, 100, 64, "1"}});
 

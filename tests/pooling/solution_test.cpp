@@ -26,6 +26,8 @@ namespace {
 using Number = long double;
 constexpr double inf = std::numeric_limits<double>::infinity();
 
+const otpool::Options tight{.tolerance = 1e-10};
+
 /// A value, and the sum of the absolute terms that it is made of: the unit of its rounding.
 struct Sum {
     Number value = 0;
@@ -108,7 +110,9 @@ template <class Scalar, class R>
 void check_optimal(const Solution<Scalar, R>& solution, Random& random) {
     const auto& problem = solution.problem;
     const Matrix<Scalar> plan = solution.plan();
-    const double tolerance = sizeof(Scalar) == 8 ? 1e-7 : 1e-4;
+    const double tolerance = sizeof(Scalar) == 8 ? 1e-8 : 1e-5;
+    // To first order in what the hard marginals are missed by and in the plan's rounding; the steps below cost 1e-4 and more.
+    const double slack = sizeof(Scalar) == 8 ? 1e-8 : 1e-5;
     const auto near = [&](const Vector<Scalar>& marginal, const Vector<Scalar>& prior) {
         return (marginal - prior).cwiseAbs().maxCoeff() <= tolerance * prior.maxCoeff();
     };
@@ -174,7 +178,7 @@ template <class Scalar, class R, class Solver>
 void check_solutions(const Solver& solver) {
     std::uint64_t seed = 300;
     for (const auto& alphas : general) {
-        for (const Index N : {1, 9}) {
+        for (const Index N : {Index(1), Index(9)}) {
             Random random(++seed);
             INFO("alphas " << alphas[0] << ' ' << alphas[1] << ' ' << alphas[2] << ", N " << N);
             const Matrix<Scalar> X = tests::random_bag<Scalar>(random, 4, N, tests::BagKind::normal);
@@ -189,7 +193,7 @@ void check_solutions(const Solver& solver) {
 }  // namespace
 
 TEMPLATE_TEST_CASE("An Entropy solution's plan, marginals, mass and objective agree", "", float, double) {
-    tests::for_each_solver({}, [](const auto& solver, const char* solver_name) {
+    tests::for_each_solver(tight, [](const auto& solver, const char* solver_name) {
         INFO(solver_name);
         check_solutions<TestType, Entropy>(solver);
     });
@@ -197,14 +201,14 @@ TEMPLATE_TEST_CASE("An Entropy solution's plan, marginals, mass and objective ag
 
 TEMPLATE_TEST_CASE("A RelativeEntropy solution's plan, marginals, mass and objective agree", "", float,
                    double) {
-    tests::for_each_solver({}, [](const auto& solver, const char* solver_name) {
+    tests::for_each_solver(tight, [](const auto& solver, const char* solver_name) {
         INFO(solver_name);
         check_solutions<TestType, RelativeEntropy>(solver);
     });
 }
 
 TEMPLATE_TEST_CASE("A Quadratic solution's plan, marginals, mass and objective agree", "", float, double) {
-    check_solutions<TestType, Quadratic>(otpool::BregmanAdmm{});
+    check_solutions<TestType, Quadratic>(otpool::BregmanAdmm{tight});
 }
 
 TEMPLATE_TEST_CASE("At the limits of alpha0 a solution agrees with its plan, too", "", float, double) {

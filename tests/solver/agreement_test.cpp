@@ -70,7 +70,7 @@ TEMPLATE_TEST_CASE("closed forms are the solutions that iterating finds", "", En
         CHECK(closed.iterations == 0);
         CHECK((closed.converged() || closed.status == Status::mass_out_of_range));
         const auto iterated = Newton{{.tolerance = 1e-11, .closed_forms = false}}.solve(random.problem);
-        const Vector<double> difference = ConditionalReadout{}(closed) - ConditionalReadout{}(iterated);
+        const Vector<double> difference = ConditionalReadout{}(closed)-ConditionalReadout{}(iterated);
         CHECK(difference.cwiseAbs().maxCoeff() <= 1e-9 * spread(random.bag));
         CHECK(std::abs(closed.log_mass - iterated.log_mass) <= 1e-8 * (1 + std::abs(closed.log_mass)));
     }
@@ -89,7 +89,7 @@ TEST_CASE("the translation step does away with the slow mode of strong marginals
         REQUIRE(with.converged());
         REQUIRE(without.converged());
         CHECK(10 * with.iterations < without.iterations);
-        CHECK((ConditionalReadout{}(with) - ConditionalReadout{}(without)).cwiseAbs().maxCoeff() < 1e-6);
+        CHECK((ConditionalReadout{}(with)-ConditionalReadout{}(without)).cwiseAbs().maxCoeff() < 1e-6);
     }
 }
 

@@ -66,7 +66,8 @@ TEMPLATE_TEST_CASE("an observer stops the solver", "", Sinkhorn, BregmanAdmm, Ne
     for (const bool fixed : {false, true}) {
         Options options{.tolerance = 1e-14};
         if (fixed) options.iterations = 50;
-        const auto solution = TestType{options}.solve(sample.problem, {.observer = [](int i, double) { return i == 2; }});
+        const auto solution =
+            TestType{options}.solve(sample.problem, {.observer = [](int i, double) { return i == 2; }});
         CHECK(solution.iterations == 2);
         CHECK(solution.status == Status::stopped);
     }
@@ -97,7 +98,7 @@ TEMPLATE_TEST_CASE("a warm start begins where the other solution ended", "", Sin
         const auto from_other = solver.solve(sample.problem, {.warm_start = &other});
         CHECK(from_other.converged());
         CHECK(from_other.iterations <= cold.iterations);
-        CHECK((ConditionalReadout{}(from_other) - ConditionalReadout{}(cold)).cwiseAbs().maxCoeff() < 1e-6);
+        CHECK((ConditionalReadout{}(from_other)-ConditionalReadout{}(cold)).cwiseAbs().maxCoeff() < 1e-6);
     }
     const Matrix<double> smaller = sample.bag.leftCols(5);
     const UotProblem<double> small{.reward = smaller};
@@ -122,8 +123,9 @@ TEST_CASE("rho is checked") {
     for (const double rho : {0.0, -1.0, std::numeric_limits<double>::infinity()}) {
         CHECK_THROWS_AS((BregmanAdmm{{}, rho}.solve(sample.problem)), InvalidArgument);
     }
-    CHECK(message_of<InvalidArgument>([&] { BregmanAdmm{{}, 0.0}.solve(sample.problem); }) ==
-          "rho is 0; allowed: finite and > 0");
+    CHECK(message_of<InvalidArgument>([&] {
+              BregmanAdmm{{}, 0.0}.solve(sample.problem);
+          }) == "rho is 0; allowed: finite and > 0");
 }
 
 TEMPLATE_TEST_CASE("alpha0 = 0 is refused by name where no closed form applies", "", Sinkhorn, Newton) {

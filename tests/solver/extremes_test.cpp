@@ -26,8 +26,8 @@ struct Grid {
         Matrix<Scalar> ties = general;
         ties.col(1) = ties.col(2);
         ties.row(0).setOnes();
-        return {general,           general.col(0),      general.row(0), Matrix<Scalar>::Constant(3, 4, Scalar(0.7)), ties,
-                general.cwiseAbs(), -general.cwiseAbs(), Matrix<Scalar>::Zero(2, 3)};
+        return {general, general.col(0),     general.row(0),      Matrix<Scalar>::Constant(3, 4, Scalar(0.7)),
+                ties,    general.cwiseAbs(), -general.cwiseAbs(), Matrix<Scalar>::Zero(2, 3)};
     }
 };
 
@@ -54,10 +54,11 @@ void check_extreme(const UotProblem<Scalar, R>& problem, const Solver& solver) {
     const double violation = solution.converged() ? marginal_violation(solution) : 0;
     const double allowed = std::is_same_v<Scalar, double> ? 1e-7 : 1e-4;
     if (!finite || !between || !(violation <= allowed)) {
-        FAIL_CHECK("bag\n" << x << "\nalphas " << problem.alpha0 << ' ' << problem.features.alpha << ' '
-                           << problem.instances.alpha << ", q0 " << problem.instances.prior.transpose() << ", "
-                           << name(solution.status) << ", residual " << solution.residual << ", recomputed " << violation
-                           << ", finite " << finite << ", pooled between min and max " << between);
+        FAIL_CHECK("bag\n"
+                   << x << "\nalphas " << problem.alpha0 << ' ' << problem.features.alpha << ' '
+                   << problem.instances.alpha << ", q0 " << problem.instances.prior.transpose() << ", "
+                   << name(solution.status) << ", residual " << solution.residual << ", recomputed " << violation
+                   << ", finite " << finite << ", pooled between min and max " << between);
     }
 }
 
@@ -95,7 +96,8 @@ TEMPLATE_TEST_CASE("Sinkhorn and Newton at the extremes", "", double, float) {
             check_extreme(problem, Sinkhorn{options});
             check_extreme(problem, Newton{options});
         });
-        for_each_extreme<TestType, RelativeEntropy>([&](const auto& problem) { check_extreme(problem, Newton{options}); });
+        for_each_extreme<TestType, RelativeEntropy>(
+            [&](const auto& problem) { check_extreme(problem, Newton{options}); });
     }
 }
 
@@ -103,7 +105,8 @@ TEMPLATE_TEST_CASE("Bregman ADMM at the extremes", "", double, float) {
     for (const bool closed_forms : {true, false}) {
         const Options options{.max_iterations = 60, .closed_forms = closed_forms};
         for_each_extreme<TestType, Entropy>([&](const auto& problem) { check_extreme(problem, BregmanAdmm{options}); });
-        for_each_extreme<TestType, Quadratic>([&](const auto& problem) { check_extreme(problem, BregmanAdmm{options}); });
+        for_each_extreme<TestType, Quadratic>(
+            [&](const auto& problem) { check_extreme(problem, BregmanAdmm{options}); });
     }
 }
 
@@ -112,7 +115,8 @@ TEST_CASE("an alpha0 too small for double is not called converged") {
     const Matrix<double> bag = random_bag<double>(random, 6, 20, BagKind::normal);
     const UotProblem<double> problem{
         .reward = bag, .alpha0 = 1e-13, .features = {.alpha = hard}, .instances = {.alpha = hard}};
-    for (const auto& solution : {Newton{{.tolerance = 1e-10}}.solve(problem), Sinkhorn{{.tolerance = 1e-10}}.solve(problem)}) {
+    for (const auto& solution :
+         {Newton{{.tolerance = 1e-10}}.solve(problem), Sinkhorn{{.tolerance = 1e-10}}.solve(problem)}) {
         CHECK_FALSE(solution.converged());
         CHECK(solution.residual > 1e-10);
         CHECK(ConditionalReadout{}(solution).allFinite());

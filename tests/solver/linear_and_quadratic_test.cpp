@@ -49,7 +49,8 @@ TEST_CASE("at alpha0 = 0 and hard marginals, Bregman ADMM finds the linear progr
 TEST_CASE("at alpha0 = 0, what Bregman ADMM calls converged has no duality gap") {
     int converged = 0;
     for (std::uint64_t seed = 0; seed < 60; ++seed) {
-        RandomProblem<double> random(seed, {.most_features = 12, .most_instances = 40, .least_alpha = 0.1, .limits = 0.3});
+        RandomProblem<double> random(seed,
+                                     {.most_features = 12, .most_instances = 40, .least_alpha = 0.1, .limits = 0.3});
         random.problem.alpha0 = 0;
         INFO(random.drawn);
         const auto solution = BregmanAdmm{{.tolerance = 1e-9, .max_iterations = 10000}}.solve(random.problem);
@@ -72,7 +73,7 @@ TEST_CASE("max pooling by iterating at alpha0 = 0") {
             BregmanAdmm{{.tolerance = 1e-10, .max_iterations = 20000, .closed_forms = false}}.solve(random.problem);
         CHECK(solution.converged());
         const Vector<double> maximum = random.bag.rowwise().maxCoeff();
-        CHECK((ConditionalReadout{}(solution) - maximum).cwiseAbs().maxCoeff() <= 1e-8 * spread(random.bag));
+        CHECK((ConditionalReadout{}(solution)-maximum).cwiseAbs().maxCoeff() <= 1e-8 * spread(random.bag));
     }
 }
 
@@ -80,9 +81,12 @@ TEMPLATE_TEST_CASE("a Quadratic plan is max(0, X + f + g) / (2 alpha0)", "", dou
     const double tolerance = std::is_same_v<TestType, double> ? 1e-9 : 1e-5;
     int converged = 0;
     for (std::uint64_t seed = 0; seed < 100; ++seed) {
-        const RandomProblem<TestType, Quadratic> random(
-            seed, {.most_features = 10, .most_instances = 30, .least_alpha0 = 0.1, .most_alpha0 = 100, .least_alpha = 0.1,
-                   .most_alpha = 100});
+        const RandomProblem<TestType, Quadratic> random(seed, {.most_features = 10,
+                                                               .most_instances = 30,
+                                                               .least_alpha0 = 0.1,
+                                                               .most_alpha0 = 100,
+                                                               .least_alpha = 0.1,
+                                                               .most_alpha = 100});
         INFO(random.drawn);
         const auto solution = BregmanAdmm{{.tolerance = tolerance, .max_iterations = 10000}}.solve(random.problem);
         CHECK(solution.plan().allFinite());
@@ -90,7 +94,8 @@ TEMPLATE_TEST_CASE("a Quadratic plan is max(0, X + f + g) / (2 alpha0)", "", dou
         ++converged;
         CHECK(marginal_violation(solution) <= 20 * tolerance);
         const double scale = 1 + (random.drawn.alpha0 + (std::isfinite(random.drawn.alpha1) ? random.drawn.alpha1 : 0) +
-                                  (std::isfinite(random.drawn.alpha2) ? random.drawn.alpha2 : 0)) / spread(random.bag);
+                                  (std::isfinite(random.drawn.alpha2) ? random.drawn.alpha2 : 0)) /
+                                     spread(random.bag);
         const double largest = random.bag.cwiseAbs().maxCoeff() / spread(random.bag);
         CHECK(std::abs(duality_gap(solution)) <= 10 * tolerance * (scale + largest));
     }

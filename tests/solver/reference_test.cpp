@@ -20,14 +20,12 @@ void check_reference_case(const ReferenceCase& c) {
     const auto vector = [](const std::vector<double>& v) {
         return Eigen::VectorXd(Eigen::Map<const Eigen::VectorXd>(v.data(), static_cast<Index>(v.size())));
     };
-    const UotProblem<double, R> problem{.reward = bag,
-                                        .alpha0 = c.alpha0,
-                                        .features = {c.alpha1, vector(c.p0)},
-                                        .instances = {c.alpha2, vector(c.q0)}};
+    const UotProblem<double, R> problem{
+        .reward = bag, .alpha0 = c.alpha0, .features = {c.alpha1, vector(c.p0)}, .instances = {c.alpha2, vector(c.q0)}};
     for (const bool closed_forms : {true, false}) {
         const auto solution = Newton{{.tolerance = 1e-12, .closed_forms = closed_forms}}.solve(problem);
         CHECK(solution.converged());
-        CHECK((ConditionalReadout{}(solution) - vector(c.pooled)).cwiseAbs().maxCoeff() <= 1e-8 * spread(bag));
+        CHECK((ConditionalReadout{}(solution)-vector(c.pooled)).cwiseAbs().maxCoeff() <= 1e-8 * spread(bag));
         CHECK(std::abs(solution.mass() / c.mass - 1) <= 1e-8);
     }
 }
@@ -69,8 +67,14 @@ WideVector pooled_by_plain_scaling(const UotProblem<Scalar, R>& problem) {
 }
 
 TEMPLATE_TEST_CASE("Newton finds what plain scaling in extended precision finds", "", Entropy, RelativeEntropy) {
-    const ProblemRange range{.most_features = 12, .most_instances = 30, .least_alpha0 = 0.05, .most_alpha0 = 10,
-                             .least_alpha = 0.03, .most_alpha = 30, .limits = 0.25, .zeros = false};
+    const ProblemRange range{.most_features = 12,
+                             .most_instances = 30,
+                             .least_alpha0 = 0.05,
+                             .most_alpha0 = 10,
+                             .least_alpha = 0.03,
+                             .most_alpha = 30,
+                             .limits = 0.25,
+                             .zeros = false};
     for (std::uint64_t seed = 0; seed < 40; ++seed) {
         const RandomProblem<double, TestType> random(seed, range);
         INFO(random.drawn);
@@ -104,9 +108,10 @@ TEMPLATE_TEST_CASE("Newton's solutions have no duality gap", "", Entropy, Relati
         REQUIRE(solution.converged());
         CHECK(marginal_violation(solution) <= 1e-9);
         // The terms of the gap are large beside it where alphas are, and their rounding with them.
-        const double terms = 1 + (random.drawn.alpha0 + (std::isfinite(random.drawn.alpha1) ? random.drawn.alpha1 : 0) +
-                                  (std::isfinite(random.drawn.alpha2) ? random.drawn.alpha2 : 0) +
-                                  random.bag.cwiseAbs().maxCoeff()) / spread(random.bag);
+        const double terms =
+            1 + (random.drawn.alpha0 + (std::isfinite(random.drawn.alpha1) ? random.drawn.alpha1 : 0) +
+                 (std::isfinite(random.drawn.alpha2) ? random.drawn.alpha2 : 0) + random.bag.cwiseAbs().maxCoeff()) /
+                    spread(random.bag);
         CHECK(std::abs(duality_gap(solution)) <= 1e-9 * terms);
     }
     CHECK(most_iterations <= 200);

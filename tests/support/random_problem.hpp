@@ -55,11 +55,12 @@ struct RandomProblem {
 
     /// The same problem in double, of the same numbers.
     otpool::UotProblem<double, R> in_double() const {
-        return {.reward = bag.template cast<double>().eval(),
-                .alpha0 = static_cast<double>(problem.alpha0),
-                .features = {static_cast<double>(problem.features.alpha), problem.features.prior.template cast<double>()},
-                .instances = {static_cast<double>(problem.instances.alpha),
-                              problem.instances.prior.template cast<double>()}};
+        return {
+            .reward = bag.template cast<double>().eval(),
+            .alpha0 = static_cast<double>(problem.alpha0),
+            .features = {static_cast<double>(problem.features.alpha), problem.features.prior.template cast<double>()},
+            .instances = {static_cast<double>(problem.instances.alpha),
+                          problem.instances.prior.template cast<double>()}};
     }
 };
 

@@ -23,9 +23,9 @@ struct Bag {
 /// Bag b is columns [offsets[b], offsets[b + 1]). Views only: the instances must outlive the batch.
 template <BagScalar Scalar>
 class Bags {
-  public:
-    /// instances: D x sum N. offsets: B + 1 entries, the first 0, non-decreasing, the last sum N (else InvalidArgument).
-    /// reward: D x sum N or empty. prior: sum N entries or empty, every bag's part of sum 1.
+public:
+    /// instances: D x sum N. offsets: B + 1 entries, the first 0, non-decreasing, the last sum N (else
+    /// InvalidArgument). reward: D x sum N or empty. prior: sum N entries or empty, every bag's part of sum 1.
     Bags(MatrixView<Scalar> instances, std::vector<std::int64_t> offsets, MatrixView<Scalar> reward = {},
          Vector<Scalar> prior = {})
         : instances_(std::move(instances)),
@@ -46,7 +46,7 @@ class Bags {
         return bag;
     }
 
-  private:
+private:
     Index begin(Index b) const { return offsets_[static_cast<std::size_t>(b)]; }
     Index end(Index b) const { return offsets_[static_cast<std::size_t>(b) + 1]; }
 

@@ -15,22 +15,23 @@ class Error : public std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-/// An argument outside its range. Thrown before any work; the message reads "<argument> is <found>; allowed: <allowed>".
+/// An argument outside its range. Thrown before any work; the message reads "<argument> is <found>; allowed:
+/// <allowed>".
 class InvalidArgument : public Error {
-  public:
+public:
     InvalidArgument(const std::string& argument, const std::string& found, const std::string& allowed)
         : Error(argument + " is " + found + "; allowed: " + allowed) {}
 
     /// The same error with the place it was found at: "<place>: <message>".
     InvalidArgument in(const std::string& place) const { return InvalidArgument(place + ": " + what()); }
 
-  private:
+private:
     explicit InvalidArgument(const std::string& message) : Error(message) {}
 };
 
 /// A well-formed problem that the named solver does not solve. Thrown before any work.
 class UnsupportedProblem : public Error {
-  public:
+public:
     UnsupportedProblem(const std::string& solver, const std::string& found, const std::string& allowed)
         : Error(solver + " does not solve a problem with " + found + "; allowed: " + allowed) {}
 };

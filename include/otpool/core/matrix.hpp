@@ -32,15 +32,15 @@ using RealMatrix = Matrix<Real>;
 
 /// A read-only D x N matrix in memory of any layout: what a bag, a reward or values are passed as.
 ///
-/// It converts implicitly from every Eigen expression over `Scalar`. What has memory (Matrix, Map, Ref, Block, Transpose,
-/// row or column major) is viewed where it is, without a copy, and must outlive the view. What has none (a sum, a product,
-/// a temporary matrix) is evaluated once into storage that the view and its copies share.
-/// The row-major (N, D) array of NumPy and PyTorch is `Map<const MatrixXf>(data, D, N)`.
+/// It converts implicitly from every Eigen expression over `Scalar`. What has memory (Matrix, Map, Ref, Block,
+/// Transpose, row or column major) is viewed where it is, without a copy, and must outlive the view. What has none (a
+/// sum, a product, a temporary matrix) is evaluated once into storage that the view and its copies share. The
+/// row-major (N, D) array of NumPy and PyTorch is `Map<const MatrixXf>(data, D, N)`.
 ///
 /// Copying costs O(1). Concurrent reads are safe.
 template <BagScalar Scalar>
 class MatrixView {
-  public:
+public:
     using Strided = Eigen::Map<const Matrix<Scalar>, Eigen::Unaligned, Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
 
     MatrixView() = default;
@@ -91,7 +91,7 @@ class MatrixView {
         return part;
     }
 
-  private:
+private:
     template <class Derived>
     void look_at(const Derived& matrix) {
         data_ = matrix.data();

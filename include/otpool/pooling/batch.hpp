@@ -11,12 +11,14 @@
 
 namespace otpool::detail {
 
-/// Throws, naming bag, feature and instance, if a bag is empty without a fill value for it, or has an entry that is not finite.
+/// Throws, naming bag, feature and instance, if a bag is empty without a fill value for it, or has an entry that is
+/// not finite.
 template <class Scalar>
 void validate(const Bags<Scalar>& bags, bool empty_allowed) {
     for (Index b = 0; b < bags.size(); ++b) {
         const std::string bag = "bag " + printed(b);
-        require(empty_allowed || bags.bag_size(b) > 0, bag, "empty", "at least one instance, or a fill value for empty bags");
+        require(empty_allowed || bags.bag_size(b) > 0, bag, "empty",
+                "at least one instance, or a fill value for empty bags");
         require_finite(bags[b].instances, bag);
         require_finite(bags[b].reward, "reward of " + bag);
     }

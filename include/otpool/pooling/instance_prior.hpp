@@ -65,7 +65,8 @@ struct Attention {
     }
 };
 
-/// The gated attention of Ilse et al. 2018, eq. 9: q0 = softmax_n( w^T (tanh(V x_n) * sigmoid(U x_n)) ), * entry by entry.
+/// The gated attention of Ilse et al. 2018, eq. 9: q0 = softmax_n( w^T (tanh(V x_n) * sigmoid(U x_n)) ), * entry by
+/// entry.
 template <BagScalar Scalar>
 struct GatedAttention {
     Matrix<Scalar> V;  ///< L x D

@@ -15,8 +15,8 @@
 #include "otpool/problem/marginal.hpp"
 #include "otpool/solver/sinkhorn.hpp"
 
-// The poolings that have a name, as parameters of Pooling. All of them are closed forms, whatever solver they are given;
-// a solver with Options::closed_forms = false iterates, where it accepts the problem.
+// The poolings that have a name, as parameters of Pooling. All of them are closed forms, whatever solver they are
+// given; a solver with Options::closed_forms = false iterates, where it accepts the problem.
 
 namespace otpool {
 
@@ -59,8 +59,8 @@ auto log_sum_exp_pooling(Scalar temperature, Solver solver = {}) {
     return Pooling<Scalar, Solver, Entropy, LogMeanExpReadout>{.parameters = {.alpha0 = temperature}, .solver = solver};
 }
 
-/// y_d = ((1/N) sum_n x_dn^p)^(1/p) of entries >= 0, p any number: harmonic mean at -1, geometric at 0, arithmetic at 1, the
-/// min at -inf and the max at inf. The log-mean-exp of sign(p) log x at temperature 1/|p|, transformed back.
+/// y_d = ((1/N) sum_n x_dn^p)^(1/p) of entries >= 0, p any number: harmonic mean at -1, geometric at 0, arithmetic at
+/// 1, the min at -inf and the max at inf. The log-mean-exp of sign(p) log x at temperature 1/|p|, transformed back.
 template <BagScalar Scalar, class Solver = Sinkhorn>
 auto generalized_mean_pooling(Scalar power, Solver solver = {}) {
     detail::require(!std::isnan(power), "power", power, "-inf to inf");
@@ -111,8 +111,8 @@ struct MeanMaxGate {
     }
 };
 
-/// y = w mean + (1 - w) max, w = sigmoid(<weights, mean> + bias) of each bag: the gated mix of Lee et al. 2016, with a gate
-/// that bags of any size can share.
+/// y = w mean + (1 - w) max, w = sigmoid(<weights, mean> + bias) of each bag: the gated mix of Lee et al. 2016, with
+/// a gate that bags of any size can share.
 template <BagScalar Scalar, class Solver = Sinkhorn>
 auto gated_mean_max_pooling(MeanMaxGate<Scalar> gate, Solver solver = {}) {
     auto outer = attention_pooling<Scalar>(std::move(gate), solver);

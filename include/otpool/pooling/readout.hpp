@@ -34,8 +34,8 @@ Vector<Scalar> saturated(const RealVector& values) {
 
 }  // namespace detail
 
-/// y_d = sum_n P_dn v_dn / sum_n P_dn: the conditional mean of the values under the plan. A feature without mass pools where
-/// its vanishing mass would be.
+/// y_d = sum_n P_dn v_dn / sum_n P_dn: the conditional mean of the values under the plan. A feature without mass
+/// pools where its vanishing mass would be.
 struct ConditionalReadout {
     template <class Scalar, class R>
     Vector<Scalar> operator()(const Solution<Scalar, R>& solution) const {
@@ -43,8 +43,8 @@ struct ConditionalReadout {
     }
 };
 
-/// y_d = D sum_n P_dn v_dn: the readout of the authors' released code, the conditional one where the feature marginal is
-/// hard and uniform.
+/// y_d = D sum_n P_dn v_dn: the readout of the authors' released code, the conditional one where the feature marginal
+/// is hard and uniform.
 struct JointReadout {
     template <class Scalar, class R>
     Vector<Scalar> operator()(const Solution<Scalar, R>& solution) const {
@@ -63,8 +63,8 @@ struct SumReadout {
     }
 };
 
-/// y_d = alpha0 log (1/N) sum_n exp((x_dn + g_n) / alpha0): the soft maximum that the plan attains, with g = 0 the log-mean-exp
-/// of the reward; its maximum at alpha0 = 0 and its mean at alpha0 = inf.
+/// y_d = alpha0 log (1/N) sum_n exp((x_dn + g_n) / alpha0): the soft maximum that the plan attains, with g = 0 the
+/// log-mean-exp of the reward; its maximum at alpha0 = 0 and its mean at alpha0 = inf.
 struct LogMeanExpReadout {
     template <class Scalar, class R>
     Vector<Scalar> operator()(const Solution<Scalar, R>& solution) const {

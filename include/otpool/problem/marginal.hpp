@@ -28,8 +28,8 @@ template <BagScalar Scalar>
 struct Marginal {
     /// In [0, inf], in the reward's unit: 0 leaves the marginal free, `hard` holds it to the prior exactly.
     Scalar alpha = 0;
-    /// Entries of sum 1 (within 1e-3; renormalised); left empty: uniform. Feature priors are > 0, instance priors >= 0, and
-    /// an instance of prior 0 is excluded: it gets no mass whatever alpha is.
+    /// Entries of sum 1 (within 1e-3; renormalised); left empty: uniform. Feature priors are > 0, instance priors >=
+    /// 0, and an instance of prior 0 is excluded: it gets no mass whatever alpha is.
     Vector<Scalar> prior = {};
 };
 
@@ -39,7 +39,8 @@ inline void require_alpha(double alpha, const std::string& name) {
     require(alpha >= 0, name, alpha, "0 to inf");  // false for NaN, too
 }
 
-/// The prior of `size` entries as doubles of sum 1; `smallest_allowed` says whether zeros are (">= 0") or not ("> 0").
+/// The prior of `size` entries as doubles of sum 1; `smallest_allowed` says whether zeros are (">= 0") or not (">
+/// 0").
 template <class Scalar>
 RealVector normalized_prior(const Vector<Scalar>& prior, Index size, bool zeros_allowed, const std::string& name) {
     if (prior.size() == 0) return RealVector::Constant(size, 1.0 / static_cast<double>(size));

@@ -21,11 +21,11 @@ namespace otpool {
 /// A view of its matrices, which must outlive it and every solution of it.
 template <BagScalar Scalar, Regularizer R = Entropy>
 struct UotProblem {
-    MatrixView<Scalar> reward;                      ///< X, D x N, finite, D and N at least 1.
-    MatrixView<Scalar> values = {};                 ///< What is pooled, D x N, finite; left empty: the reward.
-    Scalar alpha0 = 1;                              ///< Strength of the regulariser, in [0, inf].
-    Marginal<Scalar> features = {.alpha = hard};    ///< alpha1 and p0 (D entries).
-    Marginal<Scalar> instances = {.alpha = 0};      ///< alpha2 and q0 (N entries).
+    MatrixView<Scalar> reward;                    ///< X, D x N, finite, D and N at least 1.
+    MatrixView<Scalar> values = {};               ///< What is pooled, D x N, finite; left empty: the reward.
+    Scalar alpha0 = 1;                            ///< Strength of the regulariser, in [0, inf].
+    Marginal<Scalar> features = {.alpha = hard};  ///< alpha1 and p0 (D entries).
+    Marginal<Scalar> instances = {.alpha = 0};    ///< alpha2 and q0 (N entries).
 
     const MatrixView<Scalar>& pooled_values() const { return values.empty() ? reward : values; }
 };

@@ -26,16 +26,17 @@ namespace detail {
 
 /// One marginal as Bregman ADMM sees it, in units of rho.
 struct AdmmMarginal {
-    Real alpha = 0;            ///< alpha / rho
-    Real weight = 1;           ///< of the divergence (and regulariser) that the marginal is weighed against
+    Real alpha = 0;   ///< alpha / rho
+    Real weight = 1;  ///< of the divergence (and regulariser) that the marginal is weighed against
     RealVector log_prior;
-    RealVector potential;      ///< as the last update found it; up to a constant until the potentials are read
-    RealVector log_marginal;   ///< of the copy of the plan that this marginal belongs to
+    RealVector potential;     ///< as the last update found it; up to a constant until the potentials are read
+    RealVector log_marginal;  ///< of the copy of the plan that this marginal belongs to
 
     bool is_hard() const { return std::isinf(alpha); }
     bool is_soft() const { return alpha > 0 && !is_hard(); }
 
-    /// log(plan) += k (log prior - log sum), k = alpha / (alpha + weight): replaces the log sums by what is to be added.
+    /// log(plan) += k (log prior - log sum), k = alpha / (alpha + weight): replaces the log sums by what is to be
+    /// added.
     void update(RealVector& log_sum) {
         const Real damping = is_hard() ? 1 : alpha / (alpha + weight);
         log_marginal = log_sum;
@@ -57,11 +58,11 @@ struct AdmmMarginal {
     }
 };
 
-/// The state of BregmanAdmm: two copies T = S of the plan as logarithms and the dual Z. All in units of rho; with alpha0 = inf
-/// in the limit rho = alpha0 -> inf.
+/// The state of BregmanAdmm: two copies T = S of the plan as logarithms and the dual Z. All in units of rho; with
+/// alpha0 = inf in the limit rho = alpha0 -> inf.
 template <BagScalar Scalar, Regularizer R>
 class AdmmState {
-  public:
+public:
     AdmmState(const UotProblem<Scalar, R>& problem, Real rho) : reward_(problem.reward), rho_(rho) {
         Priors priors(problem);
         active_ = std::move(priors.active);
@@ -156,10 +157,11 @@ class AdmmState {
         }
         const RealVector log_r = f_.log_marginal.array() + log_scale_;
         const RealVector log_c = log_instance_mass_.array() + log_scale_;
-        // A free side adds nothing; but the rows' weights are what is pooled, and with a regulariser every row has some.
+        // A free side adds nothing; but the rows' weights are what is pooled, and with a regulariser every row has
+        // some.
         const bool rows_count = f_.alpha > 0 || strength_ > 0;
-        return std::max({f_.residual(log_r), g_.residual(log_c), rows_count ? row_gap.maxCoeff() : 0,
-                         g_.alpha > 0 ? col_gap : 0});
+        return std::max(
+            {f_.residual(log_r), g_.residual(log_c), rows_count ? row_gap.maxCoeff() : 0, g_.alpha > 0 ? col_gap : 0});
     }
 
     /// The residual that rounding alone can leave: of potentials, in units of what a plan's entry moves by.
@@ -172,7 +174,8 @@ class AdmmState {
             if (instances_.alpha > 0) lightest = std::min(lightest, log_instance_mass_.minCoeff());
             unit *= 2 * std::exp(lightest);
         }
-        return 4 * std::numeric_limits<Real>::epsilon() * largest / unit;
+        // On the way there marginals can be far smaller than in the end: do not take that for a limit.
+        return std::min(4 * std::numeric_limits<Real>::epsilon() * largest / unit, 1e-2);
     }
 
     /// After residual().
@@ -189,11 +192,10 @@ class AdmmState {
         solution.feature_potential.resize(rows());
         for (Index d = 0; d < rows(); ++d) {
             solution.feature_potential[d] =
-                in_reward_units(f_.potential[d], problem.features.alpha, log_scale_ + f_.log_marginal[d] - f_.log_prior[d],
-                                f_.is_hard());
+                in_reward_units(f_.potential[d], problem.features.alpha,
+                                log_scale_ + f_.log_marginal[d] - f_.log_prior[d], f_.is_hard());
         }
-        solution.instance_potential =
-            Vector<Scalar>::Constant(reward_.cols(), std::numeric_limits<Scalar>::lowest());
+        solution.instance_potential = Vector<Scalar>::Constant(reward_.cols(), std::numeric_limits<Scalar>::lowest());
         for (Index k = 0; k < cols(); ++k) {
             solution.instance_potential[instance(k)] =
                 in_reward_units(g_.potential[k], problem.instances.alpha,
@@ -205,7 +207,7 @@ class AdmmState {
         return solution;
     }
 
-  private:
+private:
     static constexpr bool quadratic = std::same_as<R, Quadratic>;
 
     Index rows() const { return reward_.rows(); }
@@ -280,8 +282,8 @@ class AdmmState {
         if (quadratic && strength_ > 0) {
             // P = max(0, X + f + g) / (2 alpha0)
             const Eigen::ArrayXd plan = S.min(600.0).exp();
-            const Eigen::ArrayXd apart = (slack.array().max(0) / (2 * strength_) - plan).abs() +
-                                         (T.min(600.0).exp() - plan).abs();
+            const Eigen::ArrayXd apart =
+                (slack.array().max(0) / (2 * strength_) - plan).abs() + (T.min(600.0).exp() - plan).abs();
             gap.col(0) = apart * (-log_r).min(600.0).exp();
             gap.col(1) = apart * std::exp(std::min(-log_c, 600.0));
         } else if (strength_ > 0) {

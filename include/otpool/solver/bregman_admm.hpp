@@ -17,24 +17,25 @@
 
 namespace otpool {
 
-/// Bregman ADMM, for every regulariser and alpha0 in [0, inf]. Two copies T = S of the plan, dual Z, penalty rho, divergence
-/// KL; reward and instance marginal go to T, regulariser and feature marginal to S, which is the plan returned:
+/// Bregman ADMM, for every regulariser and alpha0 in [0, inf]. Two copies T = S of the plan, dual Z, penalty rho,
+/// divergence KL; reward and instance marginal go to T, regulariser and feature marginal to S, which is the plan
+/// returned:
 ///
 ///     log T <- (X - Z)/rho + log S           log T += k2 (log q0 - LSE_d(log T)),  k2 = a2/(a2+rho)
 ///     log S <- (Z + rho log T)/(rho + a0)    log S += k1 (log p0 - LSE_n(log S)),  k1 = a1/(a1+rho+a0)
 ///     Z     <- Z + rho (T - S)/max(T, S)
 ///
-/// both normalised to mass 1, which changes the plan by a factor that is known, and put back. Quadratic: the right-hand sides
-/// are (X - Z - 2 a0 S)/rho + log S and Z/rho + log T, k1 = a1/(a1+rho), and the mass is free where the problem's is.
-/// Wang & Banerjee, "Bregman Alternating Direction Method of Multipliers" (NeurIPS 2014); Cheng & Xu, arXiv 2201.09191,
-/// with their dual step scaled by the plan's entries.
+/// both normalised to mass 1, which changes the plan by a factor that is known, and put back. Quadratic: the
+/// right-hand sides are (X - Z - 2 a0 S)/rho + log S and Z/rho + log T, k1 = a1/(a1+rho), and the mass is free where
+/// the problem's is. Wang & Banerjee, "Bregman Alternating Direction Method of Multipliers" (NeurIPS 2014); Cheng &
+/// Xu, arXiv 2201.09191, with their dual step scaled by the plan's entries.
 ///
-/// An iteration costs three exps an element, and three more where its residual is wanted; memory is three D x N matrices of
-/// double. At small alpha0 it needs far fewer iterations than Sinkhorn.
+/// An iteration costs three exps an element, and three more where its residual is wanted; memory is three D x N
+/// matrices of double. At small alpha0 it needs far fewer iterations than Sinkhorn.
 struct BregmanAdmm {
     Options options = {};
-    /// Weight of the divergence between the copies, in (0, inf), in the reward's unit. Left empty: 0.1 sd(X) + alpha0, and for
-    /// Quadratic at least 2 alpha0 times the largest entry that the plan can have.
+    /// Weight of the divergence between the copies, in (0, inf), in the reward's unit. Left empty: 0.1 sd(X) +
+    /// alpha0, and for Quadratic at least 2 alpha0 times the largest entry that the plan can have.
     std::optional<double> rho = {};
     DualStep dual_step = DualStep::scaled;
 
@@ -83,7 +84,7 @@ struct BregmanAdmm {
         return std::clamp(rho, 1e-300, 1e300);
     }
 
-  private:
+private:
     template <class Scalar>
     static double standard_deviation(const MatrixView<Scalar>& reward) {
         const double size = static_cast<double>(reward.rows()) * static_cast<double>(reward.cols());
@@ -99,12 +100,15 @@ struct BregmanAdmm {
         return largest * std::sqrt(variance);
     }
 
-    /// An upper bound P of the entries of a Quadratic plan: a hard marginal bounds them by its prior's entries; else, as each
-    /// entry is at most its marginals,  2 alpha0 P + alpha1 log(P / max p0) + alpha2 log(P / max q0) <= max X.
+    /// An upper bound P of the entries of a Quadratic plan: a hard marginal bounds them by its prior's entries; else,
+    /// as each entry is at most its marginals,  2 alpha0 P + alpha1 log(P / max p0) + alpha2 log(P / max q0) <= max
+    /// X.
     template <class Scalar>
     static double largest_entry(const UotProblem<Scalar, Quadratic>& problem) {
-        const double p = detail::normalized_prior(problem.features.prior, problem.reward.rows(), false, "p0").maxCoeff();
-        const double q = detail::normalized_prior(problem.instances.prior, problem.reward.cols(), true, "q0").maxCoeff();
+        const double p =
+            detail::normalized_prior(problem.features.prior, problem.reward.rows(), false, "p0").maxCoeff();
+        const double q =
+            detail::normalized_prior(problem.instances.prior, problem.reward.cols(), true, "q0").maxCoeff();
         const double alpha1 = problem.features.alpha;
         const double alpha2 = problem.instances.alpha;
         double bound = std::numeric_limits<double>::infinity();
@@ -116,7 +120,8 @@ struct BregmanAdmm {
         for (Index n = 0; n < problem.reward.cols(); ++n) highest = std::max(highest, problem.reward.col(n).maxCoeff());
         const auto holds = [&](double log_entry) {
             return 2 * problem.alpha0 * std::exp(log_entry) + alpha1 * (log_entry - std::log(p)) +
-                       alpha2 * (log_entry - std::log(q)) <= highest;
+                       alpha2 * (log_entry - std::log(q)) <=
+                   highest;
         };
         double low = -700;
         double high = 700;

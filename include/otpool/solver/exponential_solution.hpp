@@ -28,8 +28,8 @@ Scalar unscaled(const ScaledMarginal& side, const ScaledPotential& potential, In
     return saturated<Scalar>((scaled == 0 ? 0 : alpha0 * scaled) - offset);
 }
 
-/// The solution whose plan is exp(z + features + instances + mass_shift), in kernel potentials. log_mass is that of the plan
-/// before the shift. Status and residual are left to the caller.
+/// The solution whose plan is exp(z + features + instances + mass_shift), in kernel potentials. log_mass is that of
+/// the plan before the shift. Status and residual are left to the caller.
 template <class Scalar, class R>
 Solution<Scalar, R> exponential_solution(const UotProblem<Scalar, R>& problem, const ScaledProblem<Scalar>& scaled,
                                          const ScaledPotential& features, const ScaledPotential& instances,
@@ -42,11 +42,10 @@ Solution<Scalar, R> exponential_solution(const UotProblem<Scalar, R>& problem, c
         solution.feature_potential[d] =
             unscaled<Scalar>(scaled.features, features, d, alpha0, shift, scaled.offset_of_features());
     }
-    solution.instance_potential =
-        Vector<Scalar>::Constant(scaled.all_instances, std::numeric_limits<Scalar>::lowest());
+    solution.instance_potential = Vector<Scalar>::Constant(scaled.all_instances, std::numeric_limits<Scalar>::lowest());
     for (Index k = 0; k < instances.kernel.size(); ++k) {
-        solution.instance_potential[scaled.kernel.instance(k)] = unscaled<Scalar>(
-            scaled.instances, instances, k, alpha0, shift, scaled.offset_of_instances());
+        solution.instance_potential[scaled.kernel.instance(k)] =
+            unscaled<Scalar>(scaled.instances, instances, k, alpha0, shift, scaled.offset_of_instances());
     }
     solution.log_mass = log_mass + shift;
     solution.log_plan = LogPlan<Scalar>(ExponentialPlan<Scalar>{scaled.kernel, instances.kernel},
@@ -61,7 +60,8 @@ Real residual_of_plan(const Solution<Scalar, R>& solution, const ScaledProblem<S
     RealVector row_mass = RealVector::Zero(top.size());
     Real residual = 0;
     const auto violation = [](const ScaledMarginal& side, Index i, Real log_mass, Real potential) {
-        return side.is_free() ? 0 : std::abs(log_mass - side.log_prior[i] + (side.is_hard() ? 0 : potential / side.alpha));
+        return side.is_free() ? 0
+                              : std::abs(log_mass - side.log_prior[i] + (side.is_hard() ? 0 : potential / side.alpha));
     };
     solution.log_plan.for_each_column([&](Index k, Index n, const RealVector& score) {
         row_mass.array() += (score - top).array().exp();
@@ -70,15 +70,16 @@ Real residual_of_plan(const Solution<Scalar, R>& solution, const ScaledProblem<S
     });
     for (Index d = 0; d < top.size(); ++d) {
         const Real log_mass = std::log(row_mass[d]) + top[d] + solution.log_plan.log_scale()[d];
-        residual = std::max(residual, violation(scaled.features, d, log_mass,
-                                                static_cast<Real>(solution.feature_potential[d])));
+        residual = std::max(residual,
+                            violation(scaled.features, d, log_mass, static_cast<Real>(solution.feature_potential[d])));
     }
     return residual;
 }
 
 /// Holds `converged` to what it promises, where rounding may have broken it between the iteration and the plan.
 template <class Scalar, class R>
-void check_promise(Solution<Scalar, R>& solution, const ScaledProblem<Scalar>& scaled, Real attainable, double tolerance) {
+void check_promise(Solution<Scalar, R>& solution, const ScaledProblem<Scalar>& scaled, Real attainable,
+                   double tolerance) {
     if (solution.converged() && attainable > 0.1 * tolerance) {
         solution.residual = std::min(residual_of_plan(solution, scaled), std::numeric_limits<Real>::max());
         if (!(solution.residual <= tolerance)) solution.status = Status::precision_limit;

@@ -13,8 +13,8 @@
 
 namespace otpool::detail {
 
-/// Whether the problem's solution is known without iterating: a side is free (its potential is zero and the other's one half
-/// step away), or alpha0 is infinite (the reward drops out).
+/// Whether the problem's solution is known without iterating: a side is free (its potential is zero and the other's
+/// one half step away), or alpha0 is infinite (the reward drops out).
 template <BagScalar Scalar, EntropicRegularizer R>
 bool has_closed_form(const UotProblem<Scalar, R>& problem) {
     return problem.instances.alpha == 0 || problem.features.alpha == 0 || std::isinf(problem.alpha0);
@@ -22,12 +22,12 @@ bool has_closed_form(const UotProblem<Scalar, R>& problem) {
 
 /// alpha0 = 0 with a free side: the limit alpha0 -> 0+ of the plan. Ties share as the limit does.
 ///
-/// Free instances: feature d draws on argmax_n x_dn with r_d = p0_d exp(x_max / alpha1). Free features: instance n is drawn
-/// on by argmax_d x_dn with c_n = q0_n exp(x_max / alpha2); a feature that wins no instance has no mass, and pools where the
-/// limit's vanishing mass is, at argmax_n (x_dn - max_d x_dn).
+/// Free instances: feature d draws on argmax_n x_dn with r_d = p0_d exp(x_max / alpha1). Free features: instance n is
+/// drawn on by argmax_d x_dn with c_n = q0_n exp(x_max / alpha2); a feature that wins no instance has no mass, and
+/// pools where the limit's vanishing mass is, at argmax_n (x_dn - max_d x_dn).
 template <BagScalar Scalar, Regularizer R>
 class WinnersLimit {
-  public:
+public:
     explicit WinnersLimit(const UotProblem<Scalar, R>& problem) : problem_(problem), scaled_(problem) {
         plan_ = {scaled_.kernel.reward, scaled_.kernel.active, {}, RealVector::Zero(cols()), scaled_.kernel.row_shift};
         plan_.instance_potential = RealVector::Zero(cols());
@@ -56,7 +56,7 @@ class WinnersLimit {
         return solution;
     }
 
-  private:
+private:
     static constexpr bool relative = std::same_as<R, RelativeEntropy>;
     static constexpr Real nothing = -std::numeric_limits<Real>::infinity();
 
@@ -68,8 +68,8 @@ class WinnersLimit {
         const Real alpha1 = problem_.features.alpha;
         RealVector log_marginal = scaled_.features.log_prior;
         if (alpha1 == 0) {
-            log_marginal = (highest.array() == scaled_.offset)
-                               .select(log_marginal, RealVector::Constant(rows(), nothing));
+            log_marginal =
+                (highest.array() == scaled_.offset).select(log_marginal, RealVector::Constant(rows(), nothing));
             log_marginal.array() -= log_sum_exp(log_marginal);
         } else if (std::isfinite(alpha1)) {
             log_marginal.array() += (highest.array() / alpha1).max(lowest_exponent).min(-lowest_exponent);
@@ -89,7 +89,8 @@ class WinnersLimit {
             const Real highest = x.maxCoeff();
             plan_.instance_potential[k] = -highest;
             plan_.best = plan_.best.array().max(x.array() - highest);
-            if (std::isfinite(alpha2)) log_marginal[k] += std::clamp(highest / alpha2, lowest_exponent, -lowest_exponent);
+            if (std::isfinite(alpha2))
+                log_marginal[k] += std::clamp(highest / alpha2, lowest_exponent, -lowest_exponent);
             Real sharing = 0;
             for (Index d = 0; d < rows(); ++d) {
                 if (x[d] == highest) sharing += relative ? std::exp(scaled_.features.log_prior[d]) : 1;
@@ -124,7 +125,8 @@ class WinnersLimit {
     Real log_mass_ = 0;
 };
 
-/// The exact solution where has_closed_form(). Cost: one to three passes over the reward, at most two exps an element.
+/// The exact solution where has_closed_form(). Cost: one to three passes over the reward, at most two exps an
+/// element.
 template <BagScalar Scalar, EntropicRegularizer R>
 Solution<Scalar, R> closed_form(const UotProblem<Scalar, R>& problem, double tolerance) {
     if (problem.alpha0 == 0) return WinnersLimit<Scalar, R>(problem).solution();

@@ -31,8 +31,8 @@ struct DenseKernel {
     void column(Index k, RealVector& out) const { out = exponents.col(k) / factor; }
 };
 
-/// Newton's method on the semi-dual: the columns' potential is eliminated by its half step, and the concave dual is maximised
-/// over the rows' potential f,
+/// Newton's method on the semi-dual: the columns' potential is eliminated by its half step, and the concave dual is
+/// maximised over the rows' potential f,
 ///
 ///     gradient   p exp(-f/alpha) - r
 ///     Hessian   -[diag(r + theta p exp(-f/alpha)) - k P diag(1/c) P^T] / alpha0,  theta = alpha0/alpha, k = the columns' damping.
@@ -40,7 +40,7 @@ struct DenseKernel {
 /// A step of Sinkhorn's is one of block coordinate ascent on the same dual, so the two mix freely.
 template <class Kernel>
 class SemidualNewton {
-  public:
+public:
     RealVector potential;  ///< Of the rows.
     RealVector penalty;    ///< The rows' potential / alpha.
     Sweep sweep;           ///< The columns' potential and the plan's row marginal.
@@ -68,9 +68,9 @@ class SemidualNewton {
         sweep(kernel_, potential, columns_);
     }
 
-    /// Moves along Newton's direction, to where the dual has lost half its slope: by all of it near the optimum. (Where parts
-    /// of the plan hardly touch, the direction shifts them against each other by far more than it takes, and the gradient is
-    /// flat on both sides of a narrow dip. The slope's sign tells on which side one is.)
+    /// Moves along Newton's direction, to where the dual has lost half its slope: by all of it near the optimum.
+    /// (Where parts of the plan hardly touch, the direction shifts them against each other by far more than it takes,
+    /// and the gradient is flat on both sides of a narrow dip. The slope's sign tells on which side one is.)
     void newton_step() {
         const RealVector direction = newton_direction();
         const RealVector from_potential = potential;
@@ -82,8 +82,8 @@ class SemidualNewton {
             if (rows_.is_soft()) penalty += rows_.ratio * length * direction;
             sweep(kernel_, potential, columns_);
         };
-        // d dual / d length = <direction, p exp(-f/alpha) - r>, zero where rounding leaves no digit of it: then it is the small
-        // rows that are still moving, which the dual does not see.
+        // d dual / d length = <direction, p exp(-f/alpha) - r>, zero where rounding leaves no digit of it: then it is
+        // the small rows that are still moving, which the dual does not see.
         const auto slope = [&]() -> Real {
             const auto scaled_exp = [&](const auto& log_mass) { return (log_mass.array() - unit).min(600.0).exp(); };
             const Eigen::ArrayXd wanted = direction.array() * scaled_exp(rows_.log_prior - penalty);
@@ -107,7 +107,7 @@ class SemidualNewton {
         }
     }
 
-  private:
+private:
     /// In units of alpha0, as the potentials are.
     static constexpr Real longest_step = 1e4;
 
@@ -153,19 +153,19 @@ class SemidualNewton {
 
 }  // namespace detail
 
-/// Newton's method on the semi-dual, for entropic problems with alpha0 > 0: one side's potential is eliminated in closed form,
-/// the equations of the other, the smaller one, are solved by Newton steps with a line search. Where alpha0 is far below the
-/// reward's spread, it is reached from larger values (continuation), a few steps each.
+/// Newton's method on the semi-dual, for entropic problems with alpha0 > 0: one side's potential is eliminated in
+/// closed form, the equations of the other, the smaller one, are solved by Newton steps with a line search. Where
+/// alpha0 is far below the reward's spread, it is reached from larger values (continuation), a few steps each.
 ///
-/// An iteration is a Newton step, whatever the value of alpha0 it is taken at. With m = min(D, N), M = max(D, N) it costs
-/// M m^2 + m^3/3 flops and two to three exps an element; memory is two m x M and one m x m matrices.
-/// After Sinkhorn's cold start it needs tens of steps where Sinkhorn needs thousands. Semi-dual: Cuturi & Peyre, "Semidual
+/// An iteration is a Newton step, whatever the value of alpha0 it is taken at. With m = min(D, N), M = max(D, N) it
+/// costs M m^2 + m^3/3 flops and two to three exps an element; memory is two m x M and one m x m matrices. After
+/// Sinkhorn's cold start it needs tens of steps where Sinkhorn needs thousands. Semi-dual: Cuturi & Peyre, "Semidual
 /// Regularized Optimal Transport", SIAM Review 60 (2018).
 struct Newton {
     Options options = {};
 
-    /// Throws InvalidArgument for a problem that is not well formed, UnsupportedProblem for alpha0 = 0 where no closed form
-    /// applies. Thread-safe.
+    /// Throws InvalidArgument for a problem that is not well formed, UnsupportedProblem for alpha0 = 0 where no
+    /// closed form applies. Thread-safe.
     template <BagScalar Scalar, EntropicRegularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
         detail::validate(options);
@@ -210,7 +210,7 @@ struct Newton {
         }
     }
 
-  private:
+private:
     /// Exponents within this range need no continuation.
     static constexpr Real easy_range = 10;
     /// The residual at which the continuation goes on to a smaller alpha0.
@@ -238,9 +238,9 @@ struct Newton {
                                       const detail::Iterations& iterations) {
         const detail::ScaledPotential rows{newton.potential, newton.penalty};
         const detail::ScaledPotential columns{newton.sweep.col_potential, newton.sweep.col_penalty};
-        Solution<Scalar, R> solution =
-            detail::exponential_solution(problem, scaled, features_are_rows ? rows : columns,
-                                         features_are_rows ? columns : rows, detail::log_sum_exp(newton.sweep.log_row_mass));
+        Solution<Scalar, R> solution = detail::exponential_solution(problem, scaled, features_are_rows ? rows : columns,
+                                                                    features_are_rows ? columns : rows,
+                                                                    detail::log_sum_exp(newton.sweep.log_row_mass));
         iterations.report(solution);
         detail::check_promise(solution, scaled, newton.attainable(), iterations.tolerance());
         return solution;

@@ -11,9 +11,11 @@ namespace otpool {
 
 /// How long a solver iterates: the first member of every solver, `Sinkhorn{{.iterations = 4}}`.
 struct Options {
-    /// Exactly this many iterations, at least 1: a layer of K steps. Left empty: until the residual is within `tolerance`.
+    /// Exactly this many iterations, at least 1: a layer of K steps. Left empty: until the residual is within
+    /// `tolerance`.
     std::optional<int> iterations = {};
-    /// The residual (Solution::residual) that counts as converged, in (0, inf). Left empty: 1e-8 for double, 1e-6 for float.
+    /// The residual (Solution::residual) that counts as converged, in (0, inf). Left empty: 1e-8 for double, 1e-6 for
+    /// float.
     std::optional<double> tolerance = {};
     /// At most this many iterations, at least 1. Left empty: 200 for Newton, 10000 for the other solvers.
     std::optional<int> max_iterations = {};
@@ -30,7 +32,8 @@ namespace detail {
 
 inline void validate(const Options& options) {
     require(options.iterations.value_or(1) >= 1, "iterations", options.iterations.value_or(1), "at least 1");
-    require(options.max_iterations.value_or(1) >= 1, "max_iterations", options.max_iterations.value_or(1), "at least 1");
+    require(options.max_iterations.value_or(1) >= 1, "max_iterations", options.max_iterations.value_or(1),
+            "at least 1");
     const double tolerance = options.tolerance.value_or(1);
     require(tolerance > 0 && std::isfinite(tolerance), "tolerance", tolerance, "finite and > 0");
 }

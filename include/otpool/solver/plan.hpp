@@ -37,8 +37,7 @@ struct WinnersPlan {
     void score(Index k, RealVector& out) const {
         const auto x = reward.col(active[static_cast<std::size_t>(k)]);
         out = ((x.array() + instance_potential[k]) >= best.array())
-                  .select(RealVector::Constant(best.size(), log_weight[k]),
-                          -std::numeric_limits<Real>::infinity());
+                  .select(RealVector::Constant(best.size(), log_weight[k]), -std::numeric_limits<Real>::infinity());
     }
 };
 
@@ -54,7 +53,7 @@ struct DensePlan {
 /// The scores alone say how each feature weighs its instances, in a feature without mass (log_scale = -inf), too.
 template <BagScalar Scalar>
 class LogPlan {
-  public:
+public:
     using Form = std::variant<ExponentialPlan<Scalar>, WinnersPlan<Scalar>, DensePlan>;
 
     LogPlan() = default;
@@ -86,7 +85,7 @@ class LogPlan {
         return top;
     }
 
-  private:
+private:
     Form form_;
     RealVector log_scale_;
     std::vector<Index> active_;

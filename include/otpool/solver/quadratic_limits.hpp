@@ -18,9 +18,9 @@
 
 namespace otpool::detail {
 
-/// One line (row or column) of a Quadratic plan whose other marginal is free: P_i = max(0, x_i / (2 alpha0) - t) with the t at
-/// which alpha log(sum P / prior) = 2 alpha0 t, or sum P = prior where alpha is infinite (then the projection onto the simplex of
-/// Held, Wolfe & Crowder, 1974, known as sparsemax).
+/// One line (row or column) of a Quadratic plan whose other marginal is free: P_i = max(0, x_i / (2 alpha0) - t) with
+/// the t at which alpha log(sum P / prior) = 2 alpha0 t, or sum P = prior where alpha is infinite (then the
+/// projection onto the simplex of Held, Wolfe & Crowder, 1974, known as sparsemax).
 struct QuadraticLine {
     Real log_mass = 0;  ///< log sum P
     Real excess = 0;    ///< max x / (2 alpha0) - t >= 0, which loses no digits to a shift of x
@@ -47,7 +47,8 @@ struct QuadraticLine {
         if (std::isinf(alpha)) {
             log_mass = log_prior;
         } else if (too_heavy(lightest, excess_at(lightest))) {
-            log_mass = std::max(log_prior + (highest / alpha - 2 * alpha0 / alpha * excess_at(lightest)), lowest_exponent);
+            log_mass =
+                std::max(log_prior + (highest / alpha - 2 * alpha0 / alpha * excess_at(lightest)), lowest_exponent);
         } else {
             Real low = lightest;
             Real high = 745;
@@ -64,18 +65,20 @@ struct QuadraticLine {
         }
     }
 
-    /// log P_i, -inf outside the support. (Below `lightest` the support is the largest x alone, and their excess underflows.)
+    /// log P_i, -inf outside the support. (Below `lightest` the support is the largest x alone, and their excess
+    /// underflows.)
     Real log_entry(Real gap) const {
         if (gap == 0 && log_mass < lightest) return log_mass - std::log(support);
         return gap < excess ? std::log(excess - gap) : -std::numeric_limits<Real>::infinity();
     }
 
-  private:
+private:
     static constexpr Real lightest = -600;
 };
 
-/// Whether a Quadratic problem's solution is known without iterating: a side is free (the other is thresholded line by line),
-/// or alpha0 is infinite and a side is not hard (the reward drops out and the plan is constant along that side).
+/// Whether a Quadratic problem's solution is known without iterating: a side is free (the other is thresholded line
+/// by line), or alpha0 is infinite and a side is not hard (the reward drops out and the plan is constant along that
+/// side).
 template <BagScalar Scalar>
 bool has_closed_form(const UotProblem<Scalar, Quadratic>& problem) {
     const auto& [features, instances] = std::tie(problem.features, problem.instances);
@@ -83,11 +86,11 @@ bool has_closed_form(const UotProblem<Scalar, Quadratic>& problem) {
     return features.alpha == 0 || instances.alpha == 0;
 }
 
-/// Quadratic with 0 < alpha0 < inf and a free side: the plan max(0, X + f + g) / (2 alpha0), exactly. Free instances: g = 0 and
-/// every feature finds its own f_d; free features: f = 0 and every instance its g_n.
+/// Quadratic with 0 < alpha0 < inf and a free side: the plan max(0, X + f + g) / (2 alpha0), exactly. Free instances:
+/// g = 0 and every feature finds its own f_d; free features: f = 0 and every instance its g_n.
 template <BagScalar Scalar>
 class ThresholdLimit {
-  public:
+public:
     explicit ThresholdLimit(const UotProblem<Scalar, Quadratic>& problem)
         : problem_(problem),
           priors_(problem),
@@ -128,7 +131,7 @@ class ThresholdLimit {
         return solution;
     }
 
-  private:
+private:
     static constexpr Real nothing = -std::numeric_limits<Real>::infinity();
 
     /// One line of the plan and its potential, given its marginal's alpha and prior.
@@ -139,7 +142,8 @@ class ThresholdLimit {
         RealVector gap(x.size());
         for (Index i = 0; i < gap.size(); ++i) gap[i] = std::min((highest - x(i)) / (2 * alpha0), 1e290);
         if (alpha == 0) {
-            for (Index i = 0; i < gap.size(); ++i) log_plan(i) = x(i) > 0 ? std::log(x(i)) - std::log(2 * alpha0) : nothing;
+            for (Index i = 0; i < gap.size(); ++i)
+                log_plan(i) = x(i) > 0 ? std::log(x(i)) - std::log(2 * alpha0) : nothing;
             return;
         }
         const QuadraticLine line(gap, highest, alpha, alpha0, log_prior);
@@ -149,7 +153,8 @@ class ThresholdLimit {
         potential = std::isinf(alpha) ? 2 * alpha0 * line.excess - highest : -alpha * (line.log_mass - log_prior);
     }
 
-    /// Zero, but -inf for features without mass, whose scores become those of their vanishing mass: argmax_n x_dn + g_n.
+    /// Zero, but -inf for features without mass, whose scores become those of their vanishing mass: argmax_n x_dn +
+    /// g_n.
     RealVector fill_empty_features() {
         RealVector log_scale = RealVector::Zero(f_.size());
         for (Index d = 0; d < f_.size(); ++d) {
@@ -172,7 +177,8 @@ class ThresholdLimit {
     Real residual_ = 0;
 };
 
-/// Quadratic with alpha0 = inf and a side not hard: constant along that side, p0_d / N or q0_n / D; nothing without a hard side.
+/// Quadratic with alpha0 = inf and a side not hard: constant along that side, p0_d / N or q0_n / D; nothing without a
+/// hard side.
 template <BagScalar Scalar>
 Solution<Scalar, Quadratic> constant_limit(const UotProblem<Scalar, Quadratic>& problem) {
     ScaledProblem<Scalar> scaled(problem);

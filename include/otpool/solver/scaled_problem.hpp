@@ -53,15 +53,15 @@ struct ScaledMarginal {
     /// potential / alpha at that half step; computed apart, as potential = kernel potential - anchor cancels.
     Real penalty(Index i, Real log_sum_exp) const { return relaxation * (log_prior[i] - log_sum_exp - anchor[i]); }
 
-  private:
+private:
     void set_damping() {
         damping = 1 / (1 + ratio);
         relaxation = std::isinf(ratio) ? 1 : ratio / (1 + ratio);
     }
 };
 
-/// The exponents z_dk = (x_dk - row_shift_d - col_shift_k) / alpha0 of the kernel, computed a column at a time from the reward
-/// in place.
+/// The exponents z_dk = (x_dk - row_shift_d - col_shift_k) / alpha0 of the kernel, computed a column at a time from
+/// the reward in place.
 template <BagScalar Scalar>
 struct ScaledReward {
     MatrixView<Scalar> reward;
@@ -84,10 +84,10 @@ struct ScaledReward {
 ///
 ///     log P_dk = z_dk + feature_potential_d + instance_potential_k + mass_shift,   z <= 0
 ///
-/// The potentials here are "kernel potentials", f/alpha0 + anchor. Taking each feature's largest reward out of the kernel (or
-/// each instance's, where the features are free and only instances compare features) leaves differences of rewards, so
-/// shifted rewards lose no digits. Taking the largest of all out of the problem changes the free mass by a known factor: the
-/// plan with reward X + c has exp(c / (alpha0 + alpha1 + alpha2)) times the mass.
+/// The potentials here are "kernel potentials", f/alpha0 + anchor. Taking each feature's largest reward out of the
+/// kernel (or each instance's, where the features are free and only instances compare features) leaves differences of
+/// rewards, so shifted rewards lose no digits. Taking the largest of all out of the problem changes the free mass by
+/// a known factor: the plan with reward X + c has exp(c / (alpha0 + alpha1 + alpha2)) times the mass.
 template <BagScalar Scalar>
 struct ScaledProblem {
     ScaledReward<Scalar> kernel;

@@ -32,7 +32,8 @@ RealVector starting_instance_potential(const ScaledProblem<Scalar>& scaled, cons
     RealVector potential = scaled.instances.anchor;
     if (run.warm_start == nullptr) return potential;
     const ScaledMarginal& side = scaled.instances;
-    const Real taken = side.is_hard() ? scaled.offset_of_instances() : side.alpha * scaled.mass_shift;  // see unscaled()
+    const Real taken =
+        side.is_hard() ? scaled.offset_of_instances() : side.alpha * scaled.mass_shift;  // see unscaled()
     for (Index k = 0; k < potential.size(); ++k) {
         const Scalar g = run.warm_start->instance_potential[scaled.kernel.instance(k)];
         if (g == std::numeric_limits<Scalar>::lowest()) continue;  // it was excluded there
@@ -44,7 +45,7 @@ RealVector starting_instance_potential(const ScaledProblem<Scalar>& scaled, cons
 /// The state of scaling iterations: the kernel potentials of both sides and what the last pass over the kernel found.
 template <BagScalar Scalar>
 class Scaling {
-  public:
+public:
     /// Starts from instance potentials. Cost: one exp an element, two passes.
     Scaling(const ScaledProblem<Scalar>& problem, const RealVector& instance_potential)
         : problem_(problem), log_row_sum_(sweep_.log_row_sums(problem.kernel, instance_potential)) {
@@ -67,8 +68,8 @@ class Scaling {
 
     /// f <- f + t, g <- g - t with the t that maximises the dual,
     ///     t = (LSE(log p0 - f/a1) - LSE(log q0 - g/a2)) / (1/a1 + 1/a2),
-    /// where both sides agree on the total mass. One of them may be hard: its 1/a is 0, the formula the same. (g itself need
-    /// not be moved, as the update of the instances that follows reads f alone.)
+    /// where both sides agree on the total mass. One of them may be hard: its 1/a is 0, the formula the same. (g
+    /// itself need not be moved, as the update of the instances that follows reads f alone.)
     void translate() {
         const auto& [features, instances] = std::tie(problem_.features, problem_.instances);
         const bool has_translation = !features.is_free() && !instances.is_free();
@@ -100,10 +101,11 @@ class Scaling {
         // Of features that alpha0 = inf keeps from meeting their prior, the marginal says what the potential is.
         const ScaledMarginal& side = problem_.features;
         const RealVector penalty = side.is_free() ? RealVector(side.log_prior - sweep_.log_row_mass) : feature_penalty_;
-        return exponential_solution(problem, problem_, {feature_potential_, penalty}, instances(), log_sum_exp(sweep_.log_row_mass));
+        return exponential_solution(problem, problem_, {feature_potential_, penalty}, instances(),
+                                    log_sum_exp(sweep_.log_row_mass));
     }
 
-  private:
+private:
     RealVector side_vector() const { return RealVector::Zero(problem_.kernel.rows()); }
 
     const ScaledProblem<Scalar>& problem_;

@@ -17,17 +17,18 @@ namespace otpool {
 ///     f <- f + t,  g <- g - t                   unless a side is free or both are hard
 ///     g <- k2 a0 (log q0 - LSE_d((X + f)/a0)),  k2 = a2/(a2+a0)
 ///
-/// The translation t maximises the dual along its one slow direction: Sejourne, Vialard & Peyre, "Faster Unbalanced Optimal
-/// Transport" (arXiv 2201.00730). An iteration costs one exp an element and one pass over the reward; memory beside the
-/// reward is O(D + N). The number of iterations grows as alpha0 falls; prefer Newton where it is far below the reward's
-/// spread.
+/// The translation t maximises the dual along its one slow direction: Sejourne, Vialard & Peyre, "Faster Unbalanced
+/// Optimal Transport" (arXiv 2201.00730). An iteration costs one exp an element and one pass over the reward; memory
+/// beside the reward is O(D + N). The number of iterations grows as alpha0 falls; prefer Newton where it is far below
+/// the reward's spread.
 struct Sinkhorn {
     Options options = {};
-    /// Whether to take the translation step; without it, strong soft marginals need orders of magnitude more iterations.
+    /// Whether to take the translation step; without it, strong soft marginals need orders of magnitude more
+    /// iterations.
     bool translation = true;
 
-    /// Throws InvalidArgument for a problem that is not well formed, UnsupportedProblem for alpha0 = 0 where no closed form
-    /// applies. Thread-safe.
+    /// Throws InvalidArgument for a problem that is not well formed, UnsupportedProblem for alpha0 = 0 where no
+    /// closed form applies. Thread-safe.
     template <BagScalar Scalar, EntropicRegularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
         detail::validate(options);

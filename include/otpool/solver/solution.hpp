@@ -16,11 +16,11 @@ namespace otpool {
 
 /// How a solve ended.
 enum class Status {
-    converged,          ///< The residual is within the tolerance.
-    iteration_limit,    ///< The iterations ran out first.
-    stopped,            ///< The observer asked to stop.
-    precision_limit,    ///< The residual is down to rounding, which is above the tolerance: the rewards' spread is too many
-                        ///< times alpha0 for double to resolve the plan's exponents to the tolerance.
+    converged,        ///< The residual is within the tolerance.
+    iteration_limit,  ///< The iterations ran out first.
+    stopped,          ///< The observer asked to stop.
+    precision_limit,  ///< The residual is down to rounding, which is above the tolerance: the rewards' spread is too many
+                      ///< times alpha0 for double to resolve the plan's exponents to the tolerance.
     mass_out_of_range,  ///< Converged, but the plan's mass is outside the range of the scalar: plan() saturates (or is all
                         ///< zero); the pooled vector and log_mass do not suffer.
 };
@@ -58,8 +58,8 @@ Scalar saturated(Real value) {
 
 /// What every solver returns: how it ended, the potentials and the plan, computed on request.
 ///
-/// Views the problem's matrices, which must outlive it. Const use is thread-safe. Marginals, plan and objective cost one exp
-/// an element each; numbers outside the range of Scalar saturate at its limits.
+/// Views the problem's matrices, which must outlive it. Const use is thread-safe. Marginals, plan and objective cost
+/// one exp an element each; numbers outside the range of Scalar saturate at its limits.
 template <BagScalar Scalar, Regularizer R>
 struct Solution {
     UotProblem<Scalar, R> problem;
@@ -67,13 +67,13 @@ struct Solution {
     int iterations = 0;  ///< Number of iterations done; 0 for a closed form.
     /// Largest violation of the optimality conditions by the plan, in log-marginal units:
     ///     max( |log(r/p0) + f/alpha1|_inf , |log(c/q0) + g/alpha2|_inf ),  r = P 1_N, c = P^T 1_D, f, g the potentials
-    /// (f/alpha1 is 0 on a hard side; a free side adds nothing), and where the plan is not a function of the potentials, as
-    /// BregmanAdmm's, how far the plan that they generate is from it, relative to the marginals.
+    /// (f/alpha1 is 0 on a hard side; a free side adds nothing), and where the plan is not a function of the
+    /// potentials, as BregmanAdmm's, how far the plan that they generate is from it, relative to the marginals.
     double residual = 0;
-    std::vector<double> history = {};           ///< The residual after each iteration, if Options::history.
-    Vector<Scalar> feature_potential = {};      ///< f, D entries, in the reward's unit.
-    Vector<Scalar> instance_potential = {};     ///< g, N entries; the lowest finite number where q0 is zero.
-    double log_mass = 0;                   ///< log sum P
+    std::vector<double> history = {};        ///< The residual after each iteration, if Options::history.
+    Vector<Scalar> feature_potential = {};   ///< f, D entries, in the reward's unit.
+    Vector<Scalar> instance_potential = {};  ///< g, N entries; the lowest finite number where q0 is zero.
+    double log_mass = 0;                     ///< log sum P
     detail::LogPlan<Scalar> log_plan = {};
 
     bool converged() const { return status == Status::converged; }
@@ -116,7 +116,8 @@ struct Solution {
     Scalar objective() const {
         const RealVector p = detail::normalized_prior(problem.features.prior, problem.reward.rows(), false, "p0");
         const RealVector q = detail::normalized_prior(problem.instances.prior, problem.reward.cols(), true, "q0");
-        // Of Q = P / m, m = sum P: the objective is m (its terms at Q + those in log m) + constants, whatever the range of m.
+        // Of Q = P / m, m = sum P: the objective is m (its terms at Q + those in log m) + constants, whatever the
+        // range of m.
         RealVector r = RealVector::Zero(p.size());
         RealVector c = RealVector::Zero(q.size());
         Real reward = 0;
@@ -146,12 +147,13 @@ struct Solution {
             per_mass += weighted(alpha0, entropy - cross_entropy + log_mass - 1);
             constant += weighted(alpha0, 1);
         }
-        if constexpr (std::same_as<R, Quadratic>) per_mass += weighted(alpha0, square * detail::saturated_exp<Real>(log_mass));
+        if constexpr (std::same_as<R, Quadratic>)
+            per_mass += weighted(alpha0, square * detail::saturated_exp<Real>(log_mass));
         const Real size = detail::saturated_exp<Real>(log_mass + std::log(std::abs(per_mass)));
         return detail::saturated<Scalar>(std::copysign(size, per_mass) + constant);
     }
 
-  private:
+private:
     template <class Visit>
     void for_each_log_column(Visit&& visit) const {
         RealVector log_column;
@@ -188,7 +190,7 @@ namespace detail {
 
 /// Counts iterations, keeps what is asked for of their residuals and decides when to end.
 class Iterations {
-  public:
+public:
     Iterations(const Options& options, double tolerance, int default_limit, const Observer& observer)
         : fixed_(options.iterations.has_value()),
           keep_history_(options.history),
@@ -229,7 +231,7 @@ class Iterations {
         solution.history = history_;
     }
 
-  private:
+private:
     static double finite(double residual) {
         return residual < std::numeric_limits<double>::max() ? residual : std::numeric_limits<double>::max();
     }

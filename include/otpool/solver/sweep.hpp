@@ -13,14 +13,15 @@ namespace otpool::detail {
 ///
 /// A kernel has rows(), cols() and column(k, out), which gives the exponents z_k <= 0.
 class Sweep {
-  public:
+public:
     RealVector col_potential;  ///< Kernel potential of every column, of the last pass.
     RealVector col_penalty;    ///< col_potential's potential / alpha.
     RealVector log_col_sum;    ///< LSE_d(z_dk + row_potential_d).
     RealVector log_row_mass;   ///< log sum_k P_dk of the plan of (row_potential, col_potential).
 
-    /// Given the row potential, col_potential <- damped (log prior - LSE_d) and the row marginal of the plan that results.
-    /// Cost: one exp an element, one pass over the kernel; a second and third only where a row's mass underflows.
+    /// Given the row potential, col_potential <- damped (log prior - LSE_d) and the row marginal of the plan that
+    /// results. Cost: one exp an element, one pass over the kernel; a second and third only where a row's mass
+    /// underflows.
     template <class Kernel>
     void operator()(const Kernel& kernel, const RealVector& row_potential, const ScaledMarginal& columns) {
         resize(kernel.rows(), kernel.cols());
@@ -67,7 +68,7 @@ class Sweep {
         return row_top_;
     }
 
-  private:
+private:
     /// Below it a sum has lost digits to denormal numbers.
     static constexpr Real smallest_sum = 1e-280;
 
