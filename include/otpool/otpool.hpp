@@ -22,3 +22,4 @@
 #include "otpool/solver/options.hpp"
 #include "otpool/solver/sinkhorn.hpp"
 #include "otpool/solver/solution.hpp"
+#include "otpool/solver/solver.hpp"

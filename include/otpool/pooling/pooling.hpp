@@ -15,6 +15,7 @@
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/sinkhorn.hpp"
 #include "otpool/solver/solution.hpp"
+#include "otpool/solver/solver.hpp"
 
 namespace otpool {
 

@@ -10,10 +10,12 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/admm_state.hpp"
+#include "otpool/solver/iterations.hpp"
 #include "otpool/solver/limits.hpp"
 #include "otpool/solver/options.hpp"
 #include "otpool/solver/quadratic_limits.hpp"
 #include "otpool/solver/solution.hpp"
+#include "otpool/solver/solver.hpp"
 
 namespace otpool {
 

@@ -10,11 +10,13 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/exponential_solution.hpp"
+#include "otpool/solver/iterations.hpp"
 #include "otpool/solver/limits.hpp"
 #include "otpool/solver/options.hpp"
 #include "otpool/solver/scaled_problem.hpp"
 #include "otpool/solver/scaling.hpp"
 #include "otpool/solver/solution.hpp"
+#include "otpool/solver/solver.hpp"
 #include "otpool/solver/sweep.hpp"
 
 namespace otpool {

@@ -10,6 +10,7 @@
 #include "otpool/solver/exponential_solution.hpp"
 #include "otpool/solver/scaled_problem.hpp"
 #include "otpool/solver/solution.hpp"
+#include "otpool/solver/solver.hpp"
 #include "otpool/solver/sweep.hpp"
 
 namespace otpool::detail {

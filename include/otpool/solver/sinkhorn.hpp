@@ -3,11 +3,13 @@
 
 #include "otpool/core/error.hpp"
 #include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/iterations.hpp"
 #include "otpool/solver/limits.hpp"
 #include "otpool/solver/options.hpp"
 #include "otpool/solver/scaled_problem.hpp"
 #include "otpool/solver/scaling.hpp"
 #include "otpool/solver/solution.hpp"
+#include "otpool/solver/solver.hpp"
 
 namespace otpool {
 

@@ -9,7 +9,7 @@
 
 #include "otpool/core/matrix.hpp"
 #include "otpool/problem/uot_problem.hpp"
-#include "otpool/solver/options.hpp"
+
 #include "otpool/solver/plan.hpp"
 
 namespace otpool {
@@ -170,87 +170,7 @@ private:
     }
 };
 
-/// What a solver takes besides the problem.
-template <BagScalar Scalar, Regularizer R>
-struct Run {
-    /// Start from the potentials of a solution of a problem of the same shape, instead of from the priors.
-    const Solution<Scalar, R>* warm_start = nullptr;
-    Observer observer = {};
-};
-
-/// A solver: a value type of options whose solve() is const and thread-safe.
-template <class S, class Scalar, class R>
-concept SolverOf = requires(const S& solver, const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) {
-    { solver.solve(problem) } -> std::same_as<Solution<Scalar, R>>;
-    { solver.solve(problem, run) } -> std::same_as<Solution<Scalar, R>>;
-    solver.options;
-};
-
 namespace detail {
-
-/// Counts iterations, keeps what is asked for of their residuals and decides when to end.
-class Iterations {
-public:
-    Iterations(const Options& options, double tolerance, int default_limit, const Observer& observer)
-        : fixed_(options.iterations.has_value()),
-          keep_history_(options.history),
-          limit_(options.iterations.value_or(options.max_iterations.value_or(default_limit))),
-          tolerance_(tolerance),
-          observer_(observer) {}
-
-    bool again() const { return running_ && count_ < limit_; }
-    /// Whether the coming iteration's residual will be used.
-    bool wants_residual() const { return !fixed_ || keep_history_ || observer_ || count_ + 1 == limit_; }
-    double tolerance() const { return tolerance_; }
-    int remaining() const { return limit_ - count_; }
-
-    /// Closes an iteration. `attainable`: what rounding leaves of the residual at best.
-    void record(double residual, double attainable) {
-        ++count_;
-        residual_ = finite(residual);
-        if (keep_history_) history_.push_back(residual_);
-        if (residual_ <= tolerance_) {
-            end(Status::converged);
-        } else if (residual_ <= attainable) {
-            end(Status::precision_limit);
-        } else {
-            status_ = Status::iteration_limit;
-        }
-        if (observer_ && observer_(count_, residual_)) {
-            running_ = false;
-            if (status_ == Status::iteration_limit) status_ = Status::stopped;
-        }
-    }
-    void skip() { ++count_; }
-
-    template <class Scalar, class R>
-    void report(Solution<Scalar, R>& solution) const {
-        solution.status = status_;
-        solution.iterations = count_;
-        solution.residual = residual_;
-        solution.history = history_;
-    }
-
-private:
-    static double finite(double residual) {
-        return residual < std::numeric_limits<double>::max() ? residual : std::numeric_limits<double>::max();
-    }
-    void end(Status status) {
-        status_ = status;
-        running_ = running_ && fixed_;
-    }
-
-    bool fixed_;
-    bool keep_history_;
-    int limit_;
-    double tolerance_;
-    const Observer& observer_;
-    int count_ = 0;
-    double residual_ = std::numeric_limits<double>::max();
-    std::vector<double> history_;
-    Status status_ = Status::iteration_limit;
-    bool running_ = true;
-};
 
 /// Replaces `converged` where the plan's mass cannot be written as a Scalar.
 template <class Scalar, class R>
@@ -260,22 +180,6 @@ void check_mass_range(Solution<Scalar, R>& solution) {
     if (solution.converged() && !(solution.log_mass < log_max && solution.log_mass > log_min)) {
         solution.status = Status::mass_out_of_range;
     }
-}
-
-template <class Scalar, class R>
-void require_positive_alpha0(const std::string& solver, const UotProblem<Scalar, R>& problem) {
-    if (!(problem.alpha0 > 0)) {
-        throw UnsupportedProblem(solver, "alpha0 = 0 and no closed form", "alpha0 > 0 (BregmanAdmm takes alpha0 = 0)");
-    }
-}
-
-template <class Scalar, class R>
-void check_warm_start(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) {
-    if (run.warm_start == nullptr) return;
-    const auto& other = run.warm_start->problem.reward;
-    const std::string shape = printed_shape(problem.reward.rows(), problem.reward.cols());
-    const std::string found = printed_shape(other.rows(), other.cols());
-    require(found == shape, "shape of the warm start", found, shape + ", the shape of the reward");
 }
 
 }  // namespace detail

@@ -1,0 +1,49 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <concepts>
+#include <string>
+
+#include "otpool/core/error.hpp"
+#include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/options.hpp"
+#include "otpool/solver/solution.hpp"
+
+namespace otpool {
+
+/// What a solver takes besides the problem.
+template <BagScalar Scalar, Regularizer R>
+struct Run {
+    /// Start from the potentials of a solution of a problem of the same shape, instead of from the priors.
+    const Solution<Scalar, R>* warm_start = nullptr;
+    Observer observer = {};
+};
+
+/// A solver: a value type of options whose solve() is const and thread-safe.
+template <class S, class Scalar, class R>
+concept SolverOf = requires(const S& solver, const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) {
+    { solver.solve(problem) } -> std::same_as<Solution<Scalar, R>>;
+    { solver.solve(problem, run) } -> std::same_as<Solution<Scalar, R>>;
+    solver.options;
+};
+
+namespace detail {
+
+template <class Scalar, class R>
+void require_positive_alpha0(const std::string& solver, const UotProblem<Scalar, R>& problem) {
+    if (!(problem.alpha0 > 0)) {
+        throw UnsupportedProblem(solver, "alpha0 = 0 and no closed form", "alpha0 > 0 (BregmanAdmm takes alpha0 = 0)");
+    }
+}
+
+template <class Scalar, class R>
+void check_warm_start(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) {
+    if (run.warm_start == nullptr) return;
+    const auto& other = run.warm_start->problem.reward;
+    const std::string shape = printed_shape(problem.reward.rows(), problem.reward.cols());
+    const std::string found = printed_shape(other.rows(), other.cols());
+    require(found == shape, "shape of the warm start", found, shape + ", the shape of the reward");
+}
+
+}  // namespace detail
+}  // namespace otpool
