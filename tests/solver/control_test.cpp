@@ -6,6 +6,7 @@
 #include "otpool/otpool.hpp"
 #include "support/catch.hpp"
 #include "support/message_of.hpp"
+#include "support/optimality.hpp"
 #include "support/random_problem.hpp"
 
 // Iteration control, which all solvers share: fixed steps, tolerance, observer, history, warm start, refusals.
@@ -116,6 +117,23 @@ TEMPLATE_TEST_CASE("options are checked before any work", "", Sinkhorn, BregmanA
     CHECK(refused({.max_iterations = -3}) == "max_iterations is -3; allowed: at least 1");
     CHECK(refused({.tolerance = 0}) == "tolerance is 0; allowed: finite and > 0");
     CHECK(refused({.tolerance = std::nan("")}) == "tolerance is nan; allowed: finite and > 0");
+}
+
+TEST_CASE("a Newton solve that ends on the way to a small alpha0 reports its plan's residual") {
+    Sample sample;
+    sample.problem.alpha0 = 1e-3;
+    sample.problem.instances.alpha = hard;
+    const auto enough = Newton{}.solve(sample.problem);
+    REQUIRE(enough.converged());
+    REQUIRE(enough.iterations > 4);
+    for (int steps = 1; steps < enough.iterations; ++steps) {
+        // A tolerance that the easier problems meet, but not this one.
+        const auto solution = Newton{{.tolerance = 1e-2, .max_iterations = steps}}.solve(sample.problem);
+        INFO(steps << " steps, residual " << solution.residual);
+        const double violation = marginal_violation(solution);
+        CHECK(std::abs(violation - solution.residual) <= 1e-6 * (1 + violation));
+        CHECK(solution.converged() == (violation <= 1e-2));
+    }
 }
 
 TEST_CASE("rho is checked") {

@@ -15,10 +15,10 @@ namespace otpool {
 /// Attention whose scores agree with what they pool (Yan et al., "Deep Multi-instance Learning with Dynamic Pooling",
 /// ACML 2018), from scores s = 0:
 ///
-///     `iterations` times:  y = attention with q0 = softmax(s),  s_n += <x_n, squash(y)>,  squash(y) = |y| y / (1 + |y|^2)
+///     `iterations` times:  y = attention with q0 = softmax(s),  s_n += <x_n, squash(y)>
 ///     returned:            y = attention with q0 = softmax(s)
 ///
-/// `attention` pools a bag by its prior.
+/// with squash(y) = |y| y / (1 + |y|^2). `attention` pools a bag by its prior.
 template <BagScalar Scalar, class AttentionPooling>
 struct DynamicRouting {
     AttentionPooling attention;

@@ -7,8 +7,7 @@
 #include "otpool/solver/options.hpp"
 #include "otpool/solver/solution.hpp"
 
-namespace otpool {
-namespace detail {
+namespace otpool::detail {
 
 /// Counts iterations, keeps what is asked for of their residuals and decides when to end.
 class Iterations {
@@ -24,24 +23,26 @@ public:
     /// Whether the coming iteration's residual will be used.
     bool wants_residual() const { return !fixed_ || keep_history_ || observer_ || count_ + 1 == limit_; }
     double tolerance() const { return tolerance_; }
-    int remaining() const { return limit_ - count_; }
 
-    /// Closes an iteration. `attainable`: what rounding leaves of the residual at best.
+    /// Closes an iteration of the problem itself. `attainable`: what rounding leaves of the residual at best.
     void record(double residual, double attainable) {
-        ++count_;
+        count(residual);
+        settle(residual, attainable);
+        if (status_ != Status::iteration_limit && !fixed_) running_ = false;
+        observe();
+    }
+    /// Closes an iteration of an easier problem on the way to it, which cannot converge.
+    void record_on_the_way(double residual) {
+        count(residual);
+        observe();
+    }
+    /// Judges the plan that is returned.
+    void settle(double residual, double attainable) {
         residual_ = finite(residual);
-        if (keep_history_) history_.push_back(residual_);
-        if (residual_ <= tolerance_) {
-            end(Status::converged);
-        } else if (residual_ <= attainable) {
-            end(Status::precision_limit);
-        } else {
-            status_ = Status::iteration_limit;
-        }
-        if (observer_ && observer_(count_, residual_)) {
-            running_ = false;
-            if (status_ == Status::iteration_limit) status_ = Status::stopped;
-        }
+        if (status_ == Status::stopped) return;
+        status_ = residual_ <= tolerance_   ? Status::converged
+                  : residual_ <= attainable ? Status::precision_limit
+                                            : Status::iteration_limit;
     }
     void skip() { ++count_; }
 
@@ -57,9 +58,15 @@ private:
     static double finite(double residual) {
         return residual < std::numeric_limits<double>::max() ? residual : std::numeric_limits<double>::max();
     }
-    void end(Status status) {
-        status_ = status;
-        running_ = running_ && fixed_;
+    void count(double residual) {
+        ++count_;
+        residual_ = finite(residual);
+        if (keep_history_) history_.push_back(residual_);
+    }
+    void observe() {
+        if (!observer_ || !observer_(count_, residual_)) return;
+        running_ = false;
+        if (status_ == Status::iteration_limit) status_ = Status::stopped;
     }
 
     bool fixed_;
@@ -74,5 +81,4 @@ private:
     bool running_ = true;
 };
 
-}  // namespace detail
-}  // namespace otpool
+}  // namespace otpool::detail

@@ -37,7 +37,9 @@ struct DenseKernel {
 /// maximised over the rows' potential f,
 ///
 ///     gradient   p exp(-f/alpha) - r
-///     Hessian   -[diag(r + theta p exp(-f/alpha)) - k P diag(1/c) P^T] / alpha0,  theta = alpha0/alpha, k = the columns' damping.
+///     Hessian   -[diag(r + theta p exp(-f/alpha)) - k P diag(1/c) P^T] / alpha0,
+///
+/// theta = alpha0/alpha, k the columns' damping.
 ///
 /// A step of Sinkhorn's is one of block coordinate ascent on the same dual, so the two mix freely.
 template <class Kernel>
@@ -203,7 +205,11 @@ struct Newton {
             while (iterations.again() && (factor == 1 || newton.residual() > good_start)) {
                 newton.newton_step();
                 newton.sinkhorn_step();
-                iterations.record(newton.residual(), newton.attainable());
+                if (factor == 1) {
+                    iterations.record(newton.residual(), newton.attainable());
+                } else {
+                    iterations.record_on_the_way(newton.residual());
+                }
             }
             potential = newton.potential * factor;
             penalty = newton.penalty;
@@ -237,12 +243,13 @@ private:
     template <class Scalar, class R>
     static Solution<Scalar, R> finish(const UotProblem<Scalar, R>& problem, const detail::ScaledProblem<Scalar>& scaled,
                                       const detail::SemidualNewton<detail::DenseKernel>& newton, bool features_are_rows,
-                                      const detail::Iterations& iterations) {
+                                      detail::Iterations& iterations) {
         const detail::ScaledPotential rows{newton.potential, newton.penalty};
         const detail::ScaledPotential columns{newton.sweep.col_potential, newton.sweep.col_penalty};
         Solution<Scalar, R> solution = detail::exponential_solution(problem, scaled, features_are_rows ? rows : columns,
                                                                     features_are_rows ? columns : rows,
                                                                     detail::log_sum_exp(newton.sweep.log_row_mass));
+        iterations.settle(newton.residual(), newton.attainable());  // they may have run out on the way
         iterations.report(solution);
         detail::check_promise(solution, scaled, newton.attainable(), iterations.tolerance());
         return solution;
