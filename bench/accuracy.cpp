@@ -68,14 +68,12 @@ std::optional<otpool::RealVector> reference(const Case<double>& made) {
 /// The solution's status if it is a failure, or what is wrong with the numbers of a solution that is said to be one.
 template <class Scalar, class R>
 std::string failure(const otpool::Solution<Scalar, R>& solution, const otpool::Vector<Scalar>& pooled) {
-    if (!pooled.allFinite() || !std::isfinite(solution.residual) || !solution.plan().allFinite())
-        return "not finite";
+    if (!pooled.allFinite() || !std::isfinite(solution.residual) || !solution.plan().allFinite()) return "not finite";
     if (!solution.converged()) return otpool::name(solution.status);
     if (solution.residual > tolerance<Scalar>) return "false converged";
     if (is_representable(solution)) {
         const Recomputed recomputed(solution);
-        if (!(recomputed.residual() <= 1.01 * tolerance<Scalar> + recomputed.rounding()))
-            return "false converged";
+        if (!(recomputed.residual() <= 1.01 * tolerance<Scalar> + recomputed.rounding())) return "false converged";
     }
     return "";
 }
@@ -156,8 +154,7 @@ std::string table(std::size_t problems, support::ProgressBar& progress) {
         row("BregmanAdmm", rows.admm);
         if (regime.has_reference()) row("Newton", rows.newton);
         if (rows.without_reference > 0) {
-            out << "| " << regime.name << " | *no reference* | " << rows.without_reference
-                << " | | | | | | |\n";
+            out << "| " << regime.name << " | *no reference* | " << rows.without_reference << " | | | | | | |\n";
         }
     }
     return out.str();
@@ -170,8 +167,8 @@ std::string document(std::size_t problems) {
     header.replace(header.find(place), place.size(), std::to_string(problems));
     auto in_double = std::async(std::launch::async, [&] { return table<double>(problems, progress); });
     const std::string in_float = table<float>(problems, progress);
-    return header + "\n**double, tolerance 1e-10**\n\n" + in_double.get() +
-           "\n**float, tolerance 1e-6**\n\n" + in_float;
+    return header + "\n**double, tolerance 1e-10**\n\n" + in_double.get() + "\n**float, tolerance 1e-6**\n\n" +
+           in_float;
 }
 
 struct Arguments {
@@ -184,8 +181,7 @@ Arguments parse(const std::vector<std::string>& words) {
     Arguments arguments;
     for (std::size_t i = 0; i < words.size(); ++i) {
         const std::string& option = words[i];
-        if (option != "--output" && option != "--problems")
-            throw std::invalid_argument("unknown option " + option);
+        if (option != "--output" && option != "--problems") throw std::invalid_argument("unknown option " + option);
         if (++i == words.size()) throw std::invalid_argument(option + " needs a value");
         const std::string& value = words[i];
         if (option == "--output") {

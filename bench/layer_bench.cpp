@@ -21,11 +21,8 @@ struct Size {
     int iterations;
 
     std::string text() const {
-        const auto field = [](const char* name, auto value) {
-            return std::string(name) + std::to_string(value);
-        };
-        return field("/bags:", bags) + field("/N:", instances) + field("/D:", features) +
-               field("/K:", iterations);
+        const auto field = [](const char* name, auto value) { return std::string(name) + std::to_string(value); };
+        return field("/bags:", bags) + field("/N:", instances) + field("/D:", features) + field("/K:", iterations);
     }
 };
 
@@ -50,8 +47,7 @@ void pool_batch(benchmark::State& state, const Size& size) {
 
     const auto elements = static_cast<double>(instances.size());
     const auto rate = benchmark::Counter::kIsIterationInvariantRate;
-    state.counters["bytes"] =
-        benchmark::Counter(elements * sizeof(Scalar), rate, benchmark::Counter::OneK::kIs1024);
+    state.counters["bytes"] = benchmark::Counter(elements * sizeof(Scalar), rate, benchmark::Counter::OneK::kIs1024);
     state.counters["element_steps"] = benchmark::Counter(elements * size.iterations, rate);
     state.counters["residual"] = pool.solve(bags[0]).residual;
 }

@@ -28,8 +28,7 @@ struct Setting {
 
 template <class Scalar, class Solver, class R>
 void solve(benchmark::State& state, const Setting& setting, double tolerance) {
-    const otpool::Matrix<Scalar> bag =
-        bench::Random(1).normal_matrix<Scalar>(setting.features, setting.instances);
+    const otpool::Matrix<Scalar> bag = bench::Random(1).normal_matrix<Scalar>(setting.features, setting.instances);
     const auto alpha = static_cast<Scalar>(setting.alpha);
     const otpool::UotProblem<Scalar, R> problem{.reward = bag,
                                                 .alpha0 = static_cast<Scalar>(std::stod(setting.alpha0)),
@@ -41,8 +40,7 @@ void solve(benchmark::State& state, const Setting& setting, double tolerance) {
 
     const otpool::Solution<Scalar, R> solution = solver.solve(problem);
     const auto rate = benchmark::Counter::kIsIterationInvariantRate;
-    state.counters["element_steps"] =
-        benchmark::Counter(static_cast<double>(bag.size()) * solution.iterations, rate);
+    state.counters["element_steps"] = benchmark::Counter(static_cast<double>(bag.size()) * solution.iterations, rate);
     state.counters["iterations"] = solution.iterations;
     state.counters["residual"] = solution.residual;
     state.SetLabel(otpool::name(solution.status));

@@ -4,7 +4,8 @@
 #     what results/accuracy.md says
 #     <!-- accuracy: end -->
 #
-#     build/release/bench/accuracy --output bench/results/accuracy.md     # store new results
+#     build/release/bench/accuracy --output bench/results/accuracy.md     # store new results, and likewise
+#     what reproduce and reproduce --published print, in published.md and reproduce.md
 #     cmake -P bench/update_readme.cmake                                  # put them into the README
 #     cmake -D CHECK=ON -P bench/update_readme.cmake                      # fail if the README says something else
 #
@@ -12,7 +13,7 @@
 
 cmake_minimum_required(VERSION 3.25)
 
-set(results accuracy)
+set(results accuracy published reproduce)
 cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH root)
 if(NOT DEFINED README)
     set(README ${root}/README.md)

@@ -37,9 +37,6 @@ endif()
 
 # otpool_add_program(<name> [<library target>...]) builds <name>.cpp, unless a library it needs is missing.
 function(otpool_add_program name)
-    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${name}.cpp)
-        return()
-    endif()
     foreach(library IN LISTS ARGN)
         if(NOT TARGET ${library})
             message(STATUS "otpool: ${name} is left out, it needs ${library} (cmake/bootstrap.sh installs it)")

@@ -77,8 +77,8 @@ struct Recomputed {
             if (q[n] == 0) continue;
             for (otpool::Index d = 0; d < plan.rows(); ++d) {
                 if (problem.alpha0 > 0) {
-                    gap(d, n) = std::abs(
-                        plan(d, n) - detail::generated_entry<R>(slack(d, n), problem.alpha0, p[d] * q[n]));
+                    gap(d, n) =
+                        std::abs(plan(d, n) - detail::generated_entry<R>(slack(d, n), problem.alpha0, p[d] * q[n]));
                 } else {  // nowhere above zero, and zero where the plan has mass, in the reward's unit
                     largest = std::max(largest, slack(d, n) / alpha_unit());
                     gap(d, n) = plan(d, n) * std::abs(slack(d, n)) / alpha_unit();
@@ -123,8 +123,7 @@ struct Recomputed {
             conjugate = active_slack().cwiseMax(0).squaredNorm() / (4 * static_cast<double>(problem.alpha0));
         }
         const otpool::RealVector g = solution.instance_potential.template cast<double>();
-        const double primal = regularizer -
-                              plan.cwiseProduct(problem.reward.matrix().template cast<double>()).sum() +
+        const double primal = regularizer - plan.cwiseProduct(problem.reward.matrix().template cast<double>()).sum() +
                               divergence(problem.features.alpha, plan.rowwise().sum(), p) +
                               divergence(problem.instances.alpha, plan.colwise().sum(), q);
         const double dual =
@@ -153,8 +152,7 @@ private:
     }
 
     /// alpha KL(marginal | prior), without the term that is infinite.
-    static double divergence(double alpha, const otpool::RealVector& marginal,
-                             const otpool::RealVector& prior) {
+    static double divergence(double alpha, const otpool::RealVector& marginal, const otpool::RealVector& prior) {
         if (std::isinf(alpha)) return 0;
         double sum = 0;
         for (otpool::Index i = 0; i < prior.size(); ++i) {
@@ -165,8 +163,7 @@ private:
     }
 
     /// min over marginals of  alpha KL(marginal | prior) + <potential, marginal>
-    static double dual_term(double alpha, const otpool::RealVector& potential,
-                            const otpool::RealVector& prior) {
+    static double dual_term(double alpha, const otpool::RealVector& potential, const otpool::RealVector& prior) {
         double sum = 0;
         for (otpool::Index i = 0; i < prior.size(); ++i) {
             if (prior[i] == 0) continue;

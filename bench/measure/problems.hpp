@@ -34,10 +34,7 @@ inline const std::vector<Regime>& regimes() {
         {.name = "0.01 to 0.1", .alpha0_low = 0.01, .alpha0_high = 0.1},
         {.name = "1e-3 to 0.01", .alpha0_low = 1e-3, .alpha0_high = 1e-2},
         {.name = "1e-4 to 1e-3", .alpha0_low = 1e-4, .alpha0_high = 1e-3},
-        {.name = "0.1 to 10, shifted or scaled",
-         .alpha0_low = 0.1,
-         .alpha0_high = 10,
-         .shifted_or_scaled = true},
+        {.name = "0.1 to 10, shifted or scaled", .alpha0_low = 0.1, .alpha0_high = 10, .shifted_or_scaled = true},
         {.name = "0"},
         {.name = "0.1 to 10, Quadratic", .alpha0_low = 0.1, .alpha0_high = 10, .quadratic = true},
     };
@@ -127,8 +124,7 @@ Case<Scalar> random_case(const Regime& regime, std::size_t regime_index, std::si
     made.relative = !regime.quadratic && index % 2 == 1;
     made.marginals = index / 2 % 4;
     if (regime.alpha0_high > 0) {
-        made.alpha0 =
-            static_cast<Scalar>(made.spread * random.log_uniform(regime.alpha0_low, regime.alpha0_high));
+        made.alpha0 = static_cast<Scalar>(made.spread * random.log_uniform(regime.alpha0_low, regime.alpha0_high));
     }
     const double soft = random.log_uniform(0.1, 100);
     const bool hard_features = random.uniform() < 0.5;

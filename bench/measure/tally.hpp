@@ -16,10 +16,9 @@ namespace measure {
 
 /// One problem solved by one solver.
 struct Outcome {
-    std::string failure =
-        {};               ///< Empty where all is well, else the status or what is wrong with the numbers.
-    double error = 0;     ///< NaN where there is no reference.
-    double residual = 0;  ///< As reported.
+    std::string failure = {};  ///< Empty where all is well, else the status or what is wrong with the numbers.
+    double error = 0;          ///< NaN where there is no reference.
+    double residual = 0;       ///< As reported.
     int iterations = 0;
     std::size_t marginals = 0;
 };
@@ -64,8 +63,7 @@ public:
         return std::to_string(converged_) + " of " + std::to_string(sorted.size()) + " | " +
                of_compared(largest_error_) + " | " + of_compared(sum_of_errors_ / compared_) + " | " +
                (converged_ == 0 ? "-" : short_number(largest_residual_)) + " | " +
-               std::to_string(sorted[sorted.size() / 2]) + " | " + std::to_string(sorted.back()) + " | " +
-               failures();
+               std::to_string(sorted[sorted.size() / 2]) + " | " + std::to_string(sorted.back()) + " | " + failures();
     }
 
 private:

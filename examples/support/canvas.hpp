@@ -26,8 +26,7 @@ public:
         Color ink = color(0x333333);
         bool bold = false;
         Align align = Align::left;
-        double fit =
-            std::numeric_limits<double>::infinity();  ///< smaller type rather than wider text than this
+        double fit = std::numeric_limits<double>::infinity();  ///< smaller type rather than wider text than this
     };
 
     Canvas(int width, int height)
@@ -98,9 +97,8 @@ public:
         cairo_scale(context, width / columns, height / rows);
         cairo_set_source_surface(context, image.get(), 0, 0);
         // Cells stay crisp where each has a pixel; where several share one they are averaged.
-        cairo_pattern_set_filter(cairo_get_source(context), width >= columns && height >= rows
-                                                                ? CAIRO_FILTER_NEAREST
-                                                                : CAIRO_FILTER_GOOD);
+        cairo_pattern_set_filter(cairo_get_source(context),
+                                 width >= columns && height >= rows ? CAIRO_FILTER_NEAREST : CAIRO_FILTER_GOOD);
         cairo_pattern_set_extend(cairo_get_source(context), CAIRO_EXTEND_PAD);
         cairo_rectangle(context, 0, 0, columns, rows);
         cairo_fill(context);

@@ -20,9 +20,8 @@ constexpr Color color(std::uint32_t rgb) {
 /// der Walt and N. Smith for Matplotlib, given to the public domain (CC0). The eye can't tell the full table
 /// from nine of its colours with straight lines between.
 inline Color viridis(double value) {
-    constexpr std::array anchors = {color(0x440154), color(0x472d7b), color(0x3b528b),
-                                    color(0x2c728e), color(0x21918c), color(0x28ae80),
-                                    color(0x5ec962), color(0xaddc30), color(0xfde725)};
+    constexpr std::array anchors = {color(0x440154), color(0x472d7b), color(0x3b528b), color(0x2c728e), color(0x21918c),
+                                    color(0x28ae80), color(0x5ec962), color(0xaddc30), color(0xfde725)};
     const double position = std::clamp(value, 0.0, 1.0) * static_cast<double>(anchors.size() - 1);
     const std::size_t below = std::min(static_cast<std::size_t>(position), anchors.size() - 2);
     const double part = position - static_cast<double>(below);

@@ -13,8 +13,7 @@ namespace support {
 struct FileError : std::runtime_error {
     FileError(const std::filesystem::path& file, const std::string& field, const std::string& found,
               const std::string& allowed)
-        : std::runtime_error(
-              one_line(file.string() + ": " + field + ": found " + found + ", allowed " + allowed)) {}
+        : std::runtime_error(one_line(file.string() + ": " + field + ": found " + found + ", allowed " + allowed)) {}
 
 private:
     // A file name may contain line breaks and terminal escapes.

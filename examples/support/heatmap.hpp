@@ -50,8 +50,7 @@ public:
         for (const auto& row : grid.rows) columns = std::max(columns, row.size());
         const double room = grid.width - 2 * margin - row_title - y_label - color_bar;
         slot_ = std::max(20.0, std::floor(room / static_cast<double>(std::max<std::size_t>(columns, 1))));
-        double top =
-            margin + (grid.title.empty() ? 0 : title) + (grid.column_titles.empty() ? 0 : column_title);
+        double top = margin + (grid.title.empty() ? 0 : title) + (grid.column_titles.empty() ? 0 : column_title);
         for (const auto& row : grid.rows) {
             rows_.push_back(lay_out(row, top));
             top = rows_.back().bottom + gap;
@@ -84,27 +83,23 @@ private:
         Range range;
     };
 
-    static constexpr double margin = 40, title = 44, column_title = 34, row_title = 140, y_label = 26,
-                            x_label = 26, color_bar = 78, gap = 22, note = 20;
+    static constexpr double margin = 40, title = 44, column_title = 34, row_title = 140, y_label = 26, x_label = 26,
+                            color_bar = 78, gap = 22, note = 20;
     static constexpr Color dark = color(0x222222), grey = color(0x666666), line = color(0x999999);
 
-    double left(std::size_t column) const {
-        return margin + row_title + y_label + static_cast<double>(column) * slot_;
-    }
+    double left(std::size_t column) const { return margin + row_title + y_label + static_cast<double>(column) * slot_; }
 
     Row lay_out(const std::vector<Panel>& panels, double top) const {
         Row row{top, slot_ - gap, std::floor((slot_ - gap) / 2), 0, {}};
         const auto filled = [](const Panel& panel) { return panel.values.size() > 0; };
         if (const auto first = std::find_if(panels.begin(), panels.end(), filled); first != panels.end()) {
             row.width = whole_cells(slot_ - gap, static_cast<double>(first->values.cols()));
-            const double aspect =
-                static_cast<double>(first->values.rows()) / static_cast<double>(first->values.cols());
+            const double aspect = static_cast<double>(first->values.rows()) / static_cast<double>(first->values.cols());
             row.height = whole_cells(std::floor(row.width * std::clamp(aspect, 0.4, 0.8)),
                                      static_cast<double>(first->values.rows()));
         }
-        const bool notes = std::any_of(panels.begin(), panels.end(), [&](const Panel& panel) {
-            return filled(panel) && !panel.note.empty();
-        });
+        const bool notes = std::any_of(panels.begin(), panels.end(),
+                                       [&](const Panel& panel) { return filled(panel) && !panel.note.empty(); });
         row.bottom = row.top + row.height + (notes ? note : 0);
         row.range = range_of(panels);
         return row;
@@ -135,8 +130,7 @@ private:
         const Row& row = rows_[r];
         const double middle = row.top + row.height / 2;
         if (r < grid_.row_titles.size()) {
-            canvas.text(margin, middle, grid_.row_titles[r],
-                        {.size = 16, .ink = dark, .fit = row_title - 10});
+            canvas.text(margin, middle, grid_.row_titles[r], {.size = 16, .ink = dark, .fit = row_title - 10});
         }
         canvas.text(left(0) - y_label / 2, middle, grid_.y_label,
                     {.size = 12, .ink = grey, .align = Align::center, .fit = row.height}, true);
@@ -160,8 +154,8 @@ private:
             canvas.matrix(x, row.top, row.width, row.height, panel.values, range.low, range.high);
         }
         canvas.frame(x, row.top, row.width, row.height, empty ? color(0xdddddd) : line);
-        canvas.text(x + row.width / 2, row.top + (empty ? row.height / 2 : row.height + note / 2 + 1),
-                    panel.note, {.size = 12, .ink = grey, .align = Align::center, .fit = row.width - 8});
+        canvas.text(x + row.width / 2, row.top + (empty ? row.height / 2 : row.height + note / 2 + 1), panel.note,
+                    {.size = 12, .ink = grey, .align = Align::center, .fit = row.width - 8});
     }
 
     void paint_color_bar(Canvas& canvas, const Row& row) const {
@@ -177,9 +171,7 @@ private:
         canvas.text(x + width + 6, row.top + row.height - 5, shared ? number(row.range.low) : "0", style);
     }
 
-    static std::string number(double value) {
-        return (std::ostringstream() << std::setprecision(2) << value).str();
-    }
+    static std::string number(double value) { return (std::ostringstream() << std::setprecision(2) << value).str(); }
 
     const HeatmapGrid& grid_;
     double slot_ = 0;  // a panel and the gap to the next

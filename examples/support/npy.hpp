@@ -27,13 +27,12 @@
 namespace support {
 
 template <class Scalar>
-concept NpyScalar = std::same_as<Scalar, float> || std::same_as<Scalar, double> ||
-    std::same_as<Scalar, std::int32_t> || std::same_as<Scalar, std::int64_t>;
+concept NpyScalar = std::same_as<Scalar, float> || std::same_as<Scalar, double> || std::same_as<Scalar, std::int32_t> ||
+    std::same_as<Scalar, std::int64_t>;
 
 template <NpyScalar Scalar>
 constexpr Dtype dtype_of() {
-    if constexpr (std::is_floating_point_v<Scalar>)
-        return sizeof(Scalar) == 4 ? Dtype::float32 : Dtype::float64;
+    if constexpr (std::is_floating_point_v<Scalar>) return sizeof(Scalar) == 4 ? Dtype::float32 : Dtype::float64;
     return sizeof(Scalar) == 4 ? Dtype::int32 : Dtype::int64;
 }
 
@@ -47,8 +46,7 @@ public:
         const auto status = std::filesystem::status(path_, error);
         if (!exists(status)) throw FileError(path_, "input", error.message(), "a .npy file");
         if (!std::filesystem::is_regular_file(status)) {
-            throw FileError(path_, "input", is_directory(status) ? "a directory" : "a device or pipe",
-                            "a .npy file");
+            throw FileError(path_, "input", is_directory(status) ? "a directory" : "a device or pipe", "a .npy file");
         }
         const std::uintmax_t file_size = std::filesystem::file_size(path_);
         stream_.open(path_, std::ios::binary);
@@ -95,10 +93,9 @@ private:
     void check_data_size(std::uintmax_t found) const {
         const std::uintmax_t needed = data_size(path_, header_);
         if (found == needed) return;
-        throw FileError(path_, found < needed ? "data: truncated" : "data: too long",
-                        std::to_string(found) + " bytes",
-                        "the " + std::to_string(needed) + " bytes of shape " + to_string(header_.shape) +
-                            " of " + to_string(header_.dtype));
+        throw FileError(path_, found < needed ? "data: truncated" : "data: too long", std::to_string(found) + " bytes",
+                        "the " + std::to_string(needed) + " bytes of shape " + to_string(header_.shape) + " of " +
+                            to_string(header_.dtype));
     }
 
     template <class Scalar>
@@ -122,8 +119,7 @@ private:
         if constexpr (std::is_floating_point_v<Scalar>) {
             header_.dtype == Dtype::float32 ? read_as<float>(to, count) : read_as<double>(to, count);
         } else {
-            header_.dtype == Dtype::int32 ? read_as<std::int32_t>(to, count)
-                                          : read_as<std::int64_t>(to, count);
+            header_.dtype == Dtype::int32 ? read_as<std::int32_t>(to, count) : read_as<std::int64_t>(to, count);
         }
     }
 
@@ -134,8 +130,7 @@ private:
             const auto chunk = std::min(count, static_cast<Eigen::Index>(buffer.size()));
             const auto bytes = chunk * static_cast<Eigen::Index>(sizeof(Stored));
             if (!stream_.read(reinterpret_cast<char*>(buffer.data()), bytes)) {
-                throw FileError(path_, "data", "an end or error while reading",
-                                "a file that stays as it was opened");
+                throw FileError(path_, "data", "an end or error while reading", "a file that stays as it was opened");
             }
             if (header_.byte_order != std::endian::native) swap_bytes(buffer.data(), chunk);
             to = std::transform(buffer.data(), buffer.data() + chunk, to,
@@ -147,8 +142,7 @@ private:
     template <class Stored>
     static void swap_bytes(Stored* values, Eigen::Index count) {
         auto* bytes = reinterpret_cast<unsigned char*>(values);
-        for (Eigen::Index i = 0; i < count; ++i, bytes += sizeof(Stored))
-            std::reverse(bytes, bytes + sizeof(Stored));
+        for (Eigen::Index i = 0; i < count; ++i, bytes += sizeof(Stored)) std::reverse(bytes, bytes + sizeof(Stored));
     }
 
     template <class Scalar, class Stored>
@@ -178,11 +172,9 @@ template <class Derived>
 requires NpyScalar<typename Derived::Scalar>
 void write_npy(std::ostream& stream, const Eigen::MatrixBase<Derived>& values) {
     using Scalar = typename Derived::Scalar;
-    const auto shape = Derived::IsVectorAtCompileTime
-                           ? std::vector<std::int64_t>{values.size()}
-                           : std::vector<std::int64_t>{values.cols(), values.rows()};
-    std::string header = std::string("{'descr': '") +
-                         (std::endian::native == std::endian::little ? '<' : '>') +
+    const auto shape = Derived::IsVectorAtCompileTime ? std::vector<std::int64_t>{values.size()}
+                                                      : std::vector<std::int64_t>{values.cols(), values.rows()};
+    std::string header = std::string("{'descr': '") + (std::endian::native == std::endian::little ? '<' : '>') +
                          (std::is_floating_point_v<Scalar> ? 'f' : 'i') + std::to_string(sizeof(Scalar)) +
                          "', 'fortran_order': False, 'shape': " + to_string(shape) + ", }";
     // The data begins at a multiple of 64 bytes, so that it can be mapped.

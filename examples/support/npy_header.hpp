@@ -31,9 +31,7 @@ inline std::string to_string(Dtype dtype) {
 }
 
 /// Bytes of one element.
-constexpr std::size_t item_size(Dtype dtype) {
-    return dtype == Dtype::float32 || dtype == Dtype::int32 ? 4 : 8;
-}
+constexpr std::size_t item_size(Dtype dtype) { return dtype == Dtype::float32 || dtype == Dtype::int32 ? 4 : 8; }
 
 /// A shape as Python prints it: (), (5,), (5, 3).
 inline std::string to_string(const std::vector<std::int64_t>& shape) {
@@ -74,8 +72,7 @@ public:
         if (at_ < text_.size()) refuse("header", "nothing after the dictionary");
         if (!dtype_ || !fortran_order_ || !shape_) {
             const std::string missing = !dtype_ ? "descr" : !fortran_order_ ? "fortran_order" : "shape";
-            throw FileError(file_, missing, "no such key",
-                            "a header with 'descr', 'fortran_order' and 'shape'");
+            throw FileError(file_, missing, "no such key", "a header with 'descr', 'fortran_order' and 'shape'");
         }
         return {*dtype_, byte_order_, *fortran_order_, *shape_};
     }
@@ -180,8 +177,7 @@ private:
         if (!take(wanted)) refuse("header", std::string("'") + wanted + "' at byte " + std::to_string(at_));
     }
 
-    [[noreturn]] void refuse(const std::string& field, const std::string& allowed,
-                             std::size_t end = npos) const {
+    [[noreturn]] void refuse(const std::string& field, const std::string& allowed, std::size_t end = npos) const {
         const std::string_view rest = text_.substr(at_, end == npos ? end : end - at_);
         throw FileError(file_, field, rest.empty() ? "the end of the header" : printable(rest), allowed);
     }
@@ -212,8 +208,7 @@ inline std::size_t read_npy_version(const std::filesystem::path& file, std::istr
     const int major = static_cast<unsigned char>(version[0]);
     const int minor = static_cast<unsigned char>(version[1]);
     if (major < 1 || major > 3 || minor != 0) {
-        throw FileError(file, "version", std::to_string(major) + "." + std::to_string(minor),
-                        "1.0, 2.0 or 3.0");
+        throw FileError(file, "version", std::to_string(major) + "." + std::to_string(minor), "1.0, 2.0 or 3.0");
     }
     return major == 1 ? 2 : 4;
 }
@@ -222,18 +217,15 @@ inline std::size_t read_npy_version(const std::filesystem::path& file, std::istr
 
 /// Reads magic, version and header from the start of a stream that holds `file_size` bytes, and leaves the
 /// stream at the first byte of the data. Allocates no more than the file can fill. Throws FileError.
-inline NpyHeader read_npy_header(const std::filesystem::path& file, std::istream& stream,
-                                 std::uintmax_t file_size) {
+inline NpyHeader read_npy_header(const std::filesystem::path& file, std::istream& stream, std::uintmax_t file_size) {
     const std::string magic = detail::read_bytes(stream, detail::npy_magic.size());
     if (magic != detail::npy_magic) {
-        throw FileError(file, "magic", "'" + printable(magic) + "'",
-                        "'" + printable(detail::npy_magic) + "'");
+        throw FileError(file, "magic", "'" + printable(magic) + "'", "'" + printable(detail::npy_magic) + "'");
     }
     const std::size_t length_bytes = detail::read_npy_version(file, stream);
     const std::string length_field = detail::read_bytes(stream, length_bytes);
     if (length_field.size() < length_bytes) {
-        throw FileError(file, "header length", "the end of the file",
-                        std::to_string(length_bytes) + " bytes");
+        throw FileError(file, "header length", "the end of the file", std::to_string(length_bytes) + " bytes");
     }
     std::uintmax_t length = 0;
     for (std::size_t i = length_bytes; i-- > 0;) {
@@ -251,14 +243,12 @@ inline NpyHeader read_npy_header(const std::filesystem::path& file, std::istream
 /// Bytes of data that the header announces. Throws FileError where no memory could hold them.
 inline std::uintmax_t data_size(const std::filesystem::path& file, const NpyHeader& header) {
     // As in NumPy a size of 0 elsewhere does not excuse an absurd one: other arrays have that length too.
-    auto left =
-        static_cast<std::uintmax_t>(std::numeric_limits<std::int64_t>::max()) / item_size(header.dtype);
+    auto left = static_cast<std::uintmax_t>(std::numeric_limits<std::int64_t>::max()) / item_size(header.dtype);
     std::uintmax_t count = 1;
     for (const std::int64_t size : header.shape) {
         if (size > 0) left /= static_cast<std::uintmax_t>(size);
         if (left == 0) {
-            throw FileError(file, "shape", to_string(header.shape),
-                            "at most 9223372036854775807 bytes of data");
+            throw FileError(file, "shape", to_string(header.shape), "at most 9223372036854775807 bytes of data");
         }
         count *= static_cast<std::uintmax_t>(size);
     }

@@ -23,7 +23,7 @@ public:
     explicit OutputFile(std::filesystem::path name) : name_(std::move(name)) {
         check_target();
         // Through a symbolic link, so that the link survives.
-        target_ = std::filesystem::weakly_canonical(name_);
+        target_ = std::filesystem::weakly_canonical(std::filesystem::absolute(name_));
         std::filesystem::remove(make_sibling());
     }
 
@@ -86,8 +86,7 @@ private:
     void finish() {
         if (temporary_.empty()) return;
         stream_.close();
-        if (!stream_)
-            throw FileError(name_, "output", "an error while writing", "a disk with room for the whole file");
+        if (!stream_) throw FileError(name_, "output", "an error while writing", "a disk with room for the whole file");
     }
 
     void replace(bool keep_old) {

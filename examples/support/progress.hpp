@@ -22,9 +22,7 @@ namespace support {
 class ProgressBar {
 public:
     ProgressBar(std::string label, std::size_t total)
-        : label_(std::move(label)),
-          total_(std::max<std::size_t>(total, 1)),
-          terminal_(isatty(STDERR_FILENO) == 1) {}
+        : label_(std::move(label)), total_(std::max<std::size_t>(total, 1)), terminal_(isatty(STDERR_FILENO) == 1) {}
 
     ProgressBar(const ProgressBar&) = delete;
     ProgressBar& operator=(const ProgressBar&) = delete;
@@ -49,8 +47,7 @@ private:
         const auto now = Clock::now();
         const double elapsed = std::chrono::duration<double>(now - start_).count();
         const double part = static_cast<double>(done) / static_cast<double>(total_);
-        const bool long_work =
-            shown_ || (elapsed > 0.5 && elapsed > part);  // elapsed / part: the expected total
+        const bool long_work = shown_ || (elapsed > 0.5 && elapsed > part);  // elapsed / part: the expected total
         // Threads may arrive here out of order; the bar never runs backwards.
         if (!long_work || done < drawn_ || now - last_drawn_ < std::chrono::milliseconds(100)) return;
         draw(part, elapsed / part - elapsed);

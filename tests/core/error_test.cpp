@@ -30,8 +30,7 @@ TEST_CASE("An invalid argument says what it is, what was found and what is allow
 
 TEST_CASE("An unsupported problem says whose, and what the solver takes") {
     const UnsupportedProblem error("Newton", "alpha0 = 0", "alpha0 > 0");
-    CHECK(std::string(error.what()) ==
-          "Newton does not solve a problem with alpha0 = 0; allowed: alpha0 > 0");
+    CHECK(std::string(error.what()) == "Newton does not solve a problem with alpha0 = 0; allowed: alpha0 > 0");
 }
 
 TEST_CASE("Every error is caught as otpool::Error") {
@@ -42,8 +41,7 @@ TEST_CASE("Every error is caught as otpool::Error") {
 
 TEST_CASE("require throws only where its condition does not hold") {
     CHECK(message_of<Error>([] { otpool::detail::require(true, "n", 3, "4"); }) == "no error");
-    CHECK(message_of<InvalidArgument>([] { otpool::detail::require(false, "n", 3, "4"); }) ==
-          "n is 3; allowed: 4");
+    CHECK(message_of<InvalidArgument>([] { otpool::detail::require(false, "n", 3, "4"); }) == "n is 3; allowed: 4");
 }
 
 TEST_CASE("Numbers are printed with all their digits") {

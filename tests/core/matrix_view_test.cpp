@@ -75,8 +75,7 @@ TEMPLATE_TEST_CASE("Whatever has memory is viewed where it is", "", float, doubl
         CHECK(looks_at(View(const_ref), 4, 6, entry));
     }
     SECTION("a block, a row, a column, the diagonal") {
-        CHECK(looks_at(View(matrix.block(1, 2, 2, 3)), 2, 3,
-                       [&](Index d, Index n) { return &matrix(1 + d, 2 + n); }));
+        CHECK(looks_at(View(matrix.block(1, 2, 2, 3)), 2, 3, [&](Index d, Index n) { return &matrix(1 + d, 2 + n); }));
         CHECK(looks_at(View(matrix.rightCols(2)), 4, 2, [&](Index d, Index n) { return &matrix(d, 4 + n); }));
         CHECK(looks_at(View(matrix.row(2)), 1, 6, [&](Index, Index n) { return &matrix(2, n); }));
         CHECK(looks_at(View(matrix.col(3)), 4, 1, [&](Index d, Index) { return &matrix(d, 3); }));
@@ -92,8 +91,7 @@ TEMPLATE_TEST_CASE("Whatever has memory is viewed where it is", "", float, doubl
     SECTION("a row-major matrix, its block, its transpose") {
         const auto rows = numbered<RowMajor>(4, 6);
         CHECK(looks_at(View(rows), 4, 6, [&](Index d, Index n) { return &rows(d, n); }));
-        CHECK(looks_at(View(rows.block(1, 2, 2, 3)), 2, 3,
-                       [&](Index d, Index n) { return &rows(1 + d, 2 + n); }));
+        CHECK(looks_at(View(rows.block(1, 2, 2, 3)), 2, 3, [&](Index d, Index n) { return &rows(1 + d, 2 + n); }));
         CHECK(looks_at(View(rows.transpose()), 6, 4, [&](Index d, Index n) { return &rows(n, d); }));
     }
     SECTION("fixed-size matrices, vectors and row vectors") {
@@ -116,8 +114,7 @@ TEMPLATE_TEST_CASE("Whatever has memory is viewed where it is", "", float, doubl
         const Scalar* data = memory.data();
         const Eigen::Map<const Matrix<Scalar>> map(data, 4, 6);
         CHECK(looks_at(View(map), 4, 6, [&](Index d, Index n) { return data + d + 4 * n; }));
-        const Eigen::Map<const Matrix<Scalar>, 0, Eigen::OuterStride<>> outer(data, 4, 6,
-                                                                              Eigen::OuterStride<>(9));
+        const Eigen::Map<const Matrix<Scalar>, 0, Eigen::OuterStride<>> outer(data, 4, 6, Eigen::OuterStride<>(9));
         CHECK(looks_at(View(outer), 4, 6, [&](Index d, Index n) { return data + d + 9 * n; }));
         using AnyStride = Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>;
         const Eigen::Map<const Matrix<Scalar>, 0, AnyStride> strided(data, 4, 6, AnyStride(30, 2));
@@ -135,8 +132,7 @@ TEMPLATE_TEST_CASE("The row-major (N, D) array of NumPy is a D x N bag without a
     std::vector<TestType> numpy(static_cast<std::size_t>(N * D));
     for (std::size_t i = 0; i < numpy.size(); ++i) numpy[i] = static_cast<TestType>(i);
     const auto address = [&](Index d, Index n) { return numpy.data() + n * D + d; };
-    CHECK(looks_at(MatrixView<TestType>(Eigen::Map<const Matrix<TestType>>(numpy.data(), D, N)), D, N,
-                   address));
+    CHECK(looks_at(MatrixView<TestType>(Eigen::Map<const Matrix<TestType>>(numpy.data(), D, N)), D, N, address));
     using RowMajor = Eigen::Matrix<TestType, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
     const Eigen::Map<const RowMajor> as_numpy(numpy.data(), N, D);
     CHECK(looks_at(MatrixView<TestType>(as_numpy.transpose()), D, N, address));
@@ -157,14 +153,11 @@ TEMPLATE_TEST_CASE("A view of an expression or a temporary keeps what it views",
 
     SECTION("expressions") {
         CHECK(holds(MatrixView<Scalar>(2 * matrix), Matrix<Scalar>(2 * matrix)));
-        CHECK(holds(MatrixView<Scalar>(matrix * matrix.transpose()),
-                    Matrix<Scalar>(matrix * matrix.transpose())));
+        CHECK(holds(MatrixView<Scalar>(matrix * matrix.transpose()), Matrix<Scalar>(matrix * matrix.transpose())));
         CHECK(holds(MatrixView<Scalar>(matrix.array().square()), Matrix<Scalar>(matrix.array().square())));
-        CHECK(
-            holds(MatrixView<Scalar>(Matrix<Scalar>::Constant(2, 3, 5)), Matrix<Scalar>::Constant(2, 3, 5)));
+        CHECK(holds(MatrixView<Scalar>(Matrix<Scalar>::Constant(2, 3, 5)), Matrix<Scalar>::Constant(2, 3, 5)));
         CHECK(holds(MatrixView<Scalar>((2 * matrix).transpose()), Matrix<Scalar>(2 * matrix.transpose())));
-        CHECK(holds(MatrixView<Scalar>(matrix.rowwise().reverse()),
-                    Matrix<Scalar>(matrix.rowwise().reverse())));
+        CHECK(holds(MatrixView<Scalar>(matrix.rowwise().reverse()), Matrix<Scalar>(matrix.rowwise().reverse())));
         CHECK(holds(MatrixView<Scalar>(matrix.template cast<int>().template cast<Scalar>()), matrix));
     }
     SECTION("temporaries, after the statement that made them") {

@@ -13,14 +13,13 @@ inline std::string npy(const std::string& dictionary, const std::string& data, c
     std::string bytes = "\x93NUMPY";
     bytes += {version, '\0'};
     const std::size_t length_bytes = version == 1 ? 2 : 4;
-    for (std::size_t i = 0; i < length_bytes; ++i)
-        bytes += static_cast<char>(dictionary.size() >> (8 * i) & 255);
+    for (std::size_t i = 0; i < length_bytes; ++i) bytes += static_cast<char>(dictionary.size() >> (8 * i) & 255);
     return bytes + dictionary + data;
 }
 
 inline std::string dictionary(const std::string& descr, bool fortran_order, const std::string& shape) {
-    return "{'descr': '" + descr + "', 'fortran_order': " + (fortran_order ? "True" : "False") +
-           ", 'shape': " + shape + ", }\n";
+    return "{'descr': '" + descr + "', 'fortran_order': " + (fortran_order ? "True" : "False") + ", 'shape': " + shape +
+           ", }\n";
 }
 
 /// The bytes of `values` in the given order.

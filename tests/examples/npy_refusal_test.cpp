@@ -56,8 +56,7 @@ TEST_CASE("An unknown version or a header that can't be there is refused") {
     CHECK(refusal_of(npy(good, "", 4)) == "version: found 4.0, allowed 1.0, 2.0 or 3.0");
     CHECK(refusal_of("\x93NUMPY\1\1") == "version: found 1.1, allowed 1.0, 2.0 or 3.0");
     CHECK(refusal_of("\x93NUMPY\1") == "version: found the end of the file, allowed 1.0, 2.0 or 3.0");
-    CHECK(refusal_of(std::string("\x93NUMPY\1\0\1", 9)) ==
-          "header length: found the end of the file, allowed 2 bytes");
+    CHECK(refusal_of(std::string("\x93NUMPY\1\0\1", 9)) == "header length: found the end of the file, allowed 2 bytes");
     CHECK(refusal_of(std::string("\x93NUMPY\1\0\4\0{}\n", 13)) ==
           "header length: found 4 bytes, allowed at most the 3 bytes that follow");
     CHECK(refusal_of(std::string("\x93NUMPY\2\0\xff\xff\xff\xff{}\n", 15)) ==
@@ -86,8 +85,7 @@ TEST_CASE("A malformed header is refused by its field") {
 
 TEST_CASE("Every other element type is refused by its name") {
     const std::string allowed = ", allowed '<f4', '<f8', '<i4', '<i8' or the same with '>'";
-    const auto name =
-        GENERATE(as<std::string>(), "<f2", "|b1", "<c8", "<u8", "|O", "<i2", "=f4", "f4", "|f4", "", "<");
+    const auto name = GENERATE(as<std::string>(), "<f2", "|b1", "<c8", "<u8", "|O", "<i2", "=f4", "f4", "|f4", "", "<");
     CHECK(refusal_of(npy(dictionary(name, false, "(0,)"), "")) == "descr: found '" + name + "'" + allowed);
     CHECK(refusal_of(npy("{'descr': [('x', '<f4')], 'fortran_order': ...", "")) ==
           "descr: found [('x', '<f4')], 'fortran_order': ..." + allowed);
@@ -103,8 +101,7 @@ TEST_CASE("A shape that is none, or that nothing could hold, is refused") {
         CHECK(refusal_of_shape(shape) == "shape: found " + (shape + allowed));
     }
     CHECK(refusal_of_shape("[1, 2]") == "shape: found [1, 2], }\\x0a" + allowed);
-    for (const std::string shape :
-         {"(4294967296, 4294967296)", "(9223372036854775807,)", "(0, 2305843009213693952)"}) {
+    for (const std::string shape : {"(4294967296, 4294967296)", "(9223372036854775807,)", "(0, 2305843009213693952)"}) {
         CHECK(refusal_of_shape(shape) ==
               "shape: found " + shape + ", allowed at most 9223372036854775807 bytes of data");
     }
@@ -135,8 +132,7 @@ TEST_CASE("A file of another kind than asked for is refused") {
           "shape: found (1, 1, 1), allowed (rows, columns)");
     CHECK(refusal_of(npy(dictionary("<f8", false, "(1, 1)"), item), as_vector) ==
           "shape: found (1, 1), allowed (length,)");
-    CHECK(refusal_of(npy(dictionary("<f8", false, "()"), item), as_vector) ==
-          "shape: found (), allowed (length,)");
+    CHECK(refusal_of(npy(dictionary("<f8", false, "()"), item), as_vector) == "shape: found (), allowed (length,)");
     CHECK(refusal_of(npy(dictionary("<i8", false, "(1, 1)"), item), as_matrix) ==
           "descr: found int64, allowed float32 or float64");
     CHECK(refusal_of(npy(dictionary("<f8", false, "(1,)"), item), as_offsets) ==

@@ -92,14 +92,12 @@ TEST_CASE("Both orders, both byte orders and all versions give the same matrix")
 
     const TemporaryDirectory directory;
     const fs::path path = directory / "X.npy";
-    write_bytes(path,
-                npy(dictionary(mark + "f8", fortran_order, "(2, 3)"), data_of(doubles, byte_order), version));
+    write_bytes(path, npy(dictionary(mark + "f8", fortran_order, "(2, 3)"), data_of(doubles, byte_order), version));
     CHECK(NpyFile(path).dtype() == Dtype::float64);
     CHECK(NpyFile(path).matrix<double>() == expected);
     CHECK(NpyFile(path).matrix<float>() == expected.cast<float>());
 
-    write_bytes(path,
-                npy(dictionary(mark + "f4", fortran_order, "(2, 3)"), data_of(floats, byte_order), version));
+    write_bytes(path, npy(dictionary(mark + "f4", fortran_order, "(2, 3)"), data_of(floats, byte_order), version));
     CHECK(NpyFile(path).dtype() == Dtype::float32);
     CHECK(NpyFile(path).matrix<double>() == expected);
     CHECK(NpyFile(path).matrix<float>() == expected.cast<float>());
@@ -111,12 +109,12 @@ TEST_CASE("Offsets are read from either integer type") {
     const Vector<std::int64_t> expected{{0, 3, -1, 1 << 30}};
     const auto byte_order = GENERATE(std::endian::little, std::endian::big);
     const std::string mark = byte_order == std::endian::little ? "<" : ">";
-    write_bytes(path, npy(dictionary(mark + "i4", false, "(4,)"),
-                          data_of<std::int32_t>({0, 3, -1, 1 << 30}, byte_order)));
+    write_bytes(path,
+                npy(dictionary(mark + "i4", false, "(4,)"), data_of<std::int32_t>({0, 3, -1, 1 << 30}, byte_order)));
     CHECK(NpyFile(path).dtype() == Dtype::int32);
     CHECK(NpyFile(path).vector<std::int64_t>() == expected);
-    write_bytes(path, npy(dictionary(mark + "i8", false, "(4,)"),
-                          data_of<std::int64_t>({0, 3, -1, 1 << 30}, byte_order)));
+    write_bytes(path,
+                npy(dictionary(mark + "i8", false, "(4,)"), data_of<std::int64_t>({0, 3, -1, 1 << 30}, byte_order)));
     CHECK(NpyFile(path).dtype() == Dtype::int64);
     CHECK(NpyFile(path).vector<std::int64_t>() == expected);
 }
@@ -124,10 +122,9 @@ TEST_CASE("Offsets are read from either integer type") {
 TEST_CASE("A header may be written in any way Python reads it") {
     const TemporaryDirectory directory;
     const fs::path path = directory / "X.npy";
-    const auto header =
-        GENERATE(as<std::string>(), "{'shape':(2,1),'fortran_order':False,'descr':'<f4'}",
-                 "  { \"descr\" : \"<f4\" , 'fortran_order' :False,'shape': ( 2 , 1 , ) , }   \n",
-                 "{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 1L), }\n");
+    const auto header = GENERATE(as<std::string>(), "{'shape':(2,1),'fortran_order':False,'descr':'<f4'}",
+                                 "  { \"descr\" : \"<f4\" , 'fortran_order' :False,'shape': ( 2 , 1 , ) , }   \n",
+                                 "{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 1L), }\n");
     write_bytes(path, npy(header, data_of<float>({7, 8})));
     CHECK(NpyFile(path).matrix<float>() == Eigen::MatrixXf{{7, 8}});
 }
@@ -167,8 +164,8 @@ TEST_CASE("Damaged files are read or refused, never more") {
     const auto below = [&random](std::size_t bound) { return random() % bound; };
     for (int trial = 0; trial < 3000; ++trial) {
         const bool fortran_order = below(2) == 1;
-        std::string bytes = npy(dictionary("<f8", fortran_order, "(2, 3)"),
-                                data_of<double>({1, 2, 3, 4, 5, 6}), static_cast<char>(1 + below(3)));
+        std::string bytes = npy(dictionary("<f8", fortran_order, "(2, 3)"), data_of<double>({1, 2, 3, 4, 5, 6}),
+                                static_cast<char>(1 + below(3)));
         for (std::size_t flips = 1 + below(4); flips > 0; --flips) {
             // Mostly in the header, where the damage is interesting.
             char& victim = bytes[below(below(4) == 0 ? bytes.size() : 80)];
@@ -191,8 +188,6 @@ TEST_CASE("A file that can't be written leaves nothing behind") {
           missing.string() +
               ": output: found No such file or directory, allowed a file name in an existing directory that "
               "can be written");
-    CHECK(error_of([&] {
-              write_npy(directory.path(), Eigen::Vector2f(1, 2));
-          }).starts_with(directory.path().string()));
+    CHECK(error_of([&] { write_npy(directory.path(), Eigen::Vector2f(1, 2)); }).starts_with(directory.path().string()));
     CHECK(directory.files().empty());
 }

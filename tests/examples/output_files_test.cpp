@@ -116,8 +116,7 @@ TEST_CASE("Two outputs can't be one file") {
     outputs.add(directory / "Y.npy");
     const fs::path again = directory / "." / "Y.npy";
     CHECK(error_of([&] { outputs.add(again); }) ==
-          again.string() +
-              ": output: found a file that is another output already, allowed a file of its own");
+          again.string() + ": output: found a file that is another output already, allowed a file of its own");
 }
 
 TEST_CASE("A link to an output survives, and so do the output's permissions") {

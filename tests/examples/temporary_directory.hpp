@@ -16,8 +16,7 @@ namespace tests {
 class TemporaryDirectory {
 public:
     TemporaryDirectory()
-        : path_(std::filesystem::temp_directory_path() /
-                ("otpool-test-" + std::to_string(std::random_device()()))) {
+        : path_(std::filesystem::temp_directory_path() / ("otpool-test-" + std::to_string(std::random_device()()))) {
         std::filesystem::create_directory(path_);
     }
     TemporaryDirectory(const TemporaryDirectory&) = delete;

@@ -43,8 +43,7 @@ void for_each_case(const Visit& visit) {
         const Index N = seed % 7 == 0 ? 1 : random.integer(2, 50);
         INFO((tests::Case{.seed = seed, .D = D, .N = N, .kind = kind}));
         const Matrix<Scalar> bag = tests::random_bag<Scalar>(random, D, N, kind);
-        const double scale =
-            std::sqrt(static_cast<double>(D)) * static_cast<double>(bag.cwiseAbs().maxCoeff());
+        const double scale = std::sqrt(static_cast<double>(D)) * static_cast<double>(bag.cwiseAbs().maxCoeff());
         visit(bag, Weights<Scalar>(random, random.integer(1, 8), D, scale));
     }
 }
@@ -115,8 +114,7 @@ TEMPLATE_TEST_CASE("Dynamic routing updates its scores from the pooled vector", 
                 INFO(solver_name);
                 // Every update feeds the scores' rounding to Scalar back.
                 const Vector<Scalar> y = otpool::dynamic_routing_pooling<Scalar>(iterations, solver)(bag);
-                CHECK(pooled_error(y, expected, bag) <=
-                      (1 + 3 * iterations) * tests::closed_form_tolerance<Scalar>);
+                CHECK(pooled_error(y, expected, bag) <= (1 + 3 * iterations) * tests::closed_form_tolerance<Scalar>);
             });
         }
     }
@@ -147,9 +145,7 @@ TEMPLATE_TEST_CASE("softmax turns scores into a prior", "", float, double) {
     const Scalar nan = std::numeric_limits<Scalar>::quiet_NaN();
     const Scalar inf = std::numeric_limits<Scalar>::infinity();
     const auto refusal = [](Scalar score) {
-        return tests::message_of<otpool::InvalidArgument>([&] {
-            otpool::softmax(Vector<Scalar>{{0, score}});
-        });
+        return tests::message_of<otpool::InvalidArgument>([&] { otpool::softmax(Vector<Scalar>{{0, score}}); });
     };
     CHECK(refusal(nan) == "scores[1] is nan; allowed: finite numbers");
     CHECK(refusal(-inf) == "scores[1] is -inf; allowed: finite numbers");
@@ -160,8 +156,7 @@ TEMPLATE_TEST_CASE("Attention weights that do not fit are refused", "", float, d
     const Matrix<Scalar> bag = Matrix<Scalar>::Ones(4, 5);
     const auto ones = [](Index rows, Index cols) { return Matrix<Scalar>::Ones(rows, cols); };
     const auto refusal = [&](const auto& prior) {
-        return tests::message_of<otpool::InvalidArgument>(
-            [&] { otpool::attention_pooling<Scalar>(prior)(bag); });
+        return tests::message_of<otpool::InvalidArgument>([&] { otpool::attention_pooling<Scalar>(prior)(bag); });
     };
     using Plain = otpool::Attention<Scalar>;
     using Gated = otpool::GatedAttention<Scalar>;

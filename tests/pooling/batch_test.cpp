@@ -142,15 +142,12 @@ TEMPLATE_TEST_CASE("An entry that is not finite is named by bag, feature and ins
         const auto refusal = [&](const Bags<Scalar>& bags) {
             return message_of<InvalidArgument>([&] { pooling(bags); });
         };
-        CHECK(refusal({with_nan, ragged}) ==
-              "bag 3 at feature 3, instance 1 is nan; allowed: finite numbers");
-        CHECK(refusal({with_inf, ragged}) ==
-              "bag 4 at feature 0, instance 21 is -inf; allowed: finite numbers");
+        CHECK(refusal({with_nan, ragged}) == "bag 3 at feature 3, instance 1 is nan; allowed: finite numbers");
+        CHECK(refusal({with_inf, ragged}) == "bag 4 at feature 0, instance 21 is -inf; allowed: finite numbers");
         CHECK(refusal({X, ragged, with_nan}) ==
               "reward of bag 3 at feature 3, instance 1 is nan; allowed: finite numbers");
         pooling.empty_bag = Scalar(0);
-        CHECK(refusal({with_nan, {0, 0, 40}}) ==
-              "bag 1 at feature 3, instance 17 is nan; allowed: finite numbers");
+        CHECK(refusal({with_nan, {0, 0, 40}}) == "bag 1 at feature 3, instance 17 is nan; allowed: finite numbers");
         CHECK(message_of<InvalidArgument>([&] { pooling(with_nan); }) != "no error");
     });
 }
@@ -178,9 +175,7 @@ TEMPLATE_TEST_CASE("What a bag of a batch is refused for names the bag", "", flo
               attention(Bags{X, ragged});
           }) == "bag 0: columns of the attention's V is 4; allowed: 5, the number of features");
     const auto fixed = otpool::attention_pooling<Scalar>(otpool::FixedPrior<Scalar>{Vector<Scalar>{{1}}});
-    CHECK(message_of<InvalidArgument>([&] {
-              fixed(Bags{X, ragged});
-          }) == "bag 1: length of q0 is 1; allowed: 3");
+    CHECK(message_of<InvalidArgument>([&] { fixed(Bags{X, ragged}); }) == "bag 1: length of q0 is 1; allowed: 3");
 }
 
 TEMPLATE_TEST_CASE("Poolings are shared by threads, and give the same bits", "", float, double) {

@@ -66,8 +66,7 @@ TEMPLATE_TEST_CASE("The generalized mean is the power mean of positive entries",
         const Index D = random.integer(1, 5);
         const Index N = seed % 4 == 0 ? 1 : random.integer(2, 60);
         INFO((tests::Case{.seed = seed, .D = D, .N = N}));
-        const Matrix<TestType> bag =
-            tests::random_bag<TestType>(random, D, N, tests::BagKind::normal).array().exp();
+        const Matrix<TestType> bag = tests::random_bag<TestType>(random, D, N, tests::BagKind::normal).array().exp();
         check_powers(bag);
     }
 }
@@ -106,8 +105,7 @@ TEMPLATE_TEST_CASE("The generalized mean needs entries that are not negative", "
     bag(1, 2) = -0.5;
     const auto message = [&](const auto& pool) { return tests::message_of<otpool::InvalidArgument>(pool); };
     const auto pooling = otpool::generalized_mean_pooling<TestType>(3);
-    CHECK(message([&] { pooling(bag); }) ==
-          "entry of the bag is -0.5; allowed: >= 0, as its logarithm is taken");
+    CHECK(message([&] { pooling(bag); }) == "entry of the bag is -0.5; allowed: >= 0, as its logarithm is taken");
     CHECK(message([&] {
               pooling(otpool::Bags{bag, {0, 1, 3}});
           }) == "bag 1: entry of the bag is -0.5; allowed: >= 0, as its logarithm is taken");

@@ -29,11 +29,9 @@ using tests::direct::pooled_error;
 static_assert(!SolverOf<Sinkhorn, float, Quadratic> && !SolverOf<Sinkhorn, double, Quadratic>);
 static_assert(!SolverOf<Newton, float, Quadratic> && !SolverOf<Newton, double, Quadratic>);
 static_assert(SolverOf<BregmanAdmm, float, Quadratic> && SolverOf<BregmanAdmm, double, Quadratic>);
-static_assert(SolverOf<Sinkhorn, float, otpool::Entropy> &&
-              SolverOf<Sinkhorn, double, otpool::RelativeEntropy>);
+static_assert(SolverOf<Sinkhorn, float, otpool::Entropy> && SolverOf<Sinkhorn, double, otpool::RelativeEntropy>);
 static_assert(SolverOf<Newton, double, otpool::Entropy> && SolverOf<Newton, float, otpool::RelativeEntropy>);
-static_assert(SolverOf<BregmanAdmm, float, otpool::Entropy> &&
-              SolverOf<BregmanAdmm, double, otpool::RelativeEntropy>);
+static_assert(SolverOf<BregmanAdmm, float, otpool::Entropy> && SolverOf<BregmanAdmm, double, otpool::RelativeEntropy>);
 static_assert(!SolverOf<int, float, otpool::Entropy>);
 
 namespace {

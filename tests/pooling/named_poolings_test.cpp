@@ -51,8 +51,7 @@ void check_formula(const Matrix<Scalar>& bag, const Make& make, const Formula& f
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("Mean, max and min pooling are the mean, the largest and the smallest entry", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("Mean, max and min pooling are the mean, the largest and the smallest entry", "", float, double) {
     for_each_bag<TestType>([](const Matrix<TestType>& bag, Random&) {
         check_formula(
             bag, [](auto solver) { return otpool::mean_pooling<TestType>(solver); }, tests::direct::mean);
@@ -82,8 +81,8 @@ TEMPLATE_TEST_CASE("Softmax pooling weighs instances by their exponentials", "",
     for_each_bag<TestType>([](const Matrix<TestType>& bag, Random& random) {
         const double scale = tests::spread(bag);
         for (const double factor : {0.0, 1e-6, random.log_uniform(1e-3, 1e3), 1e6, 1e300}) {
-            const TestType t = factor > 1e6 ? std::numeric_limits<TestType>::infinity()
-                                            : static_cast<TestType>(factor * scale);
+            const TestType t =
+                factor > 1e6 ? std::numeric_limits<TestType>::infinity() : static_cast<TestType>(factor * scale);
             INFO("temperature " << t);
             check_formula(
                 bag, [&](auto solver) { return otpool::softmax_pooling<TestType>(t, solver); },
@@ -96,8 +95,8 @@ TEMPLATE_TEST_CASE("Log-sum-exp pooling is t times the log of the mean exponenti
     for_each_bag<TestType>([](const Matrix<TestType>& bag, Random& random) {
         const double scale = tests::spread(bag);
         for (const double factor : {0.0, 1e-6, random.log_uniform(1e-3, 1e3), 1e6, 1e300}) {
-            const TestType t = factor > 1e6 ? std::numeric_limits<TestType>::infinity()
-                                            : static_cast<TestType>(factor * scale);
+            const TestType t =
+                factor > 1e6 ? std::numeric_limits<TestType>::infinity() : static_cast<TestType>(factor * scale);
             INFO("temperature " << t);
             check_formula(
                 bag, [&](auto solver) { return otpool::log_sum_exp_pooling<TestType>(t, solver); },
@@ -115,10 +114,7 @@ TEMPLATE_TEST_CASE("Log-sum-exp keeps its digits under a shift of a million", ""
     for (const double t : {1e-6, 1e-3, 1.0, 1e3, 1e6, 1e9}) {
         INFO("temperature " << t);
         check_formula(
-            bag,
-            [&](auto solver) {
-                return otpool::log_sum_exp_pooling<TestType>(static_cast<TestType>(t), solver);
-            },
+            bag, [&](auto solver) { return otpool::log_sum_exp_pooling<TestType>(static_cast<TestType>(t), solver); },
             [&](const Numbers& x) { return tests::direct::log_mean_exp(x, static_cast<TestType>(t)); });
     }
 }
@@ -131,7 +127,7 @@ TEMPLATE_TEST_CASE("Attention pooling weighs instances by the prior", "", float,
         const auto formula = [&](const Numbers& x) { return tests::direct::weighted(weights, x) / total; };
         check_formula(
             bag,
-            [&](auto solver) { return otpool::attention_pooling<TestType>(otpool::FixedPrior{q0}, solver); },
+            [&](auto solver) { return otpool::attention_pooling<TestType>(otpool::FixedPrior<TestType>{q0}, solver); },
             formula);
         // The same prior, brought by the bag.
         const Vector<TestType> y = otpool::attention_pooling<TestType>()({.instances = bag, .prior = q0});
@@ -157,8 +153,7 @@ TEMPLATE_TEST_CASE("Gated mean-max pooling mixes by the sigmoid of a score of th
     for_each_bag<TestType>([](const Matrix<TestType>& bag, Random& random) {
         const double scale = std::max(1.0, static_cast<double>(bag.cwiseAbs().maxCoeff()));
         otpool::MeanMaxGate<TestType> gate{.weights = Vector<TestType>(bag.rows()), .bias = TestType(0.25)};
-        for (Index d = 0; d < bag.rows(); ++d)
-            gate.weights[d] = static_cast<TestType>(random.normal() / scale);
+        for (Index d = 0; d < bag.rows(); ++d) gate.weights[d] = static_cast<TestType>(random.normal() / scale);
         const Vector<Number> mean = by_feature(bag, tests::direct::mean);
         const Vector<Number> max = by_feature(bag, tests::direct::max);
         Number score = gate.bias;
@@ -177,15 +172,12 @@ TEST_CASE("Parameters outside their range are refused") {
     using tests::message_of;
     using Error = otpool::InvalidArgument;
     const double nan = std::numeric_limits<double>::quiet_NaN();
-    CHECK(message_of<Error>([] { otpool::softmax_pooling<double>(-1); }) ==
-          "temperature is -1; allowed: 0 to inf");
-    CHECK(message_of<Error>([&] { otpool::softmax_pooling<double>(nan); }) ==
-          "temperature is nan; allowed: 0 to inf");
+    CHECK(message_of<Error>([] { otpool::softmax_pooling<double>(-1); }) == "temperature is -1; allowed: 0 to inf");
+    CHECK(message_of<Error>([&] { otpool::softmax_pooling<double>(nan); }) == "temperature is nan; allowed: 0 to inf");
     CHECK(message_of<Error>([] { otpool::log_sum_exp_pooling<float>(-0.5F); }) ==
           "temperature is -0.5; allowed: 0 to inf");
     CHECK(message_of<Error>([] { otpool::mixed_pooling<double>(1.5); }) == "weight is 1.5; allowed: 0 to 1");
-    CHECK(message_of<Error>([] { otpool::mixed_pooling<float>(-0.25F); }) ==
-          "weight is -0.25; allowed: 0 to 1");
+    CHECK(message_of<Error>([] { otpool::mixed_pooling<float>(-0.25F); }) == "weight is -0.25; allowed: 0 to 1");
     CHECK(message_of<Error>([&] { otpool::mixed_pooling<double>(nan); }) == "weight is nan; allowed: 0 to 1");
     CHECK(message_of<Error>([&] { otpool::generalized_mean_pooling<double>(nan); }) ==
           "power is nan; allowed: -inf to inf");

@@ -57,26 +57,22 @@ inline constexpr double plan_tolerance = sizeof(Scalar) == 8 ? 1e-12 : 1e-5;
 TEMPLATE_TEST_CASE("The readouts are sums over the plan", "", float, double) {
     using Scalar = TestType;
     std::uint64_t seed = 100;
-    for (const auto& [alpha0, alpha1, alpha2] : alphas) {
+    for (const std::array<double, 3>& alpha : alphas) {
         for (const bool own_reward : {false, true}) {
             Random random(++seed);
             const Matrix<Scalar> X = tests::random_bag<Scalar>(random, 4, 11, BagKind::normal);
-            const Matrix<Scalar> reward =
-                own_reward ? tests::random_bag<Scalar>(random, 4, 11, BagKind::relu) : X;
-            otpool::PoolingParameters<Scalar> parameters{.alpha0 = static_cast<Scalar>(alpha0)};
-            parameters.features = {static_cast<Scalar>(alpha1),
-                                   tests::uneven_prior<Scalar>(random, 4, false)};
-            parameters.instances = {static_cast<Scalar>(alpha2),
-                                    tests::uneven_prior<Scalar>(random, 11, true)};
+            const Matrix<Scalar> reward = own_reward ? tests::random_bag<Scalar>(random, 4, 11, BagKind::relu) : X;
+            otpool::PoolingParameters<Scalar> parameters{.alpha0 = static_cast<Scalar>(alpha[0])};
+            parameters.features = {static_cast<Scalar>(alpha[1]), tests::uneven_prior<Scalar>(random, 4, false)};
+            parameters.instances = {static_cast<Scalar>(alpha[2]), tests::uneven_prior<Scalar>(random, 11, true)};
             Bag<Scalar> bag{.instances = X};
             if (own_reward) bag.reward = reward;
 
             tests::for_each_solver({}, [&](auto solver, const char* solver_name) {
-                INFO(solver_name << ", alphas " << alpha0 << ' ' << alpha1 << ' ' << alpha2);
+                INFO(solver_name << ", alphas " << alpha[0] << ' ' << alpha[1] << ' ' << alpha[2]);
                 using Solver = decltype(solver);
                 const otpool::Pooling<Scalar, Solver> conditional{parameters, solver};
-                const otpool::Pooling<Scalar, Solver, Entropy, otpool::JointReadout> joint{parameters,
-                                                                                           solver};
+                const otpool::Pooling<Scalar, Solver, Entropy, otpool::JointReadout> joint{parameters, solver};
                 const otpool::Pooling<Scalar, Solver, Entropy, otpool::SumReadout> sum{parameters, solver};
                 const auto solution = conditional.solve(bag);
                 REQUIRE(solution.converged());
@@ -90,15 +86,14 @@ TEMPLATE_TEST_CASE("The readouts are sums over the plan", "", float, double) {
                 CHECK(pooled_error(joint(bag), by_mass, mass_scale) <= plan_tolerance<Scalar>);
                 const Number active = (parameters.instances.prior.array() > 0).count();
                 const Matrix<Scalar> sum_scale = X * Scalar(11);
-                CHECK(pooled_error(sum(bag), active * read(plan, X, true), sum_scale) <=
-                      plan_tolerance<Scalar>);
+                CHECK(pooled_error(sum(bag), active * read(plan, X, true), sum_scale) <= plan_tolerance<Scalar>);
             });
         }
     }
 }
 
-TEMPLATE_TEST_CASE("The joint readout is the conditional one where the feature marginal is hard and uniform",
-                   "", float, double) {
+TEMPLATE_TEST_CASE("The joint readout is the conditional one where the feature marginal is hard and uniform", "", float,
+                   double) {
     using Scalar = TestType;
     Random random(7);
     const Matrix<Scalar> X = tests::random_bag<Scalar>(random, 6, 20, BagKind::uneven);
@@ -109,8 +104,7 @@ TEMPLATE_TEST_CASE("The joint readout is the conditional one where the feature m
     CHECK(pooled_error(joint, Vector<Number>(y.template cast<Number>()), X) <= plan_tolerance<Scalar>);
     parameters.features.prior = tests::uneven_prior<Scalar>(random, 6, false);
     const Vector<Scalar> uneven = otpool::Pooling{parameters, solver, otpool::JointReadout{}}(X);
-    const Vector<Number> scaled =
-        (6 * parameters.features.prior.array() * y.array()).matrix().template cast<Number>();
+    const Vector<Number> scaled = (6 * parameters.features.prior.array() * y.array()).matrix().template cast<Number>();
     CHECK(pooled_error(uneven, scaled, Matrix<Scalar>(6 * X)) <= plan_tolerance<Scalar>);
 }
 
@@ -124,8 +118,8 @@ TEMPLATE_TEST_CASE("A bag's own reward decides where its instances are drawn fro
         const auto expected = [&](Number t) {
             Vector<Number> pooled(3);
             for (Index d = 0; d < 3; ++d) {
-                pooled[d] = tests::direct::softmax(tests::direct::numbers(reward.row(d)), t,
-                                                   tests::direct::numbers(X.row(d)));
+                pooled[d] =
+                    tests::direct::softmax(tests::direct::numbers(reward.row(d)), t, tests::direct::numbers(X.row(d)));
             }
             return pooled;
         };
@@ -141,15 +135,14 @@ TEMPLATE_TEST_CASE("A bag's own reward decides where its instances are drawn fro
         });
         // The log of the mean exponential is the reward's.
         const auto lse = otpool::log_sum_exp_pooling<Scalar>(Scalar(0.5));
-        CHECK(pooled_error(
-                  lse(bag),
-                  by_feature(reward, [](const Numbers& x) { return tests::direct::log_mean_exp(x, 0.5); }),
-                  reward) <= tests::closed_form_tolerance<Scalar>);
+        CHECK(pooled_error(lse(bag),
+                           by_feature(reward, [](const Numbers& x) { return tests::direct::log_mean_exp(x, 0.5); }),
+                           reward) <= tests::closed_form_tolerance<Scalar>);
     }
 }
 
-TEMPLATE_TEST_CASE("The bag's prior goes before the parameters', and that before the prior's functor", "",
-                   float, double) {
+TEMPLATE_TEST_CASE("The bag's prior goes before the parameters', and that before the prior's functor", "", float,
+                   double) {
     using Scalar = TestType;
     const Matrix<Scalar> X{{1, 2, 4}};
     const Vector<Scalar> first{{1, 0, 0}};
@@ -171,8 +164,7 @@ TEMPLATE_TEST_CASE("Reward and output transforms are applied entry by entry", ""
     const otpool::Pooling<Scalar, otpool::Sinkhorn, Entropy, otpool::ConditionalReadout, otpool::UniformPrior,
                           decltype(halved), decltype(negated)>
         pooling{.parameters = {.alpha0 = 1}, .reward = halved, .output = negated};
-    const Vector<Number> expected =
-        by_feature(X, [](const Numbers& x) { return -tests::direct::softmax(x, 2); });
+    const Vector<Number> expected = by_feature(X, [](const Numbers& x) { return -tests::direct::softmax(x, 2); });
     CHECK(pooled_error(pooling(X), expected, X) <= tests::closed_form_tolerance<Scalar>);
 }
 

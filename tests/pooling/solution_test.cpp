@@ -48,8 +48,8 @@ Sum objective_of(const UotProblem<Scalar, R>& problem, const Matrix<Scalar>& P) 
     const Matrix<Number> plan = P.template cast<Number>();
     const Vector<Number> p0 =
         problem.features.prior.template cast<Number>() / problem.features.prior.template cast<Number>().sum();
-    const Vector<Number> q0 = problem.instances.prior.template cast<Number>() /
-                              problem.instances.prior.template cast<Number>().sum();
+    const Vector<Number> q0 =
+        problem.instances.prior.template cast<Number>() / problem.instances.prior.template cast<Number>().sum();
     for (Index n = 0; n < P.cols(); ++n) {
         for (Index d = 0; d < P.rows(); ++d) {
             const Number x = plan(d, n);
@@ -117,8 +117,7 @@ void check_optimal(const Solution<Scalar, R>& solution, Random& random) {
         return (marginal - prior).cwiseAbs().maxCoeff() <= tolerance * prior.maxCoeff();
     };
     if (std::isinf(problem.features.alpha)) CHECK(near(solution.feature_marginal(), problem.features.prior));
-    if (std::isinf(problem.instances.alpha))
-        CHECK(near(solution.instance_marginal(), problem.instances.prior));
+    if (std::isinf(problem.instances.alpha)) CHECK(near(solution.instance_marginal(), problem.instances.prior));
     if (std::isinf(problem.alpha0)) return;
 
     const Sum optimum = objective_of(problem, plan);
@@ -131,8 +130,7 @@ void check_optimal(const Solution<Scalar, R>& solution, Random& random) {
             for (Index d = 0; d < plan.rows(); ++d) {
                 const double entry =
                     std::max(static_cast<double>(plan(d, n)), 1e-4 * static_cast<double>(plan.maxCoeff()));
-                other(d, n) =
-                    static_cast<Scalar>(entry * std::exp(step * (trial % 3 == 0 ? shared : random.normal())));
+                other(d, n) = static_cast<Scalar>(entry * std::exp(step * (trial % 3 == 0 ? shared : random.normal())));
             }
         }
         // Put hard marginals back, alternating until both hold.
@@ -145,13 +143,11 @@ void check_optimal(const Solution<Scalar, R>& solution, Random& random) {
                 }
             }
             if (std::isinf(problem.features.alpha)) {
-                for (Index d = 0; d < plan.rows(); ++d)
-                    other.row(d) *= problem.features.prior[d] / other.row(d).sum();
+                for (Index d = 0; d < plan.rows(); ++d) other.row(d) *= problem.features.prior[d] / other.row(d).sum();
             }
         }
         const Sum tried = objective_of(problem, other);
-        CHECK(tried.value >=
-              optimum.value - tolerance * tolerance * optimum.size - 1e-7 * (sizeof(Scalar) == 4));
+        CHECK(tried.value >= optimum.value - slack * optimum.size);
     }
 }
 
@@ -166,8 +162,7 @@ constexpr std::array<std::array<double, 3>, 8> general = {{{0.5, 1, 2},
                                                            {2, 1, 0}}};
 
 template <class Scalar, class R>
-UotProblem<Scalar, R> problem_of(const Matrix<Scalar>& X, const std::array<double, 3>& alphas,
-                                 Random& random) {
+UotProblem<Scalar, R> problem_of(const Matrix<Scalar>& X, const std::array<double, 3>& alphas, Random& random) {
     UotProblem<Scalar, R> problem{.reward = X, .alpha0 = static_cast<Scalar>(alphas[0])};
     problem.features = {static_cast<Scalar>(alphas[1]), tests::uneven_prior<Scalar>(random, X.rows(), false)};
     problem.instances = {static_cast<Scalar>(alphas[2]), tests::uneven_prior<Scalar>(random, X.cols(), true)};
@@ -199,8 +194,7 @@ TEMPLATE_TEST_CASE("An Entropy solution's plan, marginals, mass and objective ag
     });
 }
 
-TEMPLATE_TEST_CASE("A RelativeEntropy solution's plan, marginals, mass and objective agree", "", float,
-                   double) {
+TEMPLATE_TEST_CASE("A RelativeEntropy solution's plan, marginals, mass and objective agree", "", float, double) {
     tests::for_each_solver(tight, [](const auto& solver, const char* solver_name) {
         INFO(solver_name);
         check_solutions<TestType, RelativeEntropy>(solver);
@@ -208,18 +202,12 @@ TEMPLATE_TEST_CASE("A RelativeEntropy solution's plan, marginals, mass and objec
 }
 
 TEMPLATE_TEST_CASE("A Quadratic solution's plan, marginals, mass and objective agree", "", float, double) {
-    check_solutions<TestType, Quadratic>(otpool::BregmanAdmm{tight});
+    check_solutions<TestType, Quadratic>(otpool::BregmanAdmm{{.tolerance = 1e-9}});
 }
 
 TEMPLATE_TEST_CASE("At the limits of alpha0 a solution agrees with its plan, too", "", float, double) {
-    const std::array<std::array<double, 3>, 8> limits = {{{0, inf, 0},
-                                                          {0, 1, 0},
-                                                          {0, 0, 1},
-                                                          {0, 0, inf},
-                                                          {inf, inf, inf},
-                                                          {inf, inf, 0},
-                                                          {inf, inf, 2},
-                                                          {inf, 1, inf}}};
+    const std::array<std::array<double, 3>, 8> limits = {
+        {{0, inf, 0}, {0, 1, 0}, {0, 0, 1}, {0, 0, inf}, {inf, inf, inf}, {inf, inf, 0}, {inf, inf, 2}, {inf, 1, inf}}};
     std::uint64_t seed = 400;
     for (const auto& alphas : limits) {
         Random random(++seed);

@@ -12,12 +12,10 @@ using otpool::Matrix;
 using otpool::UotProblem;
 using otpool::Vector;
 
-static_assert(std::is_convertible_v<otpool::Infinity, float> &&
-              std::is_convertible_v<otpool::Infinity, double>);
+static_assert(std::is_convertible_v<otpool::Infinity, float> && std::is_convertible_v<otpool::Infinity, double>);
 static_assert(!std::is_convertible_v<otpool::Infinity, int>);
 static_assert(otpool::Regularizer<otpool::Quadratic> && !otpool::EntropicRegularizer<otpool::Quadratic>);
-static_assert(otpool::EntropicRegularizer<otpool::Entropy> &&
-              otpool::EntropicRegularizer<otpool::RelativeEntropy>);
+static_assert(otpool::EntropicRegularizer<otpool::Entropy> && otpool::EntropicRegularizer<otpool::RelativeEntropy>);
 static_assert(!otpool::Regularizer<int>);
 
 TEMPLATE_TEST_CASE("hard and infinity are infinity in both scalars", "", float, double) {
@@ -65,7 +63,6 @@ TEMPLATE_TEST_CASE("A prior is normalised in double, an empty one is uniform", "
     CHECK(normalized_prior(prior, 3, true, "q0") == otpool::RealVector{{0.25, 0, 0.75}});
     // 1.0009765625 = 1 + 2^-10 exactly
     const Vector<TestType> heavy = prior * TestType(1.0009765625);
-    CHECK((normalized_prior(heavy, 3, true, "q0") - otpool::RealVector{{0.25, 0, 0.75}})
-              .cwiseAbs()
-              .maxCoeff() <= 1e-16);
+    CHECK((normalized_prior(heavy, 3, true, "q0") - otpool::RealVector{{0.25, 0, 0.75}}).cwiseAbs().maxCoeff() <=
+          1e-16);
 }

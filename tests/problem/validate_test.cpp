@@ -34,8 +34,8 @@ Vector<Scalar> vector_of(const std::vector<Scalar>& entries) {
 /// 3 x 4
 template <class Scalar>
 Matrix<Scalar> some_reward() {
-    return Matrix<Scalar>::NullaryExpr(
-        3, 4, [](otpool::Index d, otpool::Index n) { return static_cast<Scalar>(d - n); });
+    return Matrix<Scalar>::NullaryExpr(3, 4,
+                                       [](otpool::Index d, otpool::Index n) { return static_cast<Scalar>(d - n); });
 }
 
 }  // namespace
@@ -44,8 +44,7 @@ TEMPLATE_TEST_CASE("A well-formed problem passes", "", float, double) {
     using Scalar = TestType;
     const Matrix<Scalar> X = some_reward<Scalar>();
     CHECK(refusal_of(UotProblem<Scalar>{.reward = X}) == "no error");
-    CHECK(refusal_of(UotProblem<Scalar, otpool::Quadratic>{.reward = X, .values = -X, .alpha0 = 0}) ==
-          "no error");
+    CHECK(refusal_of(UotProblem<Scalar, otpool::Quadratic>{.reward = X, .values = -X, .alpha0 = 0}) == "no error");
     CHECK(refusal_of(UotProblem<Scalar, otpool::RelativeEntropy>{.reward = X,
                                                                  .alpha0 = infinite<Scalar>,
                                                                  .features = {.alpha = 0},
@@ -59,10 +58,8 @@ TEMPLATE_TEST_CASE("A bag without features or instances is refused", "", float, 
     using Scalar = TestType;
     const std::string allowed = "; allowed: at least one feature and one instance";
     CHECK(refusal_of(UotProblem<Scalar>{}) == "shape of reward is 0 x 0" + allowed);
-    CHECK(refusal_of(UotProblem<Scalar>{.reward = Matrix<Scalar>(3, 0)}) ==
-          "shape of reward is 3 x 0" + allowed);
-    CHECK(refusal_of(UotProblem<Scalar>{.reward = Matrix<Scalar>(0, 4)}) ==
-          "shape of reward is 0 x 4" + allowed);
+    CHECK(refusal_of(UotProblem<Scalar>{.reward = Matrix<Scalar>(3, 0)}) == "shape of reward is 3 x 0" + allowed);
+    CHECK(refusal_of(UotProblem<Scalar>{.reward = Matrix<Scalar>(0, 4)}) == "shape of reward is 0 x 4" + allowed);
 }
 
 TEMPLATE_TEST_CASE("Values must have the reward's shape", "", float, double) {
@@ -105,15 +102,12 @@ TEMPLATE_TEST_CASE("A negative or NaN alpha is refused", "", float, double) {
     const Matrix<Scalar> X = some_reward<Scalar>();
     const std::string allowed = "; allowed: 0 to inf";
     CHECK(refusal_of(UotProblem<Scalar>{.reward = X, .alpha0 = -0.5}) == "alpha0 is -0.5" + allowed);
-    CHECK(refusal_of(UotProblem<Scalar>{.reward = X, .alpha0 = not_a_number<Scalar>}) ==
-          "alpha0 is nan" + allowed);
-    CHECK(refusal_of(UotProblem<Scalar>{.reward = X, .alpha0 = -infinite<Scalar>}) ==
-          "alpha0 is -inf" + allowed);
+    CHECK(refusal_of(UotProblem<Scalar>{.reward = X, .alpha0 = not_a_number<Scalar>}) == "alpha0 is nan" + allowed);
+    CHECK(refusal_of(UotProblem<Scalar>{.reward = X, .alpha0 = -infinite<Scalar>}) == "alpha0 is -inf" + allowed);
     CHECK(refusal_of(UotProblem<Scalar>{.reward = X, .features = {.alpha = -2}}) == "alpha1 is -2" + allowed);
     CHECK(refusal_of(UotProblem<Scalar>{.reward = X, .features = {.alpha = not_a_number<Scalar>}}) ==
           "alpha1 is nan" + allowed);
-    CHECK(refusal_of(UotProblem<Scalar>{.reward = X, .instances = {.alpha = -1}}) ==
-          "alpha2 is -1" + allowed);
+    CHECK(refusal_of(UotProblem<Scalar>{.reward = X, .instances = {.alpha = -1}}) == "alpha2 is -1" + allowed);
     CHECK(refusal_of(UotProblem<Scalar>{.reward = X, .instances = {.alpha = not_a_number<Scalar>}}) ==
           "alpha2 is nan" + allowed);
 }
@@ -150,11 +144,11 @@ TEMPLATE_TEST_CASE("An instance prior has N entries, none negative", "", float, 
 
 TEMPLATE_TEST_CASE("A prior is checked on a free side, too", "", float, double) {
     const Matrix<TestType> X = some_reward<TestType>();
-    CHECK(refusal_of(UotProblem<TestType>{.reward = X,
-                                          .features = {.alpha = 0, .prior = Vector<TestType>{{1, 0, 0}}}}) ==
-          "p0[1] is 0; allowed: finite and > 0");
-    CHECK(refusal_of(UotProblem<TestType>{.reward = X,
-                                          .instances = {.alpha = 0, .prior = Vector<TestType>{{1, 0, 0}}}}) ==
+    CHECK(
+        refusal_of(UotProblem<TestType>{.reward = X, .features = {.alpha = 0, .prior = Vector<TestType>{{1, 0, 0}}}}) ==
+        "p0[1] is 0; allowed: finite and > 0");
+    CHECK(refusal_of(
+              UotProblem<TestType>{.reward = X, .instances = {.alpha = 0, .prior = Vector<TestType>{{1, 0, 0}}}}) ==
           "length of q0 is 3; allowed: 4");
 }
 
@@ -170,10 +164,8 @@ TEMPLATE_TEST_CASE("A prior whose sum is more than 0.001 from 1 is refused", "",
         const std::string sum = of_features ? "sum of p0 is " : "sum of q0 is ";
         CHECK(refusal(Scalar(0.25 + 1.0 / 1024), of_features) == "no error");
         CHECK(refusal(Scalar(0.25 - 1.0 / 1024), of_features) == "no error");
-        CHECK(refusal(Scalar(0.25 + 1.0 / 512), of_features) ==
-              sum + "1.001953125; allowed: 1, within 0.001");
-        CHECK(refusal(Scalar(0.25 - 1.0 / 512), of_features) ==
-              sum + "0.998046875; allowed: 1, within 0.001");
+        CHECK(refusal(Scalar(0.25 + 1.0 / 512), of_features) == sum + "1.001953125; allowed: 1, within 0.001");
+        CHECK(refusal(Scalar(0.25 - 1.0 / 512), of_features) == sum + "0.998046875; allowed: 1, within 0.001");
         CHECK(refusal(Scalar(0.5), of_features) == sum + "1.25; allowed: 1, within 0.001");
     }
 }
@@ -187,17 +179,14 @@ void check_renormalized(const Solver& solver, double alpha0) {
     const auto problem_of = [&](Scalar feature_factor, Scalar instance_factor) {
         UotProblem<Scalar, R> problem{.reward = X, .alpha0 = static_cast<Scalar>(alpha0)};
         // Powers of two, so that scaling by 1 +- 2^-10 keeps the proportions exactly in both scalars.
-        problem.features = {.alpha = 0.5,
-                            .prior = feature_factor * Vector<Scalar>{{0.5, 0.25, 0.125, 0.125}}};
+        problem.features = {.alpha = 0.5, .prior = feature_factor * Vector<Scalar>{{0.5, 0.25, 0.125, 0.125}}};
         problem.instances = {.alpha = 2, .prior = Vector<Scalar>::Zero(9)};
-        problem.instances.prior.template head<4>() =
-            instance_factor * Vector<Scalar>{{0.125, 0.5, 0.125, 0.25}};
+        problem.instances.prior.template head<4>() = instance_factor * Vector<Scalar>{{0.125, 0.5, 0.125, 0.25}};
         return problem;
     };
     const auto exact = solver.solve(problem_of(1, 1));
     const auto scaled = solver.solve(problem_of(Scalar(1 + 1.0 / 1024), Scalar(1 - 1.0 / 1024)));
-    CHECK((scaled.plan() - exact.plan()).norm() <=
-          4 * std::numeric_limits<Scalar>::epsilon() * exact.plan().norm());
+    CHECK((scaled.plan() - exact.plan()).norm() <= 4 * std::numeric_limits<Scalar>::epsilon() * exact.plan().norm());
     CHECK(scaled.log_mass == Catch::Approx(exact.log_mass).margin(1e-14));
 }
 

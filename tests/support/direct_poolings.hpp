@@ -96,8 +96,7 @@ Numbers attention_weights(const Matrix<Scalar>& bag, const Matrix<Scalar>& V, co
                           const Matrix<Scalar>* U = nullptr) {
     const auto product = [&](const Matrix<Scalar>& A, Index l, Index n) {
         Number total = 0;
-        for (Index d = 0; d < bag.rows(); ++d)
-            total += static_cast<Number>(A(l, d)) * static_cast<Number>(bag(d, n));
+        for (Index d = 0; d < bag.rows(); ++d) total += static_cast<Number>(A(l, d)) * static_cast<Number>(bag(d, n));
         return total;
     };
     Numbers scores;

@@ -20,7 +20,9 @@ RealVector conditional_mean(const Solution<Scalar, R>& solution) {
     RealVector sum = RealVector::Zero(top.size());
     RealVector column_weight(top.size());
     solution.log_plan.for_each_column([&](Index, Index n, const RealVector& score) {
-        column_weight = (score - top).array().exp();
+        // No weight where there is no score: vectorised exponentials of -inf are tiny, not 0.
+        column_weight =
+            (score.array() > -std::numeric_limits<Real>::infinity()).select((score - top).array().exp(), 0.0);
         weight += column_weight;
         sum += column_weight.cwiseProduct(values.col(n));
     });

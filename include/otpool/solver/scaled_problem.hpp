@@ -110,7 +110,7 @@ struct ScaledProblem {
         Priors priors(problem);
         kernel.active = std::move(priors.active);
         kernel.reward = problem.reward;
-        kernel.inverse_alpha0 = std::min(1 / alpha0, 1e300);
+        kernel.inverse_alpha0 = std::min(1 / alpha0, std::numeric_limits<Real>::max());
         kernel.row_shift = RealVector::Zero(kernel.rows());
         kernel.col_shift = RealVector::Zero(kernel.cols());
         features.log_prior = std::move(priors.log_p);

@@ -1,0 +1,126 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include <otpool/otpool.hpp>
+
+#include "any_solver.hpp"
+#include "inputs.hpp"
+#include "settings.hpp"
+
+namespace pool {
+
+/// What is known of a bag once it is pooled.
+template <otpool::BagScalar Scalar>
+struct PooledBag {
+    Vector<Scalar> pooled;  ///< D
+    Matrix<Scalar> plan;    ///< D x N, or empty where nobody asked for it.
+    otpool::Status status = otpool::Status::converged;
+    int iterations = 0;
+    double residual = 0;
+    double mass = 0;
+    double log_mass = 0;
+};
+
+template <otpool::BagScalar Scalar>
+using BagPooler = std::function<PooledBag<Scalar>(const otpool::Bag<Scalar>&)>;
+
+namespace detail {
+
+/// The option's value in the problem's scalar. Throws UsageError where that would make another problem of it.
+template <class Scalar>
+Scalar scalar(double value, const std::string& option) {
+    const auto converted = static_cast<Scalar>(std::isinf(value) ? value : std::min(value, 1e300));
+    if (std::isinf(converted) == std::isinf(value) && (converted == 0) == (value == 0)) return converted;
+    throw UsageError(option, printed(value), "0, 1.5e-45 to 3.4e+38 and inf with --dtype float");
+}
+
+template <class Scalar, class Pooling>
+PooledBag<Scalar> pool_bag(const Pooling& pooling, const otpool::Bag<Scalar>& bag, bool with_plan) {
+    const auto solution = pooling.solve(bag);
+    return {.pooled = pooling.read(solution),
+            .plan = with_plan ? solution.plan() : Matrix<Scalar>(),
+            .status = solution.status,
+            .iterations = solution.iterations,
+            .residual = solution.residual,
+            .mass = solution.mass(),
+            .log_mass = solution.log_mass};
+}
+
+/// Two levels: the worst status and residual of the three problems, and their iterations together.
+template <class Scalar, class Outer, class... Inner>
+PooledBag<Scalar> pool_bag(const otpool::TwoLevelPooling<Scalar, Outer, Inner...>& pooling,
+                           const otpool::Bag<Scalar>& bag, bool) {
+    PooledBag<Scalar> last;
+    const auto solve = [&](const auto& level, const otpool::Bag<Scalar>& of) {
+        const PooledBag<Scalar> before = std::exchange(last, pool_bag(level, of, false));
+        last.iterations += before.iterations;
+        last.residual = std::max(last.residual, before.residual);
+        if (before.status != otpool::Status::converged) last.status = before.status;
+        return last.pooled;
+    };
+    Matrix<Scalar> pooled(bag.instances.rows(), static_cast<Index>(sizeof...(Inner)));
+    Index m = 0;
+    std::apply([&](const auto&... inner) { ((pooled.col(m++) = solve(inner, bag)), ...); }, pooling.inner);
+    solve(pooling.outer, {.instances = pooled});
+    return last;
+}
+
+template <class Scalar, class Pooling>
+BagPooler<Scalar> bag_pooler(Pooling pooling, bool with_plan) {
+    return [pooling = std::move(pooling), with_plan](const otpool::Bag<Scalar>& bag) {
+        return pool_bag<Scalar>(pooling, bag, with_plan);
+    };
+}
+
+/// --pooling uot: everything as the options say.
+template <class R, class Scalar>
+BagPooler<Scalar> uot_pooler(const Settings& settings, const AnySolver& solver, const Vector<Scalar>& p0) {
+    const otpool::PoolingParameters<Scalar> parameters{
+        .alpha0 = scalar<Scalar>(settings.alpha0, "--alpha0"),
+        .features = {.alpha = scalar<Scalar>(settings.alpha1, "--alpha1"), .prior = p0},
+        .instances = {.alpha = scalar<Scalar>(settings.alpha2, "--alpha2")}};
+    const bool plan = settings.plan.has_value();
+    if (settings.readout == ReadoutName::joint) {
+        using Joint = otpool::Pooling<Scalar, AnySolver, R, otpool::JointReadout>;
+        return bag_pooler<Scalar>(Joint{.parameters = parameters, .solver = solver}, plan);
+    }
+    using Conditional = otpool::Pooling<Scalar, AnySolver, R>;
+    return bag_pooler<Scalar>(Conditional{.parameters = parameters, .solver = solver}, plan);
+}
+
+}  // namespace detail
+
+/// The pooling that the settings ask for, as a function of one bag. Throws UsageError.
+template <otpool::BagScalar Scalar>
+BagPooler<Scalar> make_bag_pooler(const Settings& settings, const Vector<Scalar>& p0) {
+    const AnySolver solver{settings.options, settings.solver, settings.rho};
+    const bool plan = settings.plan.has_value();
+    const auto temperature = detail::scalar<Scalar>(settings.temperature, "--temperature");
+    const auto by = [&](auto pooling) { return detail::bag_pooler<Scalar>(std::move(pooling), plan); };
+    switch (settings.pooling) {
+        case PoolingName::mean: return by(otpool::mean_pooling<Scalar>(solver));
+        case PoolingName::max: return by(otpool::max_pooling<Scalar>(solver));
+        case PoolingName::min: return by(otpool::min_pooling<Scalar>(solver));
+        case PoolingName::sum: return by(otpool::sum_pooling<Scalar>(solver));
+        case PoolingName::softmax: return by(otpool::softmax_pooling<Scalar>(temperature, solver));
+        case PoolingName::lse: return by(otpool::log_sum_exp_pooling<Scalar>(temperature, solver));
+        case PoolingName::attention: return by(otpool::attention_pooling<Scalar>(otpool::UniformPrior{}, solver));
+        case PoolingName::mixed: return by(otpool::mixed_pooling<Scalar>(static_cast<Scalar>(settings.weight), solver));
+        case PoolingName::uot: break;
+    }
+    switch (settings.regularizer) {
+        case RegularizerName::relative_entropy:
+            return detail::uot_pooler<otpool::RelativeEntropy>(settings, solver, p0);
+        case RegularizerName::quadratic: return detail::uot_pooler<otpool::Quadratic>(settings, solver, p0);
+        case RegularizerName::entropy: break;
+    }
+    return detail::uot_pooler<otpool::Entropy>(settings, solver, p0);
+}
+
+}  // namespace pool

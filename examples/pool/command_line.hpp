@@ -1,0 +1,280 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "names.hpp"
+#include "settings.hpp"
+
+namespace pool {
+
+/// The options of `pool`: declares them, parses them and checks that they go together.
+class CommandLine {
+public:
+    CommandLine() {
+        app_.get_formatter()->column_width(22);
+        app_.allow_extras();  // they are refused in parse(), by name
+        declare_inputs();
+        declare_pooling();
+        declare_solver();
+        declare_outputs();
+        app_.footer(footer);
+    }
+
+    /// Empty where the user asked for help, which is then printed. Throws UsageError.
+    std::optional<Settings> parse(int argc, char** argv) {
+        try {
+            app_.parse(argc, argv);
+        } catch (const CLI::Success& help) {
+            app_.exit(help);
+            return {};
+        } catch (const CLI::ArgumentMismatch& error) {
+            const std::string option = error.what();
+            throw UsageError(option.substr(0, option.find(':')), "no value or several", "one value");
+        } catch (const CLI::ParseError& error) {
+            throw UsageError("command line", error.what(), "what --help shows");
+        }
+        for (const std::string& extra : app_.remaining()) {
+            throw UsageError(extra, "an unknown option", "the options that --help shows");
+        }
+        if (!given("--input")) throw UsageError("--input", "none", "a .npy file");
+        check_pooling();
+        check_iterations();
+        choose_solver();
+        return settings_;
+    }
+
+private:
+    static constexpr double infinity = std::numeric_limits<double>::infinity();
+    static constexpr const char* footer =
+        R"(All files are .npy; X, R, p0, q0 and scores float32 or float64. A pooling other than uot takes only the
+options that name it. Where a pooling has a closed form, that is computed, in 0 iterations; --iterate runs
+the solver instead.
+
+Exit status: 0; 3 when some bag did not reach the tolerance (the results are written); 2 for bad usage or
+input, 1 for any other failure (no output file is created or changed).
+
+Examples:
+  pool                                                    a demonstration, on bags it makes itself
+  pool --input X.npy                                      one bag, printed
+  pool --input X.npy --ptr ptr.npy --pooling max --output Y.npy
+  pool --input X.npy --ptr ptr.npy --pooling attention --scores s.npy --output Y.npy
+  pool --input X.npy --ptr ptr.npy --alpha0 0.1 --alpha2 inf --solver newton --output Y.npy --plan P.npy
+  pool --input X.npy --ptr ptr.npy --alpha0 0.5 --alpha1 10 --alpha2 10 --iterations 4 --output Y.npy
+  pool --input X.npy --ptr ptr.npy --alpha0 0 --alpha2 inf --output Y.npy --report report.json)";
+
+    void declare_inputs() {
+        const std::string group = "Input";
+        option("--input", "X.npy", group, "instances of all bags, one a row: (sum N, D); required",
+               [this](const std::string& text) { settings_.input = text; });
+        file("--ptr", settings_.ptr, group,
+             "bag b is rows ptr[b] to ptr[b+1] - 1: (B + 1), int64 or int32; default: one bag");
+        file("--reward", settings_.reward, group,
+             "uot, max, softmax: worth of each entry of X: (sum N, D); default: X itself");
+        file("--p0", settings_.p0, group, "uot: feature prior: (D), above 0, sum 1; default: uniform");
+        file("--q0", settings_.q0, group,
+             "uot, attention: instance prior: (sum N), sum 1 a bag, 0 excludes an instance; default: uniform");
+        file("--scores", settings_.scores, group,
+             "attention: (sum N); q0 is the softmax of each bag's; default: none, and --q0 is required");
+    }
+
+    void declare_pooling() {
+        const std::string group = "Pooling";
+        choice("--pooling", settings_.pooling, pooling_names, group,
+               "mixed is w mean + (1 - w) max, lse is t log mean exp(x/t); default: uot");
+        number("--temperature", settings_.temperature, {0, infinity, "0 to inf"}, group,
+               "softmax, lse: t, 0 to inf; 0 is the max, inf the mean; default: 1");
+        number("--weight", settings_.weight, {0, 1, "0 to 1"}, group, "mixed: w, 0 to 1; default: 0.5");
+        const Range alpha{0, infinity, "0 to inf"};
+        number("--alpha0", settings_.alpha0, alpha, group, "uot: strength of the regulariser, 0 to inf; default: 1");
+        number("--alpha1", settings_.alpha1, alpha, group,
+               "uot: how strongly the feature marginal is held to p0, 0 to inf; default: inf");
+        number("--alpha2", settings_.alpha2, alpha, group,
+               "uot: how strongly the instance marginal is held to q0, 0 to inf; default: 0");
+        choice("--regularizer", settings_.regularizer, regularizer_names, group, "uot; default: entropy");
+        choice("--readout", settings_.readout, readout_names, group,
+               "uot: y_d = sum_n P_dn x_dn / sum_n P_dn, or D sum_n P_dn x_dn; default: conditional");
+        choice("--dtype", settings_.dtype, dtype_names, group, "scalar of problem and outputs; default: the input's");
+    }
+
+    void declare_solver() {
+        const std::string group = "Solver";
+        choice("--solver", solver_, solver_names, group,
+               "default: newton, for K iterations sinkhorn, and where only that can (quadratic; alpha0 = 0 "
+               "without a "
+               "closed form) badmm");
+        const Range count{1, std::numeric_limits<int>::max(), "1 to 2147483647"};
+        integer("--iterations", settings_.options.iterations, count, "K", group,
+                "exactly K iterations, whatever the residual; default: until the tolerance is reached");
+        number("--tolerance", settings_.options.tolerance,
+               {std::numeric_limits<double>::denorm_min(), std::numeric_limits<double>::max(), "finite and above 0"},
+               group, "largest residual that counts as converged; default: 1e-8, 1e-6 for float");
+        integer("--max-iterations", settings_.options.max_iterations, count, "M", group,
+                "end there without the tolerance; default: 200 for newton, else 10000");
+        number("--rho", settings_.rho,
+               {std::numeric_limits<double>::denorm_min(), std::numeric_limits<double>::max(), "finite and above 0"},
+               group, "badmm: weight of its divergence; default: 0.1 sd(reward) + alpha0, for quadratic by its plan");
+        app_.add_flag_callback(
+                "--iterate", [this] { settings_.options.closed_forms = false; },
+                "iterate even where there is a closed form; default: don't")
+            ->group(group);
+        integer("--threads", settings_.threads, {0, 1024, "0 to 1024"}, "n", group,
+                "bags at a time, 0 for one a processor; the results are the same bits; default: 1");
+    }
+
+    void declare_outputs() {
+        const std::string group = "Output";
+        file("--output", settings_.output, group,
+             "the pooled bags: (B, D); default: text on stdout, a line a bag (shortened on a terminal)");
+        file("--plan", settings_.plan, group, "the plans, all poolings but mixed: (sum N, D); default: none");
+        file("--report", settings_.report, group,
+             "JSON, `bags` a list of {status, iterations, residual, mass, log_mass}; default: none");
+        app_.set_version_flag("--version", "otpool " + std::to_string(otpool::version_major) + "." +
+                                               std::to_string(otpool::version_minor) + "." +
+                                               std::to_string(otpool::version_patch));
+    }
+
+    struct Range {
+        double low, high;
+        const char* allowed;
+    };
+
+    template <class Store>
+    void option(const std::string& name, const std::string& type, const std::string& group, const std::string& meaning,
+                Store store) {
+        app_.add_option_function<std::string>(name, store, meaning)->type_name(type)->group(group);
+    }
+
+    void file(const std::string& name, Settings::File& target, const std::string& group, const std::string& meaning) {
+        option(name, name == "--report" ? "FILE.json" : "FILE.npy", group, meaning,
+               [&target](const std::string& text) { target = text; });
+    }
+
+    template <class Target, class Value>
+    void choice(const std::string& name, Target& target, const Names<Value>& names, const std::string& group,
+                const std::string& meaning) {
+        std::vector<std::string> words;
+        for (const auto& [value, word] : names) words.push_back(word);
+        option(name, "NAME", group, listed(words) + "; " + meaning,
+               [name, words, &names, &target](const std::string& text) {
+                   for (const auto& [value, word] : names) {
+                       if (word == text) {
+                           target = value;
+                           return;
+                       }
+                   }
+                   throw UsageError(name, "'" + text + "'", listed(words));
+               });
+    }
+
+    template <class Target>
+    void number(const std::string& name, Target& target, const Range& range, const std::string& group,
+                const std::string& meaning) {
+        option(name, "NUMBER", group, meaning, [name, range, &target](const std::string& text) {
+            char* end = nullptr;
+            const double value = std::strtod(text.c_str(), &end);
+            const bool overflown = std::isinf(value) && text.find_first_of("0123456789") != std::string::npos;
+            if (text.empty() || *end != '\0' || overflown || !(value >= range.low && value <= range.high)) {
+                throw UsageError(name, "'" + text + "'", range.allowed);
+            }
+            target = value;
+        });
+    }
+
+    template <class Target>
+    void integer(const std::string& name, Target& target, const Range& range, const std::string& type,
+                 const std::string& group, const std::string& meaning) {
+        option(name, type, group, meaning, [name, range, &target](const std::string& text) {
+            int value = 0;
+            const char* const end = text.data() + text.size();
+            const auto parsed = std::from_chars(text.data(), end, value);
+            if (parsed.ec != std::errc() || parsed.ptr != end || value < range.low || value > range.high) {
+                throw UsageError(name, "'" + text + "'", range.allowed);
+            }
+            target = value;
+        });
+    }
+
+    bool given(const std::string& name) const { return app_.count(name) > 0; }
+
+    /// Refuses the options that the pooling does not take, and asks for those that it needs.
+    void check_pooling() const {
+        using enum PoolingName;
+        const std::vector<std::pair<std::string, std::vector<PoolingName>>> takers = {
+            {"--reward", {uot, max, softmax}},
+            {"--p0", {uot}},
+            {"--q0", {uot, attention}},
+            {"--scores", {attention}},
+            {"--temperature", {softmax, lse}},
+            {"--weight", {mixed}},
+            {"--alpha0", {uot}},
+            {"--alpha1", {uot}},
+            {"--alpha2", {uot}},
+            {"--regularizer", {uot}},
+            {"--readout", {uot}},
+            {"--plan", {uot, mean, max, min, sum, softmax, lse, attention}}};
+        const std::string& pooling = name_of(pooling_names, settings_.pooling);
+        for (const auto& [option, poolings] : takers) {
+            if (!given(option) || std::count(poolings.begin(), poolings.end(), settings_.pooling) > 0) continue;
+            std::vector<std::string> words;
+            for (const PoolingName name : poolings) words.push_back(name_of(pooling_names, name));
+            throw UsageError(option, "with --pooling " + pooling, "only with --pooling " + listed(words));
+        }
+        if (settings_.pooling != attention) return;
+        if (given("--scores") && given("--q0")) throw UsageError("--q0", "with --scores", "one of the two");
+        if (!given("--scores") && !given("--q0")) {
+            throw UsageError("--scores", "none with --pooling attention", "--scores or --q0");
+        }
+    }
+
+    void check_iterations() const {
+        for (const std::string option : {"--tolerance", "--max-iterations"}) {
+            if (given(option) && given("--iterations")) {
+                throw UsageError(option, "with --iterations", "one of the two");
+            }
+        }
+    }
+
+    /// Takes the solver that was named if it can solve the problem, and if none was one that can: Newton needs
+    /// the fewest iterations by far where alpha0 is small, but a layer of K steps is K of Sinkhorn's.
+    void choose_solver() {
+        const Settings& s = settings_;
+        const bool quadratic = s.regularizer == RegularizerName::quadratic;
+        const bool free_side = s.pooling != PoolingName::uot || s.alpha1 == 0 || s.alpha2 == 0;
+        const bool no_closed_form = !s.options.closed_forms || !free_side;
+        const bool only_badmm = quadratic || (effective_alpha0(s) == 0 && no_closed_form);
+        const SolverName otherwise = s.options.iterations ? SolverName::sinkhorn : SolverName::newton;
+        settings_.solver = solver_.value_or(only_badmm ? SolverName::badmm : otherwise);
+        const std::string named = name_of(solver_names, s.solver);
+        if (only_badmm && s.solver != SolverName::badmm) {
+            const std::string allowed = "above 0 with --solver " + named + ", or --solver badmm";
+            if (quadratic) throw UsageError("--solver", named, "badmm with --regularizer quadratic");
+            if (given("--alpha0")) throw UsageError("--alpha0", "0 and no closed form", allowed);
+            if (given("--temperature")) throw UsageError("--temperature", "0 with --iterate", allowed);
+            throw UsageError("--solver", named, "badmm with --iterate --pooling " + name_of(pooling_names, s.pooling));
+        }
+        if (s.rho && s.solver != SolverName::badmm) {
+            throw UsageError("--rho", "with the solver " + named, "only with --solver badmm");
+        }
+#ifndef POOL_HAS_TBB
+        if (s.threads != 1) {
+            throw UsageError("--threads", std::to_string(s.threads),
+                             "1, for this program was built without TBB (Debian: libtbb-dev)");
+        }
+#endif
+    }
+
+    CLI::App app_{"Pools bags of instances into one vector a bag, by unbalanced optimal transport.", "pool"};
+    Settings settings_;
+    std::optional<SolverName> solver_;
+};
+
+}  // namespace pool

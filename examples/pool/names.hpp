@@ -1,0 +1,46 @@
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "settings.hpp"
+
+// The words that options and report use.
+
+namespace pool {
+
+template <class Value>
+using Names = std::vector<std::pair<Value, std::string>>;
+
+inline const Names<PoolingName> pooling_names = {{PoolingName::uot, "uot"},    {PoolingName::mean, "mean"},
+                                                 {PoolingName::max, "max"},    {PoolingName::min, "min"},
+                                                 {PoolingName::sum, "sum"},    {PoolingName::softmax, "softmax"},
+                                                 {PoolingName::lse, "lse"},    {PoolingName::attention, "attention"},
+                                                 {PoolingName::mixed, "mixed"}};
+inline const Names<RegularizerName> regularizer_names = {{RegularizerName::entropy, "entropy"},
+                                                         {RegularizerName::relative_entropy, "relative-entropy"},
+                                                         {RegularizerName::quadratic, "quadratic"}};
+inline const Names<SolverName> solver_names = {
+    {SolverName::sinkhorn, "sinkhorn"}, {SolverName::badmm, "badmm"}, {SolverName::newton, "newton"}};
+inline const Names<ReadoutName> readout_names = {{ReadoutName::conditional, "conditional"},
+                                                 {ReadoutName::joint, "joint"}};
+inline const Names<support::Dtype> dtype_names = {{support::Dtype::float32, "float"},
+                                                  {support::Dtype::float64, "double"}};
+
+template <class Value>
+const std::string& name_of(const Names<Value>& names, Value value) {
+    return std::find_if(names.begin(), names.end(), [&](const auto& pair) { return pair.first == value; })->second;
+}
+
+/// "a, b or c"
+inline std::string listed(const std::vector<std::string>& words) {
+    std::string text;
+    for (std::size_t i = 0; i < words.size(); ++i) {
+        text += (i == 0 ? "" : i + 1 == words.size() ? " or " : ", ") + words[i];
+    }
+    return text;
+}
+
+}  // namespace pool

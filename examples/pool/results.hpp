@@ -1,0 +1,98 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdio>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include <otpool/otpool.hpp>
+
+#include "bag_pooler.hpp"
+#include "names.hpp"
+#include "settings.hpp"
+
+namespace pool {
+
+/// All bags, pooled.
+template <otpool::BagScalar Scalar>
+struct Results {
+    Matrix<Scalar> pooled;                ///< D x B
+    Matrix<Scalar> plan;                  ///< D x sum N, or empty
+    std::vector<PooledBag<Scalar>> bags;  ///< without their vectors and plans
+
+    Index count(auto&& condition) const { return std::count_if(bags.begin(), bags.end(), condition); }
+
+    /// Bags that did not reach the tolerance, where one was set.
+    Index missed(const Settings& settings) const {
+        if (settings.options.iterations) return 0;
+        return count([](const auto& bag) {
+            return bag.status != otpool::Status::converged && bag.status != otpool::Status::mass_out_of_range;
+        });
+    }
+};
+
+/// What --report writes.
+template <otpool::BagScalar Scalar>
+nlohmann::ordered_json report(const Settings& settings, const Results<Scalar>& results) {
+    nlohmann::ordered_json bags = nlohmann::ordered_json::array();
+    for (const PooledBag<Scalar>& bag : results.bags) {
+        bags.push_back({{"status", otpool::name(bag.status)},
+                        {"iterations", bag.iterations},
+                        {"residual", bag.residual},
+                        {"mass", bag.mass},
+                        {"log_mass", bag.log_mass}});
+    }
+    return {{"pooling", name_of(pooling_names, settings.pooling)},
+            {"solver", name_of(solver_names, settings.solver)},
+            {"dtype", std::numeric_limits<Scalar>::digits == 24 ? "float32" : "float64"},
+            {"features", results.pooled.rows()},
+            {"not_converged", results.missed(settings)},
+            {"bags", std::move(bags)}};
+}
+
+/// One line each on stderr for what the user should know of the results.
+template <otpool::BagScalar Scalar>
+void print_warnings(const Settings& settings, const Results<Scalar>& results) {
+    const auto of_bags = [&](Index count) {
+        return std::to_string(count) + " of " + std::to_string(results.bags.size()) + " bags";
+    };
+    if (const Index missed = results.missed(settings); missed > 0) {
+        double largest = 0;
+        for (const auto& bag : results.bags) largest = std::max(largest, bag.residual);
+        std::fprintf(stderr,
+                     "pool: %s did not reach the tolerance, the largest residual is %.3g; the results are written "
+                     "(more --max-iterations or another --solver may help)\n",
+                     of_bags(missed).c_str(), largest);
+    }
+    const Index saturated =
+        results.count([](const auto& bag) { return bag.status == otpool::Status::mass_out_of_range; });
+    if (saturated > 0 && (settings.plan || settings.readout == ReadoutName::joint)) {
+        std::fprintf(stderr,
+                     "pool: the mass of %s is out of the range of %s; their plans and joint readouts saturate\n",
+                     of_bags(saturated).c_str(), std::numeric_limits<Scalar>::digits == 24 ? "float32" : "float64");
+    }
+}
+
+/// The pooled bags as text, one a line: with all digits, for programs, or the first ones as a table, for eyes.
+template <otpool::BagScalar Scalar>
+void print_pooled(std::ostream& stream, const Matrix<Scalar>& pooled, bool for_eyes) {
+    const Index bags = for_eyes ? std::min<Index>(pooled.cols(), 20) : pooled.cols();
+    const Index features = for_eyes ? std::min<Index>(pooled.rows(), 7) : pooled.rows();
+    stream.precision(for_eyes ? 4 : std::numeric_limits<Scalar>::max_digits10);
+    for (Index b = 0; b < bags; ++b) {
+        for (Index d = 0; d < features; ++d) {
+            if (d > 0) stream << ' ';
+            if (for_eyes) stream.width(11);
+            stream << pooled(d, b);
+        }
+        stream << (features < pooled.rows() ? " ...\n" : "\n");
+    }
+    if (bags < pooled.cols() || features < pooled.rows()) {
+        stream << "(" << pooled.cols() << " bags, " << pooled.rows() << " features; --output Y.npy writes them all)\n";
+    }
+}
+
+}  // namespace pool
