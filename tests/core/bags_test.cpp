@@ -16,7 +16,7 @@ using otpool::MatrixView;
 using otpool::Vector;
 using tests::message_of;
 
-namespace {
+namespace bags_test {
 
 using Offsets = std::vector<std::int64_t>;
 
@@ -29,8 +29,6 @@ Matrix<Scalar> six_instances() {
 std::string refusal_of(const Offsets& offsets) {
     return message_of<InvalidArgument>([&] { Bags<double>(six_instances<double>(), offsets); });
 }
-
-}  // namespace
 
 TEMPLATE_TEST_CASE("Bag b is the columns from offset b to offset b + 1, where they are", "", float, double) {
     const Matrix<TestType> instances = six_instances<TestType>();
@@ -142,3 +140,5 @@ TEMPLATE_TEST_CASE("Reward and prior must fit the instances", "", float, double)
     CHECK(refusal({}, Vector<TestType>::Ones(7)) ==
           "length of the instance prior is 7; allowed: 6, the number of instances");
 }
+
+}  // namespace bags_test

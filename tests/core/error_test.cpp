@@ -8,6 +8,8 @@
 #include "support/catch.hpp"
 #include "support/message_of.hpp"
 
+namespace error_test {
+
 using otpool::Error;
 using otpool::InvalidArgument;
 using otpool::UnsupportedProblem;
@@ -73,3 +75,5 @@ TEST_CASE("The version is three numbers") {
           OTPOOL_TEST_VERSION);
 #endif
 }
+
+}  // namespace error_test

@@ -20,7 +20,7 @@ static_assert(std::is_convertible_v<Eigen::Ref<const Matrix<double>>, MatrixView
 static_assert(!std::is_convertible_v<Eigen::SparseMatrix<float>, MatrixView<float>>);
 static_assert(!std::is_convertible_v<float, MatrixView<float>>);
 
-namespace {
+namespace matrix_view_test {
 
 /// Entry (d, n) is 100 d + n.
 template <class Plain>
@@ -54,8 +54,6 @@ template <class Scalar, class Derived>
 bool holds(const MatrixView<Scalar>& view, const Eigen::MatrixBase<Derived>& values) {
     return view.rows() == values.rows() && view.cols() == values.cols() && view.matrix() == values;
 }
-
-}  // namespace
 
 TEMPLATE_TEST_CASE("Whatever has memory is viewed where it is", "", float, double) {
     using Scalar = TestType;
@@ -220,3 +218,5 @@ TEST_CASE("An empty view is one without rows or columns") {
     CHECK(MatrixView<double>(Matrix<double>(0, 3)).empty());
     CHECK_FALSE(MatrixView<double>(Matrix<double>(1, 1)).empty());
 }
+
+}  // namespace matrix_view_test

@@ -16,7 +16,7 @@ using tests::npy;
 using tests::TemporaryDirectory;
 using tests::write_bytes;
 
-namespace {
+namespace npy_refusal_test {
 
 /// The message about a file of these bytes, less the file's name.
 template <class Use>
@@ -35,8 +35,6 @@ std::string refusal_of(const std::string& bytes, const Use& use) {
 std::string refusal_of(const std::string& bytes) {
     return refusal_of(bytes, [](const NpyFile&) {});
 }
-
-}  // namespace
 
 TEST_CASE("What isn't a .npy file is refused by name") {
     const TemporaryDirectory directory;
@@ -145,3 +143,5 @@ TEST_CASE("A double that float can't hold is refused, not made infinite") {
           "data: found -1e+300, allowed magnitudes up to 3.40282e+38 as float32");
     CHECK(refusal_of(bytes, [](NpyFile& file) { file.matrix<double>(); }) == "no error");
 }
+
+}  // namespace npy_refusal_test

@@ -25,14 +25,12 @@ using tests::read_bytes;
 using tests::TemporaryDirectory;
 using tests::write_bytes;
 
-namespace {
+namespace npy_test {
 
 template <class Scalar>
 using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
 template <class Scalar>
 using Vector = Eigen::Matrix<Scalar, Eigen::Dynamic, 1>;
-
-}  // namespace
 
 TEMPLATE_TEST_CASE("A matrix comes back as it was written", "", float, double) {
     const TemporaryDirectory directory;
@@ -191,3 +189,5 @@ TEST_CASE("A file that can't be written leaves nothing behind") {
     CHECK(error_of([&] { write_npy(directory.path(), Eigen::Vector2f(1, 2)); }).starts_with(directory.path().string()));
     CHECK(directory.files().empty());
 }
+
+}  // namespace npy_test

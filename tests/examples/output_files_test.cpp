@@ -18,7 +18,7 @@ using tests::read_bytes;
 using tests::TemporaryDirectory;
 using tests::write_bytes;
 
-namespace {
+namespace output_files_test {
 
 std::string refusal(const fs::path& name, const std::string& found) {
     return name.string() + ": output: found " + found +
@@ -43,8 +43,6 @@ public:
 private:
     rlimit before_{};
 };
-
-}  // namespace
 
 TEST_CASE("Outputs appear together, at commit and not before") {
     const TemporaryDirectory directory;
@@ -169,3 +167,5 @@ TEST_CASE("A message is one line whatever the file's name") {
     const std::string message = error_of_adding("no\nsuch\x1b[2J/Y.npy");
     CHECK(message == refusal("no?such?[2J/Y.npy", "No such file or directory"));
 }
+
+}  // namespace output_files_test

@@ -19,7 +19,7 @@ using tests::PoolProgram;
 using tests::read_bytes;
 using tests::write_bytes;
 
-namespace {
+namespace pool_refusal_test {
 
 constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
 constexpr double infinite = std::numeric_limits<double>::infinity();
@@ -45,8 +45,6 @@ void write_offsets(const PoolProgram& program, const std::vector<std::int64_t>& 
     program.write("ptr.npy",
                   Offsets(Eigen::Map<const Offsets>(offsets.data(), static_cast<Eigen::Index>(offsets.size()))));
 }
-
-}  // namespace
 
 TEST_CASE("pool refuses numbers that are not finite") {
     const PoolProgram program;
@@ -276,3 +274,5 @@ TEST_CASE("pool keeps its message on one line whatever it is given") {
 }
 
 #endif
+
+}  // namespace pool_refusal_test

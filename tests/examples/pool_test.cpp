@@ -17,7 +17,7 @@ using Eigen::VectorXd;
 using tests::PoolProgram;
 using tests::read_bytes;
 
-namespace {
+namespace pool_test {
 
 /// The weights of softmax pooling, D x N: each row exp(x / t) / sum exp(x / t).
 ArrayXXd softmax_weights(const MatrixXd& bag, double t) {
@@ -96,8 +96,6 @@ std::vector<std::string> statuses(const nlohmann::json& report) {
     for (const auto& bag : report["bags"]) words.push_back(bag["status"]);
     return words;
 }
-
-}  // namespace
 
 TEST_CASE("pool: every pooling is its direct formula") {
     const PoolProgram program;
@@ -411,3 +409,5 @@ TEST_CASE("pool: --help names every option, with examples") {
 }
 
 #endif
+
+}  // namespace pool_test

@@ -20,7 +20,7 @@ using reproduce::Generator;
 using reproduce::Matrix;
 using reproduce::Vector;
 
-namespace {
+namespace reproduce_test {
 
 /// The value of exact transport, by trying all ways to hand lcm(D, N) equal units to features and instances.
 double value_by_enumeration(const Matrix& reward) {
@@ -43,8 +43,6 @@ double value_by_enumeration(const Matrix& reward) {
 struct Shape {
     Eigen::Index features, instances;
 };
-
-}  // namespace
 
 TEST_CASE("The made-up bag is the same everywhere") {
     // The seed for which the C++ standard gives the 10000th number, 9981545732273789042.
@@ -133,3 +131,5 @@ TEST_CASE("The released ADMM layer does not see alpha1 and alpha2") {
     };
     CHECK((plan(0.01, 100) - plan(100, 0.01)).cwiseAbs().maxCoeff() < 1e-13);
 }
+
+}  // namespace reproduce_test

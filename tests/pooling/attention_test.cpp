@@ -20,7 +20,7 @@ using tests::direct::Number;
 using tests::direct::Numbers;
 using tests::direct::pooled_error;
 
-namespace {
+namespace attention_test {
 
 template <class Scalar>
 struct Weights {
@@ -47,8 +47,6 @@ void for_each_case(const Visit& visit) {
         visit(bag, Weights<Scalar>(random, random.integer(1, 8), D, scale));
     }
 }
-
-}  // namespace
 
 TEMPLATE_TEST_CASE("Attention pooling is that of Ilse et al. 2018", "", float, double) {
     using Scalar = TestType;
@@ -172,3 +170,5 @@ TEMPLATE_TEST_CASE("Attention weights that do not fit are refused", "", float, d
           "columns of the attention's V is 5; allowed: 4, the number of features");
     CHECK(refusal(otpool::FixedPrior<Scalar>{Vector<Scalar>{{0.5, 0.5}}}) == "length of q0 is 2; allowed: 5");
 }
+
+}  // namespace attention_test

@@ -19,7 +19,7 @@ using otpool::Vector;
 using tests::message_of;
 using tests::Random;
 
-namespace {
+namespace batch_test {
 
 using Offsets = std::vector<std::int64_t>;
 
@@ -42,8 +42,6 @@ Vector<Scalar> ragged_priors() {
     }
     return priors;
 }
-
-}  // namespace
 
 TEMPLATE_TEST_CASE("A batch pools as its bags do, to the last bit", "", float, double) {
     using Scalar = TestType;
@@ -230,3 +228,5 @@ TEMPLATE_TEST_CASE("Solvers and solutions are shared by threads, and give the sa
     check(otpool::BregmanAdmm{});
     check(otpool::Newton{});
 }
+
+}  // namespace batch_test

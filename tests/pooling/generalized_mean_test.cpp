@@ -16,7 +16,7 @@ using otpool::Vector;
 using tests::direct::Number;
 using tests::direct::Numbers;
 
-namespace {
+namespace generalized_mean_test {
 
 /// The result is computed by its logarithm, which is rounded to Scalar and in the scalar's range at most 90 or 710.
 template <class Scalar>
@@ -57,8 +57,6 @@ void check_powers(const Matrix<Scalar>& bag, Number floor = 0) {
         });
     }
 }
-
-}  // namespace
 
 TEMPLATE_TEST_CASE("The generalized mean is the power mean of positive entries", "", float, double) {
     for (std::uint64_t seed = 1; seed <= 12; ++seed) {
@@ -110,3 +108,5 @@ TEMPLATE_TEST_CASE("The generalized mean needs entries that are not negative", "
               pooling(otpool::Bags{bag, {0, 1, 3}});
           }) == "bag 1: entry of the bag is -0.5; allowed: >= 0, as its logarithm is taken");
 }
+
+}  // namespace generalized_mean_test

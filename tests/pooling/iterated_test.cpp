@@ -34,7 +34,7 @@ static_assert(SolverOf<Newton, double, otpool::Entropy> && SolverOf<Newton, floa
 static_assert(SolverOf<BregmanAdmm, float, otpool::Entropy> && SolverOf<BregmanAdmm, double, otpool::RelativeEntropy>);
 static_assert(!SolverOf<int, float, otpool::Entropy>);
 
-namespace {
+namespace iterated_test {
 
 const Options iterated{.tolerance = 1e-10, .max_iterations = 20000, .closed_forms = false};
 
@@ -68,8 +68,6 @@ void check_reached(const Matrix<Scalar>& bag, const Make& make, const Formula& f
         CHECK(pooled_error(pooling.read(solution), expected, bag) <= iterated_tolerance<Scalar>);
     });
 }
-
-}  // namespace
 
 TEMPLATE_TEST_CASE("Iterating solvers reach the mean", "", float, double) {
     for_each_bag<TestType>([](const Matrix<TestType>& bag, Random&) {
@@ -142,3 +140,5 @@ TEMPLATE_TEST_CASE("Sinkhorn and Newton do not iterate at alpha0 = 0", "", float
     CHECK(refusal(otpool::Pooling{exact, Newton{}}) == "Newton" + message);
     CHECK(refusal(otpool::Pooling{exact, BregmanAdmm{}}) == "no error");
 }
+
+}  // namespace iterated_test

@@ -21,7 +21,7 @@ using tests::direct::Number;
 using tests::direct::Numbers;
 using tests::direct::pooled_error;
 
-namespace {
+namespace named_poolings_test {
 
 constexpr std::array<std::pair<Index, Index>, 7> shapes = {
     {{1, 1}, {6, 1}, {1, 7}, {3, 2}, {4, 13}, {17, 40}, {2, 300}}};
@@ -48,8 +48,6 @@ void check_formula(const Matrix<Scalar>& bag, const Make& make, const Formula& f
         CHECK(pooled_error(make(solver)(bag), expected, bag) <= tests::closed_form_tolerance<Scalar>);
     });
 }
-
-}  // namespace
 
 TEMPLATE_TEST_CASE("Mean, max and min pooling are the mean, the largest and the smallest entry", "", float, double) {
     for_each_bag<TestType>([](const Matrix<TestType>& bag, Random&) {
@@ -191,3 +189,5 @@ TEST_CASE("A gate that does not fit the bag is refused") {
         [&] { otpool::gated_mean_max_pooling<double>(gate)(Matrix<double>::Ones(3, 4)); });
     CHECK(message == "length of the gate's weights is 2; allowed: 3, the number of features");
 }
+
+}  // namespace named_poolings_test

@@ -21,7 +21,7 @@ using tests::direct::Number;
 using tests::direct::Numbers;
 using tests::direct::pooled_error;
 
-namespace {
+namespace readout_test {
 
 constexpr double inf = std::numeric_limits<double>::infinity();
 
@@ -51,8 +51,6 @@ Vector<Number> read(const Matrix<Scalar>& plan, const Matrix<Scalar>& values, bo
 /// The plan is rounded to Scalar before the tests read it.
 template <class Scalar>
 inline constexpr double plan_tolerance = sizeof(Scalar) == 8 ? 1e-12 : 1e-5;
-
-}  // namespace
 
 TEMPLATE_TEST_CASE("The readouts are sums over the plan", "", float, double) {
     using Scalar = TestType;
@@ -198,3 +196,5 @@ TEMPLATE_TEST_CASE("Excluded instances influence nothing", "", float, double) {
         CHECK((wide_z - z).cwiseAbs().maxCoeff() <= unit);
     });
 }
+
+}  // namespace readout_test

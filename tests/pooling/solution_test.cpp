@@ -21,7 +21,7 @@ using otpool::UotProblem;
 using otpool::Vector;
 using tests::Random;
 
-namespace {
+namespace solution_test {
 
 using Number = long double;
 constexpr double inf = std::numeric_limits<double>::infinity();
@@ -185,8 +185,6 @@ void check_solutions(const Solver& solver) {
     }
 }
 
-}  // namespace
-
 TEMPLATE_TEST_CASE("An Entropy solution's plan, marginals, mass and objective agree", "", float, double) {
     tests::for_each_solver(tight, [](const auto& solver, const char* solver_name) {
         INFO(solver_name);
@@ -232,3 +230,5 @@ TEST_CASE("Every status has a word") {
     CHECK(std::string(name(otpool::Status::precision_limit)) == "precision_limit");
     CHECK(std::string(name(otpool::Status::mass_out_of_range)) == "mass_out_of_range");
 }
+
+}  // namespace solution_test

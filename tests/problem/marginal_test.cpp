@@ -5,6 +5,8 @@
 #include "otpool/problem/uot_problem.hpp"
 #include "support/catch.hpp"
 
+namespace marginal_test {
+
 using otpool::hard;
 using otpool::infinity;
 using otpool::Marginal;
@@ -66,3 +68,5 @@ TEMPLATE_TEST_CASE("A prior is normalised in double, an empty one is uniform", "
     CHECK((normalized_prior(heavy, 3, true, "q0") - otpool::RealVector{{0.25, 0, 0.75}}).cwiseAbs().maxCoeff() <=
           1e-16);
 }
+
+}  // namespace marginal_test

@@ -14,7 +14,7 @@ using otpool::UotProblem;
 using otpool::Vector;
 using tests::message_of;
 
-namespace {
+namespace validate_test {
 
 template <class Scalar>
 constexpr Scalar not_a_number = std::numeric_limits<Scalar>::quiet_NaN();
@@ -37,8 +37,6 @@ Matrix<Scalar> some_reward() {
     return Matrix<Scalar>::NullaryExpr(3, 4,
                                        [](otpool::Index d, otpool::Index n) { return static_cast<Scalar>(d - n); });
 }
-
-}  // namespace
 
 TEMPLATE_TEST_CASE("A well-formed problem passes", "", float, double) {
     using Scalar = TestType;
@@ -170,8 +168,6 @@ TEMPLATE_TEST_CASE("A prior whose sum is more than 0.001 from 1 is refused", "",
     }
 }
 
-namespace {
-
 template <class Scalar, class R, class Solver>
 void check_renormalized(const Solver& solver, double alpha0) {
     tests::Random random(11);
@@ -190,8 +186,6 @@ void check_renormalized(const Solver& solver, double alpha0) {
     CHECK(scaled.log_mass == Catch::Approx(exact.log_mass).margin(1e-14));
 }
 
-}  // namespace
-
 TEMPLATE_TEST_CASE("A prior within 0.001 of sum 1 counts as the normalised one", "", float, double) {
     check_renormalized<TestType, otpool::Entropy>(otpool::Sinkhorn{}, 0.5);
     check_renormalized<TestType, otpool::Entropy>(otpool::Newton{}, 0.5);
@@ -208,3 +202,5 @@ TEMPLATE_TEST_CASE("Every solver checks the problem it is given", "", float, dou
     CHECK(message_of<InvalidArgument>([&] { otpool::BregmanAdmm{}.solve(problem); }) == message);
     CHECK(message_of<InvalidArgument>([&] { otpool::Newton{}.solve(problem); }) == message);
 }
+
+}  // namespace validate_test

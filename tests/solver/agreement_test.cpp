@@ -8,7 +8,7 @@
 
 // Sinkhorn and Bregman ADMM against Newton in double; and what `converged` promises, recomputed from the plan.
 
-namespace {
+namespace agreement_test {
 
 using namespace otpool;
 using namespace tests;
@@ -93,4 +93,4 @@ TEST_CASE("the translation step does away with the slow mode of strong marginals
     }
 }
 
-}  // namespace
+}  // namespace agreement_test

@@ -11,7 +11,7 @@
 
 // Iteration control, which all solvers share: fixed steps, tolerance, observer, history, warm start, refusals.
 
-namespace {
+namespace control_test {
 
 using namespace otpool;
 using namespace tests;
@@ -174,4 +174,4 @@ TEST_CASE("any rho and either dual step lead Bregman ADMM to the same plan") {
     CHECK((slow.plan() - reference.plan()).cwiseAbs().maxCoeff() < 0.1 * reference.plan().maxCoeff());
 }
 
-}  // namespace
+}  // namespace control_test

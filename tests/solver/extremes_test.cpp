@@ -9,7 +9,7 @@
 
 // The corners of the parameter space: always finite, never a false `converged`.
 
-namespace {
+namespace extremes_test {
 
 using namespace otpool;
 using namespace tests;
@@ -123,4 +123,4 @@ TEST_CASE("an alpha0 too small for double is not called converged") {
     }
 }
 
-}  // namespace
+}  // namespace extremes_test

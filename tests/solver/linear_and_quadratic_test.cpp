@@ -10,7 +10,7 @@
 
 // alpha0 = 0 and the Quadratic regulariser, against optimality conditions and values found otherwise.
 
-namespace {
+namespace linear_and_quadratic_test {
 
 using namespace otpool;
 using namespace tests;
@@ -129,4 +129,4 @@ TEST_CASE("Quadratic with free instances is the projection onto the simplex") {
     }
 }
 
-}  // namespace
+}  // namespace linear_and_quadratic_test

@@ -9,7 +9,7 @@
 
 // Newton, which the other solvers are held to, against references that are independent of it.
 
-namespace {
+namespace reference_test {
 
 using namespace otpool;
 using namespace tests;
@@ -117,4 +117,4 @@ TEMPLATE_TEST_CASE("Newton's solutions have no duality gap", "", Entropy, Relati
     CHECK(most_iterations <= 200);
 }
 
-}  // namespace
+}  // namespace reference_test

@@ -42,7 +42,10 @@ namespace detail {
 template <class Value>
 std::string printed(const Value& value) {
     std::ostringstream text;
-    if constexpr (std::floating_point<Value>) text.precision(std::numeric_limits<Value>::max_digits10);
+    if constexpr (std::floating_point<Value>) {
+        if (std::isnan(value)) return "nan";  // not -nan, which a stream makes of some
+        text.precision(std::numeric_limits<Value>::max_digits10);
+    }
     text << value;
     return text.str();
 }

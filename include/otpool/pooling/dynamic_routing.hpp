@@ -18,7 +18,7 @@ namespace otpool {
 ///     `iterations` times:  y = attention with q0 = softmax(s),  s_n += <x_n, squash(y)>
 ///     returned:            y = attention with q0 = softmax(s)
 ///
-/// with squash(y) = |y| y / (1 + |y|^2). `attention` pools a bag by its prior.
+/// with squash(y) = |y| y / (1 + |y|^2); a bag's own prior multiplies the softmax. `attention` pools a bag by its prior.
 template <BagScalar Scalar, class AttentionPooling>
 struct DynamicRouting {
     AttentionPooling attention;
@@ -30,13 +30,14 @@ struct DynamicRouting {
         detail::require(iterations >= 0, "iterations", iterations, "at least 0");
         Bag<Scalar> routed = bag;
         Vector<Scalar> scores = Vector<Scalar>::Zero(bag.instances.cols());
-        routed.prior = softmax(scores);
+        routed.prior = routing(scores, bag.prior);
         Vector<Scalar> pooled = attention(routed);
         for (int i = 0; i < iterations; ++i) {
-            const Scalar norm = pooled.stableNorm();
-            const Vector<Scalar> squashed = (norm / (1 + norm * norm)) * pooled;
+            const RealVector wide = pooled.template cast<Real>();
+            const Real norm = wide.stableNorm();
+            const Vector<Scalar> squashed = (norm / (1 + norm * norm) * wide).template cast<Scalar>();
             scores += bag.instances.matrix().transpose() * squashed;
-            routed.prior = softmax(scores);
+            routed.prior = routing(scores, bag.prior);
             pooled = attention(routed);
         }
         return pooled;
@@ -46,6 +47,15 @@ struct DynamicRouting {
     /// Pools a batch of B bags: D x B.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
         return detail::pool_batch(bags, empty_bag, [&](const Bag<Scalar>& bag) { return (*this)(bag); });
+    }
+
+private:
+    /// softmax(scores), in the proportions of the bag's own prior where it brings one.
+    static Vector<Scalar> routing(const Vector<Scalar>& scores, const Vector<Scalar>& prior) {
+        Vector<Scalar> weights = softmax(scores);
+        if (prior.size() != weights.size()) return weights;
+        weights = weights.cwiseProduct(prior);
+        return weights.sum() > 0 ? Vector<Scalar>(weights / weights.sum()) : prior;
     }
 };
 

@@ -88,4 +88,7 @@ struct GatedAttention {
     }
 };
 
+template <class Derived>
+FixedPrior(const Eigen::MatrixBase<Derived>&) -> FixedPrior<typename Derived::Scalar>;
+
 }  // namespace otpool

@@ -131,19 +131,8 @@ public:
             {f_.residual(log_r), g_.residual(log_c), rows_count ? row_gap.maxCoeff() : 0, g_.alpha > 0 ? col_gap : 0});
     }
 
-    /// The residual that rounding alone can leave: of potentials, in units of what a plan's entry moves by.
-    Real attainable() const {
-        if (strength_ == 0) return 0;
-        const Real largest = std::max(f_.potential.cwiseAbs().maxCoeff(), g_.potential.cwiseAbs().maxCoeff());
-        Real unit = strength_;
-        if (quadratic) {
-            Real lightest = features_.alpha > 0 ? f_.log_marginal.minCoeff() : 0;
-            if (instances_.alpha > 0) lightest = std::min(lightest, log_instance_mass_.minCoeff());
-            unit *= 2 * std::exp(lightest);
-        }
-        // On the way there marginals can be far smaller than in the end: do not take that for a limit.
-        return std::min(4 * std::numeric_limits<Real>::epsilon() * largest / unit, 1e-2);
-    }
+    /// The residual that rounding of the potentials alone can leave.
+    Real attainable() const { return quadratic || strength_ == 0 ? 0 : rounding() / strength_; }
 
     /// After residual().
     Solution<Scalar, R> solution(const UotProblem<Scalar, R>& problem) const {
@@ -175,6 +164,12 @@ public:
     }
 
 private:
+    /// What rounding leaves of sums of potentials.
+    Real rounding() const {
+        const Real largest = std::max(f_.potential.cwiseAbs().maxCoeff(), g_.potential.cwiseAbs().maxCoeff());
+        return 4 * std::numeric_limits<Real>::epsilon() * largest;
+    }
+
     static constexpr bool quadratic = std::same_as<R, Quadratic>;
 
     Index rows() const { return reward_.rows(); }
@@ -248,9 +243,11 @@ private:
         const Real log_c = log_instance_mass_[k];
         if (quadratic && strength_ > 0) {
             // P = max(0, X + f + g) / (2 alpha0)
+            // Of an entry far below the potentials that it is the difference of, rounding leaves nothing to compare.
             const Eigen::ArrayXd plan = S.min(600.0).exp();
+            const Eigen::ArrayXd from_potentials = (slack.array().max(0) / (2 * strength_) - plan).abs();
             const Eigen::ArrayXd apart =
-                (slack.array().max(0) / (2 * strength_) - plan).abs() + (T.min(600.0).exp() - plan).abs();
+                (from_potentials - rounding() / (2 * strength_)).max(0) + (T.min(600.0).exp() - plan).abs();
             gap.col(0) = apart * (-log_r).min(600.0).exp();
             gap.col(1) = apart * std::exp(std::min(-log_c, 600.0));
         } else if (strength_ > 0) {

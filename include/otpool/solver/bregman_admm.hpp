@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <vector>
 
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
@@ -13,6 +14,7 @@
 #include "otpool/solver/iterations.hpp"
 #include "otpool/solver/limits.hpp"
 #include "otpool/solver/options.hpp"
+#include "otpool/solver/priors.hpp"
 #include "otpool/solver/quadratic_limits.hpp"
 #include "otpool/solver/solution.hpp"
 #include "otpool/solver/solver.hpp"
@@ -76,7 +78,7 @@ struct BregmanAdmm {
     template <BagScalar Scalar, Regularizer R>
     static double default_rho(const UotProblem<Scalar, R>& problem) {
         const double alpha0 = problem.alpha0;
-        double rho = 0.1 * standard_deviation(problem.reward);
+        double rho = 0.1 * standard_deviation(problem.reward, detail::Priors(problem).active);
         if constexpr (std::same_as<R, Quadratic>) {
             rho = std::max(rho, 2 * alpha0 * largest_entry(problem));
         } else {
@@ -88,17 +90,15 @@ struct BregmanAdmm {
 
 private:
     template <class Scalar>
-    static double standard_deviation(const MatrixView<Scalar>& reward) {
-        const double size = static_cast<double>(reward.rows()) * static_cast<double>(reward.cols());
+    static double standard_deviation(const MatrixView<Scalar>& reward, const std::vector<Index>& active) {
+        const double size = static_cast<double>(reward.rows()) * static_cast<double>(active.size());
         double largest = 0;
-        for (Index n = 0; n < reward.cols(); ++n) largest = std::max(largest, reward.col(n).cwiseAbs().maxCoeff());
+        for (const Index n : active) largest = std::max(largest, reward.col(n).cwiseAbs().maxCoeff());
         if (largest == 0) return 0;
         double mean = 0;
-        for (Index n = 0; n < reward.cols(); ++n) mean += (reward.col(n) / largest).sum() / size;
+        for (const Index n : active) mean += (reward.col(n) / largest).sum() / size;
         double variance = 0;
-        for (Index n = 0; n < reward.cols(); ++n) {
-            variance += ((reward.col(n) / largest).array() - mean).square().sum() / size;
-        }
+        for (const Index n : active) variance += ((reward.col(n) / largest).array() - mean).square().sum() / size;
         return largest * std::sqrt(variance);
     }
 
@@ -118,8 +118,10 @@ private:
         if (std::isinf(alpha2)) bound = std::min(bound, q);
         if (std::isfinite(bound)) return bound;
 
-        double highest = problem.reward(0, 0);
-        for (Index n = 0; n < problem.reward.cols(); ++n) highest = std::max(highest, problem.reward.col(n).maxCoeff());
+        double highest = -std::numeric_limits<double>::infinity();
+        for (const Index n : detail::Priors(problem).active) {
+            highest = std::max(highest, problem.reward.col(n).maxCoeff());
+        }
         const auto holds = [&](double log_entry) {
             return 2 * problem.alpha0 * std::exp(log_entry) + alpha1 * (log_entry - std::log(p)) +
                        alpha2 * (log_entry - std::log(q)) <=
