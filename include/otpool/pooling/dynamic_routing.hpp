@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <limits>
 #include <optional>
 
 #include "otpool/core/bags.hpp"
@@ -52,10 +53,12 @@ struct DynamicRouting {
 private:
     /// softmax(scores), in the proportions of the bag's own prior where it brings one.
     static Vector<Scalar> routing(const Vector<Scalar>& scores, const Vector<Scalar>& prior) {
-        Vector<Scalar> weights = softmax(scores);
-        if (prior.size() != weights.size()) return weights;
-        weights = weights.cwiseProduct(prior);
-        return weights.sum() > 0 ? Vector<Scalar>(weights / weights.sum()) : prior;
+        if (prior.size() != scores.size()) return softmax(scores);
+        Vector<Scalar> weighted = scores;
+        for (Index n = 0; n < scores.size(); ++n) {
+            weighted[n] = prior[n] > 0 ? scores[n] + std::log(prior[n]) : std::numeric_limits<Scalar>::lowest();
+        }
+        return softmax(weighted);
     }
 };
 
