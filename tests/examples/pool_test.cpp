@@ -128,7 +128,8 @@ TEST_CASE("pool: every solver iterates to the direct formula") {
             CHECK(run.status == 0);
             CHECK(run.err == "");
             CHECK(largest(program.read<double>("Y.npy") - expected) < 1e-7);
-            for (const auto& bag : program.read_report()["bags"]) {
+            const auto report = program.read_report();
+            for (const auto& bag : report["bags"]) {
                 CHECK(bag["iterations"] > 0);
                 CHECK(bag["residual"] <= 1e-8);
             }
@@ -328,7 +329,8 @@ TEST_CASE("pool: every number of the report is finite whatever the mass") {
     CHECK(run.err ==
           "pool: the mass of 4 of 4 bags is out of the range of float32; their plans and joint readouts "
           "saturate\n");
-    for (const auto& bag : program.read_report()["bags"]) {
+    const auto report = program.read_report();
+    for (const auto& bag : report["bags"]) {
         CHECK(bag["status"] == "mass_out_of_range");
         for (const std::string field : {"residual", "mass", "log_mass"}) {
             INFO(field);
