@@ -13,15 +13,15 @@ if(NOT MSVC)
     target_compile_options(otpool_program INTERFACE
         -Wall -Wextra -Wpedantic -Wconversion -Wshadow $<$<BOOL:${OTPOOL_WERROR}>:-Werror>)
 endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+    # gcc 12 warns of its own AVX-512 headers (gcc bug 105593), and of Eigen under the sanitizers.
+    target_compile_options(otpool_program INTERFACE -Wno-maybe-uninitialized -Wno-uninitialized)
+endif()
 if(OTPOOL_NATIVE)
     include(CheckCXXCompilerFlag)
     check_cxx_compiler_flag(-march=native OTPOOL_MARCH_NATIVE)
     if(OTPOOL_MARCH_NATIVE)
         target_compile_options(otpool_program INTERFACE -march=native)
-        if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-            # gcc 12 warns of its own AVX-512 headers (gcc bug 105593).
-            target_compile_options(otpool_program INTERFACE -Wno-maybe-uninitialized -Wno-uninitialized)
-        endif()
     endif()
 endif()
 

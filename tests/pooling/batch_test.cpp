@@ -176,6 +176,13 @@ TEMPLATE_TEST_CASE("What a bag of a batch is refused for names the bag", "", flo
     CHECK(message_of<InvalidArgument>([&] { fixed(Bags{X, ragged}); }) == "bag 1: length of q0 is 1; allowed: 3");
 }
 
+TEST_CASE("A bag's own reward has the shape of its instances") {
+    const Matrix<double> X = forty_instances<double>(5);
+    CHECK(message_of<InvalidArgument>([&] {
+              otpool::max_pooling<double>()(Bag<double>{.instances = X, .reward = Matrix<double>::Zero(5, 39)});
+          }) == "shape of reward is 5 x 39; allowed: 5 x 40, the shape of the instances");
+}
+
 TEMPLATE_TEST_CASE("Poolings are shared by threads, and give the same bits", "", float, double) {
     using Scalar = TestType;
     const Matrix<Scalar> X = forty_instances<Scalar>(5);

@@ -103,10 +103,11 @@ TEMPLATE_TEST_CASE("The generalized mean needs entries that are not negative", "
     bag(1, 2) = -0.5;
     const auto message = [&](const auto& pool) { return tests::message_of<otpool::InvalidArgument>(pool); };
     const auto pooling = otpool::generalized_mean_pooling<TestType>(3);
-    CHECK(message([&] { pooling(bag); }) == "entry of the bag is -0.5; allowed: >= 0, as its logarithm is taken");
+    CHECK(message([&] { pooling(bag); }) ==
+          "feature 1, instance 2: entry of the bag is -0.5; allowed: >= 0, as its logarithm is taken");
     CHECK(message([&] {
               pooling(otpool::Bags{bag, {0, 1, 3}});
-          }) == "bag 1: entry of the bag is -0.5; allowed: >= 0, as its logarithm is taken");
+          }) == "bag 1: feature 1, instance 1: entry of the bag is -0.5; allowed: >= 0, as its logarithm is taken");
 }
 
 }  // namespace generalized_mean_test

@@ -75,31 +75,33 @@ TEMPLATE_TEST_CASE("Sum pooling is N times the mean", "", float, double) {
     });
 }
 
-TEMPLATE_TEST_CASE("Softmax pooling weighs instances by their exponentials", "", float, double) {
-    for_each_bag<TestType>([](const Matrix<TestType>& bag, Random& random) {
+/// Calls check(bag, temperature) for many bags, and from zero to infinite temperatures of each.
+template <class Scalar, class Check>
+void for_each_temperature(const Check& check) {
+    for_each_bag<Scalar>([&](const Matrix<Scalar>& bag, Random& random) {
         const double scale = tests::spread(bag);
         for (const double factor : {0.0, 1e-6, random.log_uniform(1e-3, 1e3), 1e6, 1e300}) {
-            const TestType t =
-                factor > 1e6 ? std::numeric_limits<TestType>::infinity() : static_cast<TestType>(factor * scale);
+            const Scalar t =
+                factor > 1e6 ? std::numeric_limits<Scalar>::infinity() : static_cast<Scalar>(factor * scale);
             INFO("temperature " << t);
-            check_formula(
-                bag, [&](auto solver) { return otpool::softmax_pooling<TestType>(t, solver); },
-                [&](const Numbers& x) { return tests::direct::softmax(x, t); });
+            check(bag, t);
         }
     });
 }
 
+TEMPLATE_TEST_CASE("Softmax pooling weighs instances by their exponentials", "", float, double) {
+    for_each_temperature<TestType>([](const Matrix<TestType>& bag, TestType t) {
+        check_formula(
+            bag, [&](auto solver) { return otpool::softmax_pooling<TestType>(t, solver); },
+            [&](const Numbers& x) { return tests::direct::softmax(x, t); });
+    });
+}
+
 TEMPLATE_TEST_CASE("Log-sum-exp pooling is t times the log of the mean exponential", "", float, double) {
-    for_each_bag<TestType>([](const Matrix<TestType>& bag, Random& random) {
-        const double scale = tests::spread(bag);
-        for (const double factor : {0.0, 1e-6, random.log_uniform(1e-3, 1e3), 1e6, 1e300}) {
-            const TestType t =
-                factor > 1e6 ? std::numeric_limits<TestType>::infinity() : static_cast<TestType>(factor * scale);
-            INFO("temperature " << t);
-            check_formula(
-                bag, [&](auto solver) { return otpool::log_sum_exp_pooling<TestType>(t, solver); },
-                [&](const Numbers& x) { return tests::direct::log_mean_exp(x, t); });
-        }
+    for_each_temperature<TestType>([](const Matrix<TestType>& bag, TestType t) {
+        check_formula(
+            bag, [&](auto solver) { return otpool::log_sum_exp_pooling<TestType>(t, solver); },
+            [&](const Numbers& x) { return tests::direct::log_mean_exp(x, t); });
     });
 }
 

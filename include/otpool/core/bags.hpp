@@ -18,6 +18,17 @@ struct Bag {
     Vector<Scalar> prior = {};       ///< q0, N entries >= 0 of sum 1; left empty: what the pooling's own prior says.
 };
 
+namespace detail {
+
+template <class Scalar>
+void require_reward_shape(const MatrixView<Scalar>& reward, const MatrixView<Scalar>& instances) {
+    const auto shape = [](const auto& m) { return printed_shape(m.rows(), m.cols()); };
+    require(reward.empty() || (reward.rows() == instances.rows() && reward.cols() == instances.cols()),
+            "shape of reward", shape(reward), shape(instances) + ", the shape of the instances");
+}
+
+}  // namespace detail
+
 /// A ragged batch: the instances of all bags side by side, as PyTorch Geometric's `x` and `ptr`.
 ///
 /// Bag b is columns [offsets[b], offsets[b + 1]). Views only: the instances must outlive the batch.
@@ -61,9 +72,7 @@ private:
         }
         require(offsets_.back() == instances_.cols(), "offsets[" + printed(offsets_.size() - 1) + "]", offsets_.back(),
                 "the number of instances, " + printed(instances_.cols()));
-        const auto shape = [](const auto& m) { return detail::printed_shape(m.rows(), m.cols()); };
-        require(reward_.empty() || shape(reward_) == shape(instances_), "shape of reward", shape(reward_),
-                shape(instances_) + ", the shape of the instances");
+        detail::require_reward_shape(reward_, instances_);
         require(prior_.size() == 0 || prior_.size() == instances_.cols(), "length of the instance prior", prior_.size(),
                 printed(instances_.cols()) + ", the number of instances");
     }

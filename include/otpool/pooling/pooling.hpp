@@ -55,6 +55,7 @@ struct Pooling {
 
     /// The UOT problem of one bag.
     UotProblem<Scalar, R> problem(const Bag<Scalar>& bag) const {
+        detail::require_reward_shape(bag.reward, bag.instances);
         UotProblem<Scalar, R> problem{.reward = bag.reward,
                                       .values = bag.instances,
                                       .alpha0 = parameters.alpha0,
@@ -66,7 +67,7 @@ struct Pooling {
                 problem.values = {};
             } else {
                 detail::require_finite(bag.instances, "bag");
-                problem.reward = bag.instances.matrix().unaryExpr(reward);
+                problem.reward = detail::transformed(bag.instances, reward);
             }
         }
         if (bag.prior.size() > 0) {

@@ -5,6 +5,7 @@
 #include <concepts>
 
 #include "otpool/core/error.hpp"
+#include "otpool/core/matrix.hpp"
 
 namespace otpool {
 
@@ -47,4 +48,23 @@ struct Exponential {
     }
 };
 
+namespace detail {
+
+/// functor(x_dn) of every entry; what the functor refuses is refused with its place. One D x N matrix.
+template <class Scalar, class Functor>
+Matrix<Scalar> transformed(const MatrixView<Scalar>& bag, const Functor& functor) {
+    Matrix<Scalar> result(bag.rows(), bag.cols());
+    for (Index n = 0; n < bag.cols(); ++n) {
+        for (Index d = 0; d < bag.rows(); ++d) {
+            try {
+                result(d, n) = functor(bag(d, n));
+            } catch (const InvalidArgument& error) {
+                throw error.in("feature " + printed(d) + ", instance " + printed(n));
+            }
+        }
+    }
+    return result;
+}
+
+}  // namespace detail
 }  // namespace otpool

@@ -151,12 +151,10 @@ public:
                 in_reward_units(f_.potential[d], problem.features.alpha,
                                 log_scale_ + f_.log_marginal[d] - f_.log_prior[d], f_.is_hard());
         }
-        solution.instance_potential = Vector<Scalar>::Constant(reward_.cols(), std::numeric_limits<Scalar>::lowest());
-        for (Index k = 0; k < cols(); ++k) {
-            solution.instance_potential[instance(k)] =
-                in_reward_units(g_.potential[k], problem.instances.alpha,
-                                log_scale_ + log_instance_mass_[k] - g_.log_prior[k], g_.is_hard() && !f_.is_hard());
-        }
+        solution.instance_potential = on_all_instances<Scalar>(reward_.cols(), active_, [&](Index k) {
+            return in_reward_units(g_.potential[k], problem.instances.alpha,
+                                   log_scale_ + log_instance_mass_[k] - g_.log_prior[k], g_.is_hard() && !f_.is_hard());
+        });
         solution.log_mass = log_sum_exp(f_.log_marginal) + log_scale_ + shift;
         solution.log_plan =
             LogPlan<Scalar>(DensePlan{log_smooth_}, RealVector::Constant(rows(), log_scale_ + shift), active_);

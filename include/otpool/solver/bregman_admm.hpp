@@ -46,12 +46,9 @@ struct BregmanAdmm {
     /// Throws InvalidArgument for a problem that is not well formed. Thread-safe.
     template <BagScalar Scalar, Regularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
-        detail::validate(options);
         const double given_rho = rho.value_or(1);
         detail::require(given_rho > 0 && std::isfinite(given_rho), "rho", given_rho, "finite and > 0");
-        validate(problem);
-        detail::check_warm_start(problem, run);
-        const double tolerance = detail::tolerance_or_default<Scalar>(options);
+        const double tolerance = detail::validated_tolerance(options, problem, run);
         if (options.closed_forms && detail::has_closed_form(problem)) return detail::closed_form(problem, tolerance);
 
         detail::AdmmState<Scalar, R> state(problem, rho.value_or(default_rho(problem)));
@@ -78,9 +75,10 @@ struct BregmanAdmm {
     template <BagScalar Scalar, Regularizer R>
     static double default_rho(const UotProblem<Scalar, R>& problem) {
         const double alpha0 = problem.alpha0;
-        double rho = 0.1 * standard_deviation(problem.reward, detail::Priors(problem).active);
+        const detail::Priors priors(problem);
+        double rho = 0.1 * standard_deviation(problem.reward, priors.active);
         if constexpr (std::same_as<R, Quadratic>) {
-            rho = std::max(rho, 2 * alpha0 * largest_entry(problem));
+            rho = std::max(rho, 2 * alpha0 * largest_entry(problem, priors));
         } else {
             rho += alpha0;
         }
@@ -102,29 +100,24 @@ private:
         return largest * std::sqrt(variance);
     }
 
-    /// An upper bound P of the entries of a Quadratic plan: a hard marginal bounds them by its prior's entries; else,
-    /// as each entry is at most its marginals,  2 alpha0 P + alpha1 log(P / max p0) + alpha2 log(P / max q0) <= max
-    /// X.
+    /// An upper bound P of the entries of a Quadratic plan. A hard marginal bounds them by its prior's entries; else, as
+    /// each entry is at most its marginals,  2 alpha0 P + alpha1 log(P / max p0) + alpha2 log(P / max q0) <= max X.
     template <class Scalar>
-    static double largest_entry(const UotProblem<Scalar, Quadratic>& problem) {
-        const double p =
-            detail::normalized_prior(problem.features.prior, problem.reward.rows(), false, "p0").maxCoeff();
-        const double q =
-            detail::normalized_prior(problem.instances.prior, problem.reward.cols(), true, "q0").maxCoeff();
+    static double largest_entry(const UotProblem<Scalar, Quadratic>& problem, const detail::Priors& priors) {
+        const double log_p = priors.log_p.maxCoeff();
+        const double log_q = priors.log_q.maxCoeff();
         const double alpha1 = problem.features.alpha;
         const double alpha2 = problem.instances.alpha;
-        double bound = std::numeric_limits<double>::infinity();
-        if (std::isinf(alpha1)) bound = std::min(bound, p);
-        if (std::isinf(alpha2)) bound = std::min(bound, q);
-        if (std::isfinite(bound)) return bound;
+        double log_bound = std::numeric_limits<double>::infinity();
+        if (std::isinf(alpha1)) log_bound = std::min(log_bound, log_p);
+        if (std::isinf(alpha2)) log_bound = std::min(log_bound, log_q);
+        if (std::isfinite(log_bound)) return std::exp(log_bound);
 
         double highest = -std::numeric_limits<double>::infinity();
-        for (const Index n : detail::Priors(problem).active) {
-            highest = std::max(highest, problem.reward.col(n).maxCoeff());
-        }
+        for (const Index n : priors.active) highest = std::max(highest, problem.reward.col(n).maxCoeff());
         const auto holds = [&](double log_entry) {
-            return 2 * problem.alpha0 * std::exp(log_entry) + alpha1 * (log_entry - std::log(p)) +
-                       alpha2 * (log_entry - std::log(q)) <=
+            return 2 * problem.alpha0 * std::exp(log_entry) + alpha1 * (log_entry - log_p) +
+                       alpha2 * (log_entry - log_q) <=
                    highest;
         };
         double low = -700;

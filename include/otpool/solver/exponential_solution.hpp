@@ -42,11 +42,9 @@ Solution<Scalar, R> exponential_solution(const UotProblem<Scalar, R>& problem, c
         solution.feature_potential[d] =
             unscaled<Scalar>(scaled.features, features, d, alpha0, shift, scaled.offset_of_features());
     }
-    solution.instance_potential = Vector<Scalar>::Constant(scaled.all_instances, std::numeric_limits<Scalar>::lowest());
-    for (Index k = 0; k < instances.kernel.size(); ++k) {
-        solution.instance_potential[scaled.kernel.instance(k)] =
-            unscaled<Scalar>(scaled.instances, instances, k, alpha0, shift, scaled.offset_of_instances());
-    }
+    solution.instance_potential = on_all_instances<Scalar>(scaled.all_instances, scaled.kernel.active, [&](Index k) {
+        return unscaled<Scalar>(scaled.instances, instances, k, alpha0, shift, scaled.offset_of_instances());
+    });
     solution.log_mass = log_mass + shift;
     solution.log_plan = LogPlan<Scalar>(ExponentialPlan<Scalar>{scaled.kernel, instances.kernel},
                                         features.kernel.array() + shift, scaled.kernel.active);

@@ -44,10 +44,8 @@ public:
         solution.status = Status::converged;
         solution.feature_potential = feature_potential_.unaryExpr([](Real f) { return saturated<Scalar>(f); });
         solution.instance_potential =
-            Vector<Scalar>::Constant(scaled_.all_instances, std::numeric_limits<Scalar>::lowest());
-        for (Index k = 0; k < cols(); ++k) {
-            solution.instance_potential[scaled_.kernel.instance(k)] = saturated<Scalar>(plan_.instance_potential[k]);
-        }
+            on_all_instances<Scalar>(scaled_.all_instances, scaled_.kernel.active,
+                                     [&](Index k) { return saturated<Scalar>(plan_.instance_potential[k]); });
         solution.log_mass = log_mass_;
         solution.log_plan = LogPlan<Scalar>(plan_, log_scale_, scaled_.kernel.active);
         check_mass_range(solution);

@@ -1,6 +1,9 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <cmath>
+#include <cstddef>
+#include <limits>
 #include <vector>
 
 #include "otpool/core/matrix.hpp"
@@ -25,5 +28,13 @@ struct Priors {
         for (Index k = 0; k < log_q.size(); ++k) log_q[k] = std::log(q[active[static_cast<std::size_t>(k)]]);
     }
 };
+
+/// The potential of all `size` instances, given that of the k-th active one: the lowest finite number where q0 is zero.
+template <BagScalar Scalar, class PotentialOf>
+Vector<Scalar> on_all_instances(Index size, const std::vector<Index>& active, const PotentialOf& potential_of) {
+    Vector<Scalar> potential = Vector<Scalar>::Constant(size, std::numeric_limits<Scalar>::lowest());
+    for (std::size_t k = 0; k < active.size(); ++k) potential[active[k]] = potential_of(static_cast<Index>(k));
+    return potential;
+}
 
 }  // namespace otpool::detail

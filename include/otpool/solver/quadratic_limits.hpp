@@ -121,10 +121,7 @@ public:
         const auto to_scalar = [](Real value) { return saturated<Scalar>(value); };
         solution.feature_potential = f_.unaryExpr(to_scalar);
         solution.instance_potential =
-            Vector<Scalar>::Constant(problem_.reward.cols(), std::numeric_limits<Scalar>::lowest());
-        for (Index k = 0; k < g_.size(); ++k) {
-            solution.instance_potential[priors_.active[static_cast<std::size_t>(k)]] = to_scalar(g_[k]);
-        }
+            on_all_instances<Scalar>(problem_.reward.cols(), priors_.active, [&](Index k) { return to_scalar(g_[k]); });
         solution.log_mass = log_mass;
         solution.log_plan = LogPlan<Scalar>(DensePlan{std::move(log_plan_)}, std::move(log_scale), priors_.active);
         check_mass_range(solution);

@@ -54,8 +54,8 @@ public:
         sweep_.col_potential = instance_potential;
         sweep_.col_penalty.setZero();
         if (side.is_soft()) sweep_.col_penalty = side.ratio * (instance_potential - side.anchor);
-        feature_potential_ = side_vector();
-        feature_penalty_ = side_vector();
+        feature_potential_ = RealVector::Zero(problem.kernel.rows());
+        feature_penalty_ = feature_potential_;
     }
 
     /// f <- k1 a0 (log p0 - LSE_n((X + g)/a0))
@@ -107,8 +107,6 @@ public:
     }
 
 private:
-    RealVector side_vector() const { return RealVector::Zero(problem_.kernel.rows()); }
-
     const ScaledProblem<Scalar>& problem_;
     Sweep sweep_;
     RealVector log_row_sum_;  ///< LSE_k(z_dk + instance potential_k)

@@ -33,10 +33,7 @@ struct Sinkhorn {
     /// closed form applies. Thread-safe.
     template <BagScalar Scalar, EntropicRegularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
-        detail::validate(options);
-        validate(problem);
-        detail::check_warm_start(problem, run);
-        const double tolerance = detail::tolerance_or_default<Scalar>(options);
+        const double tolerance = detail::validated_tolerance(options, problem, run);
         if (options.closed_forms && detail::has_closed_form(problem)) return detail::closed_form(problem, tolerance);
         detail::require_positive_alpha0("Sinkhorn", problem);
 

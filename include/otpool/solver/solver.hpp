@@ -37,12 +37,21 @@ void require_positive_alpha0(const std::string& solver, const UotProblem<Scalar,
 }
 
 template <class Scalar, class R>
-void check_warm_start(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) {
+void validate_warm_start(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) {
     if (run.warm_start == nullptr) return;
     const auto& other = run.warm_start->problem.reward;
     const std::string shape = printed_shape(problem.reward.rows(), problem.reward.cols());
     const std::string found = printed_shape(other.rows(), other.cols());
     require(found == shape, "shape of the warm start", found, shape + ", the shape of the reward");
+}
+
+/// Throws InvalidArgument if anything that a solver is given is not well formed. Returns the tolerance to solve to.
+template <class Scalar, class R>
+double validated_tolerance(const Options& options, const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) {
+    validate(options);
+    otpool::validate(problem);
+    validate_warm_start(problem, run);
+    return tolerance_or_default<Scalar>(options);
 }
 
 }  // namespace detail
