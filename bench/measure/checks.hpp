@@ -105,8 +105,9 @@ struct Recomputed {
             if (problem.alpha0 > 0) return epsilon * (1 + largest / problem.alpha0 * entries / smallest_mass);
         }
         double smallest_alpha = std::min(problem.features.alpha, problem.instances.alpha);
-        if (problem.alpha0 > 0) smallest_alpha = std::min<double>(smallest_alpha, problem.alpha0);
-        return epsilon * (1 + (std::isinf(smallest_alpha) ? 1 : largest / smallest_alpha));
+        // the unit that residual() compares slacks in
+        smallest_alpha = std::min<double>(smallest_alpha, problem.alpha0 > 0 ? problem.alpha0 : alpha_unit());
+        return epsilon * (1 + largest / smallest_alpha);
     }
 
     /// (objective of the plan - dual objective of the potentials) / (spread * mass): how far the plan can be from optimal, by
