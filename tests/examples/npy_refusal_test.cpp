@@ -2,10 +2,11 @@
 #include <filesystem>
 #include <string>
 
+#include "error_of.hpp"
 #include "npy_bytes.hpp"
 #include "support/catch.hpp"
 #include "support/npy.hpp"
-#include "temporary_directory.hpp"
+#include "support/temporary_directory.hpp"
 
 namespace fs = std::filesystem;
 using support::NpyFile;

@@ -9,9 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "error_of.hpp"
 #include "npy_bytes.hpp"
 #include "support/catch.hpp"
-#include "temporary_directory.hpp"
+#include "support/temporary_directory.hpp"
 
 namespace fs = std::filesystem;
 using support::Dtype;

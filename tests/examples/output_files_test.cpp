@@ -7,8 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "error_of.hpp"
 #include "support/catch.hpp"
-#include "temporary_directory.hpp"
+#include "support/temporary_directory.hpp"
 
 namespace fs = std::filesystem;
 using support::OutputFile;

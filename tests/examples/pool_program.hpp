@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "support/npy.hpp"
-#include "temporary_directory.hpp"
+#include "support/temporary_directory.hpp"
 
 namespace tests {
 

@@ -8,8 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "support/file_error.hpp"
-
 namespace tests {
 
 /// A directory of the test's own, gone with it.
@@ -47,17 +45,6 @@ inline std::string read_bytes(const std::filesystem::path& file) {
 
 inline void write_bytes(const std::filesystem::path& file, const std::string& bytes) {
     std::ofstream(file, std::ios::binary) << bytes;
-}
-
-/// The message of the FileError that `action` throws.
-template <class Action>
-std::string error_of(const Action& action) {
-    try {
-        action();
-    } catch (const support::FileError& error) {
-        return error.what();
-    }
-    return "no error";
 }
 
 }  // namespace tests
