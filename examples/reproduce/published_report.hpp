@@ -12,13 +12,17 @@
 #include <otpool/otpool.hpp>
 
 #include "poolings.hpp"
-#include "published.hpp"
 #include "report.hpp"
 
 /// Why the updates of the released layers were not kept, in numbers.
 namespace reproduce {
 
 namespace detail {
+
+namespace published = otpool::published;
+
+/// The ADMM layer with entropy.
+using AdmmSteps = published::BregmanAdmmSteps<otpool::Entropy>;
 
 inline std::string digits(double value) { return (std::ostringstream() << std::setprecision(3) << value).str(); }
 
@@ -36,11 +40,12 @@ inline double distance(const Matrix& a, const Matrix& b) { return (a - b).cwiseA
 inline std::vector<std::string> sinkhorn_line(const Input& input, double alpha0, double alpha) {
     constexpr int steps = 100;
     std::vector<std::string> line = {digits(alpha0), digits(alpha)};
-    published::Sinkhorn layer(input.bag, uniform(input.bag.cols()), alpha0);
+    const published::Step step{.alpha0 = alpha0, .alpha1 = alpha, .alpha2 = alpha};
+    published::SinkhornSteps layer(input.bag, uniform(input.bag.cols()), step);
     Vector mean;
     int finite_steps = 0;
     for (int k = 1; k <= steps; ++k) {
-        layer.step({.alpha0 = alpha0, .alpha1 = alpha, .alpha2 = alpha});
+        layer.step(step);
         if (k <= 3 || k == steps) line.push_back(digits(layer.plan().sum()));
         mean = direct::weighted(layer.plan(), input.bag).vector;
         if (finite_steps == k - 1 && mean.allFinite()) finite_steps = k;
@@ -88,7 +93,7 @@ inline void print_admm_alphas(std::ostream& stream, const Matrix& bag) {
     constexpr double alpha0 = 0.1;
     const auto after = [&](int steps) {
         return one_digit(change_with_alphas([&](double alpha1, double alpha2) {
-            published::BregmanAdmm layer(bag, uniform(bag.cols()));
+            AdmmSteps layer(bag, uniform(bag.cols()));
             const published::Step step{.alpha0 = alpha0, .alpha1 = alpha1, .alpha2 = alpha2};
             for (int k = 0; k < steps; ++k) layer.step(step);
             return layer.plan();
@@ -112,11 +117,11 @@ inline void print_admm_max(std::ostream& stream, const Input& input) {
     const auto off = [&](const Vector& pooled) { return digits(distance(pooled, max) / input.spread); };
     std::vector<std::vector<std::string>> lines = {{"steps", "layer", "otpool::BregmanAdmm"}};
     for (const int steps : {4, 100, 1000}) {
-        published::BregmanAdmm layer(input.bag, uniform(input.bag.cols()));
+        AdmmSteps layer(input.bag, uniform(input.bag.cols()));
         const published::Step step{.alpha0 = 1e-6, .alpha1 = 1e6, .alpha2 = 1e-6, .rho = rho};
         for (int k = 0; k < steps; ++k) layer.step(step);
         const otpool::BregmanAdmm ours{{.iterations = steps, .closed_forms = false}, rho};
-        lines.push_back({std::to_string(steps), off(published::pool(layer.plan(), input.bag)),
+        lines.push_back({std::to_string(steps), off(published::pooled(layer.plan(), input.bag)),
                          off(otpool::max_pooling<double>(ours)(input.bag))});
     }
     stream << "ADMM asked for max pooling: how far the pooled vector is from the max, relative to the bag's\n"

@@ -7,6 +7,7 @@
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/version.hpp"
+#include "otpool/layer/published.hpp"
 #include "otpool/pooling/dynamic_routing.hpp"
 #include "otpool/pooling/instance_prior.hpp"
 #include "otpool/pooling/named_poolings.hpp"

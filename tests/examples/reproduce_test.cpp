@@ -12,7 +12,6 @@
 #include "reproduce/comparison.hpp"
 #include "reproduce/made_up.hpp"
 #include "reproduce/poolings.hpp"
-#include "reproduce/published.hpp"
 #include "reproduce/transport.hpp"
 #include "support/catch.hpp"
 
@@ -105,31 +104,6 @@ TEST_CASE("Solvers that iterate reproduce every pooling they accept") {
             CHECK(outcome.bags == std::map<otpool::Status, int>{{otpool::Status::converged, 3}});
         }
     }
-}
-
-TEST_CASE("The released Sinkhorn layer is right at alpha0 = 1 only") {
-    const Matrix bag = Generator(1).normal(3, 7);
-    const auto error = [&](double alpha0) {
-        reproduce::published::Sinkhorn layer(bag, Vector::Constant(7, 1.0 / 7), alpha0);
-        for (int k = 0; k < 1000; ++k) layer.step({.alpha0 = alpha0, .alpha1 = 0.5, .alpha2 = 2});
-        const otpool::UotProblem<double> problem{
-            .reward = bag, .alpha0 = alpha0, .features = {.alpha = 0.5}, .instances = {.alpha = 2}};
-        const Matrix optimum = otpool::Newton{}.solve(problem).plan();
-        return (layer.plan() - optimum).norm() / optimum.norm();
-    };
-    CHECK(error(1) < 1e-6);  // the layer adds 1e-8 to the prior
-    CHECK(error(2) > 0.01);
-    CHECK_FALSE(error(0.1) < 0.5);  // nothing, and in the end NaN
-}
-
-TEST_CASE("The released ADMM layer does not see alpha1 and alpha2") {
-    const Matrix bag = Generator(1).normal(3, 7);
-    const auto plan = [&](double alpha1, double alpha2) {
-        reproduce::published::BregmanAdmm layer(bag, Vector::Constant(7, 1.0 / 7));
-        for (int k = 0; k < 20; ++k) layer.step({.alpha0 = 0.1, .alpha1 = alpha1, .alpha2 = alpha2});
-        return layer.plan();
-    };
-    CHECK((plan(0.01, 100) - plan(100, 0.01)).cwiseAbs().maxCoeff() < 1e-13);
 }
 
 }  // namespace reproduce_test

@@ -1,0 +1,128 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <concepts>
+#include <optional>
+#include <string>
+
+#include "otpool/core/bags.hpp"
+#include "otpool/core/error.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/layer/published_steps.hpp"
+#include "otpool/pooling/batch.hpp"
+#include "otpool/pooling/instance_prior.hpp"
+#include "otpool/problem/marginal.hpp"
+#include "otpool/problem/regularizer.hpp"
+#include "otpool/problem/uot_problem.hpp"
+
+namespace otpool::published {
+
+/// softplus(y) = log(1 + exp(y)) > 0. (PyTorch's is y above 20, which is the same to 1e-10.)
+inline Real softplus(Real raw) { return std::max(raw, 0.0) + std::log1p(std::exp(-std::abs(raw))); }
+
+/// The layers' parameters as they are trained and stored, before softplus: of each K entries, one a step, or one entry
+/// that serves all steps. The numbers of the released names are one higher than otpool's.
+struct RawParameters {
+    RealVector alpha0;    ///< There a1, of the regulariser.
+    RealVector alpha1;    ///< There a2, of the feature marginal.
+    RealVector alpha2;    ///< There a3, of the instance marginal.
+    RealVector rho = {};  ///< Of ADMM; Sinkhorn does not use it and takes any.
+
+    /// What step k = 0, 1, ... takes.
+    Step step(int k) const {
+        const auto at = [k](const RealVector& raw) { return softplus(raw[std::min<Index>(k, raw.size() - 1)]); };
+        return {.alpha0 = at(alpha0), .alpha1 = at(alpha1), .alpha2 = at(alpha2), .rho = rho.size() > 0 ? at(rho) : 1};
+    }
+};
+
+/// What a layer takes q0 from: UniformPrior ("fixed"), Attention<Real> ("learned": V is `linear_r1.weight`, w
+/// `linear_r2.weight`) or FixedPrior<Real>. It is given the bag in double, whatever the layer's scalar.
+template <class Prior>
+concept InstancePrior = requires(const Prior& prior, const MatrixView<Real>& bag) {
+    { prior(bag) } -> std::convertible_to<RealVector>;
+};
+
+/// A released layer's forward pass, by K of its steps from the bag X (D x N):
+///
+///     q0 = prior(X),  T = plan after the steps (SinkhornSteps, BregmanAdmmSteps),  z_d = D sum_n T_dn x_dn
+///
+/// It is for weights trained with these layers (adapter/published_weights.hpp loads them) and agrees with them to their
+/// rounding: computed in double, for bags of float, too. What the steps solve and what they don't is said at each;
+/// to solve the problem, take Pooling. Neither does z divide by the plan's mass, as ConditionalReadout does, so that
+/// Sinkhorn's scale is off where its mass is.
+///
+/// A value type; calls are const and thread-safe. They throw InvalidArgument before any step. Cost: K steps, and a few
+/// D x N matrices of double a call.
+template <BagScalar Scalar, class Steps, InstancePrior Prior = UniformPrior>
+struct Layer {
+    static constexpr bool uses_rho = Steps::uses_rho;
+
+    RawParameters parameters;
+    int steps = 4;                         ///< K, at least 1.
+    Prior prior = {};                      ///< q0, N entries >= 0 of sum 1; one of 0 does not exclude its instance.
+    std::optional<Scalar> empty_bag = {};  ///< What an empty bag of a batch pools to; left empty: it is an error.
+
+    /// T, D x N, of one bag.
+    RealMatrix plan(const MatrixView<Scalar>& bag) const {
+        check();
+        otpool::detail::require(!bag.empty(), "shape of the bag", otpool::detail::printed_shape(bag.rows(), bag.cols()),
+                                "at least one feature and one instance");
+        otpool::detail::require_finite(bag, "bag");
+        const RealMatrix X = bag.matrix().template cast<Real>();
+        const RealVector q0 = otpool::detail::normalized_prior<Real>(prior(MatrixView<Real>(X)), X.cols(), true, "q0");
+        Steps state(X, q0, parameters.step(0));
+        for (int k = 0; k < steps; ++k) state.step(parameters.step(k));
+        return state.plan();
+    }
+
+    /// Pools one bag: z, D entries.
+    Vector<Scalar> operator()(const MatrixView<Scalar>& bag) const {
+        return pooled(plan(bag), bag.matrix().template cast<Real>()).template cast<Scalar>();
+    }
+
+    /// Pools a batch of B bags: D x B. The released layers take no reward and no prior from a bag; such are refused.
+    Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
+        check();
+        return otpool::detail::pool_batch(bags, empty_bag, [&](const Bag<Scalar>& bag) {
+            otpool::detail::require(bag.reward.empty(), "reward", "a bag's own", "none: these layers take the bag");
+            otpool::detail::require(bag.prior.size() == 0, "prior", "a bag's own", "none: these layers have their own");
+            return (*this)(bag.instances);
+        });
+    }
+
+private:
+    void check() const {
+        otpool::detail::require(steps >= 1, "steps", steps, "at least 1");
+        check("alpha0", parameters.alpha0);
+        check("alpha1", parameters.alpha1);
+        check("alpha2", parameters.alpha2);
+        if constexpr (uses_rho) check("rho", parameters.rho);
+    }
+
+    void check(const std::string& name, const RealVector& raw) const {
+        using otpool::detail::printed;
+        otpool::detail::require(raw.size() == 1 || raw.size() == steps, "length of raw " + name, raw.size(),
+                                steps == 1 ? "1" : "1 or " + printed(steps) + ", the number of steps");
+        for (Index k = 0; k < raw.size(); ++k) {
+            otpool::detail::require(std::isfinite(raw[k]) && softplus(raw[k]) > 0,
+                                    "raw " + name + "[" + printed(k) + "]", raw[k],
+                                    "finite numbers whose softplus is above 0, from about -745");
+        }
+    }
+};
+
+/// The released layer "sinkhorn".
+template <BagScalar Scalar, InstancePrior Prior = UniformPrior>
+using Sinkhorn = Layer<Scalar, SinkhornSteps, Prior>;
+
+/// The released layer "badmm-e".
+template <BagScalar Scalar, InstancePrior Prior = UniformPrior>
+using EntropicAdmm = Layer<Scalar, BregmanAdmmSteps<Entropy>, Prior>;
+
+/// The released layer "badmm-q".
+template <BagScalar Scalar, InstancePrior Prior = UniformPrior>
+using QuadraticAdmm = Layer<Scalar, BregmanAdmmSteps<Quadratic>, Prior>;
+
+}  // namespace otpool::published

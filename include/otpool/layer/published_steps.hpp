@@ -1,0 +1,178 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <cmath>
+#include <concepts>
+#include <utility>
+
+#include "otpool/core/matrix.hpp"
+#include "otpool/problem/regularizer.hpp"
+
+/// The layers that the authors of the method released with it, reproduced step by step for weights trained with them:
+/// SDS-Lab/ROT-Pooling (MIT licence, commit a02e62c). The updates were worked out from its behaviour; no code of it is
+/// here. They are not otpool's solvers, and do not solve the problems they are named after: what they solve and what
+/// they don't is said at each.
+namespace otpool::published {
+
+/// What one step takes, under otpool's names; each > 0 and finite. There a1 is alpha0, a2 is alpha1, a3 is alpha2.
+struct Step {
+    Real alpha0 = 1;
+    Real alpha1 = 1;
+    Real alpha2 = 1;
+    Real rho = 1;
+};
+
+namespace detail {
+
+/// log sum_n exp(y_dn) of every feature d.
+inline RealVector log_sum_over_instances(const RealMatrix& y) {
+    const RealVector top = y.rowwise().maxCoeff();
+    return (y.colwise() - top).array().exp().rowwise().sum().log().matrix() + top;
+}
+
+/// log sum_d exp(y_dn) of every instance n.
+inline RealVector log_sum_over_features(const RealMatrix& y) { return log_sum_over_instances(y.transpose()); }
+
+inline Real log_sum(const RealVector& y) { return y.maxCoeff() + std::log((y.array() - y.maxCoeff()).exp().sum()); }
+
+/// With the C library's exp, which is 0 where the plan is too small for a double; Eigen's stops at 1e-308.
+inline RealMatrix exp(const RealMatrix& log_plan) {
+    return log_plan.unaryExpr([](Real y) { return std::exp(y); });
+}
+
+/// The logarithms of p0 = 1/D and of q0, as the layers take them: 1e-8 keeps log q0 finite, and does not exclude an
+/// instance of q0 = 0.
+struct LogPriors {
+    RealVector features, instances;
+
+    LogPriors(Index feature_count, const RealVector& q0)
+        : features(RealVector::Constant(feature_count, -std::log(static_cast<Real>(feature_count)))),
+          instances((q0.array() + 1e-8).log()) {}
+};
+
+}  // namespace detail
+
+/// The Sinkhorn layer's steps. Both potentials are computed from the same plan, T = exp(X/alpha0 + a + b):
+///
+///     a <- alpha1/(alpha1 + alpha0) (a/alpha0 + log p0 - LSE_n log T)
+///     b <- alpha2/(alpha2 + alpha0) (b/alpha0 + log q0 - LSE_d log T)
+///
+/// Solves the entropic problem, slowly, at alpha0 = 1 only (up to the 1e-8 added to q0): a and b carry the factor
+/// 1/alpha0 already and are divided by it again. At other alpha0 it settles on another plan or on none; entries become
+/// 0, inf or NaN, as theirs do (in double later than in float). rho is not used.
+/// Cost of a step: two exps an element; three D x N matrices.
+class SinkhornSteps {
+public:
+    static constexpr bool uses_rho = false;
+
+    /// Of a bag X (D x N) with the prior q0 (N); `first` are the first step's parameters.
+    SinkhornSteps(RealMatrix bag, const RealVector& q0, const Step& first)
+        : bag_(std::move(bag)),
+          prior_(bag_.rows(), q0),
+          a_(RealVector::Zero(bag_.rows())),
+          b_(RealVector::Zero(bag_.cols())),
+          log_plan_(bag_ / first.alpha0) {}
+
+    void step(const Step& s) {
+        const RealVector a = a_ / s.alpha0 + prior_.features - detail::log_sum_over_instances(log_plan_);
+        const RealVector b = b_ / s.alpha0 + prior_.instances - detail::log_sum_over_features(log_plan_);
+        a_ = s.alpha1 / (s.alpha1 + s.alpha0) * a;
+        b_ = s.alpha2 / (s.alpha2 + s.alpha0) * b;
+        log_plan_ = ((bag_ / s.alpha0).colwise() + a_).rowwise() + b_.transpose();
+    }
+
+    /// T, D x N.
+    RealMatrix plan() const { return detail::exp(log_plan_); }
+
+private:
+    RealMatrix bag_;
+    detail::LogPriors prior_;
+    RealVector a_, b_;
+    RealMatrix log_plan_;
+};
+
+/// The Bregman ADMM layer's steps, with R = Entropy ("badmm-e") or Quadratic ("badmm-q"). From T = S = p0 q0^T,
+/// mu = p0, eta = q0, Z = 0, z1 = 0, z2 = 0:
+///
+///     log T <- (X - Z)/rho + log S,  T scaled to T^T 1 = eta;  log S <- (Z + rho log T)/(alpha0 + rho)  [Entropy]
+///     log T <- (X - alpha0 S - Z)/rho + log S,    the same;    log S <- (Z - alpha0 T)/rho + log T    [Quadratic]
+///     S scaled to S 1 = mu;                                    Z <- Z + rho (T - S)
+///     mu  <- softmax((rho log mu  + alpha1 log p0 - z1)/(rho + alpha1));  z1 <- z1 + rho (mu - S 1)
+///     eta <- softmax((rho log eta + alpha2 log q0 - z2)/(rho + alpha2));  z2 <- z2 + rho (eta - T^T 1)
+///
+/// Solves the balanced problem, alpha1 = alpha2 = inf, whatever these are: T and S have the marginals eta and mu before
+/// their distance from them is taken, so z1 and z2 stay at zero, and eta and mu at the priors. So there is no soft
+/// marginal and no max pooling. Slow where the plan's entries, in proportion to which Z moves, are small.
+/// Cost of a step: four exps an element; six D x N matrices.
+template <class R>
+requires std::same_as<R, Entropy> || std::same_as<R, Quadratic>
+class BregmanAdmmSteps {
+public:
+    static constexpr bool uses_rho = true;
+
+    /// Of a bag X (D x N) with the prior q0 (N). It begins in the same way whatever the first step's parameters are.
+    BregmanAdmmSteps(RealMatrix bag, const RealVector& q0, const Step& /*first*/ = {})
+        : bag_(std::move(bag)),
+          prior_(bag_.rows(), q0),
+          log_mu_(prior_.features),
+          log_eta_(prior_.instances),
+          log_s_(prior_.features.rowwise().replicate(bag_.cols()).rowwise() + prior_.instances.transpose()),
+          T_(detail::exp(log_s_)),
+          S_(T_),
+          dual_(RealMatrix::Zero(bag_.rows(), bag_.cols())),
+          z1_(RealVector::Zero(bag_.rows())),
+          z2_(RealVector::Zero(bag_.cols())) {}
+
+    void step(const Step& s) {
+        step_plans(s);
+        step_marginals(s);
+    }
+
+    /// T, D x N.
+    const RealMatrix& plan() const { return T_; }
+
+private:
+    void step_plans(const Step& s) {
+        constexpr bool quadratic = std::same_as<R, Quadratic>;
+        RealMatrix log_t;
+        if constexpr (quadratic) {
+            log_t = (bag_ - s.alpha0 * S_ - dual_) / s.rho + log_s_;
+        } else {
+            log_t = (bag_ - dual_) / s.rho + log_s_;
+        }
+        log_t.rowwise() += (log_eta_ - detail::log_sum_over_features(log_t)).transpose();
+        T_ = detail::exp(log_t);
+        if constexpr (quadratic) {
+            log_s_ = (dual_ - s.alpha0 * T_) / s.rho + log_t;
+        } else {
+            log_s_ = (dual_ + s.rho * log_t) / (s.alpha0 + s.rho);
+        }
+        log_s_.colwise() += log_mu_ - detail::log_sum_over_instances(log_s_);
+        S_ = detail::exp(log_s_);
+        dual_ += s.rho * (T_ - S_);
+    }
+
+    void step_marginals(const Step& s) {
+        log_mu_ = (s.rho * log_mu_ + s.alpha1 * prior_.features - z1_) / (s.rho + s.alpha1);
+        log_mu_.array() -= detail::log_sum(log_mu_);
+        log_eta_ = (s.rho * log_eta_ + s.alpha2 * prior_.instances - z2_) / (s.rho + s.alpha2);
+        log_eta_.array() -= detail::log_sum(log_eta_);
+        z1_ += s.rho * (log_mu_.array().exp().matrix() - S_.rowwise().sum());
+        z2_ += s.rho * (log_eta_.array().exp().matrix() - T_.colwise().sum().transpose());
+    }
+
+    RealMatrix bag_;
+    detail::LogPriors prior_;
+    RealVector log_mu_, log_eta_;
+    RealMatrix log_s_;
+    RealMatrix T_, S_;
+    RealMatrix dual_;  // Z
+    RealVector z1_, z2_;
+};
+
+/// z_d = D sum_n T_dn x_dn: what the layers read from a plan. The plan's mass is not divided by.
+inline RealVector pooled(const RealMatrix& plan, const RealMatrix& bag) {
+    return static_cast<Real>(bag.rows()) * plan.cwiseProduct(bag).rowwise().sum();
+}
+
+}  // namespace otpool::published
