@@ -1,0 +1,41 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "otpool/core/error.hpp"
+
+namespace otpool {
+
+namespace detail {
+
+/// Text of unknown origin made fit for a message: everything but printable ASCII as \xNN, and not too much of it.
+inline std::string printable(std::string_view text, std::size_t longest = 64) {
+    constexpr std::string_view hex = "0123456789abcdef";
+    std::string shown;
+    for (const char c : text.substr(0, longest)) {
+        const auto byte = static_cast<unsigned char>(c);
+        if (byte >= 0x20 && byte < 0x7f) {
+            shown += c;
+        } else {
+            shown += {'\\', 'x', hex[byte >> 4U], hex[byte & 15U]};
+        }
+    }
+    return shown + (text.size() > longest ? "..." : "");
+}
+
+}  // namespace detail
+
+/// A file that cannot be read or used. The message is one line and reads "<file>: <field> is <found>; allowed:
+/// <allowed>".
+class FileError : public Error {
+public:
+    FileError(const std::filesystem::path& file, const std::string& field, const std::string& found,
+              const std::string& allowed)
+        : Error(detail::printable(file.string(), 4096) + ": " + field + " is " + found + "; allowed: " + allowed) {}
+};
+
+}  // namespace otpool
