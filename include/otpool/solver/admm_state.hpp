@@ -30,28 +30,33 @@ namespace detail {
 template <BagScalar Scalar, Regularizer R>
 class AdmmState {
 public:
-    AdmmState(const UotProblem<Scalar, R>& problem, Real rho) : reward_(problem.reward), rho_(rho) {
+    AdmmState(const UotProblem<Scalar, R>& problem, Real rho) : reward_(problem.reward) {
         Priors priors(problem);
         active_ = std::move(priors.active);
         features_.log_prior = std::move(priors.log_p);
         instances_.log_prior = std::move(priors.log_q);
+        log_smooth_ = features_.log_prior.replicate(1, cols()).rowwise() + instances_.log_prior.transpose();
+        log_transport_ = log_smooth_;
+        dual_ = RealMatrix::Zero(rows(), cols());
+        set_parameters(problem, rho);
+    }
+
+    /// Goes on with the alphas of `problem`, whose bag and priors are the same, and another rho.
+    void set_parameters(const UotProblem<Scalar, R>& problem, Real rho) {
+        dual_ *= rho_ / rho;
+        rho_ = rho;
         const Real alpha0 = problem.alpha0;
         inverse_rho_ = std::isinf(alpha0) ? 0 : 1 / rho;
         strength_ = !std::isinf(alpha0) ? alpha0 / rho : quadratic ? 0.5 : 1;
         const auto in_rho = [&](Real alpha) { return std::isinf(alpha) ? alpha : alpha * inverse_rho_; };
         features_.alpha = in_rho(problem.features.alpha);
         instances_.alpha = in_rho(problem.instances.alpha);
-        if (!quadratic) features_.weight += strength_;
+        features_.weight = quadratic ? 1 : 1 + strength_;
         // Elsewhere the free plan is the plan of mass 1 up to a factor; a bounded plan keeps the iteration stable.
         unit_mass_ = !quadratic || alpha0 == 0 || features_.is_hard() || instances_.is_hard();
-        if (unit_mass_) {
-            for (const Index n : active_) offset_ = std::max(offset_, reward_.col(n).maxCoeff());
-        } else {
-            offset_ = 0;
-        }
-        log_smooth_ = features_.log_prior.replicate(1, cols()).rowwise() + instances_.log_prior.transpose();
-        log_transport_ = log_smooth_;
-        dual_ = RealMatrix::Zero(rows(), cols());
+        offset_ = unit_mass_ ? std::numeric_limits<Real>::lowest() : 0;
+        if (!unit_mass_) return;
+        for (const Index n : active_) offset_ = std::max(offset_, reward_.col(n).maxCoeff());
     }
 
     /// Starts from another solution: T = S = its plan, Z from S's optimality condition.
@@ -133,6 +138,13 @@ public:
 
     /// The residual that rounding of the potentials alone can leave.
     Real attainable() const { return quadratic || strength_ == 0 ? 0 : rounding() / strength_; }
+
+    /// log T, log S and Z / rho.
+    const RealMatrix& log_transport() const { return log_transport_; }
+    const RealMatrix& log_smooth() const { return log_smooth_; }
+    const RealMatrix& dual() const { return dual_; }
+    /// Whether T and S are kept at mass 1.
+    bool unit_mass() const { return unit_mass_; }
 
     /// After residual().
     Solution<Scalar, R> solution(const UotProblem<Scalar, R>& problem) const {
@@ -264,11 +276,11 @@ private:
 
     MatrixView<Scalar> reward_;
     std::vector<Index> active_;
-    Real rho_;
+    Real rho_ = 1;
     Real inverse_rho_;
     Real strength_;  ///< alpha0 / rho
     bool unit_mass_;
-    Real offset_ = std::numeric_limits<Real>::lowest();
+    Real offset_;
     AdmmMarginal features_, instances_;
     RealMatrix log_transport_, log_smooth_, dual_;  ///< log T, log S, Z / rho
 

@@ -85,6 +85,14 @@ public:
         return top;
     }
 
+    /// LSE_k(score_dk)
+    RealVector log_row_sums() const {
+        const RealVector top = this->top();
+        RealVector sum = RealVector::Zero(features());
+        for_each_column([&](Index, Index, const RealVector& score) { sum.array() += (score - top).array().exp(); });
+        return sum.array().log() + top.array();
+    }
+
 private:
     Form form_;
     RealVector log_scale_;

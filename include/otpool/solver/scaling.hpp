@@ -70,16 +70,17 @@ public:
     /// f <- f + t, g <- g - t with the t that maximises the dual,
     ///     t = (LSE(log p0 - f/a1) - LSE(log q0 - g/a2)) / (1/a1 + 1/a2),
     /// where both sides agree on the total mass. One of them may be hard: its 1/a is 0, the formula the same. (g
-    /// itself need not be moved, as the update of the instances that follows reads f alone.)
-    void translate() {
+    /// itself need not be moved, as the update of the instances that follows reads f alone.) Returns t / alpha0.
+    Real translate() {
         const auto& [features, instances] = std::tie(problem_.features, problem_.instances);
         const bool has_translation = !features.is_free() && !instances.is_free();
-        if (!has_translation || (features.is_hard() && instances.is_hard())) return;
+        if (!has_translation || (features.is_hard() && instances.is_hard())) return 0;
         const Real t = (log_sum_exp(features.log_prior - feature_penalty_) -
                         log_sum_exp(instances.log_prior - sweep_.col_penalty)) /
                        (features.ratio + instances.ratio);
         feature_potential_.array() += t;
         feature_penalty_.array() += features.ratio * t;
+        return t;
     }
 
     /// g <- k2 a0 (log q0 - LSE_d((X + f)/a0))
@@ -90,6 +91,9 @@ public:
 
     ScaledPotential features() const { return {feature_potential_, feature_penalty_}; }
     ScaledPotential instances() const { return {sweep_.col_potential, sweep_.col_penalty}; }
+
+    const RealVector& log_row_sum() const { return log_row_sum_; }
+    const RealVector& log_col_sum() const { return sweep_.log_col_sum; }
 
     /// Of the present plan. The side updated last meets its condition exactly; this is the other's violation.
     Real feature_residual() const {

@@ -94,12 +94,8 @@ struct Solution {
 
     /// r = P 1_N, D entries.
     Vector<Scalar> feature_marginal() const {
-        const RealVector top = log_plan.top();
-        RealVector sum = RealVector::Zero(top.size());
-        log_plan.for_each_column(
-            [&](Index, Index, const RealVector& score) { sum.array() += (score - top).array().exp(); });
-        const RealVector log_marginal = sum.array().log() + top.array() + log_plan.log_scale().array();
-        return log_marginal.unaryExpr([&](Real v) { return detail::saturated_exp<Scalar>(v, top.size()); });
+        const RealVector log_marginal = log_plan.log_row_sums() + log_plan.log_scale();
+        return log_marginal.unaryExpr([&](Real v) { return detail::saturated_exp<Scalar>(v, log_marginal.size()); });
     }
 
     /// c = P^T 1_D, N entries.

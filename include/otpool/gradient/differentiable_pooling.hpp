@@ -1,0 +1,88 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "otpool/core/bags.hpp"
+#include "otpool/core/error.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/gradient/implicit.hpp"
+#include "otpool/gradient/problem_gradient.hpp"
+#include "otpool/gradient/unrolled.hpp"
+#include "otpool/pooling/batch.hpp"
+#include "otpool/pooling/pooling.hpp"
+#include "otpool/pooling/readout.hpp"
+#include "otpool/problem/regularizer.hpp"
+
+namespace otpool {
+
+/// Pooling with a backward pass. How it is differentiated is the type `Mode`: Implicit<Solver>, the optimum, or
+/// Unrolled<Solver>, the K steps of a layer.
+///
+/// A value type; forward and backward are const and thread-safe. Cost: see the mode.
+template <BagScalar Scalar, class Mode, Regularizer R = Entropy, class Readout = ConditionalReadout>
+struct DifferentiablePooling {
+    PoolingParameters<Scalar> parameters = {};
+    Mode mode = {};
+    Readout readout = {};
+
+    /// The pooled bags, D x B, and what backward() needs. Views the bags, which must outlive it.
+    struct Forward {
+        Matrix<Scalar> pooled;
+        std::vector<typename Mode::template Tape<Scalar, R>> tapes;  ///< One a bag.
+    };
+
+    /// Throws InvalidArgument, naming the bag.
+    Forward forward(const Bags<Scalar>& bags) const {
+        const Pooling<Scalar, decltype(mode.solver), R, Readout> pooling{
+            .parameters = parameters, .solver = mode.solver, .readout = readout};
+        Forward forward;
+        forward.tapes.reserve(static_cast<std::size_t>(bags.size()));
+        forward.pooled = detail::pool_batch(bags, {}, [&](const Bag<Scalar>& bag) {
+            forward.tapes.push_back(mode.solve(pooling.problem(bag)));
+            return pooling.read(forward.tapes.back().solution);
+        });
+        return forward;
+    }
+
+    /// The gradient of L, given dL/dpooled, D x B: `reward`, `values` and `log_q0` side by side as the bags are, the
+    /// others summed over the bags.
+    ProblemGradient<Scalar> backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled) const {
+        using detail::printed_shape;
+        detail::require(dL_dpooled.rows() == forward.pooled.rows() && dL_dpooled.cols() == forward.pooled.cols(),
+                        "shape of dL/dpooled", printed_shape(dL_dpooled.rows(), dL_dpooled.cols()),
+                        printed_shape(forward.pooled.rows(), forward.pooled.cols()) + ", the shape of what was pooled");
+        detail::require_finite(dL_dpooled, "dL/dpooled");
+        Index instances = 0;
+        for (const auto& tape : forward.tapes) instances += tape.solution.problem.reward.cols();
+        ProblemGradient<Scalar> batch{.reward = Matrix<Scalar>(dL_dpooled.rows(), instances)};
+        batch.log_q0.resize(instances);
+        Index first = 0;
+        for (std::size_t b = 0; b < forward.tapes.size(); ++b) {
+            const Vector<Scalar> dL_dy = dL_dpooled.matrix().col(static_cast<Index>(b));
+            const ProblemGradient<Scalar> bag = mode.backward(readout, forward.tapes[b], dL_dy);
+            const Index size = bag.reward.cols();
+            batch.reward.middleCols(first, size) = bag.reward;
+            if (bag.values.size() > 0) {
+                batch.values.resize(batch.reward.rows(), batch.reward.cols());
+                batch.values.middleCols(first, size) = bag.values;
+            }
+            batch.log_q0.segment(first, size) = bag.log_q0;
+            first += size;
+            if (b == 0) {
+                batch.alpha0 = batch.alpha1 = batch.alpha2 = batch.rho = RealVector::Zero(bag.alpha0.size());
+                batch.log_p0 = Vector<Scalar>::Zero(bag.log_p0.size());
+            }
+            batch.alpha0 += bag.alpha0;
+            batch.alpha1 += bag.alpha1;
+            batch.alpha2 += bag.alpha2;
+            batch.rho += bag.rho;
+            batch.log_p0 += bag.log_p0;
+        }
+        return batch;
+    }
+};
+
+}  // namespace otpool

@@ -1,0 +1,259 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "otpool/core/error.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/gradient/coupling.hpp"
+#include "otpool/gradient/plan_cotangent.hpp"
+#include "otpool/gradient/problem_gradient.hpp"
+#include "otpool/gradient/winners_gradient.hpp"
+#include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/priors.hpp"
+#include "otpool/solver/solution.hpp"
+#include "otpool/solver/solver.hpp"
+
+namespace otpool {
+
+namespace detail {
+
+/// What the plan of an optimum answers to: alpha0 R'(P) = X + f + g, so  dP = W (dX + df + dg - R'(P) dalpha0) / alpha0
+/// with W = 1 / R''(P); and the conditions on its marginals. Their linear system, solved once for the cotangent, is
+///
+///     [ diag(W 1 + r alpha0/alpha1)   W                             ] [lambda]   [ (C W) 1   ]
+///     [ W^T                           diag(W^T 1 + c alpha0/alpha2) ] [mu    ] = [ (C W)^T 1 ],   C = dL/dP,
+///
+/// and with H = W (C - lambda 1^T - 1 mu^T)
+///
+///     dL/dX = H / alpha0            dL/dalpha0 = -<H, R'(P)> / alpha0
+///     dL/dlog p0 = r lambda         dL/dalpha1 = -<H 1, log(r/p0)> / alpha0         and so for q0, alpha2.
+///
+/// For Entropy W = P: the system of Cheng & Xu's problem; for Quadratic W is 1/2 on the support.
+template <class Scalar, class R>
+class OptimumGradient {
+public:
+    OptimumGradient(const Solution<Scalar, R>& solution, const PlanCotangent& cotangent)
+        : solution_(solution),
+          cotangent_(cotangent),
+          alpha0_(solution.problem.alpha0),
+          inverse_alpha0_(std::isinf(alpha0_) ? 0 : 1 / alpha0_),
+          priors_(solution.problem) {
+        read_marginals();
+        set_up();
+        coupling_.solve(lambda_, mu_);
+    }
+
+    void add_to(ProblemGradient<Scalar>& gradient) {
+        const UotProblem<Scalar, R>& problem = solution_.problem;
+        RealVector row_sum = RealVector::Zero(lambda_.size());  // H 1
+        RealVector col_sum(mu_.size());                         // H^T 1
+        Real strength = 0;                                      // <H, R'(P)>
+        for_each_column([&](Index k, Index n, const RealVector& log_plan, const RealVector& log_curvature) {
+            const RealVector H = cotangent_.column(problem.pooled_values().col(n), log_curvature).array() -
+                                 (log_curvature - coupling_.log_rows / 2).array().exp() * lambda_.array() -
+                                 (log_curvature.array() - coupling_.log_cols[k] / 2).exp() * mu_[k];
+            row_sum += H;
+            col_sum[k] = H.sum();
+            strength += (log_curvature.array() > nothing).select(H.array() * derivative(log_plan, k), 0.0).sum();
+            gradient.reward.col(n) += (H * inverse_alpha0_).template cast<Scalar>();
+        });
+        // At alpha0 = inf the reward drops out and the plan does not move.
+        const Index last = gradient.alpha0.size() - 1;
+        gradient.alpha0[last] -= strength * inverse_alpha0_;
+        gradient.alpha1[last] -= alpha_derivative(features_, row_sum);
+        gradient.alpha2[last] -= alpha_derivative(instances_, col_sum);
+
+        RealVector log_p = prior_derivative(features_, coupling_.log_rows, lambda_);
+        RealVector log_q = prior_derivative(instances_, coupling_.log_cols, mu_);
+        if constexpr (std::same_as<R, RelativeEntropy>) {  // of the reward X + alpha0 log(p0 q0^T)
+            log_p += row_sum;
+            log_q += col_sum;
+        }
+        add_prior_gradients(priors_, log_p, log_q, gradient);
+    }
+
+private:
+    static constexpr Real nothing = -std::numeric_limits<Real>::infinity();
+
+    struct Side {
+        Real alpha = 0;
+        Real ratio = 0;  ///< alpha0 / alpha
+        RealVector log_prior, log_marginal;
+    };
+
+    static Side side(Real alpha, Real alpha0, const RealVector& log_prior) {
+        const Real ratio = std::isinf(alpha) ? 0 : alpha == 0 ? std::numeric_limits<Real>::infinity() : alpha0 / alpha;
+        return {alpha, ratio, log_prior, {}};
+    }
+
+    /// Visits log P and log W of every active instance.
+    template <class Visit>
+    void for_each_column(const Visit& visit) const {
+        const RealVector& scale = solution_.log_plan.log_scale();
+        RealVector log_plan, log_curvature;
+        solution_.log_plan.for_each_column([&](Index k, Index n, const RealVector& score) {
+            log_plan = score + scale;
+            if constexpr (std::same_as<R, Quadratic>) {
+                log_curvature =
+                    support(n, log_plan).select(RealVector::Constant(scale.size(), -std::log(2.0)), nothing);
+            } else {
+                log_curvature = log_plan;
+            }
+            visit(k, n, log_plan, log_curvature);
+        });
+    }
+
+    /// Where a Quadratic plan is not zero: X + f + g > 0. (BregmanAdmm's zeros are small numbers.)
+    Eigen::Array<bool, Eigen::Dynamic, 1> support(Index n, const RealVector& log_plan) const {
+        if (inverse_alpha0_ == 0) return log_plan.array() > nothing;
+        const RealVector f = solution_.feature_potential.template cast<Real>();
+        const Real g = static_cast<Real>(solution_.instance_potential[n]);
+        return log_plan.array() > nothing && (solution_.problem.reward.col(n) + f).array() + g > 0;
+    }
+
+    /// R'(P) of a column.
+    Eigen::ArrayXd derivative(const RealVector& log_plan, Index k) const {
+        if constexpr (std::same_as<R, Quadratic>) return 2 * log_plan.array().exp();
+        if constexpr (std::same_as<R, RelativeEntropy>) {
+            return (log_plan - priors_.log_p).array() - priors_.log_q[k];
+        }
+        return log_plan.array();
+    }
+
+    void read_marginals() {
+        const UotProblem<Scalar, R>& problem = solution_.problem;
+        features_ = side(problem.features.alpha, alpha0_, priors_.log_p);
+        instances_ = side(problem.instances.alpha, alpha0_, priors_.log_q);
+        features_.log_marginal = solution_.log_plan.log_row_sums() + solution_.log_plan.log_scale();
+        instances_.log_marginal.resize(priors_.log_q.size());
+        for_each_column([&](Index k, Index, const RealVector& log_plan, const RealVector&) {
+            instances_.log_marginal[k] = log_plan.maxCoeff() == nothing ? nothing : log_sum_exp(log_plan);
+        });
+    }
+
+    /// The diagonals of the system, its right-hand sides and its coupling, all divided by the diagonals' roots.
+    void set_up() {
+        const Index D = features_.log_marginal.size();
+        const Index N = instances_.log_marginal.size();
+        RealVector row_curvature = RealVector::Constant(D, nothing);  // log (W 1)_d
+        RealVector col_curvature(N);
+        if constexpr (std::same_as<R, Quadratic>) {
+            RealVector count = RealVector::Zero(D);
+            for_each_column([&](Index k, Index, const RealVector&, const RealVector& log_curvature) {
+                const auto support = (log_curvature.array() > nothing).template cast<Real>();
+                count.array() += support;
+                col_curvature[k] = std::log(support.sum() / 2);
+            });
+            row_curvature = (count / 2).array().log();
+        } else {
+            row_curvature = features_.log_marginal;
+            col_curvature = instances_.log_marginal;
+        }
+        coupling_.log_rows = diagonal(features_, row_curvature);
+        coupling_.log_cols = diagonal(instances_, col_curvature);
+        coupling_.resize(features_.ratio == 0 && instances_.ratio == 0);
+        lambda_ = RealVector::Zero(D);
+        mu_.resize(N);
+        for_each_column([&](Index k, Index n, const RealVector&, const RealVector& log_curvature) {
+            const auto values = solution_.problem.pooled_values().col(n);
+            coupling_.set_column(k, log_curvature);
+            lambda_ += cotangent_.column(values, log_curvature - coupling_.log_rows / 2);
+            mu_[k] = cotangent_.column(values, log_curvature.array() - coupling_.log_cols[k] / 2).sum();
+        });
+    }
+
+    /// log(W 1 + r alpha0/alpha): inf where the side is free.
+    static RealVector diagonal(const Side& side, const RealVector& log_curvature) {
+        if (side.ratio == 0) return log_curvature;
+        RealVector log_diagonal(log_curvature.size());
+        for (Index i = 0; i < log_diagonal.size(); ++i) {
+            const Real penalty = side.log_marginal[i] + std::log(side.ratio);
+            const Real top = std::max(log_curvature[i], penalty);
+            log_diagonal[i] = std::isinf(top) ? std::numeric_limits<Real>::infinity()
+                                              : top + std::log1p(std::exp(std::min(log_curvature[i], penalty) - top));
+        }
+        return log_diagonal;
+    }
+
+    /// marginal * (lambda or mu), which are solved for times the root of their diagonal.
+    static RealVector prior_derivative(const Side& side, const RealVector& log_diagonal, const RealVector& multiplier) {
+        if (std::isinf(side.ratio)) return RealVector::Zero(multiplier.size());
+        return (side.log_marginal - log_diagonal / 2).array().exp() * multiplier.array();
+    }
+
+    Real alpha_derivative(const Side& side, const RealVector& sum) const {
+        if (side.ratio == 0 || inverse_alpha0_ == 0) return 0;
+        Real derivative = 0;
+        for (Index i = 0; i < sum.size(); ++i) {
+            if (sum[i] != 0) derivative += sum[i] * (side.log_marginal[i] - side.log_prior[i]);
+        }
+        return derivative * inverse_alpha0_;
+    }
+
+    const Solution<Scalar, R>& solution_;
+    const PlanCotangent& cotangent_;
+    Real alpha0_;
+    Real inverse_alpha0_;
+    Priors priors_;
+    Side features_, instances_;
+    Coupling coupling_;
+    RealVector lambda_, mu_;  ///< times the roots of their diagonals
+};
+
+/// dL/d(problem) of a solution taken for the optimum.
+template <class Readout, class Scalar, class R>
+ProblemGradient<Scalar> gradient_of_optimum(const Readout& readout, const Solution<Scalar, R>& solution,
+                                            const Vector<Scalar>& dL_dy) {
+    auto gradient = ProblemGradient<Scalar>::zero(solution.problem);
+    const PlanCotangent cotangent = pull_back(readout, solution, dL_dy.template cast<Real>(), gradient);
+    if (solution.problem.alpha0 > 0) {
+        OptimumGradient<Scalar, R>(solution, cotangent).add_to(gradient);
+    } else {
+        WinnersGradient<Scalar, R>(solution, cotangent).add_to(gradient);
+    }
+    return gradient;
+}
+
+}  // namespace detail
+
+/// Gradient mode: differentiates the optimum that `solver` finds, by the implicit function theorem; whatever solver it
+/// is, and however many iterations it took. Closed forms have closed gradients here, too.
+///
+/// Choices where there is no derivative: at alpha0 = 0 the winners stay the winners, and ties share as the plan does (max
+/// pooling routes to them); at alpha0 = inf the reward does not matter; where an alpha is infinite its derivative is 0.
+///
+/// Cost beside the solver's: with m = min(D, N), M = max(D, N), M m^2 + m^3/3 flops up to m = 1000, conjugate gradients
+/// of 4 D N flops a step above, and about ten exps an element; memory is one D x N matrix of double, and one m x m.
+template <class Solver>
+struct Implicit {
+    Solver solver = {};
+    /// Whether to differentiate a solution that did not converge as if it had, instead of refusing it.
+    bool accept_unconverged = false;
+
+    template <BagScalar Scalar, Regularizer R>
+    struct Tape {
+        Solution<Scalar, R> solution;
+    };
+
+    template <BagScalar Scalar, Regularizer R>
+    Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem) const {
+        return {solver.solve(problem)};
+    }
+
+    /// dL/d(problem), given the tape of its solution and dL/dy of its readout. Throws InvalidArgument for a solution
+    /// that has not converged, UnsupportedProblem at alpha0 = 0 without a closed form, where the plan is a vertex.
+    template <class Readout, BagScalar Scalar, Regularizer R>
+    ProblemGradient<Scalar> backward(const Readout& readout, const Tape<Scalar, R>& tape,
+                                     const Vector<Scalar>& dL_dy) const {
+        const Solution<Scalar, R>& solution = tape.solution;
+        const bool solved = solution.converged() || solution.status == Status::mass_out_of_range;
+        detail::require(solved || accept_unconverged, "status of the solution", name(solution.status),
+                        "converged, or any with accept_unconverged");
+        return detail::gradient_of_optimum(readout, solution, dL_dy);
+    }
+};
+
+}  // namespace otpool

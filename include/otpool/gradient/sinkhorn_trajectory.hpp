@@ -1,0 +1,280 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "otpool/core/matrix.hpp"
+#include "otpool/gradient/plan_cotangent.hpp"
+#include "otpool/gradient/problem_gradient.hpp"
+#include "otpool/gradient/step_parameters.hpp"
+#include "otpool/gradient/trajectory.hpp"
+#include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/iterations.hpp"
+#include "otpool/solver/scaled_problem.hpp"
+#include "otpool/solver/scaling.hpp"
+#include "otpool/solver/sinkhorn.hpp"
+#include "otpool/solver/solution.hpp"
+
+namespace otpool::detail {
+
+/// K steps of Sinkhorn and their reverse. With y = X/a0, F = f/a0, G = g/a0, th = a0/a and k = 1/(1 + th) of each side, a
+/// step is
+///
+///     s = LSE_n(y + G),   F = k1 (log p0 - s)
+///     F' = F + T,         T = (LSE(log p0 - th1 F) - LSE(log q0 - th2 G)) / (th1 + th2)
+///     u = LSE_d(y + F'),  G = k2 (log q0 - u)
+///
+/// Only F', G, s, u and T of every step are kept; the plans exp(y + G - s) and exp(y + F' - u) that the reverse needs are
+/// computed again. Memory: the D x N gradient of the reward, and 3 (D + N) numbers a step. Cost of the reverse: two exps
+/// an element and step, two passes over the reward.
+template <BagScalar Scalar, EntropicRegularizer R>
+class Trajectory<Sinkhorn, Scalar, R> {
+public:
+    /// `steps`: empty, or one set of parameters for each of options.iterations.
+    Trajectory(const Sinkhorn& solver, const UotProblem<Scalar, R>& problem, const std::vector<StepParameters>& steps)
+        : problem_(steps.empty() ? problem : with_parameters(problem, steps.back())), parameters_(steps) {
+        for (std::size_t k = 0; k < std::max<std::size_t>(1, steps.size()); ++k)
+            require_interior("Sinkhorn", alpha0(k));
+        const double tolerance = tolerance_or_default<Scalar>(solver.options);
+        const Observer none;
+        Iterations iterations(solver.options, tolerance, 0, none);
+        std::optional<Scaling<Scalar>> scaling;
+        for (std::size_t k = 0; iterations.again(); ++k) {
+            if (k == 0 || !steps.empty()) begin(k, scaling);
+            Step& step = steps_.emplace_back();
+            step.scaled = scaled_.back();
+            step.from = scaling->instances().kernel;
+            step.log_row_sum = scaling->log_row_sum();
+            scaling->update_features();
+            if (solver.translation) step.translation = scaling->translate();
+            scaling->update_instances();
+            step.features = scaling->features().kernel;
+            step.log_col_sum = scaling->log_col_sum();
+            step.instances = scaling->instances().kernel;
+            iterations.record(scaling->feature_residual(), scaling->attainable());
+        }
+        solution = scaling->solution(problem_);
+        iterations.report(solution);
+        check_promise(solution, *scaled_.back(), scaling->attainable(), tolerance);
+    }
+
+    Solution<Scalar, R> solution;
+
+    void add_to(ProblemGradient<Scalar>& gradient, const PlanCotangent& cotangent) const {
+        Reverse reverse(*this, gradient);
+        reverse.plan(cotangent);
+        for (std::size_t k = steps_.size(); k-- > 0;) {
+            reverse.update_instances(k);
+            reverse.translate(k);
+            reverse.update_features(k);
+            reverse.begin(k);
+        }
+        reverse.finish();
+    }
+
+private:
+    using Problem = std::shared_ptr<const ScaledProblem<Scalar>>;
+
+    struct Step {
+        Problem scaled;
+        RealVector from, log_row_sum;      ///< Kernel potential of the instances the step starts from, and its LSE
+        RealVector features, log_col_sum;  ///< Kernel potential of the features after the translation, and its LSE
+        RealVector instances;              ///< Kernel potential of the instances
+        Real translation = 0;              ///< T
+    };
+
+    /// Starts the steps' parameters that begin at k, from the potential that step k - 1 left.
+    void begin(std::size_t k, std::optional<Scaling<Scalar>>& scaling) {
+        const auto problem = parameters_.empty() ? problem_ : with_parameters(problem_, parameters_[k]);
+        const Problem scaled = std::make_shared<const ScaledProblem<Scalar>>(problem);
+        RealVector potential = scaled->instances.anchor;
+        if (k > 0)
+            potential += (steps_.back().instances - scaled_.back()->instances.anchor) * (alpha0(k - 1) / alpha0(k));
+        scaling.emplace(*scaled, potential);
+        scaled_.push_back(scaled);
+    }
+
+    static void require_interior(const std::string& solver, Real alpha0) {
+        if (alpha0 > 0 && std::isfinite(alpha0)) return;
+        throw UnsupportedProblem("Unrolled " + solver, "alpha0 = " + printed(alpha0), "alpha0 > 0 and finite");
+    }
+
+    Real alpha0(std::size_t k) const { return parameters_.empty() ? problem_.alpha0 : parameters_[k].alpha0; }
+
+    /// Cotangents of the state, walked backwards; those of the parameters are added up in the gradient.
+    class Reverse {
+    public:
+        Reverse(const Trajectory& trajectory, ProblemGradient<Scalar>& gradient)
+            : trajectory_(trajectory),
+              gradient_(gradient),
+              features_(RealVector::Zero(trajectory.steps_.back().features.size())),
+              instances_(RealVector::Zero(trajectory.steps_.back().instances.size())),
+              from_(instances_),
+              log_p_(features_),
+              log_q_(instances_) {}
+
+        /// log P = y + F' + G + shift,  shift = max X / (alpha0 + alpha1 + alpha2)
+        void plan(const PlanCotangent& cotangent) {
+            const Solution<Scalar, R>& solution = trajectory_.solution;
+            const std::size_t last = trajectory_.steps_.size() - 1;
+            Real total = 0;
+            RealVector log_plan;
+            solution.log_plan.for_each_column([&](Index col, Index n, const RealVector& score) {
+                log_plan = score + solution.log_plan.log_scale();
+                const RealVector G = cotangent.column(solution.problem.pooled_values().col(n), log_plan);
+                add_to_y(last, col, G);
+                features_ += G;
+                instances_[col] += G.sum();
+                total += G.sum();
+            });
+            const auto& problem = solution.problem;
+            const Real stiffness = static_cast<Real>(problem.alpha0) + problem.features.alpha + problem.instances.alpha;
+            if (std::isinf(stiffness)) return;
+            offset_ += total / stiffness;
+            const Real d_stiffness = -total * trajectory_.steps_.back().scaled->offset / stiffness / stiffness;
+            for (RealVector* alpha : {&gradient_.alpha0, &gradient_.alpha1, &gradient_.alpha2}) {
+                of_step(*alpha, last) += d_stiffness;
+            }
+        }
+
+        /// u = LSE_d(y + F'),  G = k2 (log q0 - u)
+        void update_instances(std::size_t k) {
+            const Step& step = trajectory_.steps_[k];
+            const auto& kernel = step.scaled->kernel;
+            const RealVector u =
+                half_step(k, step.scaled->instances, step.log_col_sum, instances_, log_q_, gradient_.alpha2);
+            for (Index col = 0; col < kernel.cols(); ++col) {
+                kernel.column(col, column_);
+                column_ = u[col] * ((column_ + step.features).array() - step.log_col_sum[col]).exp();
+                add_to_y(k, col, column_);
+                features_ += column_;
+            }
+            from_.setZero();
+        }
+
+        /// T = (LSE(log p0 - th1 F) - LSE(log q0 - th2 G)) / (th1 + th2)
+        void translate(std::size_t k) {
+            const Step& step = trajectory_.steps_[k];
+            if (step.translation == 0) return;
+            const ScaledMarginal& features = step.scaled->features;
+            const ScaledMarginal& instances = step.scaled->instances;
+            const RealVector F = step.features.array() - step.translation - features.anchor.array();
+            const RealVector G = step.from - instances.anchor;
+            const Real of_difference = features_.sum() / (features.ratio + instances.ratio);
+            pull_back_log_sum(k, features, F, of_difference, step.translation, features_, log_p_, gradient_.alpha1);
+            pull_back_log_sum(k, instances, G, -of_difference, -step.translation, from_, log_q_, gradient_.alpha2);
+        }
+
+        /// s = LSE_n(y + G),  F = k1 (log p0 - s)
+        void update_features(std::size_t k) {
+            const Step& step = trajectory_.steps_[k];
+            const auto& kernel = step.scaled->kernel;
+            const RealVector s =
+                half_step(k, step.scaled->features, step.log_row_sum, features_, log_p_, gradient_.alpha1);
+            for (Index col = 0; col < kernel.cols(); ++col) {
+                kernel.column(col, column_);
+                column_ = s.array() * ((column_ - step.log_row_sum).array() + step.from[col]).exp();
+                add_to_y(k, col, column_);
+                from_[col] += column_.sum();
+            }
+            features_.setZero();
+        }
+
+        /// The G that step k starts from is the one that step k - 1 ended with, in units of its own alpha0.
+        void begin(std::size_t k) {
+            instances_ = from_;
+            if (k == 0 || trajectory_.parameters_.empty()) return;
+            const Real before = trajectory_.alpha0(k - 1);
+            const Real now = trajectory_.alpha0(k);
+            const Step& step = trajectory_.steps_[k];
+            const Real moved = from_.dot(step.from - step.scaled->instances.anchor);
+            of_step(gradient_.alpha0, k - 1) += moved / before;
+            of_step(gradient_.alpha0, k) -= moved / now;
+            instances_ *= before / now;
+        }
+
+        /// X is taken relative to its largest entry, which the priors' parts of y do not see.
+        void finish() {
+            const auto& kernel = trajectory_.steps_.front().scaled->kernel;
+            const Priors priors(trajectory_.problem_);
+            add_prior_gradients(priors, log_p_, log_q_, gradient_);
+            for (Index col = 0; col < kernel.cols(); ++col) {
+                for (Index d = 0; d < kernel.rows(); ++d) {
+                    if (kernel.reward(d, kernel.instance(col)) < trajectory_.steps_.front().scaled->offset) continue;
+                    gradient_.reward(d, kernel.instance(col)) += static_cast<Scalar>(offset_);
+                    return;
+                }
+            }
+        }
+
+    private:
+        /// The entry of step k: there is one for every step, or one for all.
+        static Real& of_step(RealVector& parameter, std::size_t k) {
+            return parameter[parameter.size() == 1 ? 0 : static_cast<Index>(k)];
+        }
+
+        /// y = (X - max X) / alpha0, to which RelativeEntropy adds log p0 + log q0
+        void add_to_y(std::size_t k, Index col, const RealVector& cotangent) {
+            const ScaledReward<Scalar>& kernel = trajectory_.steps_[k].scaled->kernel;
+            const Real offset = trajectory_.steps_[k].scaled->offset;
+            const Index n = kernel.instance(col);
+            const RealVector of_reward = cotangent * kernel.inverse_alpha0;
+            gradient_.reward.col(n) += of_reward.template cast<Scalar>();
+            offset_ -= of_reward.sum();
+            const RealVector x = kernel.reward.col(n).array() - offset;
+            of_step(gradient_.alpha0, k) -= of_reward.dot(x) * kernel.inverse_alpha0;
+            if constexpr (std::same_as<R, RelativeEntropy>) {
+                log_p_ += cotangent;
+                log_q_[col] += cotangent.sum();
+            }
+        }
+
+        /// F = k (log prior - s), k = alpha / (alpha + alpha0); s as the kernel's log sum has it. Returns dL/ds.
+        RealVector half_step(std::size_t k, const ScaledMarginal& side, const RealVector& log_sum,
+                             const RealVector& potential, RealVector& log_prior, RealVector& alpha) {
+            const Real alpha0 = trajectory_.alpha0(k);
+            const RealVector of_prior = side.damping * potential;
+            log_prior += of_prior;
+            if (!side.is_hard()) {
+                const Real of_damping = potential.dot(side.log_prior - log_sum - side.anchor);
+                const Real sum = side.alpha + alpha0;
+                of_step(alpha, k) += of_damping * (alpha0 / sum) / sum;
+                of_step(gradient_.alpha0, k) -= of_damping * (side.alpha / sum) / sum;
+            }
+            return -of_prior;
+        }
+
+        /// Of  L = LSE(log prior - th F)  and of the th in T's denominator, given dL/d(L).
+        void pull_back_log_sum(std::size_t k, const ScaledMarginal& side, const RealVector& F, Real of_log_sum,
+                               Real translation, RealVector& potential, RealVector& log_prior, RealVector& alpha) {
+            const RealVector exponents = side.log_prior - side.ratio * F;
+            const RealVector weight = of_log_sum * (exponents.array() - log_sum_exp(exponents)).exp();
+            log_prior += weight;
+            if (side.is_hard()) return;
+            potential -= side.ratio * weight;
+            const Real of_ratio = -weight.dot(F) - of_log_sum * translation;
+            of_step(gradient_.alpha0, k) += of_ratio / side.alpha;
+            of_step(alpha, k) -= of_ratio * side.ratio / side.alpha;
+        }
+
+        const Trajectory& trajectory_;
+        ProblemGradient<Scalar>& gradient_;
+        RealVector features_, instances_, from_;  ///< of F' or F, of G, of the G that a step starts from
+        RealVector log_p_, log_q_;
+        Real offset_ = 0;
+        RealVector column_;
+    };
+
+    UotProblem<Scalar, R> problem_;
+    std::vector<StepParameters> parameters_;
+    std::vector<Problem> scaled_;
+    std::vector<Step> steps_;
+};
+
+}  // namespace otpool::detail

@@ -1,0 +1,69 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "otpool/core/error.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/gradient/admm_trajectory.hpp"
+#include "otpool/gradient/implicit.hpp"
+#include "otpool/gradient/plan_cotangent.hpp"
+#include "otpool/gradient/problem_gradient.hpp"
+#include "otpool/gradient/sinkhorn_trajectory.hpp"
+#include "otpool/gradient/step_parameters.hpp"
+#include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/limits.hpp"
+#include "otpool/solver/quadratic_limits.hpp"
+#include "otpool/solver/solution.hpp"
+
+namespace otpool {
+
+/// Gradient mode: differentiates the K = solver.options.iterations steps that the solver takes, by reverse mode, whether
+/// they converge or not. For Sinkhorn with alpha0 in (0, inf) and BregmanAdmm with alpha0 in [0, inf).
+///
+/// All steps take the problem's parameters, or each its own (`steps`), which the gradient then has one entry for. Where
+/// the answer has a closed form and all steps share their parameters, that is what runs, unless
+/// Options::closed_forms says otherwise, and its gradient is exact.
+///
+/// Memory of a tape: 3 (D + N) numbers a step of Sinkhorn's, 3 D N of BregmanAdmm's. The backward pass costs about two
+/// forward ones.
+template <class Solver>
+struct Unrolled {
+    Solver solver = {};
+    std::vector<StepParameters> steps = {};  ///< Empty: the problem's in every step. Else K of them.
+
+    template <BagScalar Scalar, Regularizer R>
+    struct Tape {
+        Solution<Scalar, R> solution;
+        std::optional<detail::Trajectory<Solver, Scalar, R>> trajectory = {};  ///< None for a closed form.
+    };
+
+    /// Throws InvalidArgument if the problem or `steps` is not well formed, or the solver has no number of iterations,
+    /// or BregmanAdmm no rho (its default would depend on the bag).
+    template <BagScalar Scalar, Regularizer R>
+    Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem) const {
+        detail::require(solver.options.iterations.has_value(), "number of iterations to unroll", "not set",
+                        "at least 1");
+        detail::validated_tolerance<Scalar, R>(solver.options, problem, {});
+        detail::validate(steps, *solver.options.iterations);
+        const bool closed = steps.empty() && solver.options.closed_forms && detail::has_closed_form(problem);
+        if (closed) return {solver.solve(problem)};
+        detail::Trajectory<Solver, Scalar, R> trajectory(solver, problem, steps);
+        return {trajectory.solution, std::move(trajectory)};
+    }
+
+    template <class Readout, BagScalar Scalar, Regularizer R>
+    ProblemGradient<Scalar> backward(const Readout& readout, const Tape<Scalar, R>& tape,
+                                     const Vector<Scalar>& dL_dy) const {
+        if (!tape.trajectory) return detail::gradient_of_optimum(readout, tape.solution, dL_dy);
+        auto gradient =
+            ProblemGradient<Scalar>::zero(tape.solution.problem, std::max<Index>(1, static_cast<Index>(steps.size())));
+        const auto cotangent = detail::pull_back(readout, tape.solution, dL_dy.template cast<Real>(), gradient);
+        tape.trajectory->add_to(gradient, cotangent);
+        return gradient;
+    }
+};
+
+}  // namespace otpool

@@ -1,0 +1,168 @@
+#include <cmath>
+#include <string>
+
+#include "otpool/otpool.hpp"
+#include "support/allocations.hpp"
+#include "support/catch.hpp"
+#include "support/central_differences.hpp"
+#include "support/message_of.hpp"
+
+// The gradient of a fixed number of steps.
+
+namespace unrolled_test {
+
+using namespace otpool;
+using tests::Parameters;
+using tests::Random;
+
+/// The mode of a solver at some parameters.
+auto unrolled(Sinkhorn solver, const Parameters& at) { return Unrolled<Sinkhorn>{solver, at.steps}; }
+auto unrolled(BregmanAdmm solver, const Parameters& at) {
+    solver.rho = at.shared.rho;
+    return Unrolled<BregmanAdmm>{solver, at.steps};
+}
+
+/// Many problems, with parameters shared by the steps, and one set a step.
+template <class R, class Readout, class Solver>
+void check(Solver solver) {
+    for (std::uint64_t seed = 0; seed < 60; ++seed) {
+        Random random(seed);
+        Parameters parameters = tests::random_parameters(random, {});
+        const int steps = static_cast<int>(random.integer(1, 5));
+        solver.options.iterations = steps;
+        solver.options.closed_forms = random.chance(0.5);
+        if (seed % 2 == 1) {
+            for (int k = 0; k < steps; ++k) {
+                StepParameters step = parameters.shared;
+                step.alpha0 *= random.log_uniform(0.5, 2);
+                step.alpha1 *= random.log_uniform(0.5, 2);
+                step.alpha2 *= random.log_uniform(0.5, 2);
+                step.rho *= random.log_uniform(1, 2);
+                parameters.steps.push_back(step);
+            }
+        }
+        const auto mode = [&](const Parameters& at) { return unrolled(solver, at); };
+        const auto check = tests::check_gradient<R>(random, parameters, mode, Readout{});
+        INFO("seed " << seed << ": " << check);
+        CHECK(check.error() < 1e-6);
+        CHECK(check.kinks() == 0);
+    }
+}
+
+TEMPLATE_TEST_CASE("Unrolled is the derivative of Sinkhorn's steps", "", ConditionalReadout, JointReadout, SumReadout) {
+    check<Entropy, TestType>(Sinkhorn{});
+    check<RelativeEntropy, TestType>(Sinkhorn{});
+}
+
+TEST_CASE("Unrolled is the derivative of Sinkhorn's steps without translation") {
+    check<Entropy, JointReadout>(Sinkhorn{.translation = false});
+}
+
+TEMPLATE_TEST_CASE("Unrolled is the derivative of Bregman ADMM's steps", "", ConditionalReadout, JointReadout,
+                   SumReadout) {
+    check<Entropy, TestType>(BregmanAdmm{});
+    check<RelativeEntropy, TestType>(BregmanAdmm{});
+    check<Quadratic, TestType>(BregmanAdmm{});
+}
+
+TEST_CASE("Unrolled is the derivative of Bregman ADMM's textbook steps") {
+    check<Entropy, JointReadout>(BregmanAdmm{.dual_step = DualStep::textbook});
+    check<Quadratic, ConditionalReadout>(BregmanAdmm{.dual_step = DualStep::textbook});
+}
+
+TEST_CASE("Unrolled differentiates Bregman ADMM's steps without a regulariser") {
+    for (std::uint64_t seed = 500; seed < 560; ++seed) {
+        Random random(seed);
+        Parameters parameters = tests::random_parameters(random, {});
+        parameters.shared.alpha0 = 0;
+        const auto mode = [&](const Parameters& at) {
+            return unrolled(BregmanAdmm{{.iterations = 3, .closed_forms = false}}, at);
+        };
+        const auto check = tests::check_gradient<Entropy>(random, parameters, mode, JointReadout{});
+        INFO("seed " << seed << ": " << check);
+        CHECK(check.error() < 1e-6);
+    }
+}
+
+TEMPLATE_TEST_CASE("The forward pass is the solver's own", "", Sinkhorn, BregmanAdmm) {
+    for (std::uint64_t seed = 0; seed < 40; ++seed) {
+        Random random(seed);
+        Parameters parameters = tests::random_parameters(random, {});
+        TestType solver{{.iterations = 4}};
+        if constexpr (std::same_as<TestType, BregmanAdmm>) solver.rho = parameters.shared.rho;
+        const auto problem = parameters.problem<RelativeEntropy>();
+        const auto expected = solver.solve(problem);
+        const auto solution = unrolled(solver, parameters).solve(problem).solution;
+        INFO("seed " << seed << ": " << parameters);
+        CHECK(solution.plan() == expected.plan());
+        CHECK(solution.residual == expected.residual);
+        CHECK(solution.status == expected.status);
+        CHECK(solution.iterations == expected.iterations);
+        // Four equal sets of parameters are the shared ones.
+        if (parameters.shared.alpha1 == 0 || parameters.shared.alpha2 == 0) continue;  // a closed form
+        parameters.steps.assign(4, parameters.shared);
+        const Matrix<double> plan = unrolled(solver, parameters).solve(problem).solution.plan();
+        CHECK((plan - expected.plan()).cwiseAbs().maxCoeff() <= 1e-13 * plan.maxCoeff());
+    }
+}
+
+TEST_CASE("Sinkhorn's memory does not grow by D x N blocks with the number of steps") {
+    Random random(3);
+    Matrix<double> bag(40, 300);
+    for (double& entry : bag.reshaped()) entry = random.normal();
+    const UotProblem<double> problem{
+        .reward = bag, .alpha0 = 0.5, .features = {.alpha = 2}, .instances = {.alpha = 0.7}};
+    const Vector<double> dL_dy = Vector<double>::Ones(40);
+    struct Counts {
+        std::size_t large, bytes;
+    };
+    const auto counts = [&](int steps) {
+        const tests::Allocations allocations(bag.size() * sizeof(double) / 2);
+        const Unrolled<Sinkhorn> mode{{{.iterations = steps}}};
+        const auto tape = mode.solve(problem);
+        const std::size_t held = allocations.bytes_held();
+        const auto gradient = mode.backward(ConditionalReadout{}, tape, dL_dy);
+        CHECK(gradient.reward.allFinite());
+        return Counts{allocations.large(), held};
+    };
+    if (!tests::Allocations::counted) return;  // this linker does not wrap malloc
+    const Counts few = counts(8);
+    const Counts many = counts(16);
+    CHECK(few.large >= 1);  // the gradient of the reward: the counter counts
+    CHECK(many.large == few.large);
+    // 3 (D + N) numbers a step, and what holds them
+    CHECK(many.bytes - few.bytes <= 8 * (3 * (40 + 300) * sizeof(double) + 512));
+    CHECK(many.bytes > few.bytes);
+}
+
+TEST_CASE("Unrolled refuses what it cannot differentiate") {
+    using tests::message_of;
+    const Matrix<double> bag{{0.3, -0.4, 0.5}, {0.1, 0.9, -0.2}};
+    const UotProblem<double> problem{
+        .reward = bag, .alpha0 = 0.5, .features = {.alpha = hard}, .instances = {.alpha = 2}};
+    CHECK(message_of<InvalidArgument>([&] { Unrolled<Sinkhorn>{}.solve(problem); }) ==
+          "number of iterations to unroll is not set; allowed: at least 1");
+    CHECK(message_of<InvalidArgument>([&] { Unrolled<BregmanAdmm>{{{.iterations = 2}}}.solve(problem); }) ==
+          "rho of the steps to unroll is not set; allowed: finite and > 0");
+    CHECK(message_of<InvalidArgument>([&] {
+              Unrolled<Sinkhorn>{{{.iterations = 3}}, {StepParameters{}}}.solve(problem);
+          }) == "number of step parameters is 1; allowed: as many as iterations, 3");
+    const auto with_step = [&](const StepParameters& step) {
+        return message_of<Error>([&] { Unrolled<Sinkhorn>{{{.iterations = 1}}, {step}}.solve(problem); });
+    };
+    CHECK(with_step({.alpha0 = -1}) == "alpha0 of step 0 is -1; allowed: finite and >= 0");
+    CHECK(with_step({.alpha1 = -1}) == "alpha1 of step 0 is -1; allowed: 0 to inf");
+    CHECK(with_step({.alpha2 = std::nan("")}) == "alpha2 of step 0 is nan; allowed: 0 to inf");
+    CHECK(with_step({.rho = 0}) == "rho of step 0 is 0; allowed: finite and > 0");
+    CHECK(with_step({.alpha0 = 0}) ==
+          "Unrolled Sinkhorn does not solve a problem with alpha0 = 0; allowed: alpha0 > 0 and finite");
+    UotProblem<double> flat = problem;
+    flat.alpha0 = infinity;
+    flat.instances.alpha = hard;
+    CHECK(message_of<UnsupportedProblem>([&] {
+              Unrolled<BregmanAdmm>{{{.iterations = 2, .closed_forms = false}, 1.0}}.solve(flat);
+          }) ==
+          "Unrolled BregmanAdmm does not solve a problem with alpha0 = inf and no closed form; allowed: alpha0 finite");
+}
+
+}  // namespace unrolled_test

@@ -1,0 +1,190 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "otpool/gradient/problem_gradient.hpp"
+#include "otpool/gradient/step_parameters.hpp"
+#include "otpool/problem/uot_problem.hpp"
+#include "support/random_bags.hpp"
+
+// Derivatives by central differences, of a number that depends on everything that a problem is made of.
+
+namespace tests {
+
+/// A problem whose every number can be moved.
+struct Parameters {
+    Matrix<double> reward;
+    Matrix<double> values = {};  ///< Empty: the reward.
+    Vector<double> log_p0 = {};
+    Vector<double> log_q0 = {};
+    otpool::StepParameters shared = {};
+    std::vector<otpool::StepParameters> steps = {};  ///< Empty: the shared ones.
+
+    template <otpool::Regularizer R>
+    otpool::UotProblem<double, R> problem() const {
+        otpool::UotProblem<double, R> problem{.reward = reward, .alpha0 = shared.alpha0};
+        if (values.size() > 0) problem.values = values;
+        problem.features = {shared.alpha1, prior(log_p0)};
+        problem.instances = {shared.alpha2, prior(log_q0)};
+        return problem;
+    }
+
+private:
+    static Vector<double> prior(const Vector<double>& logarithms) {
+        const Vector<double> weights = (logarithms.array() - logarithms.maxCoeff()).exp();
+        return weights / weights.sum();
+    }
+};
+
+inline std::ostream& operator<<(std::ostream& out, const Parameters& of) {
+    out << "D " << of.reward.rows() << ", N " << of.reward.cols() << ", values " << of.values.size() << ", steps "
+        << of.steps.size();
+    return out << ", alphas " << of.shared.alpha0 << ' ' << of.shared.alpha1 << ' ' << of.shared.alpha2 << ", rho "
+               << of.shared.rho;
+}
+
+/// Which alphas a random problem may have.
+struct AlphaRange {
+    double least_alpha0 = 0.2;
+    double most_alpha0 = 3;
+    bool limits = true;  ///< marginals may be hard or free
+};
+
+inline Parameters random_parameters(Random& random, const AlphaRange& range, Index most_features = 5,
+                                    Index most_instances = 7) {
+    const auto normal = [&](Index rows, Index cols) {
+        Matrix<double> matrix(rows, cols);
+        for (double& entry : matrix.reshaped()) entry = random.normal();
+        return matrix;
+    };
+    const auto alpha = [&]() -> double {
+        if (range.limits && random.chance(0.25)) return otpool::hard;
+        if (range.limits && random.chance(0.25)) return 0;
+        return random.log_uniform(0.05, 20);
+    };
+    const Index D = random.integer(1, most_features);
+    const Index N = random.integer(1, most_instances);
+    Parameters drawn{.reward = normal(D, N)};
+    if (random.chance(0.5)) drawn.values = normal(D, N);
+    drawn.log_p0 = 0.5 * normal(D, 1);
+    drawn.log_q0 = 0.5 * normal(N, 1);
+    drawn.shared.alpha0 = random.log_uniform(range.least_alpha0, range.most_alpha0);
+    drawn.shared.alpha1 = alpha();
+    drawn.shared.alpha2 = alpha();
+    drawn.shared.rho = random.log_uniform(0.3, 3) + 2 * drawn.shared.alpha0;
+    return drawn;
+}
+
+/// The largest difference between a gradient and central differences, relative to the largest derivative of the kind of
+/// parameter, or to a thousandth of the largest of all where the kind hardly matters.
+class GradientCheck {
+public:
+    using Number = std::function<double(const Parameters&)>;
+
+    GradientCheck(Parameters at, Number number, const otpool::ProblemGradient<double>& gradient)
+        : at_(std::move(at)), number_(std::move(number)) {
+        compare("reward", at_.reward, gradient.reward);
+        compare("values", at_.values, gradient.values);
+        compare("log p0", at_.log_p0, gradient.log_p0);
+        compare("log q0", at_.log_q0, gradient.log_q0);
+        compare_steps("alpha0", &otpool::StepParameters::alpha0, gradient.alpha0);
+        compare_steps("alpha1", &otpool::StepParameters::alpha1, gradient.alpha1);
+        compare_steps("alpha2", &otpool::StepParameters::alpha2, gradient.alpha2);
+        compare_steps("rho", &otpool::StepParameters::rho, gradient.rho);
+    }
+
+    double error() const {
+        double largest = 0;
+        for (const Kind& kind : kinds_) largest = std::max(largest, relative_error(kind));
+        return largest;
+    }
+    /// Of derivatives: that something was compared.
+    double largest() const { return largest_; }
+    int kinks() const { return kinks_; }
+
+    friend std::ostream& operator<<(std::ostream& out, const GradientCheck& check) {
+        for (const Kind& kind : check.kinds_) out << kind.name << ' ' << check.relative_error(kind) << ", ";
+        return out << check.at_;
+    }
+
+private:
+    struct Kind {
+        std::string name;
+        double error = 0;
+        double scale = 0;
+    };
+
+    double relative_error(const Kind& kind) const {
+        return kind.error / std::max({kind.scale, 1e-3 * largest_, 1e-12});
+    }
+
+    template <class Values, class Gradient>
+    void compare(const char* name, Values& values, const Gradient& gradient) {
+        if (values.size() != gradient.size()) kinds_.push_back({name, std::numeric_limits<double>::infinity(), 1});
+        Kind kind{name};
+        for (Index i = 0; i < values.size(); ++i) compare(kind, values.reshaped()[i], 1, gradient.reshaped()[i]);
+        kinds_.push_back(kind);
+    }
+
+    void compare_steps(const char* name, double otpool::StepParameters::*parameter, const Vector<double>& gradient) {
+        Kind kind{name};
+        auto& steps = at_.steps;
+        if (gradient.size() != std::max<Index>(1, static_cast<Index>(steps.size()))) {
+            kind = {name, std::numeric_limits<double>::infinity(), 1};
+        }
+        for (Index k = 0; k < gradient.size(); ++k) {
+            otpool::StepParameters& step = steps.empty() ? at_.shared : steps[static_cast<std::size_t>(k)];
+            double& value = step.*parameter;
+            // Where alpha is 0 or infinite there is no other side to go to.
+            if (value > 0 && std::isfinite(value)) compare(kind, value, value, gradient[k]);
+        }
+        kinds_.push_back(kind);
+    }
+
+    void compare(Kind& kind, double& value, double unit, double derivative) {
+        const double from = value;
+        const auto at = [&](double steps) {
+            value = from + steps * 1e-4 * unit;
+            const double number = number_(at_);
+            value = from;
+            return number;
+        };
+        // Of fourth order, and of second: they differ where there is a kink within reach.
+        const double near = (at(1) - at(-1)) / (2e-4 * unit);
+        const double far = (at(2) - at(-2)) / (4e-4 * unit);
+        const double numeric = (4 * near - far) / 3;
+        if (std::abs(near - far) > 1e-3 * (std::abs(numeric) + largest_) + 1e-8) {
+            ++kinks_;
+            return;
+        }
+        kind.error = std::max(kind.error, std::abs(numeric - derivative));
+        kind.scale = std::max(kind.scale, std::abs(numeric));
+        largest_ = std::max(largest_, std::abs(numeric));
+    }
+
+    Parameters at_;
+    Number number_;
+    std::vector<Kind> kinds_;
+    double largest_ = 0;
+    int kinks_ = 0;
+};
+
+/// Compares the gradient of a random combination of the pooled vector's entries, at(parameters) being the mode there.
+template <otpool::Regularizer R, class At, class Readout>
+GradientCheck check_gradient(Random& random, const Parameters& parameters, const At& at, const Readout& readout) {
+    Vector<double> weights(parameters.reward.rows());
+    for (double& weight : weights) weight = random.normal();
+    const auto tape = at(parameters).solve(parameters.problem<R>());
+    return GradientCheck(
+        parameters,
+        [&](const Parameters& moved) { return weights.dot(readout(at(moved).solve(moved.problem<R>()).solution)); },
+        at(parameters).backward(readout, tape, weights));
+}
+
+}  // namespace tests
