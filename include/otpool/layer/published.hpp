@@ -11,6 +11,7 @@
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/layer/published_steps.hpp"
+#include "otpool/pooling/attention.hpp"
 #include "otpool/pooling/batch.hpp"
 #include "otpool/pooling/instance_prior.hpp"
 #include "otpool/problem/marginal.hpp"

@@ -41,50 +41,33 @@ Vector<Scalar> softmax(const Vector<Scalar>& scores) {
     return (weight / weight.sum()).template cast<Scalar>();
 }
 
-/// The attention of Ilse, Tomczak & Welling, "Attention-based Deep Multiple Instance Learning" (ICML 2018), eq. 8:
-/// q0 = softmax_n( w^T tanh(V x_n) ). Cost: L D multiplications an instance.
+/// q0 = [w, 1 - w] for a bag [mean; max], w = sigmoid(<weights, mean> + bias).
 template <BagScalar Scalar>
-struct Attention {
-    Matrix<Scalar> V;  ///< L x D
-    Vector<Scalar> w;  ///< L
+struct MeanMaxGate {
+    Vector<Scalar> weights;  ///< D
+    Scalar bias = 0;
 
-    Vector<Scalar> operator()(const MatrixView<Scalar>& bag) const {
-        check(bag.rows());
-        Vector<Scalar> scores(bag.cols());
-        for (Index n = 0; n < bag.cols(); ++n) {
-            scores[n] = w.dot((V * bag.matrix().col(n)).array().tanh().matrix());
-        }
-        return softmax(scores);
+    Vector<Scalar> operator()(const MatrixView<Scalar>& mean_and_max) const { return softmax(scores(mean_and_max)); }
+
+    /// [<weights, mean> + bias, 0]
+    Vector<Scalar> scores(const MatrixView<Scalar>& mean_and_max) const {
+        detail::require(weights.size() == mean_and_max.rows(), "length of the gate's weights", weights.size(),
+                        detail::printed(mean_and_max.rows()) + ", the number of features");
+        return Vector<Scalar>{{weights.dot(mean_and_max.matrix().col(0)) + bias, Scalar(0)}};
     }
 
-    void check(Index features) const {
-        detail::require(V.cols() == features, "columns of the attention's V", V.cols(),
-                        detail::printed(features) + ", the number of features");
-        detail::require(w.size() == V.rows(), "length of the attention's w", w.size(),
-                        detail::printed(V.rows()) + ", the number of rows of V");
+    /// The gradient of weights and bias, given dL/dscores; adds the bag's to `dL_dbag`.
+    MeanMaxGate pull_back(const MatrixView<Scalar>& mean_and_max, const Vector<Scalar>& dL_dscores,
+                          Eigen::Ref<Matrix<Scalar>> dL_dbag) const {
+        dL_dbag.col(0) += dL_dscores[0] * weights;
+        return {dL_dscores[0] * mean_and_max.matrix().col(0), dL_dscores[0]};
     }
-};
 
-/// The gated attention of Ilse et al. 2018, eq. 9: q0 = softmax_n( w^T (tanh(V x_n) * sigmoid(U x_n)) ), * entry by
-/// entry.
-template <BagScalar Scalar>
-struct GatedAttention {
-    Matrix<Scalar> V;  ///< L x D
-    Matrix<Scalar> U;  ///< L x D
-    Vector<Scalar> w;  ///< L
-
-    Vector<Scalar> operator()(const MatrixView<Scalar>& bag) const {
-        Attention<Scalar>{V, w}.check(bag.rows());
-        detail::require(U.rows() == V.rows() && U.cols() == V.cols(), "shape of the attention's U",
-                        detail::printed_shape(U.rows(), U.cols()),
-                        detail::printed_shape(V.rows(), V.cols()) + ", the shape of V");
-        Vector<Scalar> scores(bag.cols());
-        for (Index n = 0; n < bag.cols(); ++n) {
-            const auto x = bag.matrix().col(n);
-            const Vector<Scalar> gate = (1 + (-(U * x)).array().exp()).inverse();
-            scores[n] = w.dot((V * x).array().tanh().matrix().cwiseProduct(gate));
-        }
-        return softmax(scores);
+    template <class Visit>
+    void for_each_array(const Visit& visit) {
+        visit("weights", weights);
+        Eigen::Map<Vector<Scalar>> as_array(&bias, 1);
+        visit("bias", as_array);
     }
 };
 

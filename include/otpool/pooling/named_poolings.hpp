@@ -6,6 +6,7 @@
 
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/pooling/attention.hpp"
 #include "otpool/pooling/dynamic_routing.hpp"
 #include "otpool/pooling/instance_prior.hpp"
 #include "otpool/pooling/pooling.hpp"
@@ -96,20 +97,6 @@ auto mixed_pooling(Scalar weight, Solver solver = {}) {
                            decltype(max_pooling<Scalar>(solver))>{
         .outer = std::move(outer), .inner = {mean_pooling<Scalar>(solver), max_pooling<Scalar>(solver)}};
 }
-
-/// q0 = [w, 1 - w] for a bag [mean; max], w = sigmoid(<weights, mean> + bias).
-template <BagScalar Scalar>
-struct MeanMaxGate {
-    Vector<Scalar> weights;  ///< D
-    Scalar bias = 0;
-
-    Vector<Scalar> operator()(const MatrixView<Scalar>& mean_and_max) const {
-        detail::require(weights.size() == mean_and_max.rows(), "length of the gate's weights", weights.size(),
-                        detail::printed(mean_and_max.rows()) + ", the number of features");
-        const Scalar score = weights.dot(mean_and_max.matrix().col(0)) + bias;
-        return softmax(Vector<Scalar>{{score, Scalar(0)}});
-    }
-};
 
 /// y = w mean + (1 - w) max, w = sigmoid(<weights, mean> + bias) of each bag: the gated mix of Lee et al. 2016, with
 /// a gate that bags of any size can share.

@@ -1,0 +1,92 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <utility>
+
+#include "otpool/core/bags.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/gradient/differentiable_pooling.hpp"
+#include "otpool/gradient/implicit.hpp"
+#include "otpool/layer/layer_gradient.hpp"
+#include "otpool/layer/learned_prior.hpp"
+#include "otpool/pooling/instance_prior.hpp"
+#include "otpool/pooling/pooling.hpp"
+#include "otpool/problem/marginal.hpp"
+#include "otpool/solver/sinkhorn.hpp"
+
+namespace otpool {
+
+/// The learnable numbers of a FixedLayer: those of its prior, if any.
+template <BagScalar Scalar, class Prior>
+struct PriorParameters {
+    Prior prior = {};
+
+    template <class Visit>
+    void for_each_array(const Visit& visit) {
+        if constexpr (LearnedPrior<Prior, Scalar>) {
+            prior.for_each_array([&](const std::string& name, auto& array) { visit("prior." + name, array); });
+        }
+    }
+};
+
+/// A pooling whose alphas are fixed, such that it has a closed form, as a layer: mean, max, softmax, or attention, whose
+/// prior is learned.
+template <BagScalar Scalar, class Prior = UniformPrior>
+struct FixedLayer {
+    using Parameters = PriorParameters<Scalar, Prior>;
+    using Gradient = LayerGradient<Scalar, Parameters>;
+
+    PoolingParameters<Scalar> problem = {};
+    Parameters parameters = {};
+
+    struct Forward {
+        Matrix<Scalar> pooled;  ///< D x B
+        Bags<Scalar> bags;
+        typename DifferentiablePooling<Scalar, Implicit<Sinkhorn>>::Forward pooling;
+    };
+
+    Forward forward(const Bags<Scalar>& bags) const {
+        auto pooling = this->pooling().forward(detail::with_prior(bags, parameters.prior));
+        return {pooling.pooled, bags, std::move(pooling)};
+    }
+
+    Matrix<Scalar> operator()(const Bags<Scalar>& bags) const { return forward(bags).pooled; }
+
+    /// The gradient of L with respect to bags and parameters, given dL/dpooled, D x B.
+    Gradient backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled) const {
+        ProblemGradient<Scalar> of = pooling().backward(forward.pooling, dL_dpooled);
+        Gradient gradient{std::move(of.reward), {}};
+        gradient.parameters.prior =
+            detail::pull_back_prior(forward.bags, parameters.prior, of.log_q0, gradient.instances);
+        return gradient;
+    }
+
+    /// Names what is learned: see named_arrays().
+    template <class Visit>
+    void for_each_array(const Visit& visit) {
+        parameters.for_each_array(visit);
+    }
+
+private:
+    DifferentiablePooling<Scalar, Implicit<Sinkhorn>> pooling() const { return {.parameters = problem}; }
+};
+
+/// y = mean of the instances.
+template <BagScalar Scalar>
+FixedLayer<Scalar> mean_layer() {
+    return {.problem = {.alpha0 = infinity}};
+}
+
+/// y = max of the instances.
+template <BagScalar Scalar>
+FixedLayer<Scalar> max_layer() {
+    return {.problem = {.alpha0 = 0}};
+}
+
+/// y = sum_n softmax(scores(bag))_n x_n, the scores those of Attention, GatedAttention, MeanMaxGate or Mixture.
+template <BagScalar Scalar, class Prior>
+FixedLayer<Scalar, Prior> attention_layer(Prior prior) {
+    return {.problem = {.alpha0 = infinity, .instances = {.alpha = hard}}, .parameters = {std::move(prior)}};
+}
+
+}  // namespace otpool

@@ -1,0 +1,88 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <concepts>
+#include <string>
+#include <utility>
+
+#include "otpool/core/bags.hpp"
+#include "otpool/core/error.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/layer/named_array.hpp"
+#include "otpool/pooling/instance_prior.hpp"
+
+namespace otpool {
+
+/// A learned q0 = softmax(scores) of a bag: Attention, GatedAttention, MeanMaxGate, Mixture. scores(bag) are
+/// the logits, pull_back(bag, dL/dscores, dL/dbag) adds to the last and returns the gradient of the prior's own numbers,
+/// which for_each_array(visit) names.
+template <class Prior, class Scalar>
+concept LearnedPrior = requires(Prior prior, const MatrixView<Scalar>& bag, const Vector<Scalar>& dL_dscores,
+                                Eigen::Ref<Matrix<Scalar>> dL_dbag) {
+    { prior.scores(bag) } -> std::convertible_to<Vector<Scalar>>;
+    { prior.pull_back(bag, dL_dscores, dL_dbag) } -> std::same_as<Prior>;
+    prior.for_each_array([](const std::string&, auto&) {});
+};
+
+/// q0 = softmax(logits), the same for every bag, all of which have as many instances: how the poolings of a two-level layer
+/// are mixed.
+template <BagScalar Scalar>
+struct Mixture {
+    Vector<Scalar> logits;  ///< M
+
+    Vector<Scalar> scores(const MatrixView<Scalar>& bag) const {
+        detail::require(logits.size() == bag.cols(), "length of the mixture's logits", logits.size(),
+                        detail::printed(bag.cols()) + ", the number of instances");
+        return logits;
+    }
+    Vector<Scalar> operator()(const MatrixView<Scalar>& bag) const { return softmax(scores(bag)); }
+
+    Mixture pull_back(const MatrixView<Scalar>&, const Vector<Scalar>& dL_dscores, Eigen::Ref<Matrix<Scalar>>) const {
+        return {dL_dscores};
+    }
+
+    template <class Visit>
+    void for_each_array(const Visit& visit) {
+        visit("logits", logits);
+    }
+};
+
+namespace detail {
+
+/// The batch with q0 = softmax(prior's scores), or as it is where the prior does not learn.
+template <class Scalar, class Prior>
+Bags<Scalar> with_prior(const Bags<Scalar>& bags, const Prior& prior) {
+    if constexpr (LearnedPrior<Prior, Scalar>) {
+        return bags.with_prior([&](const Bag<Scalar>& bag) { return softmax(prior.scores(bag.instances)); });
+    } else {
+        return bags;
+    }
+}
+
+/// The gradient of a prior, given dL/dlog q0 of the batch, which is what a softmax passes on to its scores; adds the
+/// bags' to `dL_dbags`.
+template <class Scalar, class Prior>
+Prior pull_back_prior(const Bags<Scalar>& bags, const Prior& prior, const Vector<Scalar>& log_q0,
+                      Matrix<Scalar>& dL_dbags) {
+    Prior gradient;
+    if constexpr (LearnedPrior<Prior, Scalar>) {
+        Index first = 0;
+        for (Index b = 0; b < bags.size(); ++b) {
+            const Index size = bags.bag_size(b);
+            Prior of_bag =
+                prior.pull_back(bags[b].instances, log_q0.segment(first, size), dL_dbags.middleCols(first, size));
+            first += size;
+            if (b == 0) {
+                gradient = std::move(of_bag);
+                continue;
+            }
+            auto sum = named_arrays<Scalar>(gradient);
+            const auto more = named_arrays<Scalar>(of_bag);
+            for (std::size_t i = 0; i < sum.size(); ++i) sum[i].values += more[i].values;
+        }
+    }
+    return gradient;
+}
+
+}  // namespace detail
+}  // namespace otpool

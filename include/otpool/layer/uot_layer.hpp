@@ -1,0 +1,176 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <concepts>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "otpool/core/bags.hpp"
+#include "otpool/core/error.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/gradient/differentiable_pooling.hpp"
+#include "otpool/gradient/step_parameters.hpp"
+#include "otpool/gradient/unrolled.hpp"
+#include "otpool/layer/layer_gradient.hpp"
+#include "otpool/layer/learned_prior.hpp"
+#include "otpool/layer/positive.hpp"
+#include "otpool/pooling/instance_prior.hpp"
+#include "otpool/pooling/readout.hpp"
+#include "otpool/problem/regularizer.hpp"
+#include "otpool/solver/sinkhorn.hpp"
+
+namespace otpool {
+
+/// The learnable numbers of a UotLayer, and the type of their gradient. Alphas and rho are raw (see Positive); they have one
+/// entry, or one for every step.
+template <BagScalar Scalar, class Prior>
+struct UotParameters {
+    Vector<Scalar> alpha0, alpha1, alpha2;
+    Vector<Scalar> rho = {};  ///< Empty for Sinkhorn, which has none.
+    Vector<Scalar> p0 = {};   ///< D logits of the feature prior; empty: it is uniform and stays so.
+    Prior prior = {};
+
+    /// visit(name, array) for every array that is not empty.
+    template <class Visit>
+    void for_each_array(const Visit& visit) {
+        const auto visit_filled = [&](const std::string& name, auto& array) {
+            if (array.size() > 0) visit(name, array);
+        };
+        visit_filled("alpha0", alpha0);
+        visit_filled("alpha1", alpha1);
+        visit_filled("alpha2", alpha2);
+        visit_filled("rho", rho);
+        visit_filled("p0", p0);
+        if constexpr (LearnedPrior<Prior, Scalar>) {
+            prior.for_each_array([&](const std::string& name, auto& array) { visit_filled("prior." + name, array); });
+        }
+    }
+};
+
+/// The UOT-pooling layer of Cheng & Xu (arXiv 2201.09191): K steps of a solver, whose alphas, rho and priors are learned.
+///
+///     P = K steps on the UOT problem of the bag,  alpha = Positive(raw),  p0 = softmax,  q0 = softmax(prior's scores)
+///
+/// Solver: Sinkhorn, or BregmanAdmm, which takes Quadratic, too. Prior: UniformPrior, or what learns (LearnedPrior) such as
+/// Attention. A value type; forward and backward are const and thread-safe. Cost: see Unrolled.
+template <BagScalar Scalar, class Solver = Sinkhorn, Regularizer R = Entropy, class Prior = UniformPrior,
+          class Positive = PositiveExp, class Readout = ConditionalReadout>
+struct UotLayer {
+    using Parameters = UotParameters<Scalar, Prior>;
+    using Gradient = LayerGradient<Scalar, Parameters>;
+    static constexpr bool has_rho = requires(Solver s) { s.rho; };
+
+    Parameters parameters;
+    int steps = 4;
+    Solver solver = {};  ///< Its number of iterations and its rho are the layer's.
+    Readout readout = {};
+
+    /// Parameters to start from, for bags of `features` whose entries have a spread of about one (standardised, or after a
+    /// normalisation): alpha0 = 1/2, alpha1 = 10, alpha2 = 1/10, that is close to softmax pooling at half the spread,
+    /// between the mean and the max, where every parameter has a gradient; both are a few steps of log alpha0 away. For
+    /// Quadratic alpha0 = D/2, which is sparsemax at the spread. rho is what BregmanAdmm would take. p0 is uniform.
+    static Parameters start(Index features, Prior prior = {}, bool learn_p0 = false, int sets = 1) {
+        const auto all = [&](double value) -> Vector<Scalar> {
+            return Vector<Scalar>::Constant(sets, static_cast<Scalar>(Positive::raw(value)));
+        };
+        const double alpha0 = std::same_as<R, Quadratic> ? 0.5 * static_cast<double>(features) : 0.5;
+        Parameters start{all(alpha0), all(10), all(0.1)};
+        // The largest entry of a Quadratic plan is about 1/D here, and rho at least 2 alpha0 times that.
+        if (has_rho) start.rho = all(std::same_as<R, Quadratic> ? 1.1 : 0.1 + alpha0);
+        if (learn_p0) start.p0 = Vector<Scalar>::Zero(features);
+        start.prior = std::move(prior);
+        return start;
+    }
+
+    /// The pooled bags, and what backward() needs; views the bags.
+    struct Forward {
+        Matrix<Scalar> pooled;  ///< D x B
+        Bags<Scalar> bags;
+        typename DifferentiablePooling<Scalar, Unrolled<Solver>, R, Readout>::Forward pooling;
+    };
+
+    /// Throws InvalidArgument.
+    Forward forward(const Bags<Scalar>& bags) const {
+        validate(bags.features());
+        auto pooling = this->pooling().forward(detail::with_prior(bags, parameters.prior));
+        return {pooling.pooled, bags, std::move(pooling)};
+    }
+
+    Matrix<Scalar> operator()(const Bags<Scalar>& bags) const { return forward(bags).pooled; }
+
+    /// The gradient of L with respect to bags and parameters, given dL/dpooled, D x B.
+    Gradient backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled) const {
+        ProblemGradient<Scalar> of = pooling().backward(forward.pooling, dL_dpooled);
+        Gradient gradient{std::move(of.reward), {}};
+        Parameters& to = gradient.parameters;
+        to.alpha0 = through_positive(parameters.alpha0, of.alpha0);
+        to.alpha1 = through_positive(parameters.alpha1, of.alpha1);
+        to.alpha2 = through_positive(parameters.alpha2, of.alpha2);
+        if constexpr (has_rho) to.rho = through_positive(parameters.rho, of.rho);
+        if (parameters.p0.size() > 0) to.p0 = std::move(of.log_p0);
+        to.prior = detail::pull_back_prior(forward.bags, parameters.prior, of.log_q0, gradient.instances);
+        return gradient;
+    }
+
+    /// Names what is learned: see named_arrays().
+    template <class Visit>
+    void for_each_array(const Visit& visit) {
+        parameters.for_each_array(visit);
+    }
+
+    /// The alphas and rho of every step.
+    std::vector<StepParameters> step_parameters() const {
+        std::vector<StepParameters> all(static_cast<std::size_t>(steps));
+        for (std::size_t k = 0; k < all.size(); ++k) {
+            all[k] = {value(parameters.alpha0, k), value(parameters.alpha1, k), value(parameters.alpha2, k)};
+            if constexpr (has_rho) all[k].rho = value(parameters.rho, k);
+        }
+        return all;
+    }
+
+private:
+    static double value(const Vector<Scalar>& raw, std::size_t k) {
+        return Positive::value(raw[raw.size() == 1 ? 0 : static_cast<Index>(k)]);
+    }
+
+    void validate(Index features) const {
+        using detail::printed;
+        using detail::require;
+        require(steps >= 1, "steps", steps, "at least 1");
+        const auto check = [&](const Vector<Scalar>& raw, const std::string& name) {
+            require(raw.size() == 1 || raw.size() == steps, "length of " + name, raw.size(),
+                    "1, or the number of steps, " + printed(steps));
+            for (Index k = 0; k < raw.size(); ++k) {
+                require(std::isfinite(raw[k]), name + "[" + printed(k) + "]", raw[k], "finite numbers");
+            }
+        };
+        check(parameters.alpha0, "alpha0");
+        check(parameters.alpha1, "alpha1");
+        check(parameters.alpha2, "alpha2");
+        if constexpr (has_rho) check(parameters.rho, "rho");
+        require(parameters.p0.size() == 0 || parameters.p0.size() == features, "length of p0", parameters.p0.size(),
+                printed(features) + ", the number of features, or 0 for a uniform prior");
+    }
+
+    /// One set of parameters for every step; where they are shared, their gradients are added up later.
+    DifferentiablePooling<Scalar, Unrolled<Solver>, R, Readout> pooling() const {
+        DifferentiablePooling<Scalar, Unrolled<Solver>, R, Readout> pooling;
+        pooling.mode = {.solver = solver, .steps = step_parameters()};
+        pooling.mode.solver.options.iterations = steps;
+        pooling.readout = readout;
+        if (parameters.p0.size() > 0) pooling.parameters.features.prior = softmax(parameters.p0);
+        return pooling;
+    }
+
+    /// dL/draw of one set of parameters a step, or of the one that all steps share.
+    static Vector<Scalar> through_positive(const Vector<Scalar>& raw, const RealVector& gradient) {
+        RealVector shared = gradient;
+        if (raw.size() == 1) shared = RealVector::Constant(1, gradient.sum());
+        for (Index k = 0; k < shared.size(); ++k) shared[k] *= Positive::derivative(raw[k]);
+        return shared.template cast<Scalar>();
+    }
+};
+
+}  // namespace otpool
