@@ -1,24 +1,13 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
-// Global pooling by unbalanced optimal transport. This header includes all of the library but its adapters.
+// Global pooling by unbalanced optimal transport: problems, solvers, poolings. Gradients and layers are in
+// otpool/learning.hpp, what needs other libraries in otpool/adapter.
 
 #include "otpool/core/bags.hpp"
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/version.hpp"
-#include "otpool/gradient/differentiable_pooling.hpp"
-#include "otpool/gradient/implicit.hpp"
-#include "otpool/gradient/problem_gradient.hpp"
-#include "otpool/gradient/step_parameters.hpp"
-#include "otpool/gradient/unrolled.hpp"
-#include "otpool/layer/fixed_layer.hpp"
-#include "otpool/layer/learned_prior.hpp"
-#include "otpool/layer/named_array.hpp"
-#include "otpool/layer/positive.hpp"
-#include "otpool/layer/published.hpp"
-#include "otpool/layer/two_level_layer.hpp"
-#include "otpool/layer/uot_layer.hpp"
 #include "otpool/pooling/attention.hpp"
 #include "otpool/pooling/dynamic_routing.hpp"
 #include "otpool/pooling/instance_prior.hpp"

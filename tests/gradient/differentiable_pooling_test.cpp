@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "otpool/otpool.hpp"
+#include "otpool/learning.hpp"
 #include "support/catch.hpp"
 #include "support/message_of.hpp"
 #include "support/random_bags.hpp"

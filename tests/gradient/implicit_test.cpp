@@ -2,7 +2,7 @@
 #include <limits>
 #include <string>
 
-#include "otpool/otpool.hpp"
+#include "otpool/learning.hpp"
 #include "support/catch.hpp"
 #include "support/central_differences.hpp"
 #include "support/message_of.hpp"

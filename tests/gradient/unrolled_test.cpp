@@ -1,7 +1,7 @@
 #include <cmath>
 #include <string>
 
-#include "otpool/otpool.hpp"
+#include "otpool/learning.hpp"
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
 #include "support/central_differences.hpp"
