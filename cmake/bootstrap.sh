@@ -3,19 +3,22 @@
 # neither root nor the network. The library itself needs only Eigen and a C++20 compiler.
 set -eu
 
-usage="usage: cmake/bootstrap.sh [--with-ci]
+usage="usage: cmake/bootstrap.sh [--with-torch] [--with-ci]
 
 Installs, with apt-get, dnf or brew, what is missing of:
   a C++20 compiler, CMake 3.25 or later, Ninja, git, pkg-config, Eigen 3.4 or later, Catch2, Google Benchmark,
   CLI11, nlohmann-json, cairo, a font, oneTBB
 
-  --with-ci   clang too, with which the continuous integration builds once more
-  --help      this text"
+  --with-torch   LibTorch too, for train_mil and the adapter to it
+  --with-ci      clang too, with which the continuous integration builds once more
+  --help         this text"
 
 with_ci=false
+with_torch=false
 for argument in "$@"; do
     case $argument in
     --with-ci) with_ci=true ;;
+    --with-torch) with_torch=true ;;
     --help | -h) echo "$usage" && exit 0 ;;
     *) echo "$usage" >&2 && exit 2 ;;
     esac
@@ -30,6 +33,7 @@ if have apt-get; then
     packages="g++=g++ cmake=cmake ninja=ninja-build git=git pkg-config=pkg-config libeigen3-dev catch2
         libbenchmark-dev libcli11-dev nlohmann-json3-dev libcairo2-dev fonts-dejavu-core libtbb-dev"
     ci_packages="clang++=clang"
+    torch_packages="libtorch-dev"
     installed() { dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
     install() {
         as_root apt-get update -q -o Acquire::Retries=3
@@ -40,12 +44,14 @@ elif have dnf; then
     packages="g++=gcc-c++ cmake=cmake ninja=ninja-build git=git pkg-config=pkgconf-pkg-config eigen3-devel catch-devel
         google-benchmark-devel cli11-devel json-devel cairo-devel dejavu-sans-fonts tbb-devel"
     ci_packages="clang++=clang"
+    torch_packages="pytorch-devel"
     installed() { rpm --query --quiet "$1"; }
     install() { as_root dnf install -y "$@"; }
 elif have brew; then
     packages="cmake=cmake ninja=ninja git=git pkg-config=pkgconf eigen catch2 google-benchmark cli11 nlohmann-json
         cairo tbb"
     ci_packages="" # the system's compiler is a clang
+    torch_packages="pytorch"
     installed() { brew list --versions "$1" >/dev/null 2>&1; }
     install() { brew install "$@"; }
 else
@@ -54,6 +60,9 @@ else
 fi
 if $with_ci; then
     packages="$packages $ci_packages"
+fi
+if $with_torch; then
+    packages="$packages $torch_packages"
 fi
 
 missing=""

@@ -111,13 +111,13 @@ private:
         /// log P = s + log m, where with a mass that is not given
         ///     (alpha0 + alpha1 + alpha2) log m = <X, S> - alpha0 <S, s> - alpha1 <r, log(r/p0)> - alpha2 <c, log(c/q0)>
         void plan(const PlanCotangent& cotangent) {
-            const Solution<Scalar, R>& solution = trajectory_.solution;
+            const Solution<Scalar, R>& found = trajectory_.solution;
             RealVector log_plan;
-            solution.log_plan.for_each_column([&](Index k, Index n, const RealVector& score) {
-                log_plan = score + solution.log_plan.log_scale();
-                s_.col(k) = cotangent.column(solution.problem.pooled_values().col(n), log_plan);
+            found.log_plan.for_each_column([&](Index k, Index n, const RealVector& score) {
+                log_plan = score + found.log_plan.log_scale();
+                s_.col(k) = cotangent.column(found.problem.pooled_values().col(n), log_plan);
             });
-            const auto& problem = solution.problem;
+            const auto& problem = found.problem;
             const Real alpha0 = problem.alpha0;
             const Real alpha1 = problem.features.alpha;
             const Real alpha2 = problem.instances.alpha;

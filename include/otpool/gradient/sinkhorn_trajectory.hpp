@@ -121,19 +121,19 @@ private:
 
         /// log P = y + F' + G + shift,  shift = max X / (alpha0 + alpha1 + alpha2)
         void plan(const PlanCotangent& cotangent) {
-            const Solution<Scalar, R>& solution = trajectory_.solution;
+            const Solution<Scalar, R>& found = trajectory_.solution;
             const std::size_t last = trajectory_.steps_.size() - 1;
             Real total = 0;
             RealVector log_plan;
-            solution.log_plan.for_each_column([&](Index col, Index n, const RealVector& score) {
-                log_plan = score + solution.log_plan.log_scale();
-                const RealVector G = cotangent.column(solution.problem.pooled_values().col(n), log_plan);
+            found.log_plan.for_each_column([&](Index col, Index n, const RealVector& score) {
+                log_plan = score + found.log_plan.log_scale();
+                const RealVector G = cotangent.column(found.problem.pooled_values().col(n), log_plan);
                 add_to_y(last, col, G);
                 features_ += G;
                 instances_[col] += G.sum();
                 total += G.sum();
             });
-            const auto& problem = solution.problem;
+            const auto& problem = found.problem;
             const Real stiffness = static_cast<Real>(problem.alpha0) + problem.features.alpha + problem.instances.alpha;
             if (std::isinf(stiffness)) return;
             offset_ += total / stiffness;

@@ -10,7 +10,7 @@
 
 // The LibTorch module: the same numbers as the layer without it, gradients checked through autograd, nothing copied.
 
-namespace torch_test {
+namespace torch_layer_test {
 
 using namespace otpool;
 
@@ -161,4 +161,4 @@ TEST_CASE("A module refuses tensors that do not fit") {
           "bag 1 is empty; allowed: at least one instance, or a fill value for empty bags");
 }
 
-}  // namespace torch_test
+}  // namespace torch_layer_test
