@@ -6,6 +6,7 @@
 #
 #     build/release/bench/accuracy --output bench/results/accuracy.md     # store new results, and likewise
 #     what reproduce and reproduce --published print, in published.md and reproduce.md
+#     bench/train_mil.sh FOLDER musk1 elephant fox
 #     cmake -P bench/update_readme.cmake                                  # put them into the README
 #     cmake -D CHECK=ON -P bench/update_readme.cmake                      # fail if the README says something else
 #
@@ -13,7 +14,7 @@
 
 cmake_minimum_required(VERSION 3.25)
 
-set(results accuracy published reproduce)
+set(results accuracy published reproduce train_mil)
 cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH root)
 if(NOT DEFINED README)
     set(README ${root}/README.md)

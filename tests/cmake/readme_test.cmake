@@ -1,5 +1,6 @@
-# Fails unless the first ```cpp block of README is SOURCE and the ```text block after it is what PROGRAM prints, both
-# character for character. Run as cmake -D README=... -D SOURCE=... -D PROGRAM=... -P readme_test.cmake.
+# Fails unless the first ```cpp block of README after the line SECTION is SOURCE and the ```text block after it is what
+# PROGRAM prints, both character for character. Run as
+#     cmake -D README=... -D SECTION=... -D SOURCE=... -D PROGRAM=... -P readme_test.cmake
 
 # Sets `block` to the text of the first fenced block in that language and cuts `readme` off after it.
 macro(take_block language)
@@ -23,6 +24,11 @@ endfunction()
 
 file(READ ${README} readme)
 file(READ ${SOURCE} source)
+string(FIND "${readme}" "${SECTION}\n" begin)
+if(begin EQUAL -1)
+    message(FATAL_ERROR "${README} has no line '${SECTION}'")
+endif()
+string(SUBSTRING "${readme}" ${begin} -1 readme)
 execute_process(COMMAND ${PROGRAM} OUTPUT_VARIABLE output COMMAND_ERROR_IS_FATAL ANY)
 
 take_block(cpp)
