@@ -35,7 +35,12 @@ inline void validate(const std::vector<StepParameters>& steps, int iterations) {
     if (steps.empty()) return;
     require(static_cast<int>(steps.size()) == iterations, "number of step parameters", steps.size(),
             "as many as iterations, " + printed(iterations));
+    const auto valid = [](const StepParameters& step) {
+        return step.alpha0 >= 0 && std::isfinite(step.alpha0) && step.alpha1 >= 0 && step.alpha2 >= 0 && step.rho > 0 &&
+               std::isfinite(step.rho);
+    };
     for (std::size_t k = 0; k < steps.size(); ++k) {
+        if (valid(steps[k])) continue;  // text costs, and is rare
         const std::string step = " of step " + printed(k);
         require(steps[k].alpha0 >= 0 && std::isfinite(steps[k].alpha0), "alpha0" + step, steps[k].alpha0,
                 "finite and >= 0");
