@@ -12,6 +12,7 @@
 
 #include <otpool/otpool.hpp>
 
+#include "../support/aligned.hpp"
 #include "../support/heatmap.hpp"
 #include "comparison.hpp"
 
@@ -21,21 +22,6 @@ namespace reproduce {
 inline std::string one_digit(double value) {
     if (value == 0) return "0";
     return (std::ostringstream() << std::scientific << std::setprecision(0) << value).str();
-}
-
-/// Every column as wide as its widest cell, and two spaces from the next.
-inline void print_aligned(std::ostream& stream, const std::vector<std::vector<std::string>>& lines) {
-    std::vector<std::size_t> widths(lines.front().size());
-    for (const auto& line : lines) {
-        for (std::size_t c = 0; c < line.size(); ++c) widths[c] = std::max(widths[c], line[c].size());
-    }
-    for (const auto& line : lines) {
-        std::string text;
-        for (std::size_t c = 0; c < line.size(); ++c) {
-            text += line[c] + std::string(widths[c] + 2 - line[c].size(), ' ');
-        }
-        stream << text.substr(0, text.find_last_not_of(' ') + 1) << '\n';
-    }
 }
 
 namespace detail {
@@ -82,7 +68,7 @@ inline void print_table(std::ostream& stream, const std::vector<Comparison>& com
         }
         ambiguous += comparison.ambiguous;
     }
-    print_aligned(stream, lines);
+    support::print_aligned(stream, lines);
     if (!refusals.empty()) stream << "\nrefused:\n";
     for (const std::string& refusal : refusals) stream << "  " << refusal << '\n';
     if (ambiguous > 0) {
