@@ -5,6 +5,7 @@
 #     <!-- accuracy: end -->
 #
 #     build/release/bench/accuracy --output bench/results/accuracy.md     # store new results, and likewise
+#     build/release/examples/learn_pooling --seeds 5 --table bench/results/learn_pooling.md
 #     what reproduce and reproduce --published print, in published.md and reproduce.md
 #     bench/train_mil.sh FOLDER musk1 elephant fox
 #     cmake -P bench/update_readme.cmake                                  # put them into the README
@@ -14,7 +15,7 @@
 
 cmake_minimum_required(VERSION 3.25)
 
-set(results accuracy published reproduce train_mil)
+set(results accuracy learn_pooling published reproduce train_mil)
 cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH root)
 if(NOT DEFINED README)
     set(README ${root}/README.md)
