@@ -112,10 +112,8 @@ private:
         ///     (alpha0 + alpha1 + alpha2) log m = <X, S> - alpha0 <S, s> - alpha1 <r, log(r/p0)> - alpha2 <c, log(c/q0)>
         void plan(const PlanCotangent& cotangent) {
             const Solution<Scalar, R>& found = trajectory_.solution;
-            RealVector log_plan;
             found.log_plan.for_each_column([&](Index k, Index n, const RealVector& score) {
-                log_plan = score + found.log_plan.log_scale();
-                s_.col(k) = cotangent.column(found.problem.pooled_values().col(n), log_plan);
+                s_.col(k) = cotangent.column(found.problem.pooled_values().col(n), cotangent.log_weight(score));
             });
             const auto& problem = found.problem;
             const Real alpha0 = problem.alpha0;

@@ -1,6 +1,7 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -32,6 +33,7 @@ namespace detail {
 ///     dL/dlog p0 = r lambda         dL/dalpha1 = -<H 1, log(r/p0)> / alpha0         and so for q0, alpha2.
 ///
 /// For Entropy W = P: the system of Cheng & Xu's problem; for Quadratic W is 1/2 on the support.
+/// All of it relative to the plan's mass and, of a row, to the row's: it cancels, and may be beyond all numbers.
 template <class Scalar, class R>
 class OptimumGradient {
 public:
@@ -40,7 +42,9 @@ public:
           cotangent_(cotangent),
           alpha0_(solution.problem.alpha0),
           inverse_alpha0_(std::isinf(alpha0_) ? 0 : 1 / alpha0_),
-          priors_(solution.problem) {
+          priors_(solution.problem),
+          features_(side(solution.problem.features.alpha, priors_.log_p)),
+          instances_(side(solution.problem.instances.alpha, priors_.log_q)) {
         read_marginals();
         set_up();
         coupling_.solve(lambda_, mu_);
@@ -51,23 +55,24 @@ public:
         RealVector row_sum = RealVector::Zero(lambda_.size());  // H 1
         RealVector col_sum(mu_.size());                         // H^T 1
         Real strength = 0;                                      // <H, R'(P)>
-        for_each_column([&](Index k, Index n, const RealVector& log_plan, const RealVector& log_curvature) {
-            const RealVector H = cotangent_.column(problem.pooled_values().col(n), log_curvature).array() -
-                                 (log_curvature - coupling_.log_rows / 2).array().exp() * lambda_.array() -
-                                 (log_curvature.array() - coupling_.log_cols[k] / 2).exp() * mu_[k];
+        for_each_column([&](Index k, Index n, const RealVector& log_plan, const RealVector& log_W) {
+            const RealVector H = cotangent_.column(problem.pooled_values().col(n), log_W).array() -
+                                 multiplied(log_W + relative_r_ - coupling_.log_rows / 2, lambda_) -
+                                 multiplied((log_W + relative_r_).array() - coupling_.log_cols[k] / 2,
+                                            RealVector::Constant(lambda_.size(), mu_[k]));
             row_sum += H;
             col_sum[k] = H.sum();
-            strength += (log_curvature.array() > nothing).select(H.array() * derivative(log_plan, k), 0.0).sum();
-            gradient.reward.col(n) += (H * inverse_alpha0_).template cast<Scalar>();
+            strength += (log_W.array() > nothing).select(H.array() * derivative(log_plan, k), 0.0).sum();
+            gradient.reward.col(n) += saturated<Scalar>(RealVector(H * inverse_alpha0_));
         });
         // At alpha0 = inf the reward drops out and the plan does not move.
         const Index last = gradient.alpha0.size() - 1;
-        gradient.alpha0[last] -= strength * inverse_alpha0_;
+        gradient.alpha0[last] -= saturated<Real>(strength * inverse_alpha0_);
         gradient.alpha1[last] -= alpha_derivative(features_, row_sum);
         gradient.alpha2[last] -= alpha_derivative(instances_, col_sum);
 
-        RealVector log_p = prior_derivative(features_, coupling_.log_rows, lambda_);
-        RealVector log_q = prior_derivative(instances_, coupling_.log_cols, mu_);
+        RealVector log_p = prior_derivative(features_, relative_r_ - coupling_.log_rows / 2, lambda_);
+        RealVector log_q = prior_derivative(instances_, relative_c_ - coupling_.log_cols / 2, mu_);
         if constexpr (std::same_as<R, RelativeEntropy>) {  // of the reward X + alpha0 log(p0 q0^T)
             log_p += row_sum;
             log_q += col_sum;
@@ -77,32 +82,40 @@ public:
 
 private:
     static constexpr Real nothing = -std::numeric_limits<Real>::infinity();
+    /// Of masses relative to the plan's: none is less, so that what is divided by its root stays a number.
+    static constexpr Real lightest = -600;
 
     struct Side {
         Real alpha = 0;
         Real ratio = 0;  ///< alpha0 / alpha
-        RealVector log_prior, log_marginal;
+        const RealVector& log_prior;
+        RealVector log_marginal = {};
     };
 
-    static Side side(Real alpha, Real alpha0, const RealVector& log_prior) {
-        const Real ratio = std::isinf(alpha) ? 0 : alpha == 0 ? std::numeric_limits<Real>::infinity() : alpha0 / alpha;
-        return {alpha, ratio, log_prior, {}};
+    Side side(Real alpha, const RealVector& log_prior) const {
+        if (std::isinf(alpha)) return {alpha, 0, log_prior};
+        return {alpha, alpha == 0 ? std::numeric_limits<Real>::infinity() : alpha0_ / alpha, log_prior};
     }
 
-    /// Visits log P and log W of every active instance.
+    /// exp(log_factor) multiplier, 0 where the factor is 0.
+    template <class LogFactor>
+    static Eigen::ArrayXd multiplied(const LogFactor& log_factor, const RealVector& multiplier) {
+        return (log_factor.array() > nothing).select(log_factor.array().exp() * multiplier.array(), 0.0);
+    }
+
+    /// Visits log P and log(W / r) of every active instance.
     template <class Visit>
     void for_each_column(const Visit& visit) const {
         const RealVector& scale = solution_.log_plan.log_scale();
-        RealVector log_plan, log_curvature;
+        RealVector log_plan, log_W;
         solution_.log_plan.for_each_column([&](Index k, Index n, const RealVector& score) {
             log_plan = score + scale;
             if constexpr (std::same_as<R, Quadratic>) {
-                log_curvature =
-                    support(n, log_plan).select(RealVector::Constant(scale.size(), -std::log(2.0)), nothing);
+                log_W = support(n, log_plan).select(-std::log(2.0) - (cotangent_.log_row_sum + scale).array(), nothing);
             } else {
-                log_curvature = log_plan;
+                log_W = cotangent_.log_weight(score);
             }
-            visit(k, n, log_plan, log_curvature);
+            visit(k, n, log_plan, log_W);
         });
     }
 
@@ -124,73 +137,56 @@ private:
     }
 
     void read_marginals() {
-        const UotProblem<Scalar, R>& problem = solution_.problem;
-        features_ = side(problem.features.alpha, alpha0_, priors_.log_p);
-        instances_ = side(problem.instances.alpha, alpha0_, priors_.log_q);
-        features_.log_marginal = solution_.log_plan.log_row_sums() + solution_.log_plan.log_scale();
-        instances_.log_marginal.resize(priors_.log_q.size());
-        for_each_column([&](Index k, Index, const RealVector& log_plan, const RealVector&) {
-            instances_.log_marginal[k] = log_plan.maxCoeff() == nothing ? nothing : log_sum_exp(log_plan);
+        const Real level = std::clamp(solution_.log_mass, lowest_exponent, -lowest_exponent);
+        features_.log_marginal = cotangent_.log_row_sum + solution_.log_plan.log_scale();
+        relative_r_ = (features_.log_marginal.array() - level).max(lightest).min(0);
+        relative_c_.resize(priors_.log_q.size());
+        solution_.log_plan.for_each_column([&](Index k, Index, const RealVector& score) {
+            const RealVector column = cotangent_.log_weight(score) + relative_r_;
+            relative_c_[k] = column.maxCoeff() == nothing ? lightest : std::max(log_sum_exp(column), lightest);
         });
+        instances_.log_marginal = relative_c_.array() + level;
     }
 
     /// The diagonals of the system, its right-hand sides and its coupling, all divided by the diagonals' roots.
     void set_up() {
-        const Index D = features_.log_marginal.size();
-        const Index N = instances_.log_marginal.size();
-        RealVector row_curvature = RealVector::Constant(D, nothing);  // log (W 1)_d
-        RealVector col_curvature(N);
-        if constexpr (std::same_as<R, Quadratic>) {
-            RealVector count = RealVector::Zero(D);
-            for_each_column([&](Index k, Index, const RealVector&, const RealVector& log_curvature) {
-                const auto support = (log_curvature.array() > nothing).template cast<Real>();
-                count.array() += support;
-                col_curvature[k] = std::log(support.sum() / 2);
-            });
-            row_curvature = (count / 2).array().log();
-        } else {
-            row_curvature = features_.log_marginal;
-            col_curvature = instances_.log_marginal;
-        }
-        coupling_.log_rows = diagonal(features_, row_curvature);
-        coupling_.log_cols = diagonal(instances_, col_curvature);
+        RealVector row_W = RealVector::Zero(relative_r_.size());  // (W 1)_d / r_d
+        RealVector col_W = RealVector::Zero(relative_c_.size());  // (W^T 1)_n / c_n
+        for_each_column([&](Index k, Index, const RealVector&, const RealVector& log_W) {
+            row_W += multiplied(log_W, RealVector::Ones(row_W.size())).matrix();
+            col_W[k] = multiplied((log_W + relative_r_).array() - relative_c_[k], RealVector::Ones(row_W.size())).sum();
+        });
+        const auto log_diagonal = [](const RealVector& curvature, const Side& side, const RealVector& mass) {
+            RealVector diagonal = (curvature.array() + side.ratio).log() + mass.array();
+            return RealVector(
+                (diagonal.array() > nothing).select(diagonal, -nothing));  // nothing there: not in the system
+        };
+        coupling_.log_rows = log_diagonal(row_W, features_, relative_r_);
+        coupling_.log_cols = log_diagonal(col_W, instances_, relative_c_);
         coupling_.resize(features_.ratio == 0 && instances_.ratio == 0);
-        lambda_ = RealVector::Zero(D);
-        mu_.resize(N);
-        for_each_column([&](Index k, Index n, const RealVector&, const RealVector& log_curvature) {
+        lambda_ = RealVector::Zero(row_W.size());
+        mu_.resize(col_W.size());
+        for_each_column([&](Index k, Index n, const RealVector&, const RealVector& log_W) {
             const auto values = solution_.problem.pooled_values().col(n);
-            coupling_.set_column(k, log_curvature);
-            lambda_ += cotangent_.column(values, log_curvature - coupling_.log_rows / 2);
-            mu_[k] = cotangent_.column(values, log_curvature.array() - coupling_.log_cols[k] / 2).sum();
+            coupling_.set_column(k, log_W + relative_r_);
+            lambda_ += cotangent_.column(values, log_W - coupling_.log_rows / 2);
+            mu_[k] = cotangent_.column(values, log_W.array() - coupling_.log_cols[k] / 2).sum();
         });
     }
 
-    /// log(W 1 + r alpha0/alpha): inf where the side is free.
-    static RealVector diagonal(const Side& side, const RealVector& log_curvature) {
-        if (side.ratio == 0) return log_curvature;
-        RealVector log_diagonal(log_curvature.size());
-        for (Index i = 0; i < log_diagonal.size(); ++i) {
-            const Real penalty = side.log_marginal[i] + std::log(side.ratio);
-            const Real top = std::max(log_curvature[i], penalty);
-            log_diagonal[i] = std::isinf(top) ? std::numeric_limits<Real>::infinity()
-                                              : top + std::log1p(std::exp(std::min(log_curvature[i], penalty) - top));
-        }
-        return log_diagonal;
-    }
-
     /// marginal * (lambda or mu), which are solved for times the root of their diagonal.
-    static RealVector prior_derivative(const Side& side, const RealVector& log_diagonal, const RealVector& multiplier) {
+    static RealVector prior_derivative(const Side& side, const RealVector& log_factor, const RealVector& multiplier) {
         if (std::isinf(side.ratio)) return RealVector::Zero(multiplier.size());
-        return (side.log_marginal - log_diagonal / 2).array().exp() * multiplier.array();
+        return log_factor.array().exp() * multiplier.array();
     }
 
     Real alpha_derivative(const Side& side, const RealVector& sum) const {
         if (side.ratio == 0 || inverse_alpha0_ == 0) return 0;
         Real derivative = 0;
         for (Index i = 0; i < sum.size(); ++i) {
-            if (sum[i] != 0) derivative += sum[i] * (side.log_marginal[i] - side.log_prior[i]);
+            if (std::isfinite(side.log_marginal[i])) derivative += sum[i] * (side.log_marginal[i] - side.log_prior[i]);
         }
-        return derivative * inverse_alpha0_;
+        return saturated<Real>(derivative * inverse_alpha0_);
     }
 
     const Solution<Scalar, R>& solution_;
@@ -199,6 +195,7 @@ private:
     Real inverse_alpha0_;
     Priors priors_;
     Side features_, instances_;
+    RealVector relative_r_, relative_c_;  ///< log r and log c, relative to the plan's mass
     Coupling coupling_;
     RealVector lambda_, mu_;  ///< times the roots of their diagonals
 };
@@ -214,6 +211,7 @@ ProblemGradient<Scalar> gradient_of_optimum(const Readout& readout, const Soluti
     } else {
         WinnersGradient<Scalar, R>(solution, cotangent).add_to(gradient);
     }
+    gradient.saturate();
     return gradient;
 }
 

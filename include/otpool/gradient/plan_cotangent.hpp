@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
@@ -12,46 +13,48 @@
 
 namespace otpool::detail {
 
-/// The derivative of L with respect to a plan P that is read out:
+/// The derivative of L with respect to a plan P that is read out, as P dL/dP, which has a size where P is beyond all
+/// numbers:
 ///
-///     dL/dP_dn = (slope_d v_dn - offset_d) / exp(log_unit_d)
-///
-/// exp(log_unit) is the row's mass where the readout divides by it: no mass is too small or too large then.
+///     P_dn dL/dP_dn = (slope_d v_dn - offset_d) w_dn,   w_dn = P_dn / sum_m P_dm
 struct PlanCotangent {
-    RealVector slope, offset, log_unit;
+    RealVector slope, offset;
+    RealVector log_row_sum;  ///< of the plan's scores
 
-    /// exp(log_factor_dn) dL/dP_dn of a column; 0 where the factor is 0.
-    template <class Values>
-    RealVector column(const Values& values, const RealVector& log_factor) const {
+    /// log w of a column, given its scores.
+    RealVector log_weight(const RealVector& score) const { return score - log_row_sum; }
+
+    /// P dL/dP times exp(log_factor - log w), a column; 0 where the factor is 0. (A vectorised exponential of -inf is not.)
+    template <class Values, class LogFactor>
+    RealVector column(const Values& values, const LogFactor& log_factor) const {
         return (log_factor.array() > -std::numeric_limits<Real>::infinity())
-            .select((slope.cwiseProduct(values) - offset).array() * (log_factor - log_unit).array().exp(), 0.0);
+            .select((slope.cwiseProduct(values) - offset).array() * log_factor.array().exp(), 0.0);
     }
 };
 
-/// Adds dL/dv_dn = slope_d exp(score_dn - log_score_unit_d).
+/// The cotangent of a readout that weighs the values by slope w; adds dL/dv = slope w.
 template <class Scalar, class R>
-void pull_back_values(const Solution<Scalar, R>& solution, const RealVector& slope, const RealVector& log_score_unit,
-                      ProblemGradient<Scalar>& gradient) {
+PlanCotangent pull_back_weights(const Solution<Scalar, R>& solution, RealVector slope, RealVector offset,
+                                ProblemGradient<Scalar>& gradient) {
+    PlanCotangent cotangent{std::move(slope), std::move(offset), solution.log_plan.log_row_sums()};
+    const RealVector none = RealVector::Zero(cotangent.slope.size());
+    const PlanCotangent of_values{none, -cotangent.slope, cotangent.log_row_sum};
     Matrix<Scalar>& values = gradient.pooled_values();
     solution.log_plan.for_each_column([&](Index, Index n, const RealVector& score) {
-        values.col(n) += (score.array() > -std::numeric_limits<Real>::infinity())
-                             .select(slope.array() * (score - log_score_unit).array().exp(), 0.0)
-                             .matrix()
-                             .template cast<Scalar>();
+        values.col(n) += of_values.column(none, cotangent.log_weight(score)).template cast<Scalar>();
     });
+    return cotangent;
 }
 
-/// Of y_d = factor sum_n P_dn v_dn / sum_n P_dn.
+/// Of y_d = factor sum_n w_dn v_dn.
 template <class Scalar, class R>
 PlanCotangent pull_back_mean(const Solution<Scalar, R>& solution, const RealVector& slope,
                              ProblemGradient<Scalar>& gradient) {
-    const LogPlan<Scalar>& plan = solution.log_plan;
-    const RealVector log_row_sum = plan.log_row_sums();
-    pull_back_values(solution, slope, log_row_sum, gradient);
-    return {slope, slope.cwiseProduct(conditional_mean(solution)), log_row_sum + plan.log_scale()};
+    return pull_back_weights(solution, slope, slope.cwiseProduct(conditional_mean(solution)), gradient);
 }
 
-/// The backward pass of a readout y, given dL/dy: adds to `gradient` what does not go through the plan and returns what does.
+/// The backward pass of a readout y, given dL/dy: adds to `gradient` what does not go through the plan and returns what
+/// does.
 template <class Scalar, class R>
 PlanCotangent pull_back(const ConditionalReadout&, const Solution<Scalar, R>& solution, const RealVector& dL_dy,
                         ProblemGradient<Scalar>& gradient) {
@@ -67,10 +70,11 @@ PlanCotangent pull_back(const SumReadout&, const Solution<Scalar, R>& solution, 
 template <class Scalar, class R>
 PlanCotangent pull_back(const JointReadout&, const Solution<Scalar, R>& solution, const RealVector& dL_dy,
                         ProblemGradient<Scalar>& gradient) {
-    const RealVector slope = static_cast<Real>(dL_dy.size()) * dL_dy;
-    pull_back_values(solution, slope, -solution.log_plan.log_scale(), gradient);
-    const RealVector none = RealVector::Zero(dL_dy.size());
-    return {slope, none, none};
+    // A mass beyond that saturates y as well; its derivatives shall have room left to be numbers.
+    const RealVector marginal = solution.feature_marginal().template cast<Real>().cwiseMin(1e150);
+    const Real features = static_cast<Real>(dL_dy.size());
+    return pull_back_weights(solution, features * dL_dy.cwiseProduct(marginal), RealVector::Zero(dL_dy.size()),
+                             gradient);
 }
 
 /// The plan has no part in it where the instances are free. Throws UnsupportedProblem where they are not.
@@ -108,7 +112,7 @@ PlanCotangent pull_back(const LogMeanExpReadout&, const Solution<Scalar, R>& sol
         const auto d_alpha0 = (sum / instances).array().log() - below.array() / sum.array() / alpha0;
         gradient.alpha0[gradient.alpha0.size() - 1] += dL_dy.dot(d_alpha0.matrix());
     }
-    return {none, none, none};
+    return {none, none, solution.log_plan.log_row_sums()};
 }
 
 }  // namespace otpool::detail

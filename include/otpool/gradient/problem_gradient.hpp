@@ -1,7 +1,10 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
+#include <limits>
 
 #include "otpool/core/matrix.hpp"
 #include "otpool/problem/uot_problem.hpp"
@@ -36,6 +39,18 @@ struct ProblemGradient {
         gradient.log_p0 = Vector<Scalar>::Zero(D);
         gradient.log_q0 = Vector<Scalar>::Zero(N);
         return gradient;
+    }
+
+    /// Makes finite numbers of all: the largest one of an infinity, which a plan's mass out of range brings, and 0 of what
+    /// has no digits left, where the rewards are some 1e20 times alpha0.
+    void saturate() {
+        const auto finite = []<class Number>(Number value) {
+            return std::isnan(value)
+                       ? Number(0)
+                       : std::clamp(value, std::numeric_limits<Number>::lowest(), std::numeric_limits<Number>::max());
+        };
+        const auto saturate_all = [&](auto&... arrays) { ((arrays = arrays.unaryExpr(finite)), ...); };
+        saturate_all(reward, values, alpha0, alpha1, alpha2, rho, log_p0, log_q0);
     }
 
     /// The derivative with respect to what is pooled.

@@ -124,10 +124,9 @@ private:
             const Solution<Scalar, R>& found = trajectory_.solution;
             const std::size_t last = trajectory_.steps_.size() - 1;
             Real total = 0;
-            RealVector log_plan;
             found.log_plan.for_each_column([&](Index col, Index n, const RealVector& score) {
-                log_plan = score + found.log_plan.log_scale();
-                const RealVector G = cotangent.column(found.problem.pooled_values().col(n), log_plan);
+                const RealVector G =
+                    cotangent.column(found.problem.pooled_values().col(n), cotangent.log_weight(score));
                 add_to_y(last, col, G);
                 features_ += G;
                 instances_[col] += G.sum();

@@ -62,6 +62,7 @@ struct Unrolled {
             ProblemGradient<Scalar>::zero(tape.solution.problem, std::max<Index>(1, static_cast<Index>(steps.size())));
         const auto cotangent = detail::pull_back(readout, tape.solution, dL_dy.template cast<Real>(), gradient);
         tape.trajectory->add_to(gradient, cotangent);
+        gradient.saturate();
         return gradient;
     }
 };

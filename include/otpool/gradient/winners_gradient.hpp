@@ -33,7 +33,7 @@ public:
         const auto& problem = solution_.problem;
         const bool by_feature = problem.instances.alpha == 0;  // the lines are the features'
         const Real alpha = by_feature ? problem.features.alpha : problem.instances.alpha;
-        const RealVector log_r = solution_.log_plan.log_row_sums() + solution_.log_plan.log_scale();
+        const RealVector log_r = cotangent_.log_row_sum + solution_.log_plan.log_scale();
         RealVector log_p = RealVector::Zero(priors_.log_p.size());
         RealVector log_q = RealVector::Zero(priors_.log_q.size());
         const RealVector row_cotangent = by_feature ? row_sums() : log_p;  // dL/dlog m of the features
@@ -76,7 +76,7 @@ private:
         RealVector log_plan, G;
         solution_.log_plan.for_each_column([&](Index k, Index n, const RealVector& score) {
             log_plan = score + solution_.log_plan.log_scale();
-            G = cotangent_.column(solution_.problem.pooled_values().col(n), log_plan);
+            G = cotangent_.column(solution_.problem.pooled_values().col(n), cotangent_.log_weight(score));
             visit(k, n, log_plan, G);
         });
     }
