@@ -5,7 +5,7 @@
 #     <!-- accuracy: end -->
 #
 #     build/release/bench/accuracy --output bench/results/accuracy.md     # store new results, and likewise
-#     build/release/examples/learn_pooling --seeds 5 --table bench/results/learn_pooling.md
+#     build/release/examples/learn_pooling --seeds 5 --output examples/learn_pooling.png --table bench/results/learn_pooling.md
 #     what reproduce and reproduce --published print, in published.md and reproduce.md
 #     bench/train_mil.sh FOLDER musk1 elephant fox
 #     cmake -P bench/update_readme.cmake                                  # put them into the README

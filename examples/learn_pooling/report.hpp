@@ -47,7 +47,9 @@ namespace detail {
 
 inline std::string fixed(double value, int digits, bool sign = false) {
     std::ostringstream text;
-    text << (sign ? std::showpos : std::noshowpos) << std::fixed << std::setprecision(digits) << value;
+    const bool zero = std::abs(value) < 0.5 * std::pow(10, -digits);  // which has no sign, rounded
+    text << (sign && !zero ? std::showpos : std::noshowpos) << std::fixed << std::setprecision(digits)
+         << (zero ? 0 : value);
     return text.str();
 }
 
