@@ -9,8 +9,10 @@
 #include <string>
 #include <vector>
 
+#include <otpool/layer/published_steps.hpp>
 #include <otpool/otpool.hpp>
 
+#include "../support/aligned.hpp"
 #include "poolings.hpp"
 #include "report.hpp"
 
@@ -64,11 +66,12 @@ inline void print_sinkhorn(std::ostream& stream, const Input& input) {
     stream << "Sinkhorn: the mass of the layer's plan after 1, 2, 3 and 100 steps, and of the optimum (Newton);\n"
               "how far the layer's last plan is off, relative to the optimum's largest entry, and its\n"
               "conditional mean, relative to the bag's spread.\n\n";
-    print_aligned(stream, {{"alpha0", "alpha1, alpha2", "step 1", "2", "3", "100", "optimum", "plan off", "mean off"},
-                           sinkhorn_line(input, 0.1, 1),
-                           sinkhorn_line(input, 1, 1),
-                           sinkhorn_line(input, 5, 1),
-                           sinkhorn_line(input, 5, 10)});
+    support::print_aligned(stream,
+                           {{"alpha0", "alpha1, alpha2", "step 1", "2", "3", "100", "optimum", "plan off", "mean off"},
+                            sinkhorn_line(input, 0.1, 1),
+                            sinkhorn_line(input, 1, 1),
+                            sinkhorn_line(input, 5, 1),
+                            sinkhorn_line(input, 5, 10)});
 }
 
 /// How much the plan, scaled to mass 1, changes as alpha1 and alpha2 go from 0.01 to 100, relative to its
@@ -127,7 +130,7 @@ inline void print_admm_max(std::ostream& stream, const Input& input) {
     stream << "ADMM asked for max pooling: how far the pooled vector is from the max, relative to the bag's\n"
               "spread. (Exact transport is "
            << off(direct::exact_transport(input.bag).vector) << " from it.)\n\n";
-    print_aligned(stream, lines);
+    support::print_aligned(stream, lines);
 }
 
 }  // namespace detail
