@@ -25,7 +25,7 @@ auto unrolled(BregmanAdmm solver, const Parameters& at) {
 /// Many problems, with parameters shared by the steps, and one set a step.
 template <class R, class Readout, class Solver>
 void check(Solver solver) {
-    for (std::uint64_t seed = 0; seed < 60; ++seed) {
+    for (std::uint64_t seed = 0; seed < 40; ++seed) {
         Random random(seed);
         Parameters parameters = tests::random_parameters(random, {});
         const int steps = static_cast<int>(random.integer(1, 5));
