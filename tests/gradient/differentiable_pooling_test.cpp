@@ -5,6 +5,7 @@
 
 #include "otpool/learning.hpp"
 #include "support/catch.hpp"
+#include "support/central_differences.hpp"
 #include "support/message_of.hpp"
 #include "support/random_bags.hpp"
 
@@ -52,12 +53,12 @@ void check(Pooling pooling) {
         const auto numeric = [&](double& value, double unit) {
             const double from = value;
             const auto at = [&](double steps) {
-                value = from + steps * 1e-4 * unit;
+                value = from + steps * unit;
                 const double result = loss();
                 value = from;
                 return result;
             };
-            return (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12e-4 * unit);
+            return tests::central_difference(at, 1e-4) / unit;
         };
         const double scale = gradient.reward.cwiseAbs().maxCoeff() + gradient.values.cwiseAbs().maxCoeff();
         double error = 0;

@@ -142,8 +142,7 @@ TEST_CASE("Large systems are solved by conjugate gradients to the same gradient"
             other.reward = moved;
             return dL_dy.dot(ConditionalReadout{}(mode.solve(other).solution));
         };
-        const double h = 1e-4;
-        const double numeric = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
+        const double numeric = tests::central_difference(at, 1e-4);
         const double analytic = gradient.reward.cwiseProduct(direction).sum();
         INFO(analytic << " against " << numeric);
         CHECK(std::abs(analytic - numeric) < 1e-6 * std::abs(numeric));

@@ -4,6 +4,7 @@
 
 #include "otpool/learning.hpp"
 #include "support/catch.hpp"
+#include "support/central_differences.hpp"
 #include "support/message_of.hpp"
 #include "support/random_bags.hpp"
 
@@ -55,8 +56,7 @@ void check_gradient(Layer layer) {
                 value = from;
                 return result;
             };
-            const double h = 1e-4;
-            return (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
+            return tests::central_difference(at, 1e-4);
         };
         const double scale = gradient.instances.cwiseAbs().maxCoeff();
         double error = 0;

@@ -17,6 +17,12 @@
 
 namespace tests {
 
+/// d number / d step at 0, of fourth order; at(step) is the number there.
+template <class At>
+double central_difference(const At& at, double step) {
+    return (8 * (at(step) - at(-step)) - (at(2 * step) - at(-2 * step))) / (12 * step);
+}
+
 /// A problem whose every number can be moved.
 struct Parameters {
     Matrix<double> reward;

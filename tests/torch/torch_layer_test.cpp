@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/central_differences.hpp"
 #include "support/message_of.hpp"
 
 // The LibTorch module: the same numbers as the layer without it, gradients checked through autograd, nothing copied.
@@ -102,8 +103,7 @@ void check_gradient(const Layer& layer) {
                 flat[i] = from;
                 return value;
             };
-            const double h = 1e-4;
-            const double numeric = (8 * (at(h) - at(-h)) - (at(2 * h) - at(-2 * h))) / (12 * h);
+            const double numeric = tests::central_difference(at, 1e-4);
             error = std::max(error, std::abs(numeric - derivative.view(-1)[i].item<double>()));
             largest = std::max(largest, std::abs(numeric));
         }

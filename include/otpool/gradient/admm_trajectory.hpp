@@ -18,6 +18,7 @@
 #include "otpool/solver/bregman_admm.hpp"
 #include "otpool/solver/iterations.hpp"
 #include "otpool/solver/priors.hpp"
+#include "otpool/solver/scaled_problem.hpp"
 #include "otpool/solver/solution.hpp"
 
 namespace otpool::detail {
@@ -49,7 +50,10 @@ public:
         }
         const auto final_problem = with_parameters(problem, parameters_.back());
         AdmmState<Scalar, R> state(with_parameters(problem, parameters_.front()), parameters_.front().rho);
-        steps_.push_back({state.log_transport(), state.log_smooth(), state.dual(), state.unit_mass()});
+        const auto keep_state = [&] {
+            steps_.push_back({state.log_transport(), state.log_smooth(), state.dual(), state.unit_mass()});
+        };
+        keep_state();
         const Observer none;
         Iterations iterations(solver.options, tolerance_or_default<Scalar>(solver.options), 0, none);
         for (std::size_t k = 0; iterations.again(); ++k) {
@@ -59,7 +63,7 @@ public:
             state.update_transport();
             state.update_smooth();
             state.update_dual(dual_step_);
-            steps_.push_back({state.log_transport(), state.log_smooth(), state.dual(), state.unit_mass()});
+            keep_state();
             const double residual = state.residual();
             iterations.record(residual, state.attainable());
         }
@@ -186,7 +190,7 @@ private:
             t_ += s_ / weight;
             z_ += s_ / weight;
             const Real of_scale =
-                add_damping(gradient_.alpha1, k, parameters.alpha1, weight * parameters.rho, of_damping);
+                pull_back_damping(of_damping, parameters.alpha1, weight * parameters.rho, of_step(gradient_.alpha1, k));
             of_step(gradient_.rho, k) +=
                 of_scale - (alpha0 > 0 ? of_weight * alpha0 / parameters.rho / parameters.rho : 0);
             if (!quadratic) of_step(gradient_.alpha0, k) += of_scale + of_weight / parameters.rho;
@@ -233,8 +237,9 @@ private:
                 s_.array() *= 1 - 2 * strength * S.array();
             }
             of_step(gradient_.alpha0, k) += of_strength / rho;
-            of_step(gradient_.rho, k) += add_damping(gradient_.alpha2, k, parameters.alpha2, rho, of_damping) -
-                                         (of_inverse_rho + of_strength * parameters.alpha0) / rho / rho;
+            of_step(gradient_.rho, k) +=
+                pull_back_damping(of_damping, parameters.alpha2, rho, of_step(gradient_.alpha2, k)) -
+                (of_inverse_rho + of_strength * parameters.alpha0) / rho / rho;
         }
 
         /// z is in units of rho.
@@ -272,23 +277,8 @@ private:
             return {damping * shift, of_mass - damping * shift, shift.dot(log_prior - log_sum)};
         }
 
-        /// Of the damping alpha / (alpha + scale); returns dL/dscale.
-        static Real add_damping(RealVector& gradient, std::size_t k, Real alpha, Real scale, Real of_damping) {
-            if (std::isinf(alpha)) return 0;
-            const Real sum = alpha + scale;
-            of_step(gradient, k) += of_damping * (scale / sum) / sum;
-            return -of_damping * (alpha / sum) / sum;
-        }
-
-        /// The entry of step k, from 1: there is one for every step, or one for all.
-        static Real& of_step(RealVector& parameter, std::size_t k) {
-            return parameter[parameter.size() == 1 ? 0 : static_cast<Index>(k) - 1];
-        }
-
-        static RealVector log_row_sums(const RealMatrix& log_plan) {
-            const RealVector top = log_plan.rowwise().maxCoeff();
-            return top.array() + (log_plan.colwise() - top).array().exp().rowwise().sum().log();
-        }
+        /// The entry of step k, which is from 1 here.
+        static Real& of_step(RealVector& parameter, std::size_t k) { return detail::of_step(parameter, k - 1); }
 
         Index instance(Index k) const { return trajectory_.priors_.active[static_cast<std::size_t>(k)]; }
         auto reward_column(Index k) const { return trajectory_.solution.problem.reward.col(instance(k)); }

@@ -14,6 +14,7 @@
 #include "otpool/gradient/winners_gradient.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/priors.hpp"
+#include "otpool/solver/scaled_problem.hpp"
 #include "otpool/solver/solution.hpp"
 #include "otpool/solver/solver.hpp"
 
@@ -43,8 +44,8 @@ public:
           alpha0_(solution.problem.alpha0),
           inverse_alpha0_(std::isinf(alpha0_) ? 0 : 1 / alpha0_),
           priors_(solution.problem),
-          features_(side(solution.problem.features.alpha, priors_.log_p)),
-          instances_(side(solution.problem.instances.alpha, priors_.log_q)) {
+          features_(solution.problem.features.alpha, alpha0_),
+          instances_(solution.problem.instances.alpha, alpha0_) {
         read_marginals();
         set_up();
         coupling_.solve(lambda_, mu_);
@@ -68,8 +69,8 @@ public:
         // At alpha0 = inf the reward drops out and the plan does not move.
         const Index last = gradient.alpha0.size() - 1;
         gradient.alpha0[last] -= saturated<Real>(strength * inverse_alpha0_);
-        gradient.alpha1[last] -= alpha_derivative(features_, row_sum);
-        gradient.alpha2[last] -= alpha_derivative(instances_, col_sum);
+        gradient.alpha1[last] -= alpha_derivative(features_, log_r_ - priors_.log_p, row_sum);
+        gradient.alpha2[last] -= alpha_derivative(instances_, log_c_ - priors_.log_q, col_sum);
 
         RealVector log_p = prior_derivative(features_, relative_r_ - coupling_.log_rows / 2, lambda_);
         RealVector log_q = prior_derivative(instances_, relative_c_ - coupling_.log_cols / 2, mu_);
@@ -84,18 +85,6 @@ private:
     static constexpr Real nothing = -std::numeric_limits<Real>::infinity();
     /// Of masses relative to the plan's: none is less, so that what is divided by its root stays a number.
     static constexpr Real lightest = -600;
-
-    struct Side {
-        Real alpha = 0;
-        Real ratio = 0;  ///< alpha0 / alpha
-        const RealVector& log_prior;
-        RealVector log_marginal = {};
-    };
-
-    Side side(Real alpha, const RealVector& log_prior) const {
-        if (std::isinf(alpha)) return {alpha, 0, log_prior};
-        return {alpha, alpha == 0 ? std::numeric_limits<Real>::infinity() : alpha0_ / alpha, log_prior};
-    }
 
     /// exp(log_factor) multiplier, 0 where the factor is 0.
     template <class LogFactor>
@@ -138,14 +127,14 @@ private:
 
     void read_marginals() {
         const Real level = std::clamp(solution_.log_mass, lowest_exponent, -lowest_exponent);
-        features_.log_marginal = cotangent_.log_row_sum + solution_.log_plan.log_scale();
-        relative_r_ = (features_.log_marginal.array() - level).max(lightest).min(0);
+        log_r_ = cotangent_.log_row_sum + solution_.log_plan.log_scale();
+        relative_r_ = (log_r_.array() - level).max(lightest).min(0);
         relative_c_.resize(priors_.log_q.size());
         solution_.log_plan.for_each_column([&](Index k, Index, const RealVector& score) {
             const RealVector column = cotangent_.log_weight(score) + relative_r_;
             relative_c_[k] = column.maxCoeff() == nothing ? lightest : std::max(log_sum_exp(column), lightest);
         });
-        instances_.log_marginal = relative_c_.array() + level;
+        log_c_ = relative_c_.array() + level;
     }
 
     /// The diagonals of the system, its right-hand sides and its coupling, all divided by the diagonals' roots.
@@ -156,14 +145,14 @@ private:
             row_W += multiplied(log_W, RealVector::Ones(row_W.size())).matrix();
             col_W[k] = multiplied((log_W + relative_r_).array() - relative_c_[k], RealVector::Ones(row_W.size())).sum();
         });
-        const auto log_diagonal = [](const RealVector& curvature, const Side& side, const RealVector& mass) {
+        const auto log_diagonal = [](const RealVector& curvature, const ScaledMarginal& side, const RealVector& mass) {
             RealVector diagonal = (curvature.array() + side.ratio).log() + mass.array();
             return RealVector(
                 (diagonal.array() > nothing).select(diagonal, -nothing));  // nothing there: not in the system
         };
         coupling_.log_rows = log_diagonal(row_W, features_, relative_r_);
         coupling_.log_cols = log_diagonal(col_W, instances_, relative_c_);
-        coupling_.resize(features_.ratio == 0 && instances_.ratio == 0);
+        coupling_.resize(features_.is_hard() && instances_.is_hard());
         lambda_ = RealVector::Zero(row_W.size());
         mu_.resize(col_W.size());
         for_each_column([&](Index k, Index n, const RealVector&, const RealVector& log_W) {
@@ -175,16 +164,18 @@ private:
     }
 
     /// marginal * (lambda or mu), which are solved for times the root of their diagonal.
-    static RealVector prior_derivative(const Side& side, const RealVector& log_factor, const RealVector& multiplier) {
-        if (std::isinf(side.ratio)) return RealVector::Zero(multiplier.size());
+    static RealVector prior_derivative(const ScaledMarginal& side, const RealVector& log_factor,
+                                       const RealVector& multiplier) {
+        if (side.is_free()) return RealVector::Zero(multiplier.size());
         return log_factor.array().exp() * multiplier.array();
     }
 
-    Real alpha_derivative(const Side& side, const RealVector& sum) const {
-        if (side.ratio == 0 || inverse_alpha0_ == 0) return 0;
+    /// `log_excess`: log(marginal / prior)
+    Real alpha_derivative(const ScaledMarginal& side, const RealVector& log_excess, const RealVector& sum) const {
+        if (side.is_hard() || inverse_alpha0_ == 0) return 0;
         Real derivative = 0;
         for (Index i = 0; i < sum.size(); ++i) {
-            if (std::isfinite(side.log_marginal[i])) derivative += sum[i] * (side.log_marginal[i] - side.log_prior[i]);
+            if (std::isfinite(log_excess[i])) derivative += sum[i] * log_excess[i];
         }
         return saturated<Real>(derivative * inverse_alpha0_);
     }
@@ -194,7 +185,8 @@ private:
     Real alpha0_;
     Real inverse_alpha0_;
     Priors priors_;
-    Side features_, instances_;
+    ScaledMarginal features_, instances_;
+    RealVector log_r_, log_c_;
     RealVector relative_r_, relative_c_;  ///< log r and log c, relative to the plan's mass
     Coupling coupling_;
     RealVector lambda_, mu_;  ///< times the roots of their diagonals

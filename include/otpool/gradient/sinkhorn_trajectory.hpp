@@ -213,11 +213,6 @@ private:
         }
 
     private:
-        /// The entry of step k: there is one for every step, or one for all.
-        static Real& of_step(RealVector& parameter, std::size_t k) {
-            return parameter[parameter.size() == 1 ? 0 : static_cast<Index>(k)];
-        }
-
         /// y = (X - max X) / alpha0, to which RelativeEntropy adds log p0 + log q0
         void add_to_y(std::size_t k, Index col, const RealVector& cotangent) {
             const ScaledReward<Scalar>& kernel = trajectory_.steps_[k].scaled->kernel;
@@ -237,15 +232,11 @@ private:
         /// F = k (log prior - s), k = alpha / (alpha + alpha0); s as the kernel's log sum has it. Returns dL/ds.
         RealVector half_step(std::size_t k, const ScaledMarginal& side, const RealVector& log_sum,
                              const RealVector& potential, RealVector& log_prior, RealVector& alpha) {
-            const Real alpha0 = trajectory_.alpha0(k);
             const RealVector of_prior = side.damping * potential;
             log_prior += of_prior;
-            if (!side.is_hard()) {
-                const Real of_damping = potential.dot(side.log_prior - log_sum - side.anchor);
-                const Real sum = side.alpha + alpha0;
-                of_step(alpha, k) += of_damping * (alpha0 / sum) / sum;
-                of_step(gradient_.alpha0, k) -= of_damping * (side.alpha / sum) / sum;
-            }
+            const Real of_damping = potential.dot(side.log_prior - log_sum - side.anchor);
+            of_step(gradient_.alpha0, k) +=
+                pull_back_damping(of_damping, side.alpha, trajectory_.alpha0(k), of_step(alpha, k));
             return -of_prior;
         }
 

@@ -35,18 +35,15 @@ inline void validate(const std::vector<StepParameters>& steps, int iterations) {
     if (steps.empty()) return;
     require(static_cast<int>(steps.size()) == iterations, "number of step parameters", steps.size(),
             "as many as iterations, " + printed(iterations));
-    const auto valid = [](const StepParameters& step) {
-        return step.alpha0 >= 0 && std::isfinite(step.alpha0) && step.alpha1 >= 0 && step.alpha2 >= 0 && step.rho > 0 &&
-               std::isfinite(step.rho);
-    };
     for (std::size_t k = 0; k < steps.size(); ++k) {
-        if (valid(steps[k])) continue;  // text costs, and is rare
-        const std::string step = " of step " + printed(k);
-        require(steps[k].alpha0 >= 0 && std::isfinite(steps[k].alpha0), "alpha0" + step, steps[k].alpha0,
-                "finite and >= 0");
-        require_alpha(steps[k].alpha1, "alpha1" + step);
-        require_alpha(steps[k].alpha2, "alpha2" + step);
-        require(steps[k].rho > 0 && std::isfinite(steps[k].rho), "rho" + step, steps[k].rho, "finite and > 0");
+        const auto check = [&](bool holds, const char* name, double found, const char* allowed) {
+            if (!holds) require(false, name + (" of step " + printed(k)), found, allowed);  // text costs, and is rare
+        };
+        const auto& [alpha0, alpha1, alpha2, rho] = steps[k];
+        check(alpha0 >= 0 && std::isfinite(alpha0), "alpha0", alpha0, "finite and >= 0");
+        check(alpha1 >= 0, "alpha1", alpha1, "0 to inf");
+        check(alpha2 >= 0, "alpha2", alpha2, "0 to inf");
+        check(rho > 0 && std::isfinite(rho), "rho", rho, "finite and > 0");
     }
 }
 

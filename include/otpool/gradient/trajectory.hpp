@@ -1,6 +1,9 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <cmath>
+#include <cstddef>
+
 #include "otpool/core/matrix.hpp"
 #include "otpool/problem/regularizer.hpp"
 
@@ -10,5 +13,18 @@ namespace otpool::detail {
 /// unrolled.
 template <class Solver, BagScalar Scalar, Regularizer R>
 class Trajectory;
+
+/// The entry of step k, from 0, of a parameter's gradient: there is one for every step, or one for all.
+inline Real& of_step(RealVector& gradient, std::size_t k) {
+    return gradient[gradient.size() == 1 ? 0 : static_cast<Index>(k)];
+}
+
+/// Of the damping alpha / (alpha + scale): adds dL/dalpha to `of_alpha`, returns dL/dscale.
+inline Real pull_back_damping(Real of_damping, Real alpha, Real scale, Real& of_alpha) {
+    if (std::isinf(alpha)) return 0;
+    const Real sum = alpha + scale;
+    of_alpha += of_damping * (scale / sum) / sum;
+    return -of_damping * (alpha / sum) / sum;
+}
 
 }  // namespace otpool::detail

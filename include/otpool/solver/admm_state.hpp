@@ -67,7 +67,7 @@ public:
             if (k == active_.end() || *k != n) return;
             log_smooth_.col(k - active_.begin()) = (score + from.log_plan.log_scale()).cwiseMax(-600.0).cwiseMin(600.0);
         });
-        if (unit_mass_) log_smooth_.array() -= log_sum_exp(log_row_sums());
+        if (unit_mass_) log_smooth_.array() -= log_sum_exp(log_row_sums(log_smooth_));
         log_transport_ = log_smooth_;
         dual_ = quadratic ? RealMatrix::Zero(rows(), cols()) : RealMatrix(strength_ * log_smooth_);
         dual_.colwise() -= from.feature_potential.template cast<Real>() * inverse_rho_;
@@ -92,7 +92,7 @@ public:
     /// log S <- (Z + rho log T)/(rho + a0),  log S += k1 (log p0 - LSE_n(log S)),  normalised
     void update_smooth() {
         log_smooth_ = (dual_ + log_transport_) / features_.weight;
-        RealVector shift = log_row_sums();
+        RealVector shift = log_row_sums(log_smooth_);
         features_.update(shift);
         if (unit_mass_) {
             const Real log_mass = log_sum_exp(features_.log_marginal);
@@ -198,11 +198,6 @@ private:
     template <class Derived>
     static auto bounded_exp(const Eigen::MatrixBase<Derived>& log_plan) {
         return log_plan.array().min(600.0).exp().matrix();
-    }
-
-    RealVector log_row_sums() const {
-        const RealVector top = log_smooth_.rowwise().maxCoeff();
-        return top.array() + (log_smooth_.colwise() - top).array().exp().rowwise().sum().log();
     }
 
     void read_potentials() {

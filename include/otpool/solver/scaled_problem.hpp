@@ -147,4 +147,10 @@ Real log_sum_exp(const Eigen::MatrixBase<Derived>& a) {
     return top + std::log((a.array() - top).exp().sum());
 }
 
+/// log sum_k exp(a_dk) of every row, without overflow.
+inline RealVector log_row_sums(const RealMatrix& a) {
+    const RealVector top = a.rowwise().maxCoeff();
+    return top.array() + (a.colwise() - top).array().exp().rowwise().sum().log();
+}
+
 }  // namespace otpool::detail
