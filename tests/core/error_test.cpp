@@ -54,7 +54,7 @@ TEST_CASE("Numbers are printed with all their digits") {
     CHECK(printed(1e30) == "1e+30");
     CHECK(printed(12) == "12");
     CHECK(printed("empty") == "empty");
-    CHECK(otpool::detail::printed_shape(3, 0) == "3 x 0");
+    CHECK(otpool::detail::printed(otpool::detail::shape_text(3, 0)) == "3 x 0");
 }
 
 TEMPLATE_TEST_CASE("inf and nan are printed by name", "", float, double) {

@@ -22,9 +22,9 @@ namespace detail {
 
 template <class Scalar>
 void require_reward_shape(const MatrixView<Scalar>& reward, const MatrixView<Scalar>& instances) {
-    const auto shape = [](const auto& m) { return printed_shape(m.rows(), m.cols()); };
+    const auto shape = [](const auto& m) { return shape_text(m.rows(), m.cols()); };
     require(reward.empty() || (reward.rows() == instances.rows() && reward.cols() == instances.cols()),
-            "shape of reward", shape(reward), shape(instances) + ", the shape of the instances");
+            "shape of reward", shape(reward), text(shape(instances), ", the shape of the instances"));
 }
 
 }  // namespace detail
@@ -72,19 +72,19 @@ private:
     Index end(Index b) const { return offsets_[static_cast<std::size_t>(b) + 1]; }
 
     void check() const {
-        using detail::printed;
         using detail::require;
+        using detail::text;
         require(!offsets_.empty(), "offsets", "empty", "B + 1 entries for B bags");
         require(offsets_.front() == 0, "offsets[0]", offsets_.front(), "0");
         for (std::size_t b = 1; b < offsets_.size(); ++b) {
-            require(offsets_[b] >= offsets_[b - 1], "offsets[" + printed(b) + "]", offsets_[b],
-                    "at least offsets[" + printed(b - 1) + "] = " + printed(offsets_[b - 1]));
+            require(offsets_[b] >= offsets_[b - 1], text("offsets[", b, "]"), offsets_[b],
+                    text("at least offsets[", b - 1, "] = ", offsets_[b - 1]));
         }
-        require(offsets_.back() == instances_.cols(), "offsets[" + printed(offsets_.size() - 1) + "]", offsets_.back(),
-                "the number of instances, " + printed(instances_.cols()));
+        require(offsets_.back() == instances_.cols(), text("offsets[", offsets_.size() - 1, "]"), offsets_.back(),
+                text("the number of instances, ", instances_.cols()));
         detail::require_reward_shape(reward_, instances_);
         require(prior_.size() == 0 || prior_.size() == instances_.cols(), "length of the instance prior", prior_.size(),
-                printed(instances_.cols()) + ", the number of instances");
+                text(instances_.cols(), ", the number of instances"));
     }
 
     MatrixView<Scalar> instances_;

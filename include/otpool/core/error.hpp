@@ -41,22 +41,30 @@ namespace detail {
 /// A value as an error message shows it: with all its digits, and `inf` and `nan` by name.
 template <class Value>
 std::string printed(const Value& value) {
-    std::ostringstream text;
-    if constexpr (std::floating_point<Value>) {
-        if (std::isnan(value)) return "nan";  // not -nan, which a stream makes of some
-        text.precision(std::numeric_limits<Value>::max_digits10);
+    if constexpr (std::invocable<Value>) {
+        return value();
+    } else {
+        std::ostringstream text;
+        if constexpr (std::floating_point<Value>) {
+            if (std::isnan(value)) return "nan";  // not -nan, which a stream makes of some
+            text.precision(std::numeric_limits<Value>::max_digits10);
+        }
+        text << value;
+        return text.str();
     }
-    text << value;
-    return text.str();
 }
 
-template <class Rows, class Cols>
-std::string printed_shape(Rows rows, Cols cols) {
-    return printed(rows) + " x " + printed(cols);
+/// The parts printed one after the other, when the message is needed: text costs more than the checks of a small bag.
+template <class... Parts>
+auto text(Parts... parts) {
+    return [parts...] { return (printed(parts) + ...); };
 }
 
-inline void require(bool holds, const std::string& argument, const auto& found, const std::string& allowed) {
-    if (!holds) throw InvalidArgument(argument, printed(found), allowed);
+inline auto shape_text(auto rows, auto cols) { return text(rows, " x ", cols); }
+
+/// Throws InvalidArgument unless `holds`; `argument`, `found` and `allowed` are whatever can be printed.
+inline void require(bool holds, const auto& argument, const auto& found, const auto& allowed) {
+    if (!holds) throw InvalidArgument(printed(argument), printed(found), printed(allowed));
 }
 
 }  // namespace detail

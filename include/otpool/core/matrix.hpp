@@ -83,6 +83,28 @@ public:
             .template cast<Real>();
     }
 
+    bool all_finite() const {
+        // x - x is 0 or NaN, and so is the sum
+        if (row_stride_ == 1 && col_stride_ == rows_) {
+            const Eigen::Map<const Vector<Scalar>> all(data_, rows_ * cols_);
+            return (all - all).sum() == 0;
+        }
+        Vector<Scalar> scratch(rows_);
+        for (Index n = 0; n < cols_; ++n) {
+            const auto x = contiguous_col(n, scratch);
+            if ((x - x).sum() != 0) return false;
+        }
+        return true;
+    }
+
+    /// The same column where its numbers are consecutive in memory; `scratch`, which becomes a copy, where they are not.
+    Eigen::Map<const Vector<Scalar>> contiguous_col(Index col, Eigen::Ref<Vector<Scalar>> scratch) const {
+        const Scalar* first = data_ + col * col_stride_;
+        if (row_stride_ == 1) return {first, rows_};
+        for (Index row = 0; row < rows_; ++row) scratch[row] = first[row * row_stride_];
+        return {scratch.data(), rows_};
+    }
+
     /// The columns [first, first + count), sharing this view's memory.
     MatrixView middle_cols(Index first, Index count) const {
         MatrixView part = *this;

@@ -68,11 +68,13 @@ struct Layer {
     /// T, D x N, of one bag.
     RealMatrix plan(const MatrixView<Scalar>& bag) const {
         check();
-        otpool::detail::require(!bag.empty(), "shape of the bag", otpool::detail::printed_shape(bag.rows(), bag.cols()),
+        otpool::detail::require(!bag.empty(), "shape of the bag", otpool::detail::shape_text(bag.rows(), bag.cols()),
                                 "at least one feature and one instance");
         otpool::detail::require_finite(bag, "bag");
         const RealMatrix X = bag.matrix().template cast<Real>();
-        const RealVector q0 = otpool::detail::normalized_prior<Real>(prior(MatrixView<Real>(X)), X.cols(), true, "q0");
+        const RealVector weights = prior(MatrixView<Real>(X));
+        otpool::detail::require_prior(weights, X.cols(), true, "q0");
+        const RealVector q0 = otpool::detail::normalized_prior(weights, X.cols());
         Steps state(X, q0, parameters.step(0));
         for (int k = 0; k < steps; ++k) state.step(parameters.step(k));
         return state.plan();

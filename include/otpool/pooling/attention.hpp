@@ -71,8 +71,8 @@ struct GatedAttention {
     Vector<Scalar> scores(const MatrixView<Scalar>& bag) const {
         Attention<Scalar>{V, w}.check(bag.rows());
         detail::require(U.rows() == V.rows() && U.cols() == V.cols(), "shape of the attention's U",
-                        detail::printed_shape(U.rows(), U.cols()),
-                        detail::printed_shape(V.rows(), V.cols()) + ", the shape of V");
+                        detail::shape_text(U.rows(), U.cols()),
+                        detail::text(detail::shape_text(V.rows(), V.cols()), ", the shape of V"));
         Vector<Scalar> scores(bag.cols());
         for (Index n = 0; n < bag.cols(); ++n) {
             const auto x = bag.matrix().col(n);

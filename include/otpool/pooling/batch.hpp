@@ -11,32 +11,26 @@
 
 namespace otpool::detail {
 
-/// Throws, naming bag, feature and instance, if a bag is empty without a fill value for it, or has an entry that is
-/// not finite.
-template <class Scalar>
-void validate(const Bags<Scalar>& bags, bool empty_allowed) {
-    for (Index b = 0; b < bags.size(); ++b) {
-        const std::string bag = "bag " + printed(b);
-        require(empty_allowed || bags.bag_size(b) > 0, bag, "empty",
-                "at least one instance, or a fill value for empty bags");
-        require_finite(bags[b].instances, bag);
-        require_finite(bags[b].reward, "reward of " + bag);
-    }
-}
-
-/// Pools every bag of a batch by `pooling`, which pools one.
+/// Pools every bag of a batch by `pool_one`, which pools one and throws if an entry of it is not finite. Throws, naming
+/// bag, feature and instance, if it does, or a bag is empty without a fill value for it.
 template <class Scalar, class PoolOne>
 Matrix<Scalar> pool_batch(const Bags<Scalar>& bags, const std::optional<Scalar>& empty_bag, const PoolOne& pool_one) {
-    validate(bags, empty_bag.has_value());
+    for (Index b = 0; b < bags.size(); ++b) {
+        require(empty_bag.has_value() || bags.bag_size(b) > 0, text("bag ", b), "empty",
+                "at least one instance, or a fill value for empty bags");
+    }
     Matrix<Scalar> pooled(bags.features(), bags.size());
     for (Index b = 0; b < bags.size(); ++b) {
         if (bags.bag_size(b) == 0) {
             pooled.col(b).setConstant(*empty_bag);
             continue;
         }
+        const Bag<Scalar> bag = bags[b];
         try {
-            pooled.col(b) = pool_one(bags[b]);
+            pooled.col(b) = pool_one(bag);
         } catch (const InvalidArgument& error) {
+            require_finite(bag.instances, text("bag ", b));
+            require_finite(bag.reward, text("reward of bag ", b));
             throw error.in("bag " + printed(b));
         }
     }

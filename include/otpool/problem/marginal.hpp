@@ -35,25 +35,37 @@ struct Marginal {
 
 namespace detail {
 
-inline void require_alpha(double alpha, const std::string& name) {
+inline void require_alpha(double alpha, const char* name) {
     require(alpha >= 0, name, alpha, "0 to inf");  // false for NaN, too
 }
 
-/// The prior of `size` entries as doubles of sum 1; `smallest_allowed` says whether zeros are (">= 0") or not (">
-/// 0").
+/// Throws unless the prior is empty or `size` numbers of sum 1.
 template <class Scalar>
-RealVector normalized_prior(const Vector<Scalar>& prior, Index size, bool zeros_allowed, const std::string& name) {
-    if (prior.size() == 0) return RealVector::Constant(size, 1.0 / static_cast<double>(size));
-    require(prior.size() == size, "length of " + name, prior.size(), printed(size));
-    const std::string allowed = zeros_allowed ? "finite and >= 0" : "finite and > 0";
+void require_prior(const Vector<Scalar>& prior, Index size, bool zeros_allowed, const char* name) {
+    if (prior.size() == 0) return;
+    require(prior.size() == size, text("length of ", name), prior.size(), size);
+    const char* allowed = zeros_allowed ? "finite and >= 0" : "finite and > 0";
     for (Index i = 0; i < size; ++i) {
         const bool inside = std::isfinite(prior[i]) && (zeros_allowed ? prior[i] >= 0 : prior[i] > 0);
-        if (!inside) require(false, name + "[" + printed(i) + "]", prior[i], allowed);  // text costs, and is rare
+        require(inside, text(name, "[", i, "]"), prior[i], allowed);
     }
-    RealVector normalized = prior.template cast<Real>();
-    const Real sum = normalized.sum();
-    require(std::abs(sum - 1) <= 1e-3, "sum of " + name, sum, "1, within 0.001");
-    return normalized / sum;
+    const Real sum = prior.template cast<Real>().sum();
+    require(std::abs(sum - 1) <= 1e-3, text("sum of ", name), sum, "1, within 0.001");
+}
+
+/// The prior of `size` entries as doubles of sum 1.
+template <class Scalar>
+RealVector normalized_prior(const Vector<Scalar>& prior, Index size) {
+    if (prior.size() == 0) return RealVector::Constant(size, 1.0 / static_cast<Real>(size));
+    const RealVector entries = prior.template cast<Real>();
+    return entries / entries.sum();
+}
+
+/// Its logarithms.
+template <class Scalar>
+RealVector log_prior(const Vector<Scalar>& prior, Index size) {
+    if (prior.size() == 0) return RealVector::Constant(size, -std::log(static_cast<Real>(size)));
+    return normalized_prior(prior, size).array().log();
 }
 
 }  // namespace detail

@@ -33,11 +33,11 @@ struct UotProblem {
 namespace detail {
 
 template <class Scalar>
-void require_finite(const MatrixView<Scalar>& matrix, const std::string& name) {
+void require_finite(const MatrixView<Scalar>& matrix, const auto& name) {
+    if (matrix.all_finite()) return;
     for (Index n = 0; n < matrix.cols(); ++n) {
-        if (matrix.col(n).allFinite()) continue;
         for (Index d = 0; d < matrix.rows(); ++d) {
-            require(std::isfinite(matrix(d, n)), name + " at feature " + printed(d) + ", instance " + printed(n),
+            require(std::isfinite(matrix(d, n)), text(name, " at feature ", d, ", instance ", n),
                     matrix(d, n), "finite numbers");
         }
     }
@@ -49,19 +49,20 @@ void require_finite(const MatrixView<Scalar>& matrix, const std::string& name) {
 /// Every solver calls it before any work. Cost: one pass over reward and values.
 template <class Scalar, class R>
 void validate(const UotProblem<Scalar, R>& problem) {
-    using detail::printed_shape;
     using detail::require;
+    using detail::shape_text;
+    using detail::text;
     const auto& [reward, values, alpha0, features, instances] = problem;
-    require(!reward.empty(), "shape of reward", printed_shape(reward.rows(), reward.cols()),
+    require(!reward.empty(), "shape of reward", shape_text(reward.rows(), reward.cols()),
             "at least one feature and one instance");
     require(values.empty() || (values.rows() == reward.rows() && values.cols() == reward.cols()), "shape of values",
-            printed_shape(values.rows(), values.cols()),
-            printed_shape(reward.rows(), reward.cols()) + ", the shape of the reward");
+            shape_text(values.rows(), values.cols()),
+            text(shape_text(reward.rows(), reward.cols()), ", the shape of the reward"));
     detail::require_alpha(alpha0, "alpha0");
     detail::require_alpha(features.alpha, "alpha1");
     detail::require_alpha(instances.alpha, "alpha2");
-    detail::normalized_prior(features.prior, reward.rows(), false, "p0");
-    detail::normalized_prior(instances.prior, reward.cols(), true, "q0");
+    detail::require_prior(features.prior, reward.rows(), false, "p0");
+    detail::require_prior(instances.prior, reward.cols(), true, "q0");
     detail::require_finite(reward, "reward");
     detail::require_finite(values, "values");
 }

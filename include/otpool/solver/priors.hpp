@@ -19,13 +19,15 @@ struct Priors {
 
     template <class Scalar, class R>
     explicit Priors(const UotProblem<Scalar, R>& problem)
-        : log_p(normalized_prior(problem.features.prior, problem.reward.rows(), false, "p0").array().log()) {
-        const RealVector q = normalized_prior(problem.instances.prior, problem.reward.cols(), true, "q0");
-        for (Index n = 0; n < q.size(); ++n) {
-            if (q[n] > 0) active.push_back(n);
+        : log_p(log_prior(problem.features.prior, problem.reward.rows())),
+          log_q(log_prior(problem.instances.prior, problem.reward.cols())) {
+        active.reserve(static_cast<std::size_t>(log_q.size()));
+        for (Index n = 0; n < log_q.size(); ++n) {
+            if (log_q[n] == -std::numeric_limits<Real>::infinity()) continue;
+            log_q[static_cast<Index>(active.size())] = log_q[n];
+            active.push_back(n);
         }
-        log_q.resize(static_cast<Index>(active.size()));
-        for (Index k = 0; k < log_q.size(); ++k) log_q[k] = std::log(q[active[static_cast<std::size_t>(k)]]);
+        log_q.conservativeResize(static_cast<Index>(active.size()));
     }
 };
 
