@@ -53,15 +53,16 @@ public:
             step.log_row_sum = scaling->log_row_sum();
             scaling->update_features();
             if (solver.translation) step.translation = scaling->translate();
-            scaling->update_instances();
+            scaling->update_instances(iterations.is_last() ? &problem_.pooled_values() : nullptr);
             step.features = scaling->features().kernel;
             step.log_col_sum = scaling->log_col_sum();
             step.instances = scaling->instances().kernel;
             iterations.record(scaling->feature_residual(), scaling->attainable());
         }
         solution = scaling->solution(problem_);
+        solution.conditional_mean = scaling->conditional_mean();
         iterations.report(solution);
-        check_promise(solution, *scaled_.back(), scaling->attainable(), tolerance);
+        check_promise(solution, *scaled_.back(), std::max(scaling->attainable(), scaling->resolution()), tolerance);
     }
 
     Solution<Scalar, R> solution;

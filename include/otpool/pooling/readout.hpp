@@ -11,18 +11,19 @@ namespace otpool {
 
 namespace detail {
 
-/// sum_n P_dn v_dn / sum_n P_dn, whatever the mass; two passes over plan and values.
+/// sum_n P_dn v_dn / sum_n P_dn, whatever the mass; two passes over plan and values, unless the solver has it.
 template <class Scalar, class R>
 RealVector conditional_mean(const Solution<Scalar, R>& solution) {
+    if (solution.conditional_mean) return *solution.conditional_mean;
     const MatrixView<Scalar>& values = solution.problem.pooled_values();
     const RealVector top = solution.log_plan.top();
     RealVector weight = RealVector::Zero(top.size());
     RealVector sum = RealVector::Zero(top.size());
     RealVector column_weight(top.size());
     solution.log_plan.for_each_column([&](Index, Index n, const RealVector& score) {
+        column_weight = (score - top).array().exp();
         // No weight where there is no score: vectorised exponentials of -inf are tiny, not 0.
-        column_weight =
-            (score.array() > -std::numeric_limits<Real>::infinity()).select((score - top).array().exp(), 0.0);
+        column_weight = (column_weight.array() < 1e-300).select(0.0, column_weight);
         weight += column_weight;
         sum += column_weight.cwiseProduct(values.col(n));
     });

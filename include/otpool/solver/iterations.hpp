@@ -20,8 +20,10 @@ public:
           observer_(observer) {}
 
     bool again() const { return running_ && count_ < limit_; }
+    /// Whether the coming iteration is certain to be the last.
+    bool is_last() const { return count_ + 1 == limit_; }
     /// Whether the coming iteration's residual will be used.
-    bool wants_residual() const { return !fixed_ || keep_history_ || observer_ || count_ + 1 == limit_; }
+    bool wants_residual() const { return !fixed_ || keep_history_ || observer_ || is_last(); }
     double tolerance() const { return tolerance_; }
 
     /// Closes an iteration of the problem itself. `attainable`: what rounding leaves of the residual at best.

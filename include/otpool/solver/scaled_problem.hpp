@@ -127,8 +127,12 @@ struct ScaledProblem {
             }
             instances.anchor = anchor(kernel.col_shift);
         } else {
-            kernel.row_shift.setConstant(-std::numeric_limits<Real>::infinity());
-            for (const Index n : kernel.active) kernel.row_shift = kernel.row_shift.cwiseMax(problem.reward.col(n));
+            Vector<Scalar> highest = Vector<Scalar>::Constant(kernel.rows(), std::numeric_limits<Scalar>::lowest());
+            Vector<Scalar> scratch(kernel.rows());
+            for (const Index n : kernel.active) {
+                highest = highest.cwiseMax(problem.reward.contiguous_col(n, scratch));
+            }
+            kernel.row_shift = highest.template cast<Real>();
             features.anchor = anchor(kernel.row_shift);
         }
         if constexpr (std::same_as<R, RelativeEntropy>) {

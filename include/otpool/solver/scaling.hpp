@@ -3,10 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <limits>
+#include <optional>
 #include <tuple>
 
 #include "otpool/core/matrix.hpp"
+#include "otpool/solver/absorbed_kernel.hpp"
 #include "otpool/solver/exponential_solution.hpp"
 #include "otpool/solver/scaled_problem.hpp"
 #include "otpool/solver/solution.hpp"
@@ -43,13 +46,18 @@ RealVector starting_instance_potential(const ScaledProblem<Scalar>& scaled, cons
     return potential;
 }
 
-/// The state of scaling iterations: the kernel potentials of both sides and what the last pass over the kernel found.
+/// The state of scaling iterations: the kernel potentials of both sides and what the last pass over the kernel found. Passes
+/// are AbsorbedKernel's where its range suffices, Sweep's where it does not.
 template <BagScalar Scalar>
 class Scaling {
 public:
-    /// Starts from instance potentials. Cost: one exp an element, two passes.
+    /// Starts from instance potentials. Cost: one exp an element, one pass (two in the log domain).
     Scaling(const ScaledProblem<Scalar>& problem, const RealVector& instance_potential)
-        : problem_(problem), log_row_sum_(sweep_.log_row_sums(problem.kernel, instance_potential)) {
+        : problem_(problem), absorbed_(problem.kernel) {
+        if (!absorbed_.log_row_sums(instance_potential, log_row_sum_)) {
+            log_row_sum_ = sweep_.log_row_sums(problem.kernel, instance_potential);
+        }
+        sweep_.resize(problem.kernel.rows(), problem.kernel.cols());
         const ScaledMarginal& side = problem.instances;
         sweep_.col_potential = instance_potential;
         sweep_.col_penalty.setZero();
@@ -83,11 +91,24 @@ public:
         return t;
     }
 
-    /// g <- k2 a0 (log q0 - LSE_d((X + f)/a0))
-    void update_instances() {
-        sweep_(problem_.kernel, feature_potential_, problem_.instances);
+    /// g <- k2 a0 (log q0 - LSE_d((X + f)/a0)). Pools `values`, if given, on the way: conditional_mean().
+    void update_instances(const MatrixView<Scalar>* values = nullptr) {
+        in_range_ = !in_double_ && absorbed_.sweep(feature_potential_, problem_.instances, sweep_, values);
+        if (!in_range_) sweep_(problem_.kernel, feature_potential_, problem_.instances);
+        pooled_ = in_range_ && values != nullptr;
         log_row_sum_ = sweep_.log_row_mass - feature_potential_;
     }
+
+    /// Of the values that update_instances was given; none where the range did not let it.
+    std::optional<RealVector> conditional_mean() const {
+        std::optional<RealVector> mean;
+        if (pooled_) mean = absorbed_.conditional_mean();
+        if (mean && !mean->allFinite()) mean.reset();
+        return mean;
+    }
+
+    /// Goes on in double, whatever the bag's scalar.
+    void refine() { in_double_ = true; }
 
     ScaledPotential features() const { return {feature_potential_, feature_penalty_}; }
     ScaledPotential instances() const { return {sweep_.col_potential, sweep_.col_penalty}; }
@@ -99,7 +120,10 @@ public:
     Real feature_residual() const {
         return marginal_residual(problem_.features, sweep_.log_row_mass, feature_penalty_);
     }
+    /// What rounding of the potentials leaves of it at best.
     Real attainable() const { return rounding(feature_potential_, sweep_.col_potential); }
+    /// What the bag's scalar may hide of it.
+    Real resolution() const { return in_range_ ? AbsorbedKernel<Scalar>::resolution() : 0; }
 
     template <class R>
     Solution<Scalar, R> solution(const UotProblem<Scalar, R>& problem) const {
@@ -112,6 +136,10 @@ public:
 
 private:
     const ScaledProblem<Scalar>& problem_;
+    AbsorbedKernel<Scalar> absorbed_;
+    bool in_double_ = false;  ///< Whether to leave AbsorbedKernel.
+    bool in_range_ = false;
+    bool pooled_ = false;
     Sweep sweep_;
     RealVector log_row_sum_;  ///< LSE_k(z_dk + instance potential_k)
     RealVector feature_potential_;

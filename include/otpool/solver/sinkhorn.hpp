@@ -1,7 +1,10 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <algorithm>
+
 #include "otpool/core/error.hpp"
+#include "otpool/core/matrix.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/iterations.hpp"
 #include "otpool/solver/limits.hpp"
@@ -41,14 +44,19 @@ struct Sinkhorn {
         detail::Scaling<Scalar> scaling(scaled, detail::starting_instance_potential(scaled, run));
         detail::Iterations iterations(options, tolerance, 10000, run.observer);
         while (iterations.again()) {
+            const bool pool = run.pooled_only && iterations.is_last();
             scaling.update_features();
             if (translation) scaling.translate();
-            scaling.update_instances();
-            iterations.record(scaling.feature_residual(), scaling.attainable());
+            scaling.update_instances(pool ? &problem.pooled_values() : nullptr);
+            const Real residual = scaling.feature_residual();
+            const Real hidden = options.iterations ? 0 : scaling.resolution();
+            iterations.record(residual + hidden, scaling.attainable());
+            if (residual < hidden) scaling.refine();
         }
         Solution<Scalar, R> solution = scaling.solution(problem);
+        solution.conditional_mean = scaling.conditional_mean();
         iterations.report(solution);
-        detail::check_promise(solution, scaled, scaling.attainable(), tolerance);
+        detail::check_promise(solution, scaled, std::max(scaling.attainable(), scaling.resolution()), tolerance);
         return solution;
     }
 };

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -75,6 +76,8 @@ struct Solution {
     Vector<Scalar> instance_potential = {};  ///< g, N entries; the lowest finite number where q0 is zero.
     double log_mass = 0;                     ///< log sum P
     detail::LogPlan<Scalar> log_plan = {};
+    /// sum_n P_dn v_dn / sum_n P_dn, if the solver has taken it on the way (Run::pooled_only).
+    std::optional<RealVector> conditional_mean = {};
 
     bool converged() const { return status == Status::converged; }
 
@@ -110,8 +113,8 @@ struct Solution {
 
     /// -<X, P> + alpha0 R(P) + alpha1 KL(r | p0) + alpha2 KL(c | q0), without the terms whose alpha is infinite.
     Scalar objective() const {
-        const RealVector p = detail::normalized_prior(problem.features.prior, problem.reward.rows(), false, "p0");
-        const RealVector q = detail::normalized_prior(problem.instances.prior, problem.reward.cols(), true, "q0");
+        const RealVector p = detail::normalized_prior(problem.features.prior, problem.reward.rows());
+        const RealVector q = detail::normalized_prior(problem.instances.prior, problem.reward.cols());
         // Of Q = P / m, m = sum P: the objective is m (its terms at Q + those in log m) + constants, whatever the
         // range of m.
         RealVector r = RealVector::Zero(p.size());

@@ -17,6 +17,9 @@ struct Run {
     /// Start from the potentials of a solution of a problem of the same shape, instead of from the priors.
     const Solution<Scalar, R>* warm_start = nullptr;
     Observer observer = {};
+    /// All that is wanted of the solution is what it pools: the solver may take the conditional mean of the values while it
+    /// has the plan at hand, and skip what is not read.
+    bool pooled_only = false;
 };
 
 /// A solver: a value type of options whose solve() is const and thread-safe.
@@ -40,9 +43,10 @@ template <class Scalar, class R>
 void validate_warm_start(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) {
     if (run.warm_start == nullptr) return;
     const auto& other = run.warm_start->problem.reward;
-    const std::string shape = printed_shape(problem.reward.rows(), problem.reward.cols());
-    const std::string found = printed_shape(other.rows(), other.cols());
-    require(found == shape, "shape of the warm start", found, shape + ", the shape of the reward");
+    const MatrixView<Scalar>& reward = problem.reward;
+    require(other.rows() == reward.rows() && other.cols() == reward.cols(), "shape of the warm start",
+            shape_text(other.rows(), other.cols()),
+            text(shape_text(reward.rows(), reward.cols()), ", the shape of the reward"));
 }
 
 /// Throws InvalidArgument if anything that a solver is given is not well formed. Returns the tolerance to solve to.

@@ -25,6 +25,7 @@ public:
     template <class Kernel>
     void operator()(const Kernel& kernel, const RealVector& row_potential, const ScaledMarginal& columns) {
         resize(kernel.rows(), kernel.cols());
+        resize_scratch(kernel.rows());
         Real level = -std::numeric_limits<Real>::infinity();  // exp(level) is the unit of row_mass_
         row_mass_.setZero();
         for (Index k = 0; k < kernel.cols(); ++k) {
@@ -53,7 +54,7 @@ public:
     /// LSE_k(z_dk + col_potential_k), whatever the range. Cost: one exp an element, two passes over the kernel.
     template <class Kernel>
     const RealVector& log_row_sums(const Kernel& kernel, const RealVector& potential) {
-        resize(kernel.rows(), kernel.cols());
+        resize_scratch(kernel.rows());
         row_top_.setConstant(-std::numeric_limits<Real>::infinity());
         for (Index k = 0; k < kernel.cols(); ++k) {
             kernel.column(k, column_);
@@ -68,18 +69,21 @@ public:
         return row_top_;
     }
 
-private:
-    /// Below it a sum has lost digits to denormal numbers.
-    static constexpr Real smallest_sum = 1e-280;
-
     void resize(Index rows, Index cols) {
-        column_.resize(rows);
-        row_mass_.resize(rows);
-        row_top_.resize(rows);
         log_row_mass.resize(rows);
         col_potential.resize(cols);
         col_penalty.resize(cols);
         log_col_sum.resize(cols);
+    }
+
+private:
+    /// Below it a sum has lost digits to denormal numbers.
+    static constexpr Real smallest_sum = 1e-280;
+
+    void resize_scratch(Index rows) {
+        column_.resize(rows);
+        row_mass_.resize(rows);
+        row_top_.resize(rows);
     }
 
     RealVector column_, row_mass_, row_top_;
