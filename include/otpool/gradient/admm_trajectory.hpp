@@ -74,7 +74,9 @@ public:
 
     Solution<Scalar, R> solution;
 
-    void add_to(ProblemGradient<Scalar>& gradient, const PlanCotangent& cotangent) const {
+    template <class Readout>
+    void add_to(ProblemGradient<Scalar>& gradient, const Readout& readout, const RealVector& dL_dy) const {
+        const PlanCotangent cotangent = pull_back(readout, solution, dL_dy, gradient);
         Reverse reverse(*this, gradient);
         reverse.plan(cotangent);
         for (std::size_t k = steps_.size(); --k > 0;) {

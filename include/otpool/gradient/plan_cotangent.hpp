@@ -19,7 +19,7 @@ namespace otpool::detail {
 ///     P_dn dL/dP_dn = (slope_d v_dn - offset_d) w_dn,   w_dn = P_dn / sum_m P_dm
 struct PlanCotangent {
     RealVector slope, offset;
-    RealVector log_row_sum;  ///< of the plan's scores
+    RealVector log_row_sum = {};  ///< of the plan's scores, where it is read column by column
 
     /// log w of a column, given its scores.
     RealVector log_weight(const RealVector& score) const { return score - log_row_sum; }
@@ -32,55 +32,34 @@ struct PlanCotangent {
     }
 };
 
-/// The cotangent of a readout that weighs the values by slope w; adds dL/dv = slope w.
+/// The backward pass of a readout y, given dL/dy: what goes through the plan. The values' gradient is slope w; what a
+/// readout takes from elsewhere is added to `gradient`.
 template <class Scalar, class R>
-PlanCotangent pull_back_weights(const Solution<Scalar, R>& solution, RealVector slope, RealVector offset,
+PlanCotangent pull_back_readout(const ConditionalReadout&, const Solution<Scalar, R>& solution, const RealVector& dL_dy,
+                                ProblemGradient<Scalar>&) {
+    return {dL_dy, dL_dy.cwiseProduct(conditional_mean(solution))};
+}
+
+template <class Scalar, class R>
+PlanCotangent pull_back_readout(const SumReadout&, const Solution<Scalar, R>& solution, const RealVector& dL_dy,
                                 ProblemGradient<Scalar>& gradient) {
-    PlanCotangent cotangent{std::move(slope), std::move(offset), solution.log_plan.log_row_sums()};
-    const RealVector none = RealVector::Zero(cotangent.slope.size());
-    const PlanCotangent of_values{none, -cotangent.slope, cotangent.log_row_sum};
-    Matrix<Scalar>& values = gradient.pooled_values();
-    solution.log_plan.for_each_column([&](Index, Index n, const RealVector& score) {
-        values.col(n) += of_values.column(none, cotangent.log_weight(score)).template cast<Scalar>();
-    });
-    return cotangent;
-}
-
-/// Of y_d = factor sum_n w_dn v_dn.
-template <class Scalar, class R>
-PlanCotangent pull_back_mean(const Solution<Scalar, R>& solution, const RealVector& slope,
-                             ProblemGradient<Scalar>& gradient) {
-    return pull_back_weights(solution, slope, slope.cwiseProduct(conditional_mean(solution)), gradient);
-}
-
-/// The backward pass of a readout y, given dL/dy: adds to `gradient` what does not go through the plan and returns what
-/// does.
-template <class Scalar, class R>
-PlanCotangent pull_back(const ConditionalReadout&, const Solution<Scalar, R>& solution, const RealVector& dL_dy,
-                        ProblemGradient<Scalar>& gradient) {
-    return pull_back_mean(solution, dL_dy, gradient);
+    const RealVector of_mean = static_cast<Real>(solution.log_plan.active().size()) * dL_dy;
+    return pull_back_readout(ConditionalReadout{}, solution, of_mean, gradient);
 }
 
 template <class Scalar, class R>
-PlanCotangent pull_back(const SumReadout&, const Solution<Scalar, R>& solution, const RealVector& dL_dy,
-                        ProblemGradient<Scalar>& gradient) {
-    return pull_back_mean(solution, static_cast<Real>(solution.log_plan.active().size()) * dL_dy, gradient);
-}
-
-template <class Scalar, class R>
-PlanCotangent pull_back(const JointReadout&, const Solution<Scalar, R>& solution, const RealVector& dL_dy,
-                        ProblemGradient<Scalar>& gradient) {
+PlanCotangent pull_back_readout(const JointReadout&, const Solution<Scalar, R>& solution, const RealVector& dL_dy,
+                                ProblemGradient<Scalar>&) {
     // A mass beyond that saturates y as well; its derivatives shall have room left to be numbers.
     const RealVector marginal = solution.feature_marginal().template cast<Real>().cwiseMin(1e150);
     const Real features = static_cast<Real>(dL_dy.size());
-    return pull_back_weights(solution, features * dL_dy.cwiseProduct(marginal), RealVector::Zero(dL_dy.size()),
-                             gradient);
+    return {features * dL_dy.cwiseProduct(marginal), RealVector::Zero(dL_dy.size())};
 }
 
 /// The plan has no part in it where the instances are free. Throws UnsupportedProblem where they are not.
 template <class Scalar, class R>
-PlanCotangent pull_back(const LogMeanExpReadout&, const Solution<Scalar, R>& solution, const RealVector& dL_dy,
-                        ProblemGradient<Scalar>& gradient) {
+PlanCotangent pull_back_readout(const LogMeanExpReadout&, const Solution<Scalar, R>& solution, const RealVector& dL_dy,
+                                ProblemGradient<Scalar>& gradient) {
     const UotProblem<Scalar, R>& problem = solution.problem;
     if (problem.instances.alpha > 0) {
         throw UnsupportedProblem("the gradient of LogMeanExpReadout", "alpha2 > 0", "alpha2 = 0");
@@ -112,7 +91,22 @@ PlanCotangent pull_back(const LogMeanExpReadout&, const Solution<Scalar, R>& sol
         const auto d_alpha0 = (sum / instances).array().log() - below.array() / sum.array() / alpha0;
         gradient.alpha0[gradient.alpha0.size() - 1] += dL_dy.dot(d_alpha0.matrix());
     }
-    return {none, none, solution.log_plan.log_row_sums()};
+    return {none, none};
+}
+
+/// The same for a plan that is read column by column; adds the values' gradient.
+template <class Readout, class Scalar, class R>
+PlanCotangent pull_back(const Readout& readout, const Solution<Scalar, R>& solution, const RealVector& dL_dy,
+                        ProblemGradient<Scalar>& gradient) {
+    PlanCotangent cotangent = pull_back_readout(readout, solution, dL_dy, gradient);
+    cotangent.log_row_sum = solution.log_plan.log_row_sums();
+    const RealVector none = RealVector::Zero(cotangent.slope.size());
+    const PlanCotangent of_values{none, -cotangent.slope};
+    Matrix<Scalar>& values = gradient.pooled_values();
+    solution.log_plan.for_each_column([&](Index, Index n, const RealVector& score) {
+        values.col(n) += of_values.column(none, cotangent.log_weight(score)).template cast<Scalar>();
+    });
+    return cotangent;
 }
 
 }  // namespace otpool::detail

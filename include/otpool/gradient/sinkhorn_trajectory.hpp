@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "otpool/core/matrix.hpp"
+#include "otpool/gradient/kernel_terms.hpp"
 #include "otpool/gradient/plan_cotangent.hpp"
 #include "otpool/gradient/problem_gradient.hpp"
 #include "otpool/gradient/step_parameters.hpp"
@@ -30,9 +31,10 @@ namespace otpool::detail {
 ///     F' = F + T,         T = (LSE(log p0 - th1 F) - LSE(log q0 - th2 G)) / (th1 + th2)
 ///     u = LSE_d(y + F'),  G = k2 (log q0 - u)
 ///
-/// Only F', G, s, u and T of every step are kept; the plans exp(y + G - s) and exp(y + F' - u) that the reverse needs are
-/// computed again. Memory: the D x N gradient of the reward, and 3 (D + N) numbers a step. Cost of the reverse: two exps
-/// an element and step, two passes over the reward.
+/// Only F', G, s, u and T of every step are kept. The plans exp(y + G - s) and exp(y + F' - u) that the reverse needs are
+/// exp(y) scaled by vectors, and so is what they add to dL/dy: steps that share their parameters share one exp an element,
+/// and their 2K rank-one updates are one product (KernelTerms). Memory: the D x N gradient of the reward, and 3 (D + N)
+/// numbers a step.
 template <BagScalar Scalar, EntropicRegularizer R>
 class Trajectory<Sinkhorn, Scalar, R> {
 public:
@@ -59,6 +61,7 @@ public:
             step.instances = scaling->instances().kernel;
             iterations.record(scaling->feature_residual(), scaling->attainable());
         }
+        log_row_sum_ = scaling->log_row_sum();
         solution = scaling->solution(problem_);
         solution.conditional_mean = scaling->conditional_mean();
         iterations.report(solution);
@@ -67,9 +70,10 @@ public:
 
     Solution<Scalar, R> solution;
 
-    void add_to(ProblemGradient<Scalar>& gradient, const PlanCotangent& cotangent) const {
+    template <class Readout>
+    void add_to(ProblemGradient<Scalar>& gradient, const Readout& readout, const RealVector& dL_dy) const {
         Reverse reverse(*this, gradient);
-        reverse.plan(cotangent);
+        reverse.plan(pull_back_readout(readout, solution, dL_dy, gradient));
         for (std::size_t k = steps_.size(); k-- > 0;) {
             reverse.update_instances(k);
             reverse.translate(k);
@@ -120,19 +124,19 @@ private:
               log_p_(features_),
               log_q_(instances_) {}
 
-        /// log P = y + F' + G + shift,  shift = max X / (alpha0 + alpha1 + alpha2)
+        /// log P = y + F' + G + shift,  shift = max X / (alpha0 + alpha1 + alpha2);  P dL/dP = (slope v - offset) w
         void plan(const PlanCotangent& cotangent) {
             const Solution<Scalar, R>& found = trajectory_.solution;
             const std::size_t last = trajectory_.steps_.size() - 1;
-            Real total = 0;
-            found.log_plan.for_each_column([&](Index col, Index n, const RealVector& score) {
-                const RealVector G =
-                    cotangent.column(found.problem.pooled_values().col(n), cotangent.log_weight(score));
-                add_to_y(last, col, G);
-                features_ += G;
-                instances_[col] += G.sum();
-                total += G.sum();
-            });
+            open(last);
+            const Step& step = trajectory_.steps_[last];
+            const RealVector ones = RealVector::Ones(step.instances.size());
+            const RealVector mean = conditional_mean(found);
+            features_ = cotangent.slope.cwiseProduct(mean) - cotangent.offset;
+            instances_ = terms_->add_for_col_sums({-trajectory_.log_row_sum_, -cotangent.offset, step.instances, ones});
+            instances_ += terms_->set_weights({-trajectory_.log_row_sum_, cotangent.slope, step.instances, ones},
+                                             found.problem.pooled_values());
+            const Real total = features_.sum();
             const auto& problem = found.problem;
             const Real stiffness = static_cast<Real>(problem.alpha0) + problem.features.alpha + problem.instances.alpha;
             if (std::isinf(stiffness)) return;
@@ -146,15 +150,10 @@ private:
         /// u = LSE_d(y + F'),  G = k2 (log q0 - u)
         void update_instances(std::size_t k) {
             const Step& step = trajectory_.steps_[k];
-            const auto& kernel = step.scaled->kernel;
             const RealVector u =
                 half_step(k, step.scaled->instances, step.log_col_sum, instances_, log_q_, gradient_.alpha2);
-            for (Index col = 0; col < kernel.cols(); ++col) {
-                kernel.column(col, column_);
-                column_ = u[col] * ((column_ + step.features).array() - step.log_col_sum[col]).exp();
-                add_to_y(k, col, column_);
-                features_ += column_;
-            }
+            features_ += terms_->add_for_row_sums(
+                {step.features, RealVector::Ones(step.features.size()), -step.log_col_sum, u});
             from_.setZero();
         }
 
@@ -174,22 +173,19 @@ private:
         /// s = LSE_n(y + G),  F = k1 (log p0 - s)
         void update_features(std::size_t k) {
             const Step& step = trajectory_.steps_[k];
-            const auto& kernel = step.scaled->kernel;
             const RealVector s =
                 half_step(k, step.scaled->features, step.log_row_sum, features_, log_p_, gradient_.alpha1);
-            for (Index col = 0; col < kernel.cols(); ++col) {
-                kernel.column(col, column_);
-                column_ = s.array() * ((column_ - step.log_row_sum).array() + step.from[col]).exp();
-                add_to_y(k, col, column_);
-                from_[col] += column_.sum();
-            }
+            from_ += terms_->add_for_col_sums({-step.log_row_sum, s, step.from, RealVector::Ones(step.from.size())});
             features_.setZero();
         }
 
         /// The G that step k starts from is the one that step k - 1 ended with, in units of its own alpha0.
         void begin(std::size_t k) {
             instances_ = from_;
-            if (k == 0 || trajectory_.parameters_.empty()) return;
+            if (k > 0 && trajectory_.parameters_.empty()) return;
+            close(k);
+            if (k == 0) return;
+            open(k - 1);
             const Real before = trajectory_.alpha0(k - 1);
             const Real now = trajectory_.alpha0(k);
             const Step& step = trajectory_.steps_[k];
@@ -214,20 +210,42 @@ private:
         }
 
     private:
-        /// y = (X - max X) / alpha0, to which RelativeEntropy adds log p0 + log q0
-        void add_to_y(std::size_t k, Index col, const RealVector& cotangent) {
-            const ScaledReward<Scalar>& kernel = trajectory_.steps_[k].scaled->kernel;
-            const Real offset = trajectory_.steps_[k].scaled->offset;
-            const Index n = kernel.instance(col);
-            const RealVector of_reward = cotangent * kernel.inverse_alpha0;
-            gradient_.reward.col(n) += of_reward.template cast<Scalar>();
-            offset_ -= of_reward.sum();
-            const RealVector x = kernel.reward.col(n).array() - offset;
-            of_step(gradient_.alpha0, k) -= of_reward.dot(x) * kernel.inverse_alpha0;
-            if constexpr (std::same_as<R, RelativeEntropy>) {
-                log_p_ += cotangent;
-                log_q_[col] += cotangent.sum();
-            }
+        /// Starts the terms of dL/dy of the steps up to k that share their parameters.
+        void open(std::size_t k) {
+            const Step& step = trajectory_.steps_[k];
+            terms_.emplace(step.scaled->kernel, step.features, step.instances);
+        }
+
+        /// Adds what the terms make of dL/dX by y = (X - max X) / alpha0, to which RelativeEntropy adds log p0 + log q0.
+        void close(std::size_t k) {
+            const ScaledProblem<Scalar>& scaled = *trajectory_.steps_[k].scaled;
+            const ScaledReward<Scalar>& kernel = scaled.kernel;
+            const auto inverse_alpha0 = static_cast<Scalar>(kernel.inverse_alpha0);
+            const auto offset = static_cast<Scalar>(scaled.offset);
+            Matrix<Scalar>& of_values = gradient_.pooled_values();
+            Vector<Scalar> scratch(kernel.rows());
+            Real total = 0;
+            Real moment = 0;  // <dL/dy, X - max X>
+            terms_->for_each_block([&](Index first, Index count, auto& Y, const auto& W) {
+                Scalar block_total = 0;
+                Scalar block_moment = 0;
+                for (Index j = 0; j < count; ++j) {
+                    const Index n = kernel.instance(first + j);
+                    const auto x = kernel.reward.contiguous_col(n, scratch);
+                    gradient_.reward.col(n) += inverse_alpha0 * Y.col(j);
+                    if (W.cols() > 0) of_values.col(n) += W.col(j);
+                    block_total += Y.col(j).sum();
+                    block_moment += (Y.col(j).array() * (x.array() - offset)).sum();
+                    if constexpr (std::same_as<R, RelativeEntropy>) {
+                        log_p_ += Y.col(j).template cast<Real>();
+                        log_q_[first + j] += static_cast<Real>(Y.col(j).sum());
+                    }
+                }
+                total += static_cast<Real>(block_total);
+                moment += static_cast<Real>(block_moment);
+            });
+            offset_ -= total * kernel.inverse_alpha0;
+            of_step(gradient_.alpha0, k) -= moment * kernel.inverse_alpha0 * kernel.inverse_alpha0;
         }
 
         /// F = k (log prior - s), k = alpha / (alpha + alpha0); s as the kernel's log sum has it. Returns dL/ds.
@@ -259,13 +277,14 @@ private:
         RealVector features_, instances_, from_;  ///< of F' or F, of G, of the G that a step starts from
         RealVector log_p_, log_q_;
         Real offset_ = 0;
-        RealVector column_;
+        std::optional<KernelTerms<Scalar>> terms_;  ///< of dL/dy
     };
 
     UotProblem<Scalar, R> problem_;
     std::vector<StepParameters> parameters_;
     std::vector<Problem> scaled_;
     std::vector<Step> steps_;
+    RealVector log_row_sum_;  ///< after the last step
 };
 
 }  // namespace otpool::detail

@@ -60,8 +60,7 @@ struct Unrolled {
         if (!tape.trajectory) return detail::gradient_of_optimum(readout, tape.solution, dL_dy);
         auto gradient =
             ProblemGradient<Scalar>::zero(tape.solution.problem, std::max<Index>(1, static_cast<Index>(steps.size())));
-        const auto cotangent = detail::pull_back(readout, tape.solution, dL_dy.template cast<Real>(), gradient);
-        tape.trajectory->add_to(gradient, cotangent);
+        tape.trajectory->add_to(gradient, readout, dL_dy.template cast<Real>());
         gradient.saturate();
         return gradient;
     }

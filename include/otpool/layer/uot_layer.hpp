@@ -154,14 +154,32 @@ private:
                 printed(features) + ", the number of features, or 0 for a uniform prior");
     }
 
-    /// One set of parameters for every step; where they are shared, their gradients are added up later.
+    /// With one set of parameters for every step, unless all steps share theirs, which costs less.
     DifferentiablePooling<Scalar, Unrolled<Solver>, R, Readout> pooling() const {
         DifferentiablePooling<Scalar, Unrolled<Solver>, R, Readout> pooling;
         pooling.mode = {.solver = solver, .steps = step_parameters()};
         pooling.mode.solver.options.iterations = steps;
+        pooling.mode.solver.options.closed_forms = false;
+        if (shares_parameters()) {
+            const StepParameters all = pooling.mode.steps.front();
+            detail::validate(pooling.mode.steps, steps);
+            pooling.parameters.alpha0 = static_cast<Scalar>(all.alpha0);
+            pooling.parameters.features.alpha = static_cast<Scalar>(all.alpha1);
+            pooling.parameters.instances.alpha = static_cast<Scalar>(all.alpha2);
+            if constexpr (has_rho) pooling.mode.solver.rho = all.rho;
+            pooling.mode.steps.clear();
+        }
         pooling.readout = readout;
         if (parameters.p0.size() > 0) pooling.parameters.features.prior = softmax(parameters.p0);
         return pooling;
+    }
+
+    bool shares_parameters() const {
+        bool shares = true;
+        for (const auto* raw : {&parameters.alpha0, &parameters.alpha1, &parameters.alpha2, &parameters.rho}) {
+            shares = shares && raw->size() <= 1;
+        }
+        return shares;
     }
 
     /// dL/draw of one set of parameters a step, or of the one that all steps share.

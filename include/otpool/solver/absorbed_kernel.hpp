@@ -53,16 +53,10 @@ public:
 
     /// log_row_sum_d <- LSE_k(z_dk + col_potential_k). Whether the range sufficed. Cost: one exp an element, one pass.
     bool log_row_sums(const RealVector& col_potential, RealVector& log_row_sum) {
-        absorbed_ = false;
         if (!absorb(RealVector::Zero(rows_), col_potential)) return false;
         row_mass_.setZero();
         v_.setOnes();
-        for (Index first = 0; first < cols_; first += block_) {
-            const Index count = std::min(block_, cols_ - first);
-            exponentiate(first, count);
-            add_row_mass(first, count);
-        }
-        absorbed_ = kept_;
+        for_each_block([&](Index first, Index count, const auto&) { add_row_mass(first, count); });
         if (!row_mass_in_range()) return false;
         log_row_sum = log_row_mass();
         return true;
@@ -72,22 +66,56 @@ public:
     /// `values`, if given, with the plan that results.
     bool sweep(const RealVector& row_potential, const ScaledMarginal& columns, Sweep& result,
                const MatrixView<Scalar>* values = nullptr) {
-        const bool fresh = !absorbed_ || !scalings(row_potential, F_, u_);
-        absorbed_ = false;
-        if (fresh && !absorb(row_potential, result.col_potential)) return false;
+        const bool kept = absorbed_ && scalings(row_potential, F_, u_);
+        if (!kept && !absorb(row_potential, result.col_potential)) return false;
         row_mass_.setZero();
         if (values != nullptr) start_pooling(*values);
-        for (Index first = 0; first < cols_; first += block_) {
-            const Index count = std::min(block_, cols_ - first);
-            if (fresh) exponentiate(first, count);
-            if (!update_columns(first, count, columns, result)) return false;
+        bool in_range = true;
+        for_each_block([&](Index first, Index count, const auto&) {
+            in_range = in_range && update_columns(first, count, columns, result);
+            if (!in_range) return;
             add_row_mass(first, count);
             if (values != nullptr) add_pooled(first, count, *values);
+        });
+        if (!in_range || !row_mass_in_range()) {
+            absorbed_ = false;
+            return false;
         }
-        absorbed_ = kept_;
-        if (!row_mass_in_range()) return false;
         result.log_row_mass = log_row_mass() + row_potential - F_.template cast<Real>();
         return true;
+    }
+
+    /// F and G become what Scalar makes of the potentials, if that is in range; u takes the rest.
+    bool absorb(const RealVector& row_potential, const RealVector& col_potential) {
+        absorbed_ = false;
+        const auto largest = [](const RealVector& potential) { return potential.cwiseAbs().maxCoeff(); };
+        if (!(std::max(largest(row_potential), largest(col_potential)) <= Range::largest_potential)) return false;
+        if (!(kernel_.inverse_alpha0 <= Real(Range::largest_sum))) return false;
+        F_ = row_potential.template cast<Scalar>();
+        G_ = col_potential.template cast<Scalar>();
+        return scalings(row_potential, F_, u_);
+    }
+    const Vector<Scalar>& row_potential() const { return F_; }
+    const Vector<Scalar>& col_potential() const { return G_; }
+
+    /// u <- exp(potential - absorbed), unless it is out of range.
+    static bool scalings(const RealVector& potential, const Vector<Scalar>& absorbed, Vector<Scalar>& scaling) {
+        const auto log_scaling = potential - absorbed.template cast<Real>();
+        if (!(log_scaling.cwiseAbs().maxCoeff() <= Range::log_scaling)) return false;
+        scaling = log_scaling.template cast<Scalar>();  // casts are not vectorised together with exp
+        scaling = scaling.array().exp();
+        return true;
+    }
+
+    /// visit(first, count, M) of every block of columns, after absorb().
+    template <class Visit>
+    void for_each_block(const Visit& visit) {
+        for (Index first = 0; first < cols_; first += block_) {
+            const Index count = std::min(block_, cols_ - first);
+            if (!absorbed_) exponentiate(first, count);
+            visit(first, count, block(first, count));
+        }
+        absorbed_ = kept_;
     }
 
     /// sum_k P_dk values_dk / sum_k P_dk, after a sweep that was given the values; not finite where they overflow Scalar.
@@ -104,25 +132,6 @@ private:
     static constexpr Index kept_elements = (1 << 20) / sizeof(Scalar);
 
     auto block(Index first, Index count) { return exponentials_.middleCols(kept_ ? first : 0, count); }
-
-    /// u <- exp(potential - absorbed), unless it is out of range.
-    static bool scalings(const RealVector& potential, const Vector<Scalar>& absorbed, Vector<Scalar>& scaling) {
-        const auto log_scaling = potential - absorbed.template cast<Real>();
-        if (!(log_scaling.cwiseAbs().maxCoeff() <= Range::log_scaling)) return false;
-        scaling = log_scaling.template cast<Scalar>();  // casts are not vectorised together with exp
-        scaling = scaling.array().exp();
-        return true;
-    }
-
-    /// F and G are what Scalar makes of the potentials; u takes the rest.
-    bool absorb(const RealVector& row_potential, const RealVector& col_potential) {
-        const auto largest = [](const RealVector& potential) { return potential.cwiseAbs().maxCoeff(); };
-        if (!(std::max(largest(row_potential), largest(col_potential)) <= Range::largest_potential)) return false;
-        if (!(kernel_.inverse_alpha0 <= Real(Range::largest_sum))) return false;
-        F_ = row_potential.template cast<Scalar>();
-        G_ = col_potential.template cast<Scalar>();
-        return scalings(row_potential, F_, u_);
-    }
 
     /// M of a block. Cost: one exp an element.
     void exponentiate(Index first, Index count) {
