@@ -1,0 +1,141 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "otpool/otpool.hpp"
+#include "support/catch.hpp"
+#include "support/optimality.hpp"
+#include "support/random_problem.hpp"
+
+// A fixed number of steps, however the solver computes them, against the update formulas in extended precision.
+
+namespace steps_test {
+
+using namespace otpool;
+using namespace tests;
+
+using WideArray = Eigen::Array<Wide, Eigen::Dynamic, 1>;
+
+Wide log_sum(const WideArray& exponents) {
+    const Wide top = exponents.maxCoeff();
+    return std::isinf(top) ? top : top + std::log((exponents - top).exp().sum());
+}
+
+/// f or g after a half step: k a0 (log prior - log sum), k = a/(a + a0).
+WideArray half_step(const WideArray& log_prior, const WideArray& log_sums, Wide alpha, Wide alpha0) {
+    if (alpha == 0) return WideArray::Zero(log_prior.size());
+    const Wide damping = std::isinf(alpha) ? 1 : alpha / (alpha + alpha0);
+    return (log_prior == -std::numeric_limits<Wide>::infinity()).select(0, damping * alpha0 * (log_prior - log_sums));
+}
+
+/// What K steps of Sinkhorn pool: the conditional mean of the reward under exp((X + f + g)/a0).
+template <class Scalar, class R>
+WideArray pooled_by_formula(const UotProblem<Scalar, R>& problem, int steps) {
+    const WideMatrix X = problem.reward.matrix().template cast<Wide>();
+    const Wide a0 = problem.alpha0;
+    const Wide a1 = problem.features.alpha;
+    const Wide a2 = problem.instances.alpha;
+    const WideArray log_p = wide_prior(problem.features.prior, X.rows()).array().log();
+    const WideArray log_q = wide_prior(problem.instances.prior, X.cols()).array().log();
+    Eigen::Array<Wide, Eigen::Dynamic, Eigen::Dynamic> log_K = X.array() / a0;
+    if constexpr (std::same_as<R, RelativeEntropy>) log_K = (log_K.colwise() + log_p).rowwise() + log_q.transpose();
+    for (Index n = 0; n < X.cols(); ++n) {
+        if (std::isinf(log_q[n])) log_K.col(n).setConstant(log_q[n]);  // excluded
+    }
+    WideArray f = WideArray::Zero(X.rows());
+    WideArray g = WideArray::Zero(X.cols());
+    WideArray sums_d(X.rows());
+    WideArray sums_n(X.cols());
+    for (int k = 0; k < steps; ++k) {
+        for (Index d = 0; d < X.rows(); ++d) sums_d[d] = log_sum(log_K.row(d).transpose() + g / a0);
+        f = half_step(log_p, sums_d, a1, a0);
+        const bool translates = a1 > 0 && a2 > 0 && !(std::isinf(a1) && std::isinf(a2));
+        if (translates) {
+            f += (log_sum(log_p - f / a1) - log_sum(log_q - g / a2)) / (1 / a1 + 1 / a2);
+        }
+        for (Index n = 0; n < X.cols(); ++n) sums_n[n] = log_sum(log_K.col(n) + f / a0);
+        g = half_step(log_q, sums_n, a2, a0);
+    }
+    WideArray pooled(X.rows());
+    for (Index d = 0; d < X.rows(); ++d) {
+        const WideArray exponents = log_K.row(d).transpose() + g / a0;
+        pooled[d] = ((exponents - log_sum(exponents)).exp() * X.row(d).transpose().array()).sum();
+    }
+    return pooled;
+}
+
+template <class Scalar>
+constexpr double tolerance = std::is_same_v<Scalar, double> ? 1e-10 : 3e-5;
+
+template <class Scalar, class R>
+double error_of_steps(const UotProblem<Scalar, R>& problem, int steps) {
+    const Sinkhorn solver{{.iterations = steps, .closed_forms = false}};
+    const WideArray expected = pooled_by_formula(problem, steps);
+    const auto solution = solver.solve(problem);
+    const auto pooled_on_the_way = solver.solve(problem, {.pooled_only = true});
+    const auto error = [&](const Vector<Scalar>& pooled) {
+        return static_cast<double>((pooled.template cast<Wide>().array() - expected).abs().maxCoeff());
+    };
+    const double unit = std::max(spread(problem.reward.matrix().eval()), 1e-20);
+    return std::max(error(ConditionalReadout{}(solution)), error(ConditionalReadout{}(pooled_on_the_way))) / unit;
+}
+
+TEMPLATE_TEST_CASE("Steps of Sinkhorn are what their formulas say", "", float, double) {
+    using Scalar = TestType;
+    // alpha0 far below the spread leaves the range of a float's exponentials, strong marginals that of its potentials.
+    for (std::uint64_t seed = 5000; seed < 5120; ++seed) {
+        const ProblemRange range{.most_features = 40, .most_instances = 120, .least_alpha0 = 1e-3, .limits = 0.15};
+        const RandomProblem<Scalar, Entropy> entropy(seed, range);
+        const RandomProblem<Scalar, RelativeEntropy> relative(seed, range);
+        const int steps = static_cast<int>(seed % 5 + 1);
+        INFO(entropy.drawn << ", " << steps << " steps");
+        CHECK(error_of_steps(entropy.problem, steps) <= tolerance<Scalar>);
+        CHECK(error_of_steps(relative.problem, steps) <= tolerance<Scalar>);
+    }
+}
+
+TEMPLATE_TEST_CASE("Steps on bags of any size and layout", "", float, double) {
+    using Scalar = TestType;
+    // One feature, one instance, a multiple of no vector length, more than fits in any cache.
+    const auto [D, N] = GENERATE(std::pair<Index, Index>{1, 1}, std::pair<Index, Index>{1, 5000},
+                                 std::pair<Index, Index>{3, 777}, std::pair<Index, Index>{17, 33},
+                                 std::pair<Index, Index>{1031, 5}, std::pair<Index, Index>{150, 2500});
+    Random random(6000 + static_cast<std::uint64_t>(D));
+    const Matrix<Scalar> bag = random_bag<Scalar>(random, D, N, BagKind::normal);
+    UotProblem<Scalar> problem{.reward = bag,
+                               .alpha0 = Scalar(0.3),
+                               .features = {.alpha = 2},
+                               .instances = {.alpha = Scalar(0.7), .prior = uneven_prior<Scalar>(random, N, true)}};
+    INFO(D << " x " << N);
+    CHECK(error_of_steps(problem, 3) <= tolerance<Scalar>);
+    // Every other column of a larger matrix; rows in memory; every other row.
+    Matrix<Scalar> wide = Matrix<Scalar>::Constant(2 * D, 2 * N, std::numeric_limits<Scalar>::max());
+    Eigen::Map<Matrix<Scalar>, 0, Eigen::OuterStride<>> columns(wide.data(), D, N, Eigen::OuterStride<>(4 * D));
+    columns = bag;
+    const Vector<Scalar> expected = ConditionalReadout{}(Sinkhorn{{.iterations = 3}}.solve(problem));
+    const auto check = [&](const MatrixView<Scalar>& reward) {
+        problem.reward = reward;
+        CHECK(ConditionalReadout{}(Sinkhorn{{.iterations = 3}}.solve(problem)) == expected);
+    };
+    check(columns);
+    const Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> rows = bag;
+    check(rows);
+    Eigen::Map<Matrix<Scalar>, 0, Eigen::Stride<Eigen::Dynamic, 2>> strided(wide.data(), D, N, {2 * D, 2});
+    strided = bag;
+    check(strided);
+}
+
+TEST_CASE("A layer in float is as good where it leaves the range of float") {
+    Random random(6100);
+    const Matrix<float> bag = random_bag<float>(random, 12, 60, BagKind::normal);
+    for (const float alpha0 : {0.1F, 0.03F, 0.01F, 0.003F, 0.001F}) {
+        for (const float alpha2 : {0.01F, 1.F, 1000.F, std::numeric_limits<float>::infinity()}) {
+            const UotProblem<float> problem{
+                .reward = bag, .alpha0 = alpha0, .features = {.alpha = 1}, .instances = {.alpha = alpha2}};
+            INFO("alpha0 " << alpha0 << ", alpha2 " << alpha2);
+            CHECK(error_of_steps(problem, 6) <= tolerance<float>);
+        }
+    }
+}
+
+}  // namespace steps_test
