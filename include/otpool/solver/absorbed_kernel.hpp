@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <concepts>
+#include <utility>
 
 #include "otpool/core/matrix.hpp"
+#include "otpool/core/packet.hpp"
 #include "otpool/solver/scaled_problem.hpp"
 #include "otpool/solver/sweep.hpp"
 
@@ -30,33 +32,41 @@ struct ExponentialRange {
 /// Both half steps are taken while a block of columns is in cache. Where M as a whole fits there, it is computed once and
 /// again only when a scaling leaves its range; otherwise in every sweep, since an exponential costs less than fetching it
 /// from memory. Where the range is not enough nothing is returned, and the log domain (Sweep) must do.
+///
+/// In memory M is blocks of `lanes` times `items`: a vector register holds features of one instance, or where features are
+/// few, instances of one feature.
 template <BagScalar Scalar>
 class AbsorbedKernel {
 public:
-    explicit AbsorbedKernel(const ScaledReward<Scalar>& kernel)
+    /// `few_features`: below it, registers hold instances.
+    explicit AbsorbedKernel(const ScaledReward<Scalar>& kernel, Index few_features = 32)
         : kernel_(kernel),
           rows_(kernel.rows()),
           cols_(kernel.cols()),
-          block_(std::clamp<Index>(block_elements / rows_, 16, std::max<Index>(cols_, 16))),
+          by_instance_(rows_ < few_features),
+          block_(std::min(padded<Scalar>(std::max<Index>(block_elements / rows_, 16)), padded<Scalar>(cols_))),
           kept_(rows_ * cols_ <= kept_elements),
-          row_shift_(kernel.row_shift.template cast<Scalar>()),
+          row_shift_(with_padding(kernel.row_shift)),
+          col_shift_(with_padding(kernel.col_shift)),
           inverse_alpha0_(static_cast<Scalar>(kernel.inverse_alpha0)),
-          exponentials_(rows_, kept_ ? cols_ : std::min(block_, cols_)),
-          F_(rows_),
-          G_(cols_),
-          u_(rows_),
-          v_(cols_),
-          sum_(std::min(block_, cols_)),
-          partial_(rows_),
-          column_(rows_),
-          row_mass_(rows_) {}
+          M_((kept_ ? padded<Scalar>(cols_) : block_) * (by_instance_ ? rows_ : padded<Scalar>(rows_))),
+          F_(row_shift_.size()),
+          G_(col_shift_.size()),
+          u_(Vector<Scalar>::Zero(row_shift_.size())),
+          v_(Vector<Scalar>::Zero(col_shift_.size())),
+          sum_(block_),
+          partial_(row_shift_.size()),
+          lane_(std::max(block_, row_shift_.size())),
+          row_mass_(rows_) {
+        lane_.setZero();
+    }
 
     /// log_row_sum_d <- LSE_k(z_dk + col_potential_k). Whether the range sufficed. Cost: one exp an element, one pass.
     bool log_row_sums(const RealVector& col_potential, RealVector& log_row_sum) {
         if (!absorb(RealVector::Zero(rows_), col_potential)) return false;
         row_mass_.setZero();
-        v_.setOnes();
-        for_each_block([&](Index first, Index count, const auto&) { add_row_mass(first, count); });
+        v_.head(cols_).setOnes();
+        for_each_block([&](Index first, Index count) { add_row_mass(first, count); });
         if (!row_mass_in_range()) return false;
         log_row_sum = log_row_mass();
         return true;
@@ -71,7 +81,7 @@ public:
         row_mass_.setZero();
         if (values != nullptr) start_pooling(*values);
         bool in_range = true;
-        for_each_block([&](Index first, Index count, const auto&) {
+        for_each_block([&](Index first, Index count) {
             in_range = in_range && update_columns(first, count, columns, result);
             if (!in_range) return;
             add_row_mass(first, count);
@@ -81,7 +91,7 @@ public:
             absorbed_ = false;
             return false;
         }
-        result.log_row_mass = log_row_mass() + row_potential - F_.template cast<Real>();
+        result.log_row_mass = log_row_mass() + row_potential - F_.head(rows_).template cast<Real>();
         return true;
     }
 
@@ -91,62 +101,117 @@ public:
         const auto largest = [](const RealVector& potential) { return potential.cwiseAbs().maxCoeff(); };
         if (!(std::max(largest(row_potential), largest(col_potential)) <= Range::largest_potential)) return false;
         if (!(kernel_.inverse_alpha0 <= Real(Range::largest_sum))) return false;
-        F_ = row_potential.template cast<Scalar>();
-        G_ = col_potential.template cast<Scalar>();
+        F_ = with_padding(row_potential);
+        G_ = with_padding(col_potential);
         return scalings(row_potential, F_, u_);
     }
     const Vector<Scalar>& row_potential() const { return F_; }
     const Vector<Scalar>& col_potential() const { return G_; }
 
-    /// u <- exp(potential - absorbed), unless it is out of range.
+    /// scaling <- exp(potential - absorbed), unless it is out of range.
     static bool scalings(const RealVector& potential, const Vector<Scalar>& absorbed, Vector<Scalar>& scaling) {
-        const auto log_scaling = potential - absorbed.template cast<Real>();
+        const Index size = potential.size();
+        const RealVector log_scaling = potential - absorbed.head(size).template cast<Real>();
         if (!(log_scaling.cwiseAbs().maxCoeff() <= Range::log_scaling)) return false;
-        scaling = log_scaling.template cast<Scalar>();  // casts are not vectorised together with exp
-        scaling = scaling.array().exp();
+        scaling.head(size) = log_scaling.template cast<Scalar>();  // casts are not vectorised together with exp
+        scaling.head(size) = scaling.head(size).array().exp();
         return true;
     }
 
-    /// visit(first, count, M) of every block of columns, after absorb().
+    /// visit(first, count) of every block of columns, whose M is at hand, after absorb().
     template <class Visit>
     void for_each_block(const Visit& visit) {
         for (Index first = 0; first < cols_; first += block_) {
             const Index count = std::min(block_, cols_ - first);
             if (!absorbed_) exponentiate(first, count);
-            visit(first, count, block(first, count));
+            visit(first, count);
         }
         absorbed_ = kept_;
     }
 
+    /// M of the block that is visited, where registers hold features.
+    auto block(Index first, Index count) const {
+        return Eigen::Map<const Matrix<Scalar>, 0, Eigen::OuterStride<>>(block_data(first), rows_, count,
+                                                                         Eigen::OuterStride<>(lanes(count)));
+    }
+
     /// sum_k P_dk values_dk / sum_k P_dk, after a sweep that was given the values; not finite where they overflow Scalar.
     RealVector conditional_mean() const {
-        return reference_.template cast<Real>() + weighted_sum_.cwiseQuotient(row_mass_);
+        return reference_.head(rows_).template cast<Real>() + weighted_sum_.cwiseQuotient(row_mass_);
     }
     /// Of the residual, what rounding to Scalar may hide.
     static constexpr Real resolution() { return std::same_as<Scalar, Real> ? 0 : 3e-5; }
 
 private:
     using Range = ExponentialRange<Scalar>;
-    /// A block stays in the first-level cache, a kept kernel in the second.
+    /// A block stays in the first-level cache, a kept kernel in the second; doubles' exponentials cost more than memory.
     static constexpr Index block_elements = (1 << 15) / sizeof(Scalar);
-    static constexpr Index kept_elements = (1 << 20) / sizeof(Scalar);
+    static constexpr Index kept_elements = std::same_as<Scalar, float> ? 1 << 18 : 1 << 22;
 
-    auto block(Index first, Index count) { return exponentials_.middleCols(kept_ ? first : 0, count); }
+    static Vector<Scalar> with_padding(const RealVector& vector) {
+        Vector<Scalar> out = Vector<Scalar>::Zero(padded<Scalar>(vector.size()));
+        out.head(vector.size()) = vector.template cast<Scalar>();
+        return out;
+    }
+
+    Index lanes(Index count) const { return padded<Scalar>(by_instance_ ? count : rows_); }
+    Index items(Index count) const { return by_instance_ ? rows_ : count; }
+    const Scalar* block_data(Index first) const {
+        return M_.data() + (kept_ ? first : 0) * (by_instance_ ? rows_ : padded<Scalar>(rows_));
+    }
+    Scalar* block_data(Index first) { return const_cast<Scalar*>(std::as_const(*this).block_data(first)); }
+
+    /// The numbers of `matrix` that the lanes of an item hold; where they have to be gathered, until the next call.
+    const Scalar* lane_values(const MatrixView<Scalar>& matrix, Index first, Index count, Index item) {
+        if (by_instance_) {
+            for (Index k = 0; k < count; ++k) lane_[k] = matrix(item, kernel_.instance(first + k));
+            return lane_.data();
+        }
+        const auto column = matrix.contiguous_col(kernel_.instance(first + item), lane_.head(rows_));
+        if (rows_ == lanes(count)) return column.data();
+        if (column.data() != lane_.data()) lane_.head(rows_) = column;
+        return lane_.data();
+    }
 
     /// M of a block. Cost: one exp an element.
     void exponentiate(Index first, Index count) {
-        auto M = block(first, count);
-        for (Index k = 0; k < count; ++k) {
-            const auto x = kernel_.reward.contiguous_col(kernel_.instance(first + k), column_);
-            const Scalar col_shift = static_cast<Scalar>(kernel_.col_shift[first + k]);
-            M.col(k) = (((x - row_shift_).array() - col_shift) * inverse_alpha0_ + (F_.array() + G_[first + k])).exp();
+        using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
+        using P = Packet<Scalar>;
+        const Scalar* lane_shift = by_instance_ ? col_shift_.data() + first : row_shift_.data();
+        const Scalar* lane_potential = by_instance_ ? G_.data() + first : F_.data();
+        const Scalar* item_shift = by_instance_ ? row_shift_.data() : col_shift_.data() + first;
+        const Scalar* item_potential = by_instance_ ? F_.data() : G_.data() + first;
+        const Index lanes = this->lanes(count);
+        const P inverse = pset1<P>(inverse_alpha0_);
+        Scalar* M = block_data(first);
+        for (Index i = 0; i < items(count); ++i, M += lanes) {
+            const Scalar* x = lane_values(kernel_.reward, first, count, i);
+            const P shift = pset1<P>(item_shift[i]);
+            const P potential = pset1<P>(item_potential[i]);
+            for (Index l = 0; l < lanes; l += packet_size<Scalar>) {
+                const P difference = psub(psub(ploadu<P>(x + l), ploadu<P>(lane_shift + l)), shift);
+                const P absorbed = padd(ploadu<P>(lane_potential + l), potential);
+                pstoreu(M + l, exponential<Scalar>(pmadd(difference, inverse, absorbed)));
+            }
         }
+    }
+
+    /// sum_d M_dk weight_d of a block, into sum_.
+    void sum_over_rows(const Scalar* M, Index count, const Vector<Scalar>& weight) {
+        (by_instance_ ? multiply<Scalar> : multiply_transposed<Scalar>)(M, lanes(count), items(count), weight.data(),
+                                                                       sum_.data());
+    }
+
+    /// sum_k M_dk v_k of a block, into partial_.
+    void sum_over_cols(const Scalar* M, Index first, Index count) {
+        (by_instance_ ? multiply_transposed<Scalar> : multiply<Scalar>)(M, lanes(count), items(count),
+                                                                       v_.data() + first, partial_.data());
     }
 
     /// The half step of a block's columns, and v.
     bool update_columns(Index first, Index count, const ScaledMarginal& columns, Sweep& result) {
+        sum_over_rows(block_data(first), count, u_);
         auto sum = sum_.head(count);
-        sum.noalias() = block(first, count).transpose() * u_;
         if (!(sum.minCoeff() >= Range::smallest_sum && sum.sum() <= Range::largest_sum)) return false;
         const auto part = [&](auto& vector) { return vector.segment(first, count).array(); };
         const auto G = part(G_).template cast<Real>();
@@ -163,31 +228,40 @@ private:
 
     /// row_mass += M v, of a block in Scalar and of all in double.
     void add_row_mass(Index first, Index count) {
-        partial_.noalias() = block(first, count) * v_.segment(first, count);
-        row_mass_ += partial_.template cast<Real>();
+        sum_over_cols(block_data(first), first, count);
+        row_mass_ += partial_.head(rows_).template cast<Real>();
     }
 
     /// Values are weighed relative to those of one instance, so that shifted ones lose no digits.
     void start_pooling(const MatrixView<Scalar>& values) {
-        reference_ = values.contiguous_col(kernel_.instance(0), column_);
+        reference_.setZero(row_shift_.size());
+        for (Index d = 0; d < rows_; ++d) reference_[d] = values(d, kernel_.instance(0));
+        weighted_.resize(block_ * (by_instance_ ? rows_ : row_shift_.size()));
         weighted_sum_.setZero(rows_);
     }
 
     /// weighted_sum += (M * (values - reference)) v
     void add_pooled(Index first, Index count, const MatrixView<Scalar>& values) {
-        const auto M = block(first, count);
-        partial_.setZero();
-        for (Index k = 0; k < count; ++k) {
-            const auto value = values.contiguous_col(kernel_.instance(first + k), column_);
-            partial_ += v_[first + k] * M.col(k).cwiseProduct(value - reference_);
+        using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
+        using P = Packet<Scalar>;
+        const Index lanes = this->lanes(count);
+        const Scalar* M = block_data(first);
+        Scalar* weighted = weighted_.data();
+        for (Index i = 0; i < items(count); ++i, M += lanes, weighted += lanes) {
+            const Scalar* value = lane_values(values, first, count, i);
+            for (Index l = 0; l < lanes; l += packet_size<Scalar>) {
+                const P reference = by_instance_ ? pset1<P>(reference_[i]) : ploadu<P>(reference_.data() + l);
+                pstoreu(weighted + l, pmul(ploadu<P>(M + l), psub(ploadu<P>(value + l), reference)));
+            }
         }
-        weighted_sum_ += partial_.template cast<Real>();
+        sum_over_cols(weighted_.data(), first, count);
+        weighted_sum_ += partial_.head(rows_).template cast<Real>();
     }
 
     RealVector log_row_mass() {
-        partial_ = row_mass_.template cast<Scalar>();
-        partial_ = partial_.array().log();
-        return partial_.template cast<Real>();
+        partial_.head(rows_) = row_mass_.template cast<Scalar>();
+        partial_.head(rows_) = partial_.head(rows_).array().log();
+        return partial_.head(rows_).template cast<Real>();
     }
 
     bool row_mass_in_range() const {
@@ -196,16 +270,18 @@ private:
 
     const ScaledReward<Scalar>& kernel_;
     Index rows_, cols_;
-    Index block_;  ///< columns a block
+    bool by_instance_;  ///< Whether the lanes are instances.
+    Index block_;       ///< columns a block
     bool kept_;
-    bool absorbed_ = false;  ///< Whether exponentials_ is M.
-    Vector<Scalar> row_shift_;
+    bool absorbed_ = false;                ///< Whether M_ is M.
+    Vector<Scalar> row_shift_, col_shift_;  ///< These and F, G, u, v are padded to whole registers.
     Scalar inverse_alpha0_;
-    Matrix<Scalar> exponentials_;  ///< M, or its present block
+    Vector<Scalar> M_;  ///< M, or its present block
     Vector<Scalar> F_, G_, u_, v_;
-    Vector<Scalar> sum_, partial_, column_;
-    RealVector row_mass_;      ///< M v
+    Vector<Scalar> sum_, partial_, lane_;
+    RealVector row_mass_;  ///< M v
     Vector<Scalar> reference_;
+    Vector<Scalar> weighted_;  ///< M * (values - reference), a block
     RealVector weighted_sum_;  ///< (M * (values - reference)) v
 };
 
