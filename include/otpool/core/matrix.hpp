@@ -83,6 +83,14 @@ public:
             .template cast<Real>();
     }
 
+    /// The same column where its numbers are consecutive in memory; `scratch`, which becomes a copy, where they are not.
+    Eigen::Map<const Vector<Scalar>> contiguous_col(Index col, Eigen::Ref<Vector<Scalar>> scratch) const {
+        const Scalar* first = data_ + col * col_stride_;
+        if (row_stride_ == 1) return {first, rows_};
+        for (Index row = 0; row < rows_; ++row) scratch[row] = first[row * row_stride_];
+        return {scratch.data(), rows_};
+    }
+
     /// The columns [first, first + count), sharing this view's memory.
     MatrixView middle_cols(Index first, Index count) const {
         MatrixView part = *this;
