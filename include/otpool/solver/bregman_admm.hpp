@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <limits>
 #include <optional>
 #include <vector>
@@ -51,7 +52,8 @@ struct BregmanAdmm {
         const double tolerance = detail::validated_tolerance(options, problem, run);
         if (options.closed_forms && detail::has_closed_form(problem)) return detail::closed_form(problem, tolerance);
 
-        detail::AdmmState<Scalar, R> state(problem, rho.value_or(default_rho(problem)));
+        const double weight = rho ? *rho : default_rho(problem);
+        detail::AdmmState<Scalar, R> state(problem, weight);
         if (run.warm_start != nullptr) state.start(*run.warm_start);
         detail::Iterations iterations(options, tolerance, 10000, run.observer);
         while (iterations.again()) {
@@ -87,17 +89,30 @@ struct BregmanAdmm {
     }
 
 private:
+    /// Of entries relative to the first one, so that little cancels, and to a scale at which squares stay within range.
     template <class Scalar>
     static double standard_deviation(const MatrixView<Scalar>& reward, const std::vector<Index>& active) {
+        Vector<Scalar> scratch(reward.rows());
+        double inverse_scale = 1;
+        if constexpr (std::same_as<Scalar, double>) {
+            double largest = 1e-300;
+            for (const Index n : active) {
+                largest = std::max(largest, reward.contiguous_col(n, scratch).cwiseAbs().maxCoeff());
+            }
+            inverse_scale = 1 / largest;
+        }
+        const double origin = reward(0, active[0]) / 2.0;
+        double sum = 0;
+        double squares = 0;
+        RealVector column(reward.rows());
+        for (const Index n : active) {
+            column = reward.contiguous_col(n, scratch).template cast<double>();
+            column = (column.array() / 2 - origin) * inverse_scale;  // halves, lest a difference overflow
+            sum += column.sum();
+            squares += column.squaredNorm();
+        }
         const double size = static_cast<double>(reward.rows()) * static_cast<double>(active.size());
-        double largest = 0;
-        for (const Index n : active) largest = std::max(largest, reward.col(n).cwiseAbs().maxCoeff());
-        if (largest == 0) return 0;
-        double mean = 0;
-        for (const Index n : active) mean += (reward.col(n) / largest).sum() / size;
-        double variance = 0;
-        for (const Index n : active) variance += ((reward.col(n) / largest).array() - mean).square().sum() / size;
-        return largest * std::sqrt(variance);
+        return 2 * std::sqrt(std::max(0.0, squares / size - (sum / size) * (sum / size))) / inverse_scale;
     }
 
     /// An upper bound P of the entries of a Quadratic plan. A hard marginal bounds them by its prior's entries; else, as
