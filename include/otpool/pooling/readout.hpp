@@ -14,6 +14,7 @@ namespace detail {
 /// sum_n P_dn v_dn / sum_n P_dn, whatever the mass; two passes over plan and values.
 template <class Scalar, class R>
 RealVector conditional_mean(const Solution<Scalar, R>& solution) {
+    if (solution.conditional_mean) return *solution.conditional_mean;
     const MatrixView<Scalar>& values = solution.problem.pooled_values();
     const RealVector top = solution.log_plan.top();
     RealVector weight = RealVector::Zero(top.size());

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -75,6 +76,8 @@ struct Solution {
     Vector<Scalar> instance_potential = {};  ///< g, N entries; the lowest finite number where q0 is zero.
     double log_mass = 0;                     ///< log sum P
     detail::LogPlan<Scalar> log_plan = {};
+    /// sum_n P_dn v_dn / sum_n P_dn, if the solver has taken it on the way (Run::pooled_only).
+    std::optional<RealVector> conditional_mean = {};
 
     bool converged() const { return status == Status::converged; }
 
