@@ -205,8 +205,8 @@ private:
         for (Index d = 0; d < rows(); ++d) sum += bounded_exp(log_T_.col(d) - top);
 
         auto col = of_tile(transport_.col, tile);
-        RealLanes log_sum = sum.template cast<Real>();  // casts are not vectorised together with log
-        log_sum = log_sum.log() + col + RealLanes(top.template cast<Real>());
+        sum = sum.log();
+        const RealLanes log_sum = col + top.template cast<Real>() + sum.template cast<Real>();
         const RealLanes shift = instance_damping_ * (of_tile(log_q_, tile) - log_sum);
         col += shift;
         of_tile(log_col_mass_, tile) = log_sum + shift;
