@@ -4,8 +4,10 @@
 #include <vector>
 
 #include "otpool/otpool.hpp"
+#include "otpool/solver/admm_sweep.hpp"
 #include "support/catch.hpp"
 #include "support/optimality.hpp"
+#include "support/random_bags.hpp"
 
 // The corners of the parameter space: always finite, never a false `converged`.
 
@@ -108,6 +110,30 @@ TEMPLATE_TEST_CASE("Bregman ADMM at the extremes", "", double, float) {
         for_each_extreme<TestType, Quadratic>(
             [&](const auto& problem) { check_extreme(problem, BregmanAdmm{options}); });
     }
+}
+
+TEMPLATE_TEST_CASE("Steps of Bregman ADMM in one pass each, at the extremes", "", double, float) {
+    int swept = 0;
+    int all = 0;
+    for_each_extreme<TestType, Entropy>([&](const auto& problem) {
+        const Matrix<TestType> x = problem.reward.matrix();
+        const double slack = (std::is_same_v<TestType, double> ? 1e-9 : 1e-5) * spread(x);
+        for (const int steps : {1, 4}) {
+            const double rho = BregmanAdmm::default_rho(problem);
+            const auto pooled = detail::pooled_by_sweeps(problem, rho, steps);
+            ++all;
+            if (!pooled) continue;  // the log domain must do
+            ++swept;
+            const auto solution = BregmanAdmm{{.iterations = steps, .closed_forms = false}, rho}.solve(problem);
+            const double error = (*pooled - detail::conditional_mean(solution)).cwiseAbs().maxCoeff();
+            if (error <= slack) continue;
+            FAIL_CHECK("bag\n"
+                       << x << "\nalphas " << problem.alpha0 << ' ' << problem.features.alpha << ' '
+                       << problem.instances.alpha << ", q0 " << problem.instances.prior.transpose() << ", " << steps
+                       << " steps, error " << error);
+        }
+    });
+    CHECK(2 * swept > all);
 }
 
 TEST_CASE("an alpha0 too small for double is not called converged") {

@@ -111,6 +111,7 @@ private:
 
     static bool scaled(const RealVector& exponent, const Vector<Scalar>& absorbed, const RealVector& factor,
                        Vector<Scalar>& out) {
+        out.resize(exponent.size());
         if (!AbsorbedKernel<Scalar>::scalings(exponent, absorbed, out)) return false;
         out.array() *= factor.template cast<Scalar>().array();
         return out.allFinite();

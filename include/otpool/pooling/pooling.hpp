@@ -82,7 +82,9 @@ struct Pooling {
     Vector<Scalar> read(const Solution<Scalar, R>& solution) const { return readout(solution).unaryExpr(output); }
 
     /// Pools one bag.
-    Vector<Scalar> operator()(const Bag<Scalar>& bag) const { return read(solve(bag, {.pooled_only = true})); }
+    Vector<Scalar> operator()(const Bag<Scalar>& bag) const {
+        return read(solve(bag, {.pooled_only = std::same_as<Readout, ConditionalReadout>}));
+    }
     Vector<Scalar> operator()(const MatrixView<Scalar>& instances) const { return (*this)(Bag<Scalar>{instances}); }
 
     /// Pools a batch of B bags: D x B.

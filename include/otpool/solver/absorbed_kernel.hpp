@@ -5,6 +5,7 @@
 #include <concepts>
 #include <utility>
 
+#include "otpool/core/exponential.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/packet.hpp"
 #include "otpool/solver/scaled_problem.hpp"
@@ -19,6 +20,8 @@ struct ExponentialRange {
     /// |log| of a scaling: what underflows in M stays nothing when it is scaled up.
     static constexpr Real log_scaling = single ? 20 : 230;
     static constexpr Scalar smallest_sum = single ? Scalar(1e-14) : Scalar(1e-180);
+    /// Of exp(), beyond which a sum is out of range anyway.
+    static constexpr Scalar largest_exponent = single ? 88 : 708;
     static constexpr Scalar largest_sum = single ? Scalar(1e30) : Scalar(1e250);
     /// Exponents are sums with potentials, whose digits they lose: 1e-5 is left of a float.
     static constexpr Real largest_potential = single ? 64 : 1e10;
@@ -44,12 +47,12 @@ public:
           rows_(kernel.rows()),
           cols_(kernel.cols()),
           by_instance_(rows_ < few_features),
-          block_(std::min(padded<Scalar>(std::max<Index>(block_elements / rows_, 16)), padded<Scalar>(cols_))),
+          block_(std::min(padded(std::max<Index>(block_elements / rows_, 16)), padded(cols_))),
           kept_(rows_ * cols_ <= kept_elements),
           row_shift_(with_padding(kernel.row_shift)),
           col_shift_(with_padding(kernel.col_shift)),
           inverse_alpha0_(static_cast<Scalar>(kernel.inverse_alpha0)),
-          M_((kept_ ? padded<Scalar>(cols_) : block_) * (by_instance_ ? rows_ : padded<Scalar>(rows_))),
+          M_((kept_ ? padded(cols_) : block_) * (by_instance_ ? rows_ : padded(rows_))),
           F_(row_shift_.size()),
           G_(col_shift_.size()),
           u_(Vector<Scalar>::Zero(row_shift_.size())),
@@ -100,7 +103,7 @@ public:
         absorbed_ = false;
         const auto largest = [](const RealVector& potential) { return potential.cwiseAbs().maxCoeff(); };
         if (!(std::max(largest(row_potential), largest(col_potential)) <= Range::largest_potential)) return false;
-        if (!(kernel_.inverse_alpha0 <= Real(Range::largest_sum))) return false;
+        if (!(inverse_alpha0_ > 0 && kernel_.inverse_alpha0 <= Real(Range::largest_sum))) return false;
         F_ = with_padding(row_potential);
         G_ = with_padding(col_potential);
         return scalings(row_potential, F_, u_);
@@ -149,15 +152,15 @@ private:
     static constexpr Index kept_elements = std::same_as<Scalar, float> ? 1 << 18 : 1 << 22;
 
     static Vector<Scalar> with_padding(const RealVector& vector) {
-        Vector<Scalar> out = Vector<Scalar>::Zero(padded<Scalar>(vector.size()));
+        Vector<Scalar> out = Vector<Scalar>::Zero(padded(vector.size()));
         out.head(vector.size()) = vector.template cast<Scalar>();
         return out;
     }
 
-    Index lanes(Index count) const { return padded<Scalar>(by_instance_ ? count : rows_); }
+    Index lanes(Index count) const { return padded(by_instance_ ? count : rows_); }
     Index items(Index count) const { return by_instance_ ? rows_ : count; }
     const Scalar* block_data(Index first) const {
-        return M_.data() + (kept_ ? first : 0) * (by_instance_ ? rows_ : padded<Scalar>(rows_));
+        return M_.data() + (kept_ ? first : 0) * (by_instance_ ? rows_ : padded(rows_));
     }
     Scalar* block_data(Index first) { return const_cast<Scalar*>(std::as_const(*this).block_data(first)); }
 
@@ -175,23 +178,20 @@ private:
 
     /// M of a block. Cost: one exp an element.
     void exponentiate(Index first, Index count) {
-        using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
-        using P = Packet<Scalar>;
+        using Lanes = Eigen::Array<Scalar, register_lanes, 1>;
+        using LanesView = Eigen::Map<const Lanes>;
         const Scalar* lane_shift = by_instance_ ? col_shift_.data() + first : row_shift_.data();
         const Scalar* lane_potential = by_instance_ ? G_.data() + first : F_.data();
         const Scalar* item_shift = by_instance_ ? row_shift_.data() : col_shift_.data() + first;
         const Scalar* item_potential = by_instance_ ? F_.data() : G_.data() + first;
         const Index lanes = this->lanes(count);
-        const P inverse = pset1<P>(inverse_alpha0_);
         Scalar* M = block_data(first);
         for (Index i = 0; i < items(count); ++i, M += lanes) {
             const Scalar* x = lane_values(kernel_.reward, first, count, i);
-            const P shift = pset1<P>(item_shift[i]);
-            const P potential = pset1<P>(item_potential[i]);
-            for (Index l = 0; l < lanes; l += packet_size<Scalar>) {
-                const P difference = psub(psub(ploadu<P>(x + l), ploadu<P>(lane_shift + l)), shift);
-                const P absorbed = padd(ploadu<P>(lane_potential + l), potential);
-                pstoreu(M + l, exponential<Scalar>(pmadd(difference, inverse, absorbed)));
+            for (Index l = 0; l < lanes; l += register_lanes) {
+                const Lanes z = (LanesView(x + l) - LanesView(lane_shift + l) - item_shift[i]) * inverse_alpha0_;
+                Eigen::Map<Lanes>(M + l) =
+                    bounded_exp((z + (LanesView(lane_potential + l) + item_potential[i])).min(Range::largest_exponent));
             }
         }
     }

@@ -30,7 +30,7 @@ namespace detail {
 template <BagScalar Scalar, Regularizer R>
 class AdmmState {
 public:
-    AdmmState(const UotProblem<Scalar, R>& problem, Real rho) : reward_(problem.reward) {
+    AdmmState(const UotProblem<Scalar, R>& problem, Real rho) : reward_(problem.reward), scratch_(rows()) {
         Priors priors(problem);
         active_ = std::move(priors.active);
         features_.log_prior = std::move(priors.log_p);
@@ -105,8 +105,14 @@ public:
     /// Z <- Z + rho (T - S) / max(T, S) = Z + rho sign(d) (1 - exp(-|d|)),  d = log T - log S
     void update_dual(DualStep step) {
         if (step == DualStep::scaled) {
-            const auto d = log_transport_.array() - log_smooth_.array();
-            dual_.array() -= d.sign() * (-d.abs()).expm1();
+            // sign() and expm1() are not vectorised; what 1 - exp() rounds off is far below what Z holds.
+            RealVector d(rows());
+            RealVector change(rows());
+            for (Index k = 0; k < cols(); ++k) {
+                d = log_transport_.col(k) - log_smooth_.col(k);
+                change = 1 - (-d.array().abs()).exp();
+                for (Index i = 0; i < d.size(); ++i) dual_(i, k) += std::copysign(change[i], d[i]);
+            }
         } else {
             dual_ += bounded_exp(log_transport_) - bounded_exp(log_smooth_);
         }
@@ -188,7 +194,8 @@ private:
 
     /// X / rho; of a RelativeEntropy problem the reward X + alpha0 log(p0 q0^T) of the Entropy problem that it is.
     void reward_column(Index k, RealVector& out) const {
-        out = ((reward_.col(instance(k)).array() - offset_) * inverse_rho_).max(lowest_exponent).min(-lowest_exponent);
+        out = reward_.contiguous_col(instance(k), scratch_).template cast<Real>();
+        out = ((out.array() - offset_) * inverse_rho_).max(lowest_exponent).min(-lowest_exponent);
         if constexpr (std::same_as<R, RelativeEntropy>) {
             out += strength_ * features_.log_prior;
             out.array() += strength_ * instances_.log_prior[k];
@@ -258,18 +265,19 @@ private:
         } else if (strength_ > 0) {
             // log P = (X + f + g) / alpha0; the larger of two entries times 1 - their ratio is their difference
             const Eigen::ArrayXd generated = slack.array() / strength_ - log_scale_;
-            const Eigen::ArrayXd apart = -(-(generated - S).abs().max((T - S).abs())).expm1();
+            const Eigen::ArrayXd apart = 1 - (-(generated - S).abs().max((T - S).abs())).exp();
             gap.col(0) = apart * (generated.max(S) - log_r).min(600.0).exp();
             gap.col(1) = apart * (generated.max(S) - log_c).min(600.0).exp();
         } else {
             // X + f + g = 0 where the plan has mass, and nowhere more
-            const Eigen::ArrayXd apart = slack.array().abs() - (-(T - S).abs()).expm1();
+            const Eigen::ArrayXd apart = slack.array().abs() + 1 - (-(T - S).abs()).exp();
             gap.col(0) = slack.array().max(0) + apart * (S - log_r).exp();
             gap.col(1) = slack.array().max(0) + apart * (S - log_c).exp();
         }
     }
 
     MatrixView<Scalar> reward_;
+    mutable Vector<Scalar> scratch_;  ///< A column of the reward.
     std::vector<Index> active_;
     Real rho_ = 1;
     Real inverse_rho_;

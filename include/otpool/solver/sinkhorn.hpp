@@ -53,9 +53,11 @@ struct Sinkhorn {
             iterations.record(residual + hidden, scaling.attainable());
             if (residual < hidden) scaling.refine();
         }
-        Solution<Scalar, R> solution = scaling.solution(problem);
+        Solution<Scalar, R> solution{.problem = problem};
         solution.conditional_mean = scaling.conditional_mean();
+        if (!solution.conditional_mean) solution = scaling.solution(problem);
         iterations.report(solution);
+        if (solution.conditional_mean) return solution;  // nothing else was asked for
         detail::check_promise(solution, scaled, std::max(scaling.attainable(), scaling.resolution()), tolerance);
         return solution;
     }

@@ -17,8 +17,8 @@ struct Run {
     /// Start from the potentials of a solution of a problem of the same shape, instead of from the priors.
     const Solution<Scalar, R>* warm_start = nullptr;
     Observer observer = {};
-    /// All that is wanted of the solution is what it pools: the solver may take the conditional mean of the values while it
-    /// has the plan at hand, and skip what is not read.
+    /// All that is wanted of the solution is the conditional mean of the values, which the solver may then take while it has
+    /// the plan at hand (Solution::conditional_mean), and leave the rest out.
     bool pooled_only = false;
 };
 

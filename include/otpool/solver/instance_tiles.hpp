@@ -1,0 +1,73 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "otpool/core/matrix.hpp"
+
+namespace otpool::detail {
+
+/// A D x N matrix in tiles of `lanes` instances by D features, relative to an anchor a feature: column d of a tile is feature
+/// d of its instances. Sums over features then are sums of vectors, whatever D is, and the matrix's layout and excluded
+/// instances matter only where a tile is filled. Where the instances end within a tile, the last is repeated.
+template <BagScalar Scalar, BagScalar Work>
+class InstanceTiles {
+public:
+    /// Instances to a tile: a vector of floats at AVX-512's width, and a multiple of any other.
+    static constexpr Index lanes = 16;
+    using Lanes = Eigen::Array<Work, lanes, 1>;
+    using Tiles = Eigen::Array<Work, lanes, Eigen::Dynamic>;
+    using Tile = Eigen::Map<const Tiles, Eigen::AlignedMax>;
+
+    InstanceTiles(MatrixView<Scalar> matrix, std::vector<Index> active, Vector<Scalar> anchor)
+        : matrix_(std::move(matrix)), active_(std::move(active)), anchor_(std::move(anchor)) {
+        kept_ = rows() * cols() <= kept_elements;
+        tiles_.resize(lanes, rows() * (kept_ ? count() : 1));
+    }
+
+    Index rows() const { return matrix_.rows(); }
+    Index cols() const { return static_cast<Index>(active_.size()); }
+    Index count() const { return (cols() + lanes - 1) / lanes; }
+    const std::vector<Index>& active() const { return active_; }
+
+    /// Valid until the next call. To be asked for in order.
+    Tile operator[](Index tile) {
+        auto x = tiles_.middleCols(kept_ ? tile * rows() : 0, rows());
+        if (!kept_ || tile == filled_) {
+            fill(tile, x);
+            ++filled_;
+        }
+        return {x.data(), lanes, rows()};
+    }
+
+private:
+    /// Matrices up to this size are copied once, larger ones whenever they are read: memory costs more than the copying.
+    static constexpr Index kept_elements = Index{1} << 20;
+
+    /// 0.35 ns an element: a store a cycle.
+    template <class Out>
+    void fill(Index tile, Out& out) const {
+        constexpr Index block = 64;  // features whose lanes stay in the first-level cache
+        const auto all = matrix_.matrix();
+        for (Index first = 0; first < rows(); first += block) {
+            const Index end = std::min(first + block, rows());
+            for (Index lane = 0; lane < lanes; ++lane) {
+                const Index n = active_[static_cast<std::size_t>(std::min(tile * lanes + lane, cols() - 1))];
+                for (Index d = first; d < end; ++d) {
+                    out(lane, d) = static_cast<Work>(all(d, n)) - static_cast<Work>(anchor_[d]);
+                }
+            }
+        }
+    }
+
+    MatrixView<Scalar> matrix_;
+    std::vector<Index> active_;
+    Vector<Scalar> anchor_;
+    bool kept_;
+    Index filled_ = 0;
+    Tiles tiles_;
+};
+
+}  // namespace otpool::detail
