@@ -110,8 +110,8 @@ class Comparison:
         best = None
         reasons = []
         for method in contender.methods(self.row):
-            # Who is three times slower need not be waited for.
-            limit = min(self.arguments.limit, max(3 * best[1], 0.01)) if best else self.arguments.limit
+            # Who is twice as slow need not be waited for.
+            limit = min(self.arguments.limit, max(2 * best[1], 0.001)) if best else self.arguments.limit
             try:
                 worker = self.start(contender, method, limit)
             except Failed as failed:

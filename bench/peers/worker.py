@@ -74,7 +74,7 @@ def iterations_needed(solve, arguments, reward, start=1):
     it has converged.
     """
     too_few, n = 0, start
-    best = np.inf
+    best = last = np.inf
     while True:
         seconds, f, g = solve(n)
         reached = residual(reward, f, g, arguments.alpha0, arguments.alpha1, arguments.alpha2)
@@ -82,7 +82,9 @@ def iterations_needed(solve, arguments, reward, start=1):
             break
         if not np.isfinite(reached):
             raise Failed("its numbers overflow")
-        best = min(best, reached)
+        if reached == last:
+            raise Failed(f"it stays at a residual of {reached:.0e}")
+        best, last = min(best, reached), reached
         too_few = n
         n = min(2 * n, int(n * arguments.limit / seconds))
         if n < 1.1 * too_few:
