@@ -11,7 +11,6 @@ import argparse
 import datetime
 import importlib.metadata
 import json
-import os
 import platform
 import statistics
 import sys
@@ -192,8 +191,7 @@ def machine():
     if cpuinfo.exists():
         models = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
         model = models[0] if models else model
-    return {"processor": model, "cores": os.cpu_count(), "system": platform.platform(),
-            "date": datetime.date.today().isoformat()}
+    return {"processor": model, "date": datetime.date.today().isoformat()}
 
 
 def versions(peers):

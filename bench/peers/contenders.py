@@ -42,9 +42,10 @@ PEERS = (
     Contender("pot", "POT", "ot", "pot_worker.py",
               solve_methods=("sinkhorn", "sinkhorn_translation_invariant", "sinkhorn_stabilized", "lbfgsb")),
     Contender("ott", "OTT-JAX", "ott", "ott_worker.py",
-              solve_methods=("kernel, momentum 1.5", "recentred, momentum 1.5", "recentred, momentum 1.8",
-                             "recentred, momentum 1.95", "kernel", "kernel, momentum 1.8", "kernel, Anderson",
-                             "recentred", "recentred, Anderson")),
+              solve_methods=("kernel, momentum 1.5", "kernel", "recentred, momentum 1.5", "recentred, momentum from 200",
+                             "recentred, momentum from 50", "recentred, momentum from 500",
+                             "recentred, momentum from 20", "kernel, momentum from 20", "recentred",
+                             "kernel, Anderson", "recentred, Anderson")),
 )
 
 
@@ -78,7 +79,7 @@ class Worker:
             word, _, rest = self.line(patience).partition(" ")
             if word != "ready":
                 raise Failed(rest)
-        except Failed:
+        except BaseException:
             self.close()
             raise
         self.iterations = int(rest)
