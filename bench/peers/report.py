@@ -110,6 +110,45 @@ def markdown(run):
     return "\n\n".join(parts)
 
 
+COLORS = {"published": "#4c72b0", "published-compiled": "#9fb8d9", "torch": "#dd8452", "pot": "#55a868", "ott": "#c44e52"}
+
+
+def draw_ratio(axis, y, values, color):
+    """A bar from 1 to the median, the spread over it, and the number at its end."""
+    middle = statistics.median(values)
+    axis.barh(y, middle - 1, left=1, height=0.9, color=color)
+    axis.plot([min(values), max(values)], [y, y], color="#333333", linewidth=0.8)
+    slower = middle >= 1
+    axis.annotate(number(middle), (max(values) if slower else min(values), y), xytext=(4 if slower else -4, 0),
+                  textcoords="offset points", va="center", ha="left" if slower else "right", fontsize=6.5)
+
+
+def draw_panel(axis, rows, peers, title):
+    ticks, labels, y = [], [], 0.0
+    for row in rows:
+        ticks.append(y + (len(peers) - 1) / 2)
+        labels.append(row["name"].replace("solve_to_1e-8<double>/", "").replace("<float>", ""))
+        for peer in peers:
+            values = ratios(row, peer)
+            if values:
+                draw_ratio(axis, y, values, COLORS[peer])
+            elif "failed" in row["contenders"].get(peer, {}):
+                axis.annotate("not solved", (1, y), xytext=(4, 0), textcoords="offset points", va="center", fontsize=6.5,
+                              color=COLORS[peer])
+            y += 1
+        y += 0.7
+    axis.set_yticks(ticks, labels, fontsize=7.5)
+    axis.set_ylim(y, -1)
+    axis.set_xscale("log")
+    left, right = axis.get_xlim()
+    axis.set_xlim(left / 1.5, right * 1.5)
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.axvline(1, color="black", linewidth=0.8)
+    axis.set_xlabel("times as long as otpool", fontsize=8)
+    axis.set_title(title, fontsize=9)
+    return [(COLORS[peer], label) for peer, label in peers.items() if any(peer in row["contenders"] for row in rows)]
+
+
 def chart(run, path):
     """Bars of the ratios, on a logarithmic scale, with their spreads."""
     import matplotlib
@@ -117,45 +156,16 @@ def chart(run, path):
     from matplotlib import pyplot
 
     layers, solves = split(run)
-    panels = [(rows, peers, title) for rows, peers, title in (
+    panels = [panel for panel in (
         (layers, LAYER_PEERS, "Layers, float: bags/N/D/K"),
-        (solves, SOLVE_PEERS, "Solving to a residual of 1e-8, double: N/D/alpha0/alpha")) if rows]
-    colors = {"published": "#4c72b0", "published-compiled": "#9fb8d9", "torch": "#dd8452", "pot": "#55a868",
-              "ott": "#c44e52"}
-    heights = [sum(len(peers) + 0.7 for _ in rows) for rows, peers, _ in panels]
-    figure, axes = pyplot.subplots(len(panels), 1, figsize=(10, 0.16 * sum(heights) + 1.6), squeeze=False,
-                                   height_ratios=heights, layout="constrained")
-    for axis, (rows, peers, title) in zip(axes[:, 0], panels):
-        ticks, labels, y = [], [], 0.0
-        for row in rows:
-            top = y
-            for peer in peers:
-                values = ratios(row, peer)
-                if values:
-                    middle = statistics.median(values)
-                    axis.barh(y, middle, height=0.9, color=colors[peer])
-                    axis.plot([min(values), max(values)], [y, y], color="#333333", linewidth=0.8)
-                    axis.annotate(number(middle), (max(values), y), xytext=(4, 0), textcoords="offset points",
-                                  va="center", fontsize=6.5)
-                elif "failed" in row["contenders"].get(peer, {}):
-                    axis.annotate("not solved", (1, y), xytext=(4, 0), textcoords="offset points", va="center",
-                                  fontsize=6.5, color=colors[peer])
-                y += 1
-            ticks.append((top + y - 1) / 2)
-            labels.append(row["name"].replace("solve_to_1e-8<double>/", "").replace("<float>", ""))
-            y += 0.7
-        axis.set_yticks(ticks, labels, fontsize=7.5)
-        axis.invert_yaxis()
-        axis.margins(y=0.01)
-        axis.set_xscale("log")
-        left, right = axis.get_xlim()
-        axis.set_xlim(min(left, 0.9), right * 1.3)
-        axis.axvline(1, color="black", linewidth=0.8)
-        axis.set_xlabel("times as long as otpool")
-        axis.set_title(title, fontsize=10)
-        handles = [pyplot.Rectangle((0, 0), 1, 1, color=colors[peer]) for peer in peers]
-        axis.legend(handles, peers.values(), fontsize=7.5, loc="best")
-    figure.savefig(path, dpi=150, metadata={"Software": None})
+        (solves, SOLVE_PEERS, "Solving to a residual of 1e-8, double: N/D/alpha0/alpha")) if panel[0]]
+    height = max(len(rows) * (len(peers) + 0.7) for rows, peers, _ in panels)
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(6.5 * len(panels), 0.15 * height + 1.3), squeeze=False,
+                                   layout="constrained")
+    legend = [entry for axis, panel in zip(axes[0], panels) for entry in draw_panel(axis, *panel)]
+    handles = [pyplot.Rectangle((0, 0), 1, 1, color=color) for color, _ in legend]
+    figure.legend(handles, [label for _, label in legend], loc="outside lower center", ncols=len(legend), fontsize=8)
+    figure.savefig(path, dpi=130, metadata={"Software": None})
     pyplot.close(figure)
 
 
