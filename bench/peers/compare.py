@@ -21,7 +21,9 @@ from pathlib import Path
 try:
     import numpy as np
 except ModuleNotFoundError:
-    sys.exit("compare.py needs numpy: pip install -r bench/peers/requirements.txt")
+    sys.exit("compare.py needs numpy, even for --help; the peers come with it:\n"
+             "  python3 -m venv build/venv && build/venv/bin/pip install -r bench/peers/requirements.txt\n"
+             "  build/venv/bin/python bench/peers/compare.py --help")
 
 import report
 from contenders import OTPOOL, PEERS, Failed, Worker
@@ -36,12 +38,12 @@ names of rows:
   solve_to_1e-8<double>/N/D/alpha0/alpha solves the problem of a bag, alpha1 = alpha2 = alpha
 
 examples:
-  python3 -m venv venv && venv/bin/pip install -r bench/peers/requirements.txt
-  venv/bin/python bench/peers/compare.py --quick                  a few small rows, nothing written
-  venv/bin/python bench/peers/compare.py                          everything, on a machine that does nothing else
-  venv/bin/python bench/peers/compare.py --rows 'badmm*' --update
-  venv/bin/python bench/peers/compare.py --rows 'solve*/0.1/*' --peers pot --output /tmp/pot.json
-  cmake -P bench/update_readme.cmake                              puts the new table into the README
+  python3 -m venv build/venv && build/venv/bin/pip install -r bench/peers/requirements.txt
+  build/venv/bin/python bench/peers/compare.py --quick                  a few small rows, nothing written
+  build/venv/bin/python bench/peers/compare.py                          everything, on a machine that does nothing else
+  build/venv/bin/python bench/peers/compare.py --rows 'badmm*' --update
+  build/venv/bin/python bench/peers/compare.py --rows 'solve*/0.1/*' --peers pot --output /tmp/pot.json
+  cmake -P bench/update_readme.cmake                                    puts the new table into the README
 
 exit status: 0; 1 if answers disagree or otpool does not solve a row; 2 for bad usage; 3 if otpool_worker is not built"""
 
