@@ -44,7 +44,7 @@ std::vector<std::int64_t> uneven_offsets(const LayerSize& size, double skew) {
         sum += weights.back();
     }
     std::vector<std::int64_t> offsets = {0};
-    const double instances = static_cast<double>(size.bags * size.instances);
+    const auto instances = static_cast<double>(size.bags * size.instances);
     for (const double weight : weights) {
         offsets.push_back(offsets.back() + std::max<std::int64_t>(1, std::llround(instances * weight / sum)));
     }

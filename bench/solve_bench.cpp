@@ -32,8 +32,9 @@ struct Setting {
     std::string alpha0;
     std::string alpha;  ///< of both marginals
 
-    std::string text() const {
-        return std::to_string(instances) + "/" + std::to_string(features) + "/" + alpha0 + "/" + alpha;
+    std::string name(const std::string& scalar, const std::string& tolerance, const std::string& solver) const {
+        return "solve_to_" + tolerance + "<" + scalar + ">/" + std::to_string(instances) + "/" +
+               std::to_string(features) + "/" + alpha0 + "/" + alpha + "/" + solver;
     }
 };
 
@@ -61,7 +62,7 @@ template <class Scalar, class Solver, class R = otpool::Entropy>
 void add(const std::string& scalar, const std::string& tolerance, const std::string& solver,
          const std::vector<Setting>& settings) {
     for (const Setting& setting : settings) {
-        const std::string name = "solve_to_" + tolerance + "<" + scalar + ">/" + setting.text() + "/" + solver;
+        const std::string name = setting.name(scalar, tolerance, solver);
         const auto run = [setting, tolerance](benchmark::State& state) {
             solve<Scalar, Solver, R>(state, setting, std::stod(tolerance));
         };

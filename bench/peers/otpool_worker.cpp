@@ -186,11 +186,11 @@ void serve(const Work& work) {
     }
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+/// Throws CLI::ParseError, for --help, too.
+Task parse(CLI::App& app, int argc, char** argv) {
     Task task;
-    CLI::App app("otpool in the comparison with its peers. Started by compare.py; the protocol is that of worker.py.");
+    app.description(
+        "otpool in the comparison with its peers. Started by compare.py; the protocol is that of worker.py.");
     const std::vector<std::string> names = {"sinkhorn_layer", "badmm_layer", "sinkhorn_layer_backward",
                                             "badmm_layer_backward", "solve"};
     app.add_option("--task", task.name)->required()->check(CLI::IsMember(names));
@@ -211,10 +211,22 @@ int main(int argc, char** argv) {
     app.add_option("--limit", task.limit, "seconds that a solve may take");
     int threads = 1;
     app.add_option("--threads", threads, "ignored: there are no threads inside a call");
-    CLI11_PARSE(app, argc, argv);
+    app.parse(argc, argv);
+    return task;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
     try {
-        serve(prepare(task));
+        CLI::App app;
+        try {
+            serve(prepare(parse(app, argc, argv)));
+        } catch (const CLI::ParseError& error) {
+            return app.exit(error);
+        }
     } catch (const std::exception& error) {
-        std::cout << "failed " << error.what() << std::endl;
+        std::cout << "failed " << error.what() << '\n';
     }
+    return 0;
 }
