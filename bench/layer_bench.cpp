@@ -1,63 +1,61 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 
-// A layer: a ragged batch of bags pooled by exactly K iterations of a solver, on one thread. Names read
-// <solver>_layer<scalar>/bags:B/N:instances a bag/D:features/K:iterations.
+// A layer: a batch of bags pooled by exactly K iterations of a solver, on one thread; and its gradient.
 
 #include <benchmark/benchmark.h>
 
-#include <cstdint>
+#include <iostream>
+#include <otpool/learning.hpp>
 #include <otpool/otpool.hpp>
 #include <string>
 #include <vector>
 
-#include "random.hpp"
+#include "layers.hpp"
+#include "program.hpp"
 
 namespace {
 
-struct Size {
-    otpool::Index bags;
-    otpool::Index instances;
-    otpool::Index features;
-    int iterations;
+constexpr const char* help =
+    R"(Layers: batches of equal bags, pooled by K iterations of a solver, on one thread. The names say it all:
 
-    std::string text() const {
-        const auto field = [](const char* name, auto value) { return std::string(name) + std::to_string(value); };
-        return field("/bags:", bags) + field("/N:", instances) + field("/D:", features) + field("/K:", iterations);
-    }
-};
+  sinkhorn_layer<float>/128/100/64/4           128 bags of N = 100 instances with D = 64 features, K = 4 steps
+  sinkhorn_layer_backward<float>/128/100/64/4  forward and backward: the gradient of bags and parameters, too
 
-/// Both marginals soft, so that no part of the iteration is left out.
-template <class Scalar, class Solver>
-auto layer(int iterations) {
-    return otpool::Pooling<Scalar, Solver>{
-        .parameters = {.alpha0 = Scalar(0.1), .features = {.alpha = 1}, .instances = {.alpha = 1}},
-        .solver = {{.iterations = iterations}}};
-}
+Counters: bytes, of the bags, a second; per_element_step, the time per entry of the bags and step; residual, of the first
+bag's plan after the K steps.
+
+Example: layer_bench --benchmark_filter='sinkhorn.*<float>/.*/4$'
+
+)";
+
+using bench::LayerSize;
 
 template <class Scalar, class Solver>
-void pool_batch(benchmark::State& state, const Size& size) {
-    const otpool::Index all = size.bags * size.instances;
-    const otpool::Matrix<Scalar> instances = bench::Random(1).normal_matrix<Scalar>(size.features, all);
-    std::vector<std::int64_t> offsets;
-    for (otpool::Index b = 0; b <= size.bags; ++b) offsets.push_back(b * size.instances);
-    const otpool::Bags<Scalar> bags(instances, offsets);
-    const auto pool = layer<Scalar, Solver>(size.iterations);
-
+void pool(benchmark::State& state, const LayerSize& size) {
+    const bench::Batch<Scalar> batch(size.features, size.offsets());
+    const auto bags = batch.bags();
+    const auto pool = bench::layer<Scalar, Solver>(size.steps);
     for (auto _ : state) benchmark::DoNotOptimize(pool(bags));
-
-    const auto elements = static_cast<double>(instances.size());
-    const auto rate = benchmark::Counter::kIsIterationInvariantRate;
-    state.counters["bytes"] = benchmark::Counter(elements * sizeof(Scalar), rate, benchmark::Counter::OneK::kIs1024);
-    state.counters["element_steps"] = benchmark::Counter(elements * size.iterations, rate);
+    bench::count(state, batch, size.steps);
     state.counters["residual"] = pool.solve(bags[0]).residual;
 }
 
 template <class Scalar, class Solver>
-void add(const std::string& solver, const std::string& scalar, const std::vector<Size>& sizes) {
-    for (const Size& size : sizes) {
-        const std::string name = solver + "_layer<" + scalar + ">" + size.text();
-        const auto run = [size](benchmark::State& state) { pool_batch<Scalar, Solver>(state, size); };
-        benchmark::RegisterBenchmark(name.c_str(), run)->Unit(benchmark::kMillisecond);
+void pool_and_pull_back(benchmark::State& state, const LayerSize& size) {
+    const bench::Batch<Scalar> batch(size.features, size.offsets());
+    const auto bags = batch.bags();
+    const otpool::Matrix<Scalar> dL_dpooled = bench::Random(2).normal_matrix<Scalar>(size.features, size.bags);
+    const auto layer = bench::learned_layer<Scalar, Solver>(size.steps);
+    for (auto _ : state) benchmark::DoNotOptimize(layer.backward(layer.forward(bags), dL_dpooled));
+    bench::count(state, batch, size.steps);
+}
+
+using Benchmark = void (*)(benchmark::State&, const LayerSize&);
+
+void add(const std::string& name, Benchmark benchmark, const std::vector<LayerSize>& sizes) {
+    for (const LayerSize& size : sizes) {
+        const auto run = [=](benchmark::State& state) { benchmark(state, size); };
+        benchmark::RegisterBenchmark((name + "/" + size.text()).c_str(), run)->Unit(benchmark::kMillisecond);
     }
 }
 
@@ -65,21 +63,28 @@ void add(const std::string& solver, const std::string& scalar, const std::vector
 
 int main(int argc, char** argv) {
     // A batch of small graphs, one of large bags, and a whole slide.
-    const std::vector<Size> graphs = {{128, 100, 64, 1}, {128, 100, 64, 4}, {128, 100, 64, 16}};
-    const Size large = {32, 1000, 256, 4};
-    const Size slide = {1, 10'000, 1024, 4};
+    const std::vector<LayerSize> sizes = {{128, 100, 64, 4}, {32, 1000, 256, 4}, {1, 10'000, 1024, 4}};
+    const std::vector<LayerSize> more_steps = {{128, 100, 64, 1}, {128, 100, 64, 16}};
+    const std::vector<LayerSize> smaller = {sizes[0], sizes[1]};
 
-    add<float, otpool::Sinkhorn>("sinkhorn", "float", graphs);
-    add<float, otpool::Sinkhorn>("sinkhorn", "float", {large, slide});
-    add<double, otpool::Sinkhorn>("sinkhorn", "double", {graphs[1], large, slide});
-    add<float, otpool::BregmanAdmm>("badmm", "float", graphs);
-    add<float, otpool::BregmanAdmm>("badmm", "float", {large, slide});
-    add<double, otpool::BregmanAdmm>("badmm", "double", {graphs[1], large, slide});
-    add<float, otpool::Newton>("newton", "float", {graphs[1], large});
-    add<double, otpool::Newton>("newton", "double", {graphs[1], large});
+    using otpool::BregmanAdmm;
+    using otpool::Newton;
+    using otpool::Sinkhorn;
+    add("sinkhorn_layer<float>", pool<float, Sinkhorn>, sizes);
+    add("sinkhorn_layer<float>", pool<float, Sinkhorn>, more_steps);
+    add("sinkhorn_layer<double>", pool<double, Sinkhorn>, sizes);
+    add("badmm_layer<float>", pool<float, BregmanAdmm>, sizes);
+    add("badmm_layer<float>", pool<float, BregmanAdmm>, more_steps);
+    add("badmm_layer<double>", pool<double, BregmanAdmm>, sizes);
+    add("newton_layer<float>", pool<float, Newton>, smaller);
+    add("newton_layer<double>", pool<double, Newton>, smaller);
+    add("sinkhorn_layer_backward<float>", pool_and_pull_back<float, Sinkhorn>, sizes);
+    add("sinkhorn_layer_backward<double>", pool_and_pull_back<double, Sinkhorn>, sizes);
+    add("badmm_layer_backward<float>", pool_and_pull_back<float, BregmanAdmm>, sizes);
+    add("badmm_layer_backward<double>", pool_and_pull_back<double, BregmanAdmm>, sizes);
 
-    benchmark::Initialize(&argc, argv);
-    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-    benchmark::RunSpecifiedBenchmarks();
-    benchmark::Shutdown();
+    return bench::run(argc, argv, [] {
+        std::cout << help;
+        benchmark::PrintDefaultHelp();
+    });
 }

@@ -1,35 +1,47 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 
-// One bag solved to a tolerance, on one thread, and pooled. Names read
-// solve_to_<tolerance><solver,scalar>/<marginals>/N:instances/D:features/alpha0:in units of the reward's standard deviation.
+// One bag solved to a tolerance, on one thread, and pooled.
 
 #include <benchmark/benchmark.h>
 
+#include <iostream>
 #include <otpool/otpool.hpp>
 #include <string>
 #include <vector>
 
+#include "program.hpp"
 #include "random.hpp"
 
 namespace {
 
+constexpr const char* help =
+    R"(One bag solved until the residual is within a tolerance, and pooled, on one thread. The names say it all:
+
+  solve_to_1e-8<double>/100/64/0.1/1/newton  N = 100 instances with D = 64 features, alpha0 = 0.1 times the reward's
+                                             standard deviation, alpha1 = alpha2 = 1 (or hard), by Newton
+
+Counters: element_steps, entries of the bag times iterations, a second; iterations; residual. The label is the status.
+
+Example: solve_bench --benchmark_filter='solve_to_1e-8.*/0.1/.*'
+
+)";
+
 struct Setting {
-    std::string marginals;
-    double alpha;  ///< of both sides
     otpool::Index instances;
     otpool::Index features;
     std::string alpha0;
+    std::string alpha;  ///< of both marginals
 
-    std::string text() const {
-        return "/" + marginals + "/N:" + std::to_string(instances) + "/D:" + std::to_string(features) +
-               "/alpha0:" + alpha0;
+    std::string name(const std::string& scalar, const std::string& tolerance, const std::string& solver) const {
+        return "solve_to_" + tolerance + "<" + scalar + ">/" + std::to_string(instances) + "/" +
+               std::to_string(features) + "/" + alpha0 + "/" + alpha + "/" + solver;
     }
 };
 
 template <class Scalar, class Solver, class R>
 void solve(benchmark::State& state, const Setting& setting, double tolerance) {
     const otpool::Matrix<Scalar> bag = bench::Random(1).normal_matrix<Scalar>(setting.features, setting.instances);
-    const auto alpha = static_cast<Scalar>(setting.alpha);
+    const Scalar alpha = setting.alpha == "hard" ? Scalar(otpool::hard) : static_cast<Scalar>(std::stod(setting.alpha));
     const otpool::UotProblem<Scalar, R> problem{.reward = bag,
                                                 .alpha0 = static_cast<Scalar>(std::stod(setting.alpha0)),
                                                 .features = {.alpha = alpha},
@@ -47,9 +59,10 @@ void solve(benchmark::State& state, const Setting& setting, double tolerance) {
 }
 
 template <class Scalar, class Solver, class R = otpool::Entropy>
-void add(const std::string& solver, const std::string& tolerance, const std::vector<Setting>& settings) {
+void add(const std::string& scalar, const std::string& tolerance, const std::string& solver,
+         const std::vector<Setting>& settings) {
     for (const Setting& setting : settings) {
-        const std::string name = "solve_to_" + tolerance + "<" + solver + ">" + setting.text();
+        const std::string name = setting.name(scalar, tolerance, solver);
         const auto run = [setting, tolerance](benchmark::State& state) {
             solve<Scalar, Solver, R>(state, setting, std::stod(tolerance));
         };
@@ -61,26 +74,27 @@ void add(const std::string& solver, const std::string& tolerance, const std::vec
 
 int main(int argc, char** argv) {
     std::vector<Setting> settings;
-    for (const std::string alpha0 : {"1", "0.1", "0.01"}) {
-        settings.push_back({"hard", otpool::hard, 100, 64, alpha0});
-        settings.push_back({"soft", 1, 100, 64, alpha0});
+    for (const char* alpha0 : {"1", "0.1", "0.01"}) {
+        settings.push_back({100, 64, alpha0, "hard"});
+        settings.push_back({100, 64, alpha0, "1"});
     }
-    const std::vector<Setting> large = {{"soft", 1, 1000, 256, "0.1"}};
+    const std::vector<Setting> large = {{1000, 256, "0.1", "1"}};
 
-    add<double, otpool::Sinkhorn>("sinkhorn,double", "1e-8", settings);
-    add<double, otpool::BregmanAdmm>("badmm,double", "1e-8", settings);
-    add<double, otpool::Newton>("newton,double", "1e-8", settings);
-    add<double, otpool::Sinkhorn>("sinkhorn,double", "1e-8", large);
-    add<double, otpool::BregmanAdmm>("badmm,double", "1e-8", large);
-    add<double, otpool::Newton>("newton,double", "1e-8", large);
-    add<float, otpool::Sinkhorn>("sinkhorn,float", "1e-6", settings);
-    add<float, otpool::BregmanAdmm>("badmm,float", "1e-6", settings);
-    add<float, otpool::Newton>("newton,float", "1e-6", settings);
-    add<double, otpool::BregmanAdmm, otpool::Quadratic>("badmm,double,quadratic", "1e-6",
-                                                        {{"hard", otpool::hard, 100, 64, "1"}});
+    using otpool::BregmanAdmm;
+    using otpool::Newton;
+    using otpool::Sinkhorn;
+    for (const auto& some : {settings, large}) {
+        add<double, Sinkhorn>("double", "1e-8", "sinkhorn", some);
+        add<double, BregmanAdmm>("double", "1e-8", "badmm", some);
+        add<double, Newton>("double", "1e-8", "newton", some);
+    }
+    add<float, Sinkhorn>("float", "1e-6", "sinkhorn", settings);
+    add<float, BregmanAdmm>("float", "1e-6", "badmm", settings);
+    add<float, Newton>("float", "1e-6", "newton", settings);
+    add<double, BregmanAdmm, otpool::Quadratic>("double", "1e-6", "badmm_quadratic", {{100, 64, "1", "hard"}});
 
-    benchmark::Initialize(&argc, argv);
-    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-    benchmark::RunSpecifiedBenchmarks();
-    benchmark::Shutdown();
+    return bench::run(argc, argv, [] {
+        std::cout << help;
+        benchmark::PrintDefaultHelp();
+    });
 }

@@ -8,6 +8,9 @@
 #     build/release/examples/learn_pooling --seeds 5 --output examples/learn_pooling.png --table bench/results/learn_pooling.md
 #     what reproduce and reproduce --published print, in published.md and reproduce.md
 #     bench/train_mil.sh FOLDER musk1 elephant fox
+#     bench/peers/compare.py
+#     build/release/bench/growth_bench --benchmark_out=build/growth.json --benchmark_out_format=json, and
+#     bench/growth.py build/growth.json
 #     cmake -P bench/update_readme.cmake                                  # put them into the README
 #     cmake -D CHECK=ON -P bench/update_readme.cmake                      # fail if the README says something else
 #
@@ -15,7 +18,7 @@
 
 cmake_minimum_required(VERSION 3.25)
 
-set(results accuracy learn_pooling published reproduce train_mil)
+set(results accuracy growth learn_pooling peers published reproduce train_mil)
 cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH root)
 if(NOT DEFINED README)
     set(README ${root}/README.md)

@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+# Copyright (c) 2026 the otpool authors. MIT licence.
+"""Writes what compare.py measured as the README's table and chart: peers.json -> peers.md beside it, and bench/peers.png.
+
+example: report.py bench/results/peers.json"""
+
+import argparse
+import json
+import math
+import statistics
+import sys
+from pathlib import Path
+
+LAYER_PEERS = {"published": "released layer", "published-compiled": "released layer, torch.compile",
+               "torch": "log-domain layer"}
+SOLVE_PEERS = {"pot": "POT", "ott": "OTT-JAX"}
+
+
+def number(value):
+    """Three digits, without an exponent."""
+    digits = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
+    return f"{value:.{digits}f}"
+
+
+def median_and_spread(values, unit=""):
+    return f"{number(statistics.median(values))}{unit} ({number(min(values))} to {number(max(values))})"
+
+
+def was_timed(result):
+    return bool(result and result.get("seconds"))
+
+
+def time_text(result, with_method):
+    if not result:
+        return ""
+    if "failed" in result:
+        return "not solved"
+    text = median_and_spread([1e3 * s for s in result["seconds"]])
+    if with_method:
+        text += f", {result['method']}, {result['iterations']}"
+    return text if result["agrees"] else f"{text} **answers disagree**"
+
+
+def ratios(row, peer):
+    """How many times longer the peer took, run by run."""
+    own, other = row["contenders"].get("otpool"), row["contenders"].get(peer)
+    if not was_timed(own) or not was_timed(other):
+        return []
+    return [theirs / ours for theirs, ours in zip(other["seconds"], own["seconds"])]
+
+
+def ratio_text(row, peer):
+    values = ratios(row, peer)
+    return median_and_spread(values) if values else ""
+
+
+def table(rows, peers, is_solve):
+    measured = [peer for peer in peers if any(peer in row["contenders"] for row in rows)]
+    header = ["row", "otpool, ms"]
+    for peer in measured:
+        header += [f"{peers[peer]}, ms", "ratio"]
+    lines = ["| " + " | ".join(header) + " |", "|---|" + "--:|" * (len(header) - 1)]
+    for row in rows:
+        cells = [f"`{row['name']}`", time_text(row["contenders"].get("otpool"), is_solve)]
+        for peer in measured:
+            result = row["contenders"].get(peer)
+            # Of layers only the log-domain one has a choice of methods worth naming.
+            text = time_text(result, is_solve)
+            if peer == "torch" and was_timed(result) and result["method"].endswith("compiled"):
+                text += ", compiled"
+            cells += [text, ratio_text(row, peer)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def split(run):
+    layers = [row for row in run["rows"] if "layer" in row["name"]]
+    solves = [row for row in run["rows"] if "solve" in row["name"]]
+    return layers, solves
+
+
+def unsolved(solves):
+    """Which contenders did not solve which rows, and why."""
+    lines = []
+    for row in solves:
+        for name, result in row["contenders"].items():
+            if "failed" in result:
+                label = SOLVE_PEERS.get(name, name)
+                lines.append(f"- `{row['name']}`, {label}: {result['failed']}")
+    return "\n".join(lines)
+
+
+def markdown(run):
+    layers, solves = split(run)
+    machine = run["machine"]
+    threads = "one thread" if run["threads"] == 1 else f"{run['threads']} threads"
+    versions = ", ".join(f"{package} {version}" for package, version in run["versions"].items())
+    parts = [f"{machine['processor']}, {threads}, {machine['date']}; {versions}. Medians of {run['repeats']} runs in turn, "
+             "with the smallest and largest; *ratio*: how many times longer the peer took, run by run."]
+    if layers:
+        parts.append("**Layers** (float; bags/N/D/K; alpha0 = alpha1 = alpha2 = 1; *backward*: forward and backward)")
+        parts.append(table(layers, LAYER_PEERS, is_solve=False))
+    if solves:
+        parts.append("**Solving to a residual of 1e-8** (double; N/D/alpha0/alpha1 = alpha2; the reward's spread is 1), each "
+                     "by its fastest method, named with its iterations")
+        parts.append(table(solves, SOLVE_PEERS, is_solve=True))
+        failures = unsolved(solves)
+        if failures:
+            parts.append(f"<details><summary>Not solved within {run['limit']:g} s</summary>\n\n{failures}\n\n</details>")
+    return "\n\n".join(parts)
+
+
+COLORS = {"published": "#4c72b0", "published-compiled": "#9fb8d9", "torch": "#dd8452", "pot": "#55a868", "ott": "#c44e52"}
+
+
+def draw_ratio(axis, y, values, color):
+    """A bar from 1 to the median, the spread over it, and the number at its end."""
+    middle = statistics.median(values)
+    axis.barh(y, middle - 1, left=1, height=0.9, color=color)
+    axis.plot([min(values), max(values)], [y, y], color="#333333", linewidth=0.8)
+    slower = middle >= 1
+    axis.annotate(number(middle), (max(values) if slower else min(values), y), xytext=(4 if slower else -4, 0),
+                  textcoords="offset points", va="center", ha="left" if slower else "right", fontsize=6.5)
+
+
+def draw_panel(axis, rows, peers, title):
+    ticks, labels, y = [], [], 0.0
+    for row in rows:
+        ticks.append(y + (len(peers) - 1) / 2)
+        labels.append(row["name"].replace("solve_to_1e-8<double>/", "").replace("<float>", ""))
+        for peer in peers:
+            values = ratios(row, peer)
+            if values:
+                draw_ratio(axis, y, values, COLORS[peer])
+            elif "failed" in row["contenders"].get(peer, {}):
+                axis.annotate("not solved", (1, y), xytext=(4, 0), textcoords="offset points", va="center", fontsize=6.5,
+                              color=COLORS[peer])
+            y += 1
+        y += 0.7
+    axis.set_yticks(ticks, labels, fontsize=7.5)
+    axis.set_ylim(y, -1)
+    axis.set_xscale("log")
+    left, right = axis.get_xlim()
+    axis.set_xlim(left / 1.5, right * 1.5)
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.axvline(1, color="black", linewidth=0.8)
+    axis.set_xlabel("times as long as otpool", fontsize=8)
+    axis.set_title(title, fontsize=9)
+    return [(COLORS[peer], label) for peer, label in peers.items() if any(peer in row["contenders"] for row in rows)]
+
+
+def chart(run, path):
+    """Bars of the ratios, on a logarithmic scale, with their spreads."""
+    import matplotlib
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    layers, solves = split(run)
+    panels = [panel for panel in (
+        (layers, LAYER_PEERS, "Layers, float: bags/N/D/K"),
+        (solves, SOLVE_PEERS, "Solving to a residual of 1e-8, double: N/D/alpha0/alpha")) if panel[0]]
+    height = max(len(rows) * (len(peers) + 0.7) for rows, peers, _ in panels)
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(6.5 * len(panels), 0.15 * height + 1.3), squeeze=False,
+                                   layout="constrained")
+    legend = [entry for axis, panel in zip(axes[0], panels) for entry in draw_panel(axis, *panel)]
+    handles = [pyplot.Rectangle((0, 0), 1, 1, color=color) for color, _ in legend]
+    figure.legend(handles, [label for _, label in legend], loc="outside lower center", ncols=len(legend), fontsize=8)
+    figure.savefig(path, dpi=130, metadata={"Software": None})
+    pyplot.close(figure)
+
+
+def write(run, json_path):
+    """The table beside the results and, for those that are stored, the chart."""
+    table_path = json_path.with_suffix(".md")
+    table_path.write_text(markdown(run) + "\n")
+    stored = json_path.resolve().parent.name == "results"
+    picture_path = json_path.resolve().parent.parent / "peers.png" if stored else json_path.with_suffix(".png")
+    try:
+        chart(run, picture_path)
+    except ModuleNotFoundError as error:
+        print(f"no chart: {error.name} is not installed", file=sys.stderr)
+
+
+def exit_status(rows):
+    for row in rows:
+        if "failed" in row["contenders"]["otpool"]:
+            return 1
+        if not all(result.get("agrees", True) for result in row["contenders"].values()):
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, help="what compare.py wrote")
+    results = parser.parse_args().results
+    write(json.loads(results.read_text()), results)

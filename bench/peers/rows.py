@@ -1,0 +1,69 @@
+# Copyright (c) 2026 the otpool authors. MIT licence.
+"""What is compared: the rows of the table, named as the benchmarks of otpool are."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    task: str
+    bags: int
+    instances: int  # a bag
+    features: int
+    steps: int = 0  # of a layer
+    alpha0: float = 1
+    alpha1: float = 1
+    alpha2: float = 1
+    rho: float = 1
+
+    @property
+    def is_solve(self):
+        return self.task == "solve"
+
+    @property
+    def is_backward(self):
+        return self.task.endswith("_backward")
+
+    def write_arrays(self, folder):
+        """Standard normal bags, so that alpha0 is in units of the reward's spread."""
+        random = np.random.default_rng(1)
+        dtype = np.float64 if self.is_solve else np.float32
+        np.save(folder / "X.npy", random.standard_normal((self.bags * self.instances, self.features)).astype(dtype))
+        if self.is_backward:
+            np.save(folder / "cotangent.npy", random.standard_normal((self.bags, self.features)).astype(dtype))
+
+    def arguments(self):
+        """What a worker is told."""
+        names = ("task", "bags", "steps", "alpha0", "alpha1", "alpha2", "rho")
+        return [text for name in names for text in (f"--{name}", str(getattr(self, name)))]
+
+
+def layer_rows():
+    # At alpha0 = 1, as elsewhere the released Sinkhorn soon is zeros and NaN; rho is what BregmanAdmm takes by itself.
+    sizes = ((128, 100, 64, 4), (32, 1000, 256, 4), (1, 10000, 1024, 4))
+    for task in ("sinkhorn_layer", "badmm_layer", "sinkhorn_layer_backward", "badmm_layer_backward"):
+        for size in sizes:
+            name = f"{task}<float>/" + "/".join(map(str, size))
+            yield Row(name, task, *size, rho=1.1)
+
+
+def solve_rows():
+    for instances, features in ((100, 64), (1000, 256)):
+        for alpha0 in (0.001, 0.1, 1, 10):
+            for alpha in (0.1, 1, 100):
+                name = f"solve_to_1e-8<double>/{instances}/{features}/{alpha0:g}/{alpha:g}"
+                yield Row(name, "solve", 1, instances, features, alpha0=alpha0, alpha1=alpha, alpha2=alpha)
+
+
+def all_rows():
+    return [*layer_rows(), *solve_rows()]
+
+
+def quick_rows():
+    """Small ones, a few of a kind."""
+    chosen = ("sinkhorn_layer<float>/128", "badmm_layer_backward<float>/128", "solve_to_1e-8<double>/100/64/0.1/1",
+              "solve_to_1e-8<double>/100/64/1/100")
+    return [row for row in all_rows() if row.name.startswith(chosen[:2]) or row.name in chosen]

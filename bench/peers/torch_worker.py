@@ -1,0 +1,65 @@
+# Copyright (c) 2026 the otpool authors. MIT licence.
+"""UOT-pooling layers in PyTorch: --method says whose arithmetic, eager or through torch.compile."""
+
+import numpy as np
+import torch
+
+import layers
+from worker import Failed, parse_arguments, serve, write
+
+TASKS = ("sinkhorn_layer", "badmm_layer", "sinkhorn_layer_backward", "badmm_layer_backward")
+METHODS = ("published", "published compiled", "log-domain", "log-domain compiled")
+
+
+def chosen_layer(arguments):
+    published = arguments.method.startswith("published")
+    layer = getattr(layers, ("published_" if published else "") + arguments.task.split("_")[0])
+    if arguments.method.endswith("compiled"):
+        return torch.compile(layer, dynamic=False)
+    return layer
+
+
+def raw_parameters(arguments):
+    """As they are learned: unbounded numbers, made positive by softplus in the released layers and by exp in otpool's."""
+    values = torch.tensor([arguments.alpha0, arguments.alpha1, arguments.alpha2, arguments.rho])
+    if arguments.method.startswith("published"):
+        return values.expm1().log().requires_grad_(), torch.nn.functional.softplus
+    return values.log().requires_grad_(), torch.exp
+
+
+def prepare(arguments):
+    torch.set_num_threads(arguments.threads)
+    x = torch.from_numpy(np.load(arguments.input / "X.npy"))
+    batch = x.reshape(arguments.bags, -1, x.shape[1])
+    layer = chosen_layer(arguments)
+
+    def forward():
+        with torch.inference_mode():
+            return layer(batch, arguments.steps, arguments.alpha0, arguments.alpha1, arguments.alpha2, arguments.rho)
+
+    def forward_and_backward():
+        y = layer(batch, arguments.steps, *positive(raw).unbind())
+        return y.detach(), *torch.autograd.grad(y, (batch, raw), cotangent)
+
+    compute = forward
+    if arguments.task.endswith("_backward"):
+        raw, positive = raw_parameters(arguments)
+        cotangent = torch.from_numpy(np.load(arguments.input / "cotangent.npy"))
+        batch.requires_grad_()
+        compute = forward_and_backward
+    try:
+        compute()  # compiles
+        answer = compute()
+    except torch._dynamo.exc.BackendCompilerFailed as error:
+        raise Failed(f"torch.compile: {type(error.inner_exception).__name__}") from error
+    if compute is forward:
+        write(arguments, pooled=answer.numpy())
+    else:
+        write(arguments, pooled=answer[0].numpy(), gradient=answer[1].reshape(x.shape).numpy(),
+              parameters=answer[2].numpy())
+    return compute, arguments.steps
+
+
+if __name__ == "__main__":
+    arguments = parse_arguments("PyTorch.", TASKS, METHODS)
+    serve(lambda: prepare(arguments))
