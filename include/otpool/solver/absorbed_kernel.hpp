@@ -18,7 +18,7 @@ template <BagScalar Scalar>
 struct ExponentialRange {
     static constexpr bool single = std::same_as<Scalar, float>;
     /// |log| of a scaling: what underflows in M stays nothing when it is scaled up.
-    static constexpr Real log_scaling = single ? 20 : 230;
+    static constexpr Scalar log_scaling = single ? 20 : 230;
     static constexpr Scalar smallest_sum = single ? Scalar(1e-14) : Scalar(1e-180);
     /// Of exp(), beyond which a sum is out of range anyway.
     static constexpr Scalar largest_exponent = single ? 88 : 708;
@@ -94,15 +94,16 @@ public:
             absorbed_ = false;
             return false;
         }
-        result.log_row_mass = log_row_mass() + row_potential - F_.head(rows_).template cast<Real>();
+        result.log_row_mass = log_row_mass();
+        for (Index d = 0; d < rows_; ++d) result.log_row_mass[d] += row_potential[d] - static_cast<Real>(F_[d]);
         return true;
     }
 
     /// F and G become what Scalar makes of the potentials, if that is in range; u takes the rest.
     bool absorb(const RealVector& row_potential, const RealVector& col_potential) {
         absorbed_ = false;
-        const auto largest = [](const RealVector& potential) { return potential.cwiseAbs().maxCoeff(); };
-        if (!(std::max(largest(row_potential), largest(col_potential)) <= Range::largest_potential)) return false;
+        if (!within(row_potential, -Range::largest_potential, Range::largest_potential)) return false;
+        if (!within(col_potential, -Range::largest_potential, Range::largest_potential)) return false;
         if (!(inverse_alpha0_ > 0 && kernel_.inverse_alpha0 <= Real(Range::largest_sum))) return false;
         F_ = with_padding(row_potential);
         G_ = with_padding(col_potential);
@@ -113,10 +114,9 @@ public:
 
     /// scaling <- exp(potential - absorbed), unless it is out of range.
     static bool scalings(const RealVector& potential, const Vector<Scalar>& absorbed, Vector<Scalar>& scaling) {
-        const Index size = potential.size();
-        const RealVector log_scaling = potential - absorbed.head(size).template cast<Real>();
-        if (!(log_scaling.cwiseAbs().maxCoeff() <= Range::log_scaling)) return false;
-        scaling.head(size) = log_scaling.template cast<Scalar>();  // casts are not vectorised together with exp
+        const Index size = potential.size();  // scaling may be padded
+        for (Index i = 0; i < size; ++i) scaling[i] = static_cast<Scalar>(potential[i] - static_cast<Real>(absorbed[i]));
+        if (!within(scaling.head(size), -Range::log_scaling, Range::log_scaling)) return false;
         scaling.head(size) = scaling.head(size).array().exp();
         return true;
     }
@@ -140,7 +140,9 @@ public:
 
     /// sum_k P_dk values_dk / sum_k P_dk, after a sweep that was given the values; not finite where they overflow Scalar.
     RealVector conditional_mean() const {
-        return reference_.head(rows_).template cast<Real>() + weighted_sum_.cwiseQuotient(row_mass_);
+        RealVector mean = weighted_sum_.cwiseQuotient(row_mass_);
+        for (Index d = 0; d < rows_; ++d) mean[d] += static_cast<Real>(reference_[d]);
+        return mean;
     }
     /// Of the residual, what rounding to Scalar may hide.
     static constexpr Real resolution() { return std::same_as<Scalar, Real> ? 0 : 3e-5; }
@@ -153,7 +155,7 @@ private:
 
     static Vector<Scalar> with_padding(const RealVector& vector) {
         Vector<Scalar> out = Vector<Scalar>::Zero(padded(vector.size()));
-        out.head(vector.size()) = vector.template cast<Scalar>();
+        for (Index i = 0; i < vector.size(); ++i) out[i] = static_cast<Scalar>(vector[i]);
         return out;
     }
 
@@ -212,24 +214,27 @@ private:
     bool update_columns(Index first, Index count, const ScaledMarginal& columns, Sweep& result) {
         sum_over_rows(block_data(first), count, u_);
         auto sum = sum_.head(count);
-        if (!(sum.minCoeff() >= Range::smallest_sum && sum.sum() <= Range::largest_sum)) return false;
-        const auto part = [&](auto& vector) { return vector.segment(first, count).array(); };
-        const auto G = part(G_).template cast<Real>();
+        if (!within(sum, Range::smallest_sum, Range::largest_sum)) return false;
         sum = sum.array().log();
-        part(result.log_col_sum) = sum.array().template cast<Real>() - G;
-        const auto excess = part(columns.log_prior) - part(result.log_col_sum);
-        part(result.col_potential) = columns.damping * excess + columns.relaxation * part(columns.anchor);
-        part(result.col_penalty) = columns.relaxation * (excess - part(columns.anchor));
-        part(v_) = (part(result.col_potential) - G).template cast<Scalar>();
-        if (!(part(v_).abs().maxCoeff() <= Scalar(Range::log_scaling))) return false;
-        part(v_) = part(v_).exp();
+        for (Index i = 0; i < count; ++i) {
+            const Index k = first + i;
+            const Real G = G_[k];
+            const Real log_sum = static_cast<Real>(sum[i]) - G;
+            result.log_col_sum[k] = log_sum;
+            result.col_potential[k] = columns.half_step(k, log_sum);
+            result.col_penalty[k] = columns.penalty(k, log_sum);
+            v_[k] = static_cast<Scalar>(result.col_potential[k] - G);
+        }
+        auto v = v_.segment(first, count);
+        if (!within(v, -Range::log_scaling, Range::log_scaling)) return false;
+        v = v.array().exp();
         return true;
     }
 
     /// row_mass += M v, of a block in Scalar and of all in double.
     void add_row_mass(Index first, Index count) {
         sum_over_cols(block_data(first), first, count);
-        row_mass_ += partial_.head(rows_).template cast<Real>();
+        for (Index d = 0; d < rows_; ++d) row_mass_[d] += static_cast<Real>(partial_[d]);
     }
 
     /// Values are weighed relative to those of one instance, so that shifted ones lose no digits.
@@ -255,17 +260,28 @@ private:
             }
         }
         sum_over_cols(weighted_.data(), first, count);
-        weighted_sum_ += partial_.head(rows_).template cast<Real>();
+        for (Index d = 0; d < rows_; ++d) weighted_sum_[d] += static_cast<Real>(partial_[d]);
     }
 
     RealVector log_row_mass() {
-        partial_.head(rows_) = row_mass_.template cast<Scalar>();
-        partial_.head(rows_) = partial_.head(rows_).array().log();
-        return partial_.head(rows_).template cast<Real>();
+        for (Index d = 0; d < rows_; ++d) partial_[d] = static_cast<Scalar>(row_mass_[d]);
+        auto logs = partial_.head(rows_);
+        logs = logs.array().log();
+        RealVector log_mass(rows_);
+        for (Index d = 0; d < rows_; ++d) log_mass[d] = static_cast<Real>(logs[d]);
+        return log_mass;
     }
 
     bool row_mass_in_range() const {
-        return row_mass_.minCoeff() >= Real(Range::smallest_sum) && row_mass_.sum() <= Real(Range::largest_sum);
+        return within(row_mass_, Real(Range::smallest_sum), Real(Range::largest_sum));
+    }
+
+    /// Whether all numbers are; NaN is not.
+    template <class Numbers, class Number>
+    static bool within(const Numbers& numbers, Number low, Number high) {
+        bool all = true;
+        for (Index i = 0; i < numbers.size(); ++i) all &= numbers[i] >= low && numbers[i] <= high;
+        return all;
     }
 
     const ScaledReward<Scalar>& kernel_;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <utility>
 #include <variant>
@@ -65,8 +66,7 @@ public:
     Index features() const { return log_scale_.size(); }
 
     /// Calls visit(k, n, score of column k) for every active instance n in order; the score is a scratch vector.
-    template <class Visit>
-    void for_each_column(Visit&& visit) const {
+    void for_each_column(const std::function<void(Index k, Index n, const RealVector& score)>& visit) const {
         RealVector score(features());
         std::visit(
             [&](const auto& form) {

@@ -23,9 +23,9 @@ namespace otpool {
 ///     g <- k2 a0 (log q0 - LSE_d((X + f)/a0)),  k2 = a2/(a2+a0)
 ///
 /// The translation t maximises the dual along its one slow direction: Sejourne, Vialard & Peyre, "Faster Unbalanced
-/// Optimal Transport" (arXiv 2201.00730). An iteration costs one exp an element and one pass over the reward; memory
-/// beside the reward is O(D + N). The number of iterations grows as alpha0 falls; prefer Newton where it is far below
-/// the reward's spread.
+/// Optimal Transport" (arXiv 2201.00730). An iteration costs one pass over exponentials that are kept where D N is at most
+/// 2^18 floats or 2^22 doubles (AbsorbedKernel), else one over the reward and an exp an element; beside them memory is
+/// O(D + N). The number of iterations grows as alpha0 falls; prefer Newton where it is far below the reward's spread.
 struct Sinkhorn {
     Options options = {};
     /// Whether to take the translation step; without it, strong soft marginals need orders of magnitude more
