@@ -117,7 +117,7 @@ Scalar random_alpha(Random& random, double low, double high, double limits = 0.1
 /// tests measure errors of pooled vectors.
 template <class Derived>
 double spread(const Eigen::MatrixBase<Derived>& bag) {
-    const Matrix<double> x = bag.template cast<double>();
+    const auto x = bag.template cast<double>();
     const double range = x.maxCoeff() - x.minCoeff();
     return std::max({range, 1e-3 * x.cwiseAbs().maxCoeff(), std::numeric_limits<double>::min()});
 }

@@ -31,7 +31,7 @@ void multiply_transposed(const Scalar* M, Index lanes, Index items, const Scalar
     using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
     using P = Packet<Scalar>;
     const auto dot = [&]<int count>(std::integral_constant<int, count>, Index first) {
-        P sum[count];  // std::array would drop the alignment of P, with a warning
+        P sum[count];  // NOLINT(modernize-avoid-c-arrays): std::array drops the alignment of P, with a warning
         for (P& zero : sum) zero = pset1<P>(Scalar(0));
         for (Index l = 0; l < lanes; l += packet_size<Scalar>) {
             const P w = ploadu<P>(weight + l);
@@ -50,7 +50,7 @@ void multiply(const Scalar* M, Index lanes, Index items, const Scalar* weight, S
     using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
     using P = Packet<Scalar>;
     const auto add = [&]<int count>(std::integral_constant<int, count>, Index first) {
-        P sum[count];  // std::array would drop the alignment of P, with a warning
+        P sum[count];  // NOLINT(modernize-avoid-c-arrays): std::array drops the alignment of P, with a warning
         for (P& zero : sum) zero = pset1<P>(Scalar(0));
         for (Index i = 0; i < items; ++i) {
             const P w = pset1<P>(weight[i]);

@@ -96,7 +96,8 @@ private:
     template <class Visit>
     void for_each_column(const Visit& visit) const {
         const RealVector& scale = solution_.log_plan.log_scale();
-        RealVector log_plan, log_W;
+        RealVector log_plan;
+        RealVector log_W;
         solution_.log_plan.for_each_column([&](Index k, Index n, const RealVector& score) {
             log_plan = score + scale;
             if constexpr (std::same_as<R, Quadratic>) {

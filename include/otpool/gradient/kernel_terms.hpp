@@ -94,7 +94,8 @@ private:
 
     /// Whether the term is within the scalar's range; else it is kept for the log domain.
     bool add(KernelTerm& term) {
-        Vector<Scalar> row, col;
+        Vector<Scalar> row;
+        Vector<Scalar> col;
         if (scaled(term, row, col)) {
             append(row_factors_, row);
             append(col_factors_, col);

@@ -73,7 +73,8 @@ private:
     /// Visits log P and G = P dL/dP of every active instance.
     template <class Visit>
     void for_each_column(const Visit& visit) const {
-        RealVector log_plan, G;
+        RealVector log_plan;
+        RealVector G;
         solution_.log_plan.for_each_column([&](Index k, Index n, const RealVector& score) {
             log_plan = score + solution_.log_plan.log_scale();
             G = cotangent_.column(solution_.problem.pooled_values().col(n), cotangent_.log_weight(score));

@@ -57,8 +57,9 @@ void require_prior(const Vector<Scalar>& prior, Index size, bool zeros_allowed, 
 template <class Scalar>
 RealVector normalized_prior(const Vector<Scalar>& prior, Index size) {
     if (prior.size() == 0) return RealVector::Constant(size, 1.0 / static_cast<Real>(size));
-    const RealVector entries = prior.template cast<Real>();
-    return entries / entries.sum();
+    RealVector normalized = prior.template cast<Real>();
+    normalized /= normalized.sum();
+    return normalized;
 }
 
 /// Its logarithms.

@@ -18,7 +18,7 @@ struct Run {
     const Solution<Scalar, R>* warm_start = nullptr;
     Observer observer = {};
     /// All that is wanted of the solution is the conditional mean of the values, which the solver may then take while it has
-    /// the plan at hand (Solution::conditional_mean), and leave the rest out.
+    /// the plan at hand (Solution::conditional_mean), and leave out the rest: plan, potentials, residual.
     bool pooled_only = false;
 };
 
