@@ -65,8 +65,7 @@ TEMPLATE_TEST_CASE("A prior is normalised in double, an empty one is uniform", "
     CHECK(normalized_prior(prior, 3) == otpool::RealVector{{0.25, 0, 0.75}});
     // 1.0009765625 = 1 + 2^-10 exactly
     const Vector<TestType> heavy = prior * TestType(1.0009765625);
-    CHECK((normalized_prior(heavy, 3) - otpool::RealVector{{0.25, 0, 0.75}}).cwiseAbs().maxCoeff() <=
-          1e-16);
+    CHECK((normalized_prior(heavy, 3) - otpool::RealVector{{0.25, 0, 0.75}}).cwiseAbs().maxCoeff() <= 1e-16);
 }
 
 }  // namespace marginal_test

@@ -97,9 +97,9 @@ TEMPLATE_TEST_CASE("Steps of Sinkhorn are what their formulas say", "", float, d
 TEMPLATE_TEST_CASE("Steps on bags of any size and layout", "", float, double) {
     using Scalar = TestType;
     // One feature, one instance, a multiple of no vector length, more than fits in any cache.
-    const auto [D, N] = GENERATE(std::pair<Index, Index>{1, 1}, std::pair<Index, Index>{1, 5000},
-                                 std::pair<Index, Index>{3, 777}, std::pair<Index, Index>{17, 33},
-                                 std::pair<Index, Index>{1031, 5}, std::pair<Index, Index>{150, 2500});
+    const auto [D, N] =
+        GENERATE(std::pair<Index, Index>{1, 1}, std::pair<Index, Index>{1, 5000}, std::pair<Index, Index>{3, 777},
+                 std::pair<Index, Index>{17, 33}, std::pair<Index, Index>{1031, 5}, std::pair<Index, Index>{150, 2500});
     Random random(6000 + static_cast<std::uint64_t>(D));
     const Matrix<Scalar> bag = random_bag<Scalar>(random, D, N, BagKind::normal);
     UotProblem<Scalar> problem{.reward = bag,

@@ -51,10 +51,10 @@ struct DifferentiablePooling {
     /// others summed over the bags.
     ProblemGradient<Scalar> backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled) const {
         using detail::shape_text;
-        detail::require(dL_dpooled.rows() == forward.pooled.rows() && dL_dpooled.cols() == forward.pooled.cols(),
-                        "shape of dL/dpooled", shape_text(dL_dpooled.rows(), dL_dpooled.cols()),
-                        detail::text(shape_text(forward.pooled.rows(), forward.pooled.cols()),
-                                     ", the shape of what was pooled"));
+        detail::require(
+            dL_dpooled.rows() == forward.pooled.rows() && dL_dpooled.cols() == forward.pooled.cols(),
+            "shape of dL/dpooled", shape_text(dL_dpooled.rows(), dL_dpooled.cols()),
+            detail::text(shape_text(forward.pooled.rows(), forward.pooled.cols()), ", the shape of what was pooled"));
         detail::require_finite(dL_dpooled, "dL/dpooled");
         Index instances = 0;
         for (const auto& tape : forward.tapes) instances += tape.solution.problem.reward.cols();

@@ -135,7 +135,7 @@ private:
             features_ = cotangent.slope.cwiseProduct(mean) - cotangent.offset;
             instances_ = terms_->add_for_col_sums({-trajectory_.log_row_sum_, -cotangent.offset, step.instances, ones});
             instances_ += terms_->set_weights({-trajectory_.log_row_sum_, cotangent.slope, step.instances, ones},
-                                             found.problem.pooled_values());
+                                              found.problem.pooled_values());
             const Real total = features_.sum();
             const auto& problem = found.problem;
             const Real stiffness = static_cast<Real>(problem.alpha0) + problem.features.alpha + problem.instances.alpha;
@@ -152,8 +152,8 @@ private:
             const Step& step = trajectory_.steps_[k];
             const RealVector u =
                 half_step(k, step.scaled->instances, step.log_col_sum, instances_, log_q_, gradient_.alpha2);
-            features_ += terms_->add_for_row_sums(
-                {step.features, RealVector::Ones(step.features.size()), -step.log_col_sum, u});
+            features_ +=
+                terms_->add_for_row_sums({step.features, RealVector::Ones(step.features.size()), -step.log_col_sum, u});
             from_.setZero();
         }
 

@@ -37,7 +37,7 @@ inline void validate(const std::vector<StepParameters>& steps, int iterations) {
             "as many as iterations, " + printed(iterations));
     for (std::size_t k = 0; k < steps.size(); ++k) {
         const auto check = [&](bool holds, const char* name, double found, const char* allowed) {
-            if (!holds) require(false, name + (" of step " + printed(k)), found, allowed);  // text costs, and is rare
+            require(holds, text(name, " of step ", k), found, allowed);
         };
         const auto& [alpha0, alpha1, alpha2, rho] = steps[k];
         check(alpha0 >= 0 && std::isfinite(alpha0), "alpha0", alpha0, "finite and >= 0");

@@ -136,14 +136,14 @@ private:
     }
 
     void validate(Index features) const {
-        using detail::printed;
         using detail::require;
+        using detail::text;
         require(steps >= 1, "steps", steps, "at least 1");
-        const auto check = [&](const Vector<Scalar>& raw, const std::string& name) {
-            require(raw.size() == 1 || raw.size() == steps, "length of " + name, raw.size(),
-                    "1, or the number of steps, " + printed(steps));
+        const auto check = [&](const Vector<Scalar>& raw, const char* name) {
+            require(raw.size() == 1 || raw.size() == steps, text("length of ", name), raw.size(),
+                    text("1, or the number of steps, ", steps));
             for (Index k = 0; k < raw.size(); ++k) {
-                require(std::isfinite(raw[k]), name + "[" + printed(k) + "]", raw[k], "finite numbers");
+                require(std::isfinite(raw[k]), text(name, "[", k, "]"), raw[k], "finite numbers");
             }
         };
         check(parameters.alpha0, "alpha0");
@@ -151,7 +151,7 @@ private:
         check(parameters.alpha2, "alpha2");
         if constexpr (has_rho) check(parameters.rho, "rho");
         require(parameters.p0.size() == 0 || parameters.p0.size() == features, "length of p0", parameters.p0.size(),
-                printed(features) + ", the number of features, or 0 for a uniform prior");
+                text(features, ", the number of features, or 0 for a uniform prior"));
     }
 
     /// With one set of parameters for every step, unless all steps share theirs, which costs less.

@@ -33,8 +33,7 @@ struct FixedPrior {
 template <BagScalar Scalar>
 Vector<Scalar> softmax(const Vector<Scalar>& scores) {
     for (Index n = 0; n < scores.size(); ++n) {
-        if (std::isfinite(scores[n])) continue;  // text costs, and is rare
-        detail::require(false, "scores[" + detail::printed(n) + "]", scores[n], "finite numbers");
+        detail::require(std::isfinite(scores[n]), detail::text("scores[", n, "]"), scores[n], "finite numbers");
     }
     if (scores.size() == 0) return {};
     const RealVector shifted = scores.template cast<Real>().array() - static_cast<Real>(scores.maxCoeff());

@@ -37,8 +37,8 @@ void require_finite(const MatrixView<Scalar>& matrix, const auto& name) {
     if (matrix.all_finite()) return;
     for (Index n = 0; n < matrix.cols(); ++n) {
         for (Index d = 0; d < matrix.rows(); ++d) {
-            require(std::isfinite(matrix(d, n)), text(name, " at feature ", d, ", instance ", n),
-                    matrix(d, n), "finite numbers");
+            require(std::isfinite(matrix(d, n)), text(name, " at feature ", d, ", instance ", n), matrix(d, n),
+                    "finite numbers");
         }
     }
 }

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <concepts>
-#include <utility>
 
 #include "otpool/core/exponential.hpp"
 #include "otpool/core/matrix.hpp"
@@ -115,7 +114,8 @@ public:
     /// scaling <- exp(potential - absorbed), unless it is out of range.
     static bool scalings(const RealVector& potential, const Vector<Scalar>& absorbed, Vector<Scalar>& scaling) {
         const Index size = potential.size();  // scaling may be padded
-        for (Index i = 0; i < size; ++i) scaling[i] = static_cast<Scalar>(potential[i] - static_cast<Real>(absorbed[i]));
+        for (Index i = 0; i < size; ++i)
+            scaling[i] = static_cast<Scalar>(potential[i] - static_cast<Real>(absorbed[i]));
         if (!within(scaling.head(size), -Range::log_scaling, Range::log_scaling)) return false;
         scaling.head(size) = scaling.head(size).array().exp();
         return true;
@@ -134,7 +134,7 @@ public:
 
     /// M of the block that is visited, where registers hold features.
     auto block(Index first, Index count) const {
-        return Eigen::Map<const Matrix<Scalar>, 0, Eigen::OuterStride<>>(block_data(first), rows_, count,
+        return Eigen::Map<const Matrix<Scalar>, 0, Eigen::OuterStride<>>(M_.data() + start(first), rows_, count,
                                                                          Eigen::OuterStride<>(lanes(count)));
     }
 
@@ -161,10 +161,8 @@ private:
 
     Index lanes(Index count) const { return padded(by_instance_ ? count : rows_); }
     Index items(Index count) const { return by_instance_ ? rows_ : count; }
-    const Scalar* block_data(Index first) const {
-        return M_.data() + (kept_ ? first : 0) * (by_instance_ ? rows_ : padded(rows_));
-    }
-    Scalar* block_data(Index first) { return const_cast<Scalar*>(std::as_const(*this).block_data(first)); }
+    /// Where the block begins in M_.
+    Index start(Index first) const { return (kept_ ? first : 0) * (by_instance_ ? rows_ : padded(rows_)); }
 
     /// The numbers of `matrix` that the lanes of an item hold; where they have to be gathered, until the next call.
     const Scalar* lane_values(const MatrixView<Scalar>& matrix, Index first, Index count, Index item) {
@@ -187,7 +185,7 @@ private:
         const Scalar* item_shift = by_instance_ ? row_shift_.data() : col_shift_.data() + first;
         const Scalar* item_potential = by_instance_ ? F_.data() : G_.data() + first;
         const Index lanes = this->lanes(count);
-        Scalar* M = block_data(first);
+        Scalar* M = M_.data() + start(first);
         for (Index i = 0; i < items(count); ++i, M += lanes) {
             const Scalar* x = lane_values(kernel_.reward, first, count, i);
             for (Index l = 0; l < lanes; l += register_lanes) {
@@ -198,21 +196,21 @@ private:
         }
     }
 
-    /// sum_d M_dk weight_d of a block, into sum_.
-    void sum_over_rows(const Scalar* M, Index count, const Vector<Scalar>& weight) {
-        (by_instance_ ? multiply<Scalar> : multiply_transposed<Scalar>)(M, lanes(count), items(count), weight.data(),
-                                                                       sum_.data());
+    /// sum_d M_dk u_d of a block, into sum_.
+    void sum_over_rows(const Scalar* M, Index count) {
+        (by_instance_ ? multiply<Scalar> : multiply_transposed<Scalar>)(M, lanes(count), items(count), u_.data(),
+                                                                        sum_.data());
     }
 
     /// sum_k M_dk v_k of a block, into partial_.
     void sum_over_cols(const Scalar* M, Index first, Index count) {
         (by_instance_ ? multiply_transposed<Scalar> : multiply<Scalar>)(M, lanes(count), items(count),
-                                                                       v_.data() + first, partial_.data());
+                                                                        v_.data() + first, partial_.data());
     }
 
     /// The half step of a block's columns, and v.
     bool update_columns(Index first, Index count, const ScaledMarginal& columns, Sweep& result) {
-        sum_over_rows(block_data(first), count, u_);
+        sum_over_rows(M_.data() + start(first), count);
         auto sum = sum_.head(count);
         if (!within(sum, Range::smallest_sum, Range::largest_sum)) return false;
         sum = sum.array().log();
@@ -233,7 +231,7 @@ private:
 
     /// row_mass += M v, of a block in Scalar and of all in double.
     void add_row_mass(Index first, Index count) {
-        sum_over_cols(block_data(first), first, count);
+        sum_over_cols(M_.data() + start(first), first, count);
         for (Index d = 0; d < rows_; ++d) row_mass_[d] += static_cast<Real>(partial_[d]);
     }
 
@@ -250,7 +248,7 @@ private:
         using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
         using P = Packet<Scalar>;
         const Index lanes = this->lanes(count);
-        const Scalar* M = block_data(first);
+        const Scalar* M = M_.data() + start(first);
         Scalar* weighted = weighted_.data();
         for (Index i = 0; i < items(count); ++i, M += lanes, weighted += lanes) {
             const Scalar* value = lane_values(values, first, count, i);
@@ -272,9 +270,7 @@ private:
         return log_mass;
     }
 
-    bool row_mass_in_range() const {
-        return within(row_mass_, Real(Range::smallest_sum), Real(Range::largest_sum));
-    }
+    bool row_mass_in_range() const { return within(row_mass_, Real(Range::smallest_sum), Real(Range::largest_sum)); }
 
     /// Whether all numbers are; NaN is not.
     template <class Numbers, class Number>
@@ -289,7 +285,7 @@ private:
     bool by_instance_;  ///< Whether the lanes are instances.
     Index block_;       ///< columns a block
     bool kept_;
-    bool absorbed_ = false;                ///< Whether M_ is M.
+    bool absorbed_ = false;                 ///< Whether M_ is M.
     Vector<Scalar> row_shift_, col_shift_;  ///< These and F, G, u, v are padded to whole registers.
     Scalar inverse_alpha0_;
     Vector<Scalar> M_;  ///< M, or its present block
