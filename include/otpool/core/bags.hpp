@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "otpool/core/error.hpp"
+#include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 
 namespace otpool {
@@ -48,27 +49,29 @@ public:
 
     Index size() const { return static_cast<Index>(offsets_.size()) - 1; }
     Index features() const { return instances_.rows(); }
-    Index bag_size(Index b) const { return end(b) - begin(b); }
+    Index bag_size(Index b) const { return end(b) - first_instance(b); }
+    Index first_instance(Index b) const { return offsets_[static_cast<std::size_t>(b)]; }
     const MatrixView<Scalar>& instances() const { return instances_; }
 
     Bag<Scalar> operator[](Index b) const {
-        Bag<Scalar> bag{.instances = instances_.middle_cols(begin(b), bag_size(b))};
-        if (!reward_.empty()) bag.reward = reward_.middle_cols(begin(b), bag_size(b));
-        if (prior_.size() > 0) bag.prior = prior_.segment(begin(b), bag_size(b));
+        Bag<Scalar> bag{.instances = instances_.middle_cols(first_instance(b), bag_size(b))};
+        if (!reward_.empty()) bag.reward = reward_.middle_cols(first_instance(b), bag_size(b));
+        if (prior_.size() > 0) bag.prior = prior_.segment(first_instance(b), bag_size(b));
         return bag;
     }
 
     /// The same batch, every bag with the prior that prior_of(bag) gives it.
     template <class PriorOf>
-    Bags with_prior(const PriorOf& prior_of) const {
+    Bags with_prior(const PriorOf& prior_of, const Execution& execution = {}) const {
         Bags other = *this;
         other.prior_.resize(instances_.cols());
-        for (Index b = 0; b < size(); ++b) other.prior_.segment(begin(b), bag_size(b)) = prior_of((*this)[b]);
+        execution.for_each(size(), [&](Index b, Index) {
+            other.prior_.segment(first_instance(b), bag_size(b)) = prior_of((*this)[b]);
+        });
         return other;
     }
 
 private:
-    Index begin(Index b) const { return offsets_[static_cast<std::size_t>(b)]; }
     Index end(Index b) const { return offsets_[static_cast<std::size_t>(b) + 1]; }
 
     void check() const {

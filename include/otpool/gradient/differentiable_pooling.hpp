@@ -7,6 +7,7 @@
 
 #include "otpool/core/bags.hpp"
 #include "otpool/core/error.hpp"
+#include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/implicit.hpp"
 #include "otpool/gradient/problem_gradient.hpp"
@@ -27,6 +28,7 @@ struct DifferentiablePooling {
     PoolingParameters<Scalar> parameters = {};
     Mode mode = {};
     Readout readout = {};
+    Execution execution = {};  ///< What the bags of a batch are shared out by, in both passes; Sequential by default.
 
     /// The pooled bags, D x B, and what backward() needs. Views the bags, which must outlive it.
     struct Forward {
@@ -39,11 +41,13 @@ struct DifferentiablePooling {
         const Pooling<Scalar, decltype(mode.solver), R, Readout> pooling{
             .parameters = parameters, .solver = mode.solver, .readout = readout};
         Forward forward;
-        forward.tapes.reserve(static_cast<std::size_t>(bags.size()));
-        forward.pooled = detail::pool_batch(bags, {}, [&](const Bag<Scalar>& bag) {
-            forward.tapes.push_back(mode.solve(pooling.problem(bag)));
-            return pooling.read(forward.tapes.back().solution);
-        });
+        forward.tapes.resize(static_cast<std::size_t>(bags.size()));
+        forward.pooled =
+            detail::pool_batch<Scalar>(bags, {}, execution, [&](Index b, const Bag<Scalar>& bag, const Execution&) {
+                auto& tape = forward.tapes[static_cast<std::size_t>(b)];
+                tape = mode.solve(pooling.problem(bag));
+                return pooling.read(tape.solution);
+            });
         return forward;
     }
 
@@ -57,21 +61,28 @@ struct DifferentiablePooling {
             detail::text(shape_text(forward.pooled.rows(), forward.pooled.cols()), ", the shape of what was pooled"));
         detail::require_finite(dL_dpooled, "dL/dpooled");
         Index instances = 0;
-        for (const auto& tape : forward.tapes) instances += tape.solution.problem.reward.cols();
+        std::vector<Index> first_of;
+        for (const auto& tape : forward.tapes) {
+            first_of.push_back(instances);
+            instances += tape.solution.problem.reward.cols();
+        }
         ProblemGradient<Scalar> batch{.reward = Matrix<Scalar>(dL_dpooled.rows(), instances)};
         batch.log_q0.resize(instances);
-        Index first = 0;
-        for (std::size_t b = 0; b < forward.tapes.size(); ++b) {
-            const Vector<Scalar> dL_dy = dL_dpooled.matrix().col(static_cast<Index>(b));
-            const ProblemGradient<Scalar> bag = mode.backward(readout, forward.tapes[b], dL_dy);
+        const bool has_values = !forward.tapes.empty() && !forward.tapes[0].solution.problem.values.empty();
+        if (has_values) batch.values.resize(batch.reward.rows(), batch.reward.cols());
+        std::vector<ProblemGradient<Scalar>> of(forward.tapes.size());
+        execution.for_each(static_cast<Index>(of.size()), [&](Index b, Index) {
+            const Vector<Scalar> dL_dy = dL_dpooled.matrix().col(b);
+            ProblemGradient<Scalar>& bag = of[static_cast<std::size_t>(b)];
+            bag = mode.backward(readout, forward.tapes[static_cast<std::size_t>(b)], dL_dy);
+            const Index first = first_of[static_cast<std::size_t>(b)];
             const Index size = bag.reward.cols();
-            batch.reward.middleCols(first, size) = bag.reward;
-            if (bag.values.size() > 0) {
-                batch.values.resize(batch.reward.rows(), batch.reward.cols());
-                batch.values.middleCols(first, size) = bag.values;
-            }
+            batch.reward.middleCols(first, size) = std::exchange(bag.reward, {});
+            if (has_values) batch.values.middleCols(first, size) = std::exchange(bag.values, {});
             batch.log_q0.segment(first, size) = bag.log_q0;
-            first += size;
+        });
+        for (std::size_t b = 0; b < of.size(); ++b) {
+            const ProblemGradient<Scalar>& bag = of[b];
             if (b == 0) {
                 batch.alpha0 = batch.alpha1 = batch.alpha2 = batch.rho = RealVector::Zero(bag.alpha0.size());
                 batch.log_p0 = Vector<Scalar>::Zero(bag.log_p0.size());

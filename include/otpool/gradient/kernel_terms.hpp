@@ -30,7 +30,7 @@ public:
     /// Terms shall be near exp(row_potential) and exp(col_potential).
     KernelTerms(const ScaledReward<Scalar>& kernel, const RealVector& row_potential, const RealVector& col_potential)
         : kernel_(kernel),
-          absorbed_(kernel, 0),
+          absorbed_(kernel, {}, 0),
           in_range_(absorbed_.absorb(row_potential, col_potential)),
           row_factors_(kernel.rows(), 0),
           col_factors_(kernel.cols(), 0),
@@ -40,8 +40,8 @@ public:
     RealVector add_for_row_sums(KernelTerm term) {
         if (!add(term)) return log_domain_sums(log_terms_.back()).first;
         RealVector sums = RealVector::Zero(kernel_.rows());
-        absorbed_.for_each_block([&](Index first, Index count) {
-            partial_.noalias() = absorbed_.block(first, count) * col_factors_.col(last()).segment(first, count);
+        absorbed_.for_each_block([&](const Block& block) {
+            partial_.noalias() = absorbed_.matrix(block) * col_factors_.col(last()).segment(block.first, block.count);
             sums += partial_.template cast<Real>();
         });
         return sums.cwiseProduct(row_factors_.col(last()).template cast<Real>());
@@ -51,9 +51,9 @@ public:
     RealVector add_for_col_sums(KernelTerm term) {
         if (!add(term)) return log_domain_sums(log_terms_.back()).second;
         RealVector sums(kernel_.cols());
-        absorbed_.for_each_block([&](Index first, Index count) {
-            partial_.noalias() = absorbed_.block(first, count).transpose() * row_factors_.col(last());
-            sums.segment(first, count) = partial_.template cast<Real>();
+        absorbed_.for_each_block([&](const Block& block) {
+            partial_.noalias() = absorbed_.matrix(block).transpose() * row_factors_.col(last());
+            sums.segment(block.first, block.count) = partial_.template cast<Real>();
         });
         return sums.cwiseProduct(col_factors_.col(last()).template cast<Real>());
     }
@@ -64,9 +64,11 @@ public:
         weights_term_ = std::move(term);
         values_ = values;
         RealVector sums(kernel_.cols());
-        absorbed_.for_each_block([&](Index first, Index count) {
-            const auto W = weights(first, count);
-            for (Index j = 0; j < count; ++j) sums[first + j] = static_cast<Real>(W.col(j).dot(value(first + j)));
+        absorbed_.for_each_block([&](const Block& block) {
+            const auto W = weights(block);
+            for (Index j = 0; j < block.count; ++j) {
+                sums[block.first + j] = static_cast<Real>(W.col(j).dot(value(block.first + j)));
+            }
         });
         return sums;
     }
@@ -75,20 +77,21 @@ public:
     template <class Visit>
     void for_each_block(const Visit& visit) {
         Matrix<Scalar> Y;
-        absorbed_.for_each_block([&](Index first, Index count) {
+        absorbed_.for_each_block([&](const Block& block) {
+            const auto [first, count] = std::pair(block.first, block.count);
             Y.noalias() = row_factors_ * col_factors_.middleRows(first, count).transpose();
-            Y.array() *= absorbed_.block(first, count).array();
+            Y.array() *= absorbed_.matrix(block).array();
             for (const KernelTerm& term : log_terms_) {
                 for (Index j = 0; j < count; ++j) Y.col(j) += column(term, first + j).template cast<Scalar>();
             }
-            const auto W = weights(first, weights_term_ ? count : 0);
+            const auto W = weights_term_ ? weights(block) : weights_.leftCols(0);
             for (Index j = 0; j < W.cols(); ++j) Y.col(j) += W.col(j).cwiseProduct(value(first + j));
             visit(first, count, Y, W);
         });
     }
 
 private:
-    using Range = ExponentialRange<Scalar>;
+    using Block = typename AbsorbedKernel<Scalar>::Block;
 
     Index last() const { return row_factors_.cols() - 1; }
 
@@ -126,17 +129,17 @@ private:
     auto value(Index k) { return values_.contiguous_col(kernel_.instance(k), scratch_); }
 
     /// W of a block.
-    auto weights(Index first, Index count) {
-        const auto M = absorbed_.block(first, count);
-        weights_.resize(kernel_.rows(), std::max(count, weights_.cols()));
-        for (Index j = 0; j < count; ++j) {
+    auto weights(const Block& block) {
+        const auto M = absorbed_.matrix(block);
+        weights_.resize(kernel_.rows(), std::max(block.count, weights_.cols()));
+        for (Index j = 0; j < block.count; ++j) {
             if (weights_in_range_) {
-                weights_.col(j) = weights_col_[first + j] * M.col(j).cwiseProduct(weights_row_);
+                weights_.col(j) = weights_col_[block.first + j] * M.col(j).cwiseProduct(weights_row_);
             } else {
-                weights_.col(j) = column(*weights_term_, first + j).template cast<Scalar>();
+                weights_.col(j) = column(*weights_term_, block.first + j).template cast<Scalar>();
             }
         }
-        return weights_.leftCols(count);
+        return weights_.leftCols(block.count);
     }
 
     const RealVector& column(const KernelTerm& term, Index k) {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "otpool/core/bags.hpp"
+#include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/differentiable_pooling.hpp"
 #include "otpool/gradient/implicit.hpp"
@@ -38,6 +39,7 @@ struct FixedLayer {
 
     PoolingParameters<Scalar> problem = {};
     Parameters parameters = {};
+    Execution execution = {};  ///< What the bags of a batch are shared out by, in both passes; Sequential by default.
 
     struct Forward {
         Matrix<Scalar> pooled;  ///< D x B
@@ -46,7 +48,7 @@ struct FixedLayer {
     };
 
     Forward forward(const Bags<Scalar>& bags) const {
-        auto pooling = this->pooling().forward(detail::with_prior(bags, parameters.prior));
+        auto pooling = this->pooling().forward(detail::with_prior(bags, parameters.prior, execution));
         return {pooling.pooled, bags, std::move(pooling)};
     }
 
@@ -57,7 +59,7 @@ struct FixedLayer {
         ProblemGradient<Scalar> of = pooling().backward(forward.pooling, dL_dpooled);
         Gradient gradient{std::move(of.reward), {}};
         gradient.parameters.prior =
-            detail::pull_back_prior(forward.bags, parameters.prior, of.log_q0, gradient.instances);
+            detail::pull_back_prior(forward.bags, parameters.prior, of.log_q0, gradient.instances, execution);
         return gradient;
     }
 
@@ -68,7 +70,9 @@ struct FixedLayer {
     }
 
 private:
-    DifferentiablePooling<Scalar, Implicit<Sinkhorn>> pooling() const { return {.parameters = problem}; }
+    DifferentiablePooling<Scalar, Implicit<Sinkhorn>> pooling() const {
+        return {.parameters = problem, .execution = execution};
+    }
 };
 
 /// y = mean of the instances.

@@ -7,6 +7,7 @@
 
 #include "otpool/core/bags.hpp"
 #include "otpool/core/error.hpp"
+#include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/layer/named_array.hpp"
 #include "otpool/pooling/instance_prior.hpp"
@@ -51,9 +52,9 @@ namespace detail {
 
 /// The batch with q0 = softmax(prior's scores), or as it is where the prior does not learn.
 template <class Scalar, class Prior>
-Bags<Scalar> with_prior(const Bags<Scalar>& bags, const Prior& prior) {
+Bags<Scalar> with_prior(const Bags<Scalar>& bags, const Prior& prior, const Execution& execution) {
     if constexpr (LearnedPrior<Prior, Scalar>) {
-        return bags.with_prior([&](const Bag<Scalar>& bag) { return softmax(prior.scores(bag.instances)); });
+        return bags.with_prior([&](const Bag<Scalar>& bag) { return softmax(prior.scores(bag.instances)); }, execution);
     } else {
         return bags;
     }
@@ -63,25 +64,34 @@ Bags<Scalar> with_prior(const Bags<Scalar>& bags, const Prior& prior) {
 /// bags' to `dL_dbags`.
 template <class Scalar, class Prior>
 Prior pull_back_prior(const Bags<Scalar>& bags, const Prior& prior, const Vector<Scalar>& log_q0,
-                      Matrix<Scalar>& dL_dbags) {
-    Prior gradient;
+                      Matrix<Scalar>& dL_dbags, const Execution& execution) {
     if constexpr (LearnedPrior<Prior, Scalar>) {
-        Index first = 0;
-        for (Index b = 0; b < bags.size(); ++b) {
-            const Index size = bags.bag_size(b);
-            Prior of_bag =
-                prior.pull_back(bags[b].instances, log_q0.segment(first, size), dL_dbags.middleCols(first, size));
-            first += size;
-            if (b == 0) {
-                gradient = std::move(of_bag);
-                continue;
+        const auto add = [](std::optional<Prior>& sum, Prior&& part) {
+            if (!sum) {
+                sum = std::move(part);
+                return;
             }
-            auto sum = named_arrays<Scalar>(gradient);
-            const auto more = named_arrays<Scalar>(of_bag);
-            for (std::size_t i = 0; i < sum.size(); ++i) sum[i].values += more[i].values;
-        }
+            auto to = named_arrays<Scalar>(*sum);
+            const auto from = named_arrays<Scalar>(part);
+            for (std::size_t i = 0; i < to.size(); ++i) to[i].values += from[i].values;
+        };
+        // A prior's parameters may be many: of a batch there are as many sums of them as of groups of bags, not of bags.
+        const Index groups = std::min<Index>(bags.size(), 16);
+        std::vector<std::optional<Prior>> of_groups(static_cast<std::size_t>(groups));
+        execution.for_each(groups, [&](Index group, Index) {
+            for (Index b = bags.size() * group / groups; b < bags.size() * (group + 1) / groups; ++b) {
+                const Index first = bags.first_instance(b);
+                const Index size = bags.bag_size(b);
+                add(of_groups[static_cast<std::size_t>(group)],
+                    prior.pull_back(bags[b].instances, log_q0.segment(first, size), dL_dbags.middleCols(first, size)));
+            }
+        });
+        std::optional<Prior> gradient;
+        for (auto& of_group : of_groups) add(gradient, std::move(*of_group));
+        return gradient.value_or(Prior{});
+    } else {
+        return {};
     }
-    return gradient;
 }
 
 }  // namespace detail

@@ -9,6 +9,7 @@
 
 #include "otpool/core/bags.hpp"
 #include "otpool/core/error.hpp"
+#include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/layer/published_steps.hpp"
 #include "otpool/pooling/attention.hpp"
@@ -64,6 +65,7 @@ struct Layer {
     int steps = 4;                         ///< K, at least 1.
     Prior prior = {};                      ///< q0, N entries >= 0 of sum 1; one of 0 does not exclude its instance.
     std::optional<Scalar> empty_bag = {};  ///< What an empty bag of a batch pools to; left empty: it is an error.
+    Execution execution = {};              ///< What the bags of a batch are shared out by; Sequential by default.
 
     /// T, D x N, of one bag.
     RealMatrix plan(const MatrixView<Scalar>& bag) const {
@@ -88,11 +90,13 @@ struct Layer {
     /// Pools a batch of B bags: D x B. The released layers take no reward and no prior from a bag; such are refused.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
         check();
-        return otpool::detail::pool_batch(bags, empty_bag, [&](const Bag<Scalar>& bag) {
-            otpool::detail::require(bag.reward.empty(), "reward", "a bag's own", "none: these layers take the bag");
-            otpool::detail::require(bag.prior.size() == 0, "prior", "a bag's own", "none: these layers have their own");
-            return (*this)(bag.instances);
-        });
+        return otpool::detail::pool_batch(
+            bags, empty_bag, execution, [&](Index, const Bag<Scalar>& bag, const Execution&) {
+                otpool::detail::require(bag.reward.empty(), "reward", "a bag's own", "none: these layers take the bag");
+                otpool::detail::require(bag.prior.size() == 0, "prior", "a bag's own",
+                                        "none: these layers have their own");
+                return (*this)(bag.instances);
+            });
     }
 
 private:

@@ -9,6 +9,7 @@
 
 #include "otpool/core/bags.hpp"
 #include "otpool/core/error.hpp"
+#include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/differentiable_pooling.hpp"
 #include "otpool/gradient/step_parameters.hpp"
@@ -66,6 +67,7 @@ struct UotLayer {
     int steps = 4;
     Solver solver = {};  ///< Its number of iterations and its rho are the layer's.
     Readout readout = {};
+    Execution execution = {};  ///< What the bags of a batch are shared out by, in both passes; Sequential by default.
 
     /// Parameters to start from, for bags of `features` whose entries have a spread of about one (standardised, or after a
     /// normalisation): alpha0 = 1/2, alpha1 = 10, alpha2 = 1/10, that is close to softmax pooling at half the spread,
@@ -94,7 +96,7 @@ struct UotLayer {
     /// Throws InvalidArgument.
     Forward forward(const Bags<Scalar>& bags) const {
         validate(bags.features());
-        auto pooling = this->pooling().forward(detail::with_prior(bags, parameters.prior));
+        auto pooling = this->pooling().forward(detail::with_prior(bags, parameters.prior, execution));
         return {pooling.pooled, bags, std::move(pooling)};
     }
 
@@ -110,7 +112,7 @@ struct UotLayer {
         to.alpha2 = through_positive(parameters.alpha2, of.alpha2);
         if constexpr (has_rho) to.rho = through_positive(parameters.rho, of.rho);
         if (parameters.p0.size() > 0) to.p0 = std::move(of.log_p0);
-        to.prior = detail::pull_back_prior(forward.bags, parameters.prior, of.log_q0, gradient.instances);
+        to.prior = detail::pull_back_prior(forward.bags, parameters.prior, of.log_q0, gradient.instances, execution);
         return gradient;
     }
 
@@ -170,6 +172,7 @@ private:
             pooling.mode.steps.clear();
         }
         pooling.readout = readout;
+        pooling.execution = execution;
         if (parameters.p0.size() > 0) pooling.parameters.features.prior = softmax(parameters.p0);
         return pooling;
     }

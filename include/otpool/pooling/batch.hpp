@@ -1,39 +1,69 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "otpool/core/bags.hpp"
 #include "otpool/core/error.hpp"
+#include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/problem/uot_problem.hpp"
 
 namespace otpool::detail {
 
-/// Pools every bag of a batch by `pool_one`, which pools one and throws if an entry of it is not finite. Throws, naming
-/// bag, feature and instance, if it does, or a bag is empty without a fill value for it.
+/// work(b, inside) for every bag b: the bags that are more than one worker's share of the batch one after the other, `inside`
+/// the execution that shares their instances out, all others at the same time, each by one worker. Throws what the first
+/// of the bags that throw does.
+template <class Scalar, class Work>
+void for_each_bag(const Bags<Scalar>& bags, const Execution& execution, const Work& work) {
+    const Execution alone;
+    if (execution.workers() == 1) {
+        for (Index b = 0; b < bags.size(); ++b) work(b, alone);
+        return;
+    }
+    const Index share = bags.instances().cols() / execution.workers();
+    std::vector<Index> small;
+    for (Index b = 0; b < bags.size(); ++b) {
+        if (bags.bag_size(b) <= share) small.push_back(b);
+    }
+    TaskErrors errors(bags.size());
+    execution.for_each(static_cast<Index>(small.size()), [&](Index i, Index) {
+        const Index b = small[static_cast<std::size_t>(i)];
+        errors.keep(b, [&] { work(b, alone); });
+    });
+    for (Index b = 0; b < bags.size(); ++b) {
+        if (bags.bag_size(b) > share) errors.keep(b, [&] { work(b, execution); });
+    }
+    errors.rethrow_first();
+}
+
+/// Pools every bag of a batch by `pool_one(b, bag, inside)`, which pools one and throws if an entry of it is not finite.
+/// Throws, naming bag, feature and instance, if it does, or a bag is empty without a fill value for it.
 template <class Scalar, class PoolOne>
-Matrix<Scalar> pool_batch(const Bags<Scalar>& bags, const std::optional<Scalar>& empty_bag, const PoolOne& pool_one) {
+Matrix<Scalar> pool_batch(const Bags<Scalar>& bags, const std::optional<Scalar>& empty_bag, const Execution& execution,
+                          const PoolOne& pool_one) {
     for (Index b = 0; b < bags.size(); ++b) {
         require(empty_bag.has_value() || bags.bag_size(b) > 0, text("bag ", b), "empty",
                 "at least one instance, or a fill value for empty bags");
     }
     Matrix<Scalar> pooled(bags.features(), bags.size());
-    for (Index b = 0; b < bags.size(); ++b) {
+    for_each_bag(bags, execution, [&](Index b, const Execution& inside) {
         if (bags.bag_size(b) == 0) {
             pooled.col(b).setConstant(*empty_bag);
-            continue;
+            return;
         }
         const Bag<Scalar> bag = bags[b];
         try {
-            pooled.col(b) = pool_one(bag);
+            pooled.col(b) = pool_one(b, bag, inside);
         } catch (const InvalidArgument& error) {
             require_finite(bag.instances, text("bag ", b));
             require_finite(bag.reward, text("reward of bag ", b));
             throw error.in("bag " + printed(b));
         }
-    }
+    });
     return pooled;
 }
 

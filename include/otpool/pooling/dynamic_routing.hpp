@@ -7,6 +7,7 @@
 
 #include "otpool/core/bags.hpp"
 #include "otpool/core/error.hpp"
+#include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/pooling/batch.hpp"
 #include "otpool/pooling/instance_prior.hpp"
@@ -25,6 +26,7 @@ struct DynamicRouting {
     AttentionPooling attention;
     int iterations = 3;                    ///< At least 0: the mean.
     std::optional<Scalar> empty_bag = {};  ///< What an empty bag of a batch pools to; left empty: it is an error.
+    Execution execution = {};              ///< What the bags of a batch are shared out by; Sequential by default.
 
     /// Pools one bag.
     Vector<Scalar> operator()(const Bag<Scalar>& bag) const {
@@ -47,7 +49,8 @@ struct DynamicRouting {
 
     /// Pools a batch of B bags: D x B.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
-        return detail::pool_batch(bags, empty_bag, [&](const Bag<Scalar>& bag) { return (*this)(bag); });
+        return detail::pool_batch(bags, empty_bag, execution,
+                                  [&](Index, const Bag<Scalar>& bag, const Execution&) { return (*this)(bag); });
     }
 
 private:

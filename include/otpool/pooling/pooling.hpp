@@ -7,6 +7,7 @@
 
 #include "otpool/core/bags.hpp"
 #include "otpool/core/error.hpp"
+#include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/pooling/batch.hpp"
 #include "otpool/pooling/instance_prior.hpp"
@@ -47,9 +48,12 @@ struct Pooling {
     Reward reward = {};  ///< For bags that bring no reward of their own.
     Output output = {};
     std::optional<Scalar> empty_bag = {};  ///< What an empty bag of a batch pools to; left empty: it is an error.
+    /// What the bags of a batch, and the instances of a bag that is most of it, are shared out by; Sequential by default.
+    Execution execution = {};
 
     /// The solution of one bag's problem, which views the bag. Throws InvalidArgument.
-    Solution<Scalar, R> solve(const Bag<Scalar>& bag, const Run<Scalar, R>& run = {}) const {
+    Solution<Scalar, R> solve(const Bag<Scalar>& bag) const { return solve(bag, {.execution = execution}); }
+    Solution<Scalar, R> solve(const Bag<Scalar>& bag, const Run<Scalar, R>& run) const {
         return solver.solve(problem(bag), run);
     }
 
@@ -82,14 +86,19 @@ struct Pooling {
     Vector<Scalar> read(const Solution<Scalar, R>& solution) const { return readout(solution).unaryExpr(output); }
 
     /// Pools one bag.
-    Vector<Scalar> operator()(const Bag<Scalar>& bag) const {
-        return read(solve(bag, {.pooled_only = std::same_as<Readout, ConditionalReadout>}));
-    }
+    Vector<Scalar> operator()(const Bag<Scalar>& bag) const { return pooled(bag, execution); }
     Vector<Scalar> operator()(const MatrixView<Scalar>& instances) const { return (*this)(Bag<Scalar>{instances}); }
 
     /// Pools a batch of B bags: D x B.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
-        return detail::pool_batch(bags, empty_bag, [&](const Bag<Scalar>& bag) { return (*this)(bag); });
+        return detail::pool_batch(
+            bags, empty_bag, execution,
+            [&](Index, const Bag<Scalar>& bag, const Execution& inside) { return pooled(bag, inside); });
+    }
+
+private:
+    Vector<Scalar> pooled(const Bag<Scalar>& bag, const Execution& inside) const {
+        return read(solve(bag, {.pooled_only = std::same_as<Readout, ConditionalReadout>, .execution = inside}));
     }
 };
 

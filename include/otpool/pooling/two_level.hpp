@@ -5,6 +5,7 @@
 #include <tuple>
 
 #include "otpool/core/bags.hpp"
+#include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/pooling/batch.hpp"
 
@@ -18,6 +19,7 @@ struct TwoLevelPooling {
     Outer outer;
     std::tuple<Inner...> inner;
     std::optional<Scalar> empty_bag = {};  ///< What an empty bag of a batch pools to; left empty: it is an error.
+    Execution execution = {};              ///< What the bags of a batch are shared out by; Sequential by default.
 
     /// Pools one bag.
     Vector<Scalar> operator()(const Bag<Scalar>& bag) const {
@@ -34,7 +36,8 @@ struct TwoLevelPooling {
 
     /// Pools a batch of B bags: D x B.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
-        return detail::pool_batch(bags, empty_bag, [&](const Bag<Scalar>& bag) { return (*this)(bag); });
+        return detail::pool_batch(bags, empty_bag, execution,
+                                  [&](Index, const Bag<Scalar>& bag, const Execution&) { return (*this)(bag); });
     }
 };
 

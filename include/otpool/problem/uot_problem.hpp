@@ -1,10 +1,12 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <atomic>
 #include <cmath>
 #include <string>
 
 #include "otpool/core/error.hpp"
+#include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/problem/marginal.hpp"
 #include "otpool/problem/regularizer.hpp"
@@ -33,8 +35,19 @@ struct UotProblem {
 namespace detail {
 
 template <class Scalar>
-void require_finite(const MatrixView<Scalar>& matrix, const auto& name) {
-    if (matrix.all_finite()) return;
+bool all_finite(const MatrixView<Scalar>& matrix, const Execution& execution) {
+    const InstanceParts parts(matrix.rows(), matrix.cols());
+    if (parts.count() == 1) return matrix.all_finite();
+    std::atomic<bool> finite = true;
+    execution.for_each(parts.count(), [&](Index part, Index) {
+        if (!matrix.middle_cols(parts.first(part), parts.size(part)).all_finite()) finite = false;
+    });
+    return finite;
+}
+
+template <class Scalar>
+void require_finite(const MatrixView<Scalar>& matrix, const auto& name, const Execution& execution = {}) {
+    if (all_finite(matrix, execution)) return;
     for (Index n = 0; n < matrix.cols(); ++n) {
         for (Index d = 0; d < matrix.rows(); ++d) {
             require(std::isfinite(matrix(d, n)), text(name, " at feature ", d, ", instance ", n), matrix(d, n),
@@ -48,7 +61,7 @@ void require_finite(const MatrixView<Scalar>& matrix, const auto& name) {
 /// Throws InvalidArgument, naming the field, what was found and what is allowed, if the problem is not well formed.
 /// Every solver calls it before any work. Cost: one pass over reward and values.
 template <class Scalar, class R>
-void validate(const UotProblem<Scalar, R>& problem) {
+void validate(const UotProblem<Scalar, R>& problem, const Execution& execution = {}) {
     using detail::require;
     using detail::shape_text;
     using detail::text;
@@ -63,8 +76,8 @@ void validate(const UotProblem<Scalar, R>& problem) {
     detail::require_alpha(instances.alpha, "alpha2");
     detail::require_prior(features.prior, reward.rows(), false, "p0");
     detail::require_prior(instances.prior, reward.cols(), true, "q0");
-    detail::require_finite(reward, "reward");
-    detail::require_finite(values, "values");
+    detail::require_finite(reward, "reward", execution);
+    detail::require_finite(values, "values", execution);
 }
 
 }  // namespace otpool

@@ -4,16 +4,19 @@
 #include <algorithm>
 #include <cmath>
 #include <concepts>
+#include <cstddef>
 #include <limits>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "otpool/core/execution.hpp"
 #include "otpool/core/exponential.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/instance_tiles.hpp"
 #include "otpool/solver/priors.hpp"
+#include "otpool/solver/reward_range.hpp"
 #include "otpool/solver/scaled_problem.hpp"
 
 namespace otpool::detail {
@@ -27,7 +30,8 @@ namespace otpool::detail {
 ///     log S_dn = smooth.slope x_dn + smooth.row_d + smooth.col_n
 ///     log T_dn = transport.slope x_dn + transport.row_d + transport.col_n - z_dn
 ///
-/// Z is brought up to date at the beginning of the next step, when all of S is known.
+/// Z is brought up to date at the beginning of the next step, when all of S is known. Tiles of instances are visited in parts
+/// (InstanceParts) that may run at the same time.
 ///
 /// What there is one of an element is computed in Work, what there is one of a row or column in double. A step costs three
 /// exps an element, reads x and Z and writes Z once: 0.6 ns an element in float, of which the exps are 0.4. Memory: Z, and
@@ -36,16 +40,17 @@ template <BagScalar Scalar, BagScalar Work>
 class AdmmSweep {
 public:
     template <EntropicRegularizer R>
-    AdmmSweep(const UotProblem<Scalar, R>& problem, Real rho) : AdmmSweep(problem, rho, Priors(problem)) {}
+    AdmmSweep(const UotProblem<Scalar, R>& problem, Real rho, const Execution& execution = {})
+        : AdmmSweep(problem, rho, execution, Priors(problem)) {}
 
     /// Whether Work resolves the exponents of so many steps as well as a pooled vector needs.
     bool resolves(int steps) const {
         Real slope = 0;
         for (int k = 0; k < steps && slope < largest_exponent; ++k) slope = (1 + slope) / weight_;
         const auto spread = [](const auto& v) { return v.maxCoeff() - v.minCoeff(); };
-        const Real exponents = (1 + slope) * (range_ * inverse_rho_ + spread(reward_row_)) + spread(log_p_) +
+        const Real exponents = (1 + slope) * (spread_ * inverse_rho_ + spread(reward_row_)) + spread(log_p_) +
                                spread(log_q_.head(x_.cols()));
-        return exponents <= largest_exponent && std::isfinite(weight_) && range_ <= largest_factor &&
+        return exponents <= largest_exponent && std::isfinite(weight_) && spread_ <= largest_factor &&
                (1 + slope) * inverse_rho_ <= largest_factor;
     }
 
@@ -56,11 +61,11 @@ public:
     ///     log S <- (Z + rho log T)/(rho + a0)             log S += k1 (log p0 - LSE_n(log S))
     bool step() {
         begin_step();
-        for (Index tile = 0; tile < x_.count(); ++tile) {
-            const Tile x = x_[tile];
-            update_dual_and_transport(tile, x);
-            update_smooth(tile, x);
-        }
+        for_each_tile([&](Index tile, Index worker, Part& part) {
+            const Tile x = x_.tile(tile, worker);
+            update_dual_and_transport(tile, x, log_T_[static_cast<std::size_t>(worker)]);
+            update_smooth(tile, x, part);
+        });
         return end_step();
     }
 
@@ -68,17 +73,21 @@ public:
     std::optional<RealVector> pooling_step() {
         begin_step();
         const bool of_reward = values_.empty();
-        const Vector<Scalar> anchor = of_reward ? top_ : Vector<Scalar>(values_.matrix().col(x_.active()[0]));
-        InstanceTiles<Scalar, Work> values(of_reward ? MatrixView<Scalar>() : values_, x_.active(), anchor);
-        value_lanes_.setZero(lanes, rows());
-        value_sum_.setZero(rows());
-        for (Index tile = 0; tile < x_.count(); ++tile) {
-            const Tile x = x_[tile];
-            update_dual_and_transport(tile, x);
-            pool(tile, x, of_reward ? x : values[tile]);
+        const Vector<Scalar> anchor = of_reward ? range_.highest : Vector<Scalar>(values_.matrix().col(x_.active()[0]));
+        InstanceTiles<Scalar, Work> values(of_reward ? MatrixView<Scalar>() : values_, x_.active(), anchor,
+                                           execution_.workers());
+        for (Part& part : parts_) {
+            part.value_lanes.setZero(lanes, rows());
+            part.value_sum.setZero(rows());
         }
+        for_each_tile([&](Index tile, Index worker, Part& part) {
+            const Tile x = x_.tile(tile, worker);
+            update_dual_and_transport(tile, x, log_T_[static_cast<std::size_t>(worker)]);
+            pool(tile, x, of_reward ? x : values.tile(tile, worker), part);
+        });
         if (!end_step()) return {};
-        RealVector mean = anchor.template cast<Real>() + value_sum_.cwiseQuotient(row_sum_);
+        const Part& all = parts_.front();
+        RealVector mean = anchor.template cast<Real>() + all.value_sum.cwiseQuotient(all.row_sum);
         if (!mean.allFinite()) return {};  // of values too large for sums in Work
         return mean;
     }
@@ -89,6 +98,14 @@ private:
     using Tile = typename InstanceTiles<Scalar, Work>::Tile;
     using Tiles = typename InstanceTiles<Scalar, Work>::Tiles;
     using RealLanes = Eigen::Array<Real, lanes, 1>;
+
+    /// What a part of the instances adds up.
+    struct Part {
+        RealVector row_sum, value_sum = {};  ///< Of S and S times values, in units of exp(level + row potential).
+        Tiles row_lanes, value_lanes = {};   ///< What is still to be added to them.
+        Real level = 0;
+        Index tiles = 0;  ///< So many have been added.
+    };
 
     static constexpr bool single = std::same_as<Work, float>;
     /// Up to it, pooled vectors were found within 5e-7 of the values' range in float on 6000 random problems; an exponent of
@@ -111,18 +128,24 @@ private:
     static Real damping(Real alpha, Real weight) { return std::isinf(alpha) ? 1 : alpha / (alpha + weight); }
 
     template <EntropicRegularizer R>
-    AdmmSweep(const UotProblem<Scalar, R>& problem, Real rho, Priors priors)
-        : inverse_rho_(1 / rho),
+    AdmmSweep(const UotProblem<Scalar, R>& problem, Real rho, const Execution& execution, Priors priors)
+        : execution_(execution),
+          inverse_rho_(1 / rho),
           weight_(1 + problem.alpha0 / rho),
           feature_damping_(damping(problem.features.alpha, rho + problem.alpha0)),
           instance_damping_(damping(problem.instances.alpha, rho)),
           log_p_(std::move(priors.log_p)),
-          top_(highest(problem.reward, priors.active)),
-          x_(problem.reward, std::move(priors.active), top_),
-          values_(problem.values) {
+          range_(problem.reward, priors.active, execution),
+          x_(problem.reward, std::move(priors.active), range_.highest, execution.workers()),
+          values_(problem.values),
+          tiles_(rows() * lanes, x_.count()),
+          log_T_(static_cast<std::size_t>(execution.workers()), Tiles(lanes, rows())),
+          parts_(static_cast<std::size_t>(tiles_.count())) {
         log_q_ = RealVector::Zero(x_.count() * lanes);
         log_q_.head(x_.cols()) = priors.log_q;
-        reward_row_ = (top_.template cast<Real>().array() - static_cast<Real>(top_.maxCoeff())) * inverse_rho_;
+        const RealVector top = range_.highest.template cast<Real>();
+        spread_ = top.maxCoeff() - static_cast<Real>(range_.lowest.minCoeff());
+        reward_row_ = (top.array() - top.maxCoeff()) * inverse_rho_;
         reward_col_ = RealVector::Zero(log_q_.size());
         if constexpr (std::same_as<R, RelativeEntropy>) {  // Entropy with reward X + alpha0 log(p0 q0^T)
             reward_row_ += (weight_ - 1) * log_p_;
@@ -130,28 +153,12 @@ private:
         }
         smooth_ = transport_ = {0, log_p_, log_q_};
         log_col_mass_ = log_q_;
-        row_sum_.resize(rows());
-        log_T_.resize(lanes, rows());
-        row_lanes_.setZero(lanes, rows());
+        for (Part& part : parts_) part.row_lanes.setZero(lanes, rows());
     }
 
     Index rows() const { return log_p_.size(); }
     auto of_tile(RealVector& per_instance, Index tile) const {
         return per_instance.template segment<lanes>(tile * lanes).array();
-    }
-
-    /// The highest reward of every feature; range_ on the way.
-    Vector<Scalar> highest(const MatrixView<Scalar>& reward, const std::vector<Index>& active) {
-        Vector<Scalar> scratch(reward.rows());
-        Vector<Scalar> top = reward.contiguous_col(active[0], scratch);
-        Vector<Scalar> lowest = top;
-        for (const Index n : active) {
-            const auto x = reward.contiguous_col(n, scratch);
-            top = top.cwiseMax(x);
-            lowest = lowest.cwiseMin(x);
-        }
-        range_ = static_cast<Real>(top.maxCoeff()) - static_cast<Real>(lowest.minCoeff());
-        return top;
     }
 
     void begin_step() {
@@ -165,8 +172,11 @@ private:
         smooth_.row = transport_.row / weight_;
         gap_row_ = gap_.row.template cast<Work>();
         transport_row_ = transport_.row.template cast<Work>();
-        row_sum_.setZero();
-        level_ = std::numeric_limits<Real>::lowest();
+        for (Part& part : parts_) {
+            part.row_sum.setZero(rows());
+            part.level = std::numeric_limits<Real>::lowest();
+            part.tiles = 0;
+        }
         if (++steps_ == 2) dual_.resize(lanes, rows() * x_.count());
     }
 
@@ -178,13 +188,13 @@ private:
     }
 
     /// The dual of the step before, and log T from it.
-    void update_dual_and_transport(Index tile, const Tile& x) {
+    void update_dual_and_transport(Index tile, const Tile& x, Tiles& all_log_T) {
         const Work slope = static_cast<Work>(transport_.slope * inverse_rho_);
         Lanes top = Lanes::Constant(std::numeric_limits<Work>::lowest());
         if (steps_ == 1) {  // Z = 0
             for (Index d = 0; d < rows(); ++d) {
                 const Lanes log_T = slope * x.col(d) + transport_row_[d];
-                log_T_.col(d) = log_T;
+                all_log_T.col(d) = log_T;
                 top = top.max(log_T);
             }
         } else {
@@ -197,12 +207,12 @@ private:
                 const Lanes z = updated_dual(before, gap_slope * x.col(d) + gap_row_[d] + gap_col - before);
                 const Lanes log_T = slope * x.col(d) + transport_row_[d] - z;
                 dual.col(d) = z;
-                log_T_.col(d) = log_T;
+                all_log_T.col(d) = log_T;
                 top = top.max(log_T);
             }
         }
         Lanes sum = Lanes::Zero();
-        for (Index d = 0; d < rows(); ++d) sum += bounded_exp(log_T_.col(d) - top);
+        for (Index d = 0; d < rows(); ++d) sum += bounded_exp(all_log_T.col(d) - top);
 
         auto col = of_tile(transport_.col, tile);
         sum = sum.log();
@@ -213,87 +223,116 @@ private:
         of_tile(smooth_.col, tile) = col / weight_;
     }
 
-    void update_smooth(Index tile, const Tile& x) {
+    void update_smooth(Index tile, const Tile& x, Part& part) {
         const Work slope = static_cast<Work>(smooth_.slope * inverse_rho_);
-        const Lanes col = smooth_col(tile);
-        for (Index d = 0; d < rows(); ++d) row_lanes_.col(d) += bounded_exp(slope * x.col(d) + col);
+        const Lanes col = smooth_col(tile, part);
+        for (Index d = 0; d < rows(); ++d) part.row_lanes.col(d) += bounded_exp(slope * x.col(d) + col);
     }
 
     /// update_smooth(), and the sums of S times the values.
-    void pool(Index tile, const Tile& x, const Tile& values) {
+    void pool(Index tile, const Tile& x, const Tile& values, Part& part) {
         const Work slope = static_cast<Work>(smooth_.slope * inverse_rho_);
-        const Lanes col = smooth_col(tile);
+        const Lanes col = smooth_col(tile, part);
         for (Index d = 0; d < rows(); ++d) {
             const Lanes S = bounded_exp(slope * x.col(d) + col);
-            row_lanes_.col(d) += S;
-            value_lanes_.col(d) += S * values.col(d);
+            part.row_lanes.col(d) += S;
+            part.value_lanes.col(d) += S * values.col(d);
         }
     }
 
-    /// The columns' part of the tile's log S relative to level_, which is moved where a column is far above it.
-    Lanes smooth_col(Index tile) {
+    /// The columns' part of the tile's log S relative to the level, which is moved where a column is far above it.
+    Lanes smooth_col(Index tile, Part& part) {
         RealLanes col = of_tile(smooth_.col, tile);
         const Index last = x_.cols() - tile * lanes;
         if (last < lanes) col.tail(lanes - last).setConstant(-1e30);
         const Real top = col.maxCoeff();
-        const bool rises = top > level_ + 20;
-        if (tile > 0 && (rises || tile % summed_tiles == 0)) add_up_lanes();
-        if (rises) {
-            const Real factor = std::exp(level_ - top);
-            row_sum_ *= factor;
-            value_sum_ *= factor;
-            level_ = top;
-        }
-        return (col - level_).template cast<Work>();
+        const bool rises = top > part.level + 20;
+        if (part.tiles > 0 && (rises || part.tiles % summed_tiles == 0)) add_up_lanes(part);
+        if (rises) raise_level(part, top);
+        ++part.tiles;
+        return (col - part.level).template cast<Work>();
     }
 
-    void add_up_lanes() {
+    static void raise_level(Part& part, Real level) {
+        const Real factor = std::exp(part.level - level);
+        part.row_sum *= factor;
+        part.value_sum *= factor;
+        part.level = level;
+    }
+
+    static void add_up_lanes(Part& part) {
         const auto move = [&](Tiles& from, RealVector& to) {
             for (Index d = 0; d < to.size(); ++d) to[d] += static_cast<Real>(from.col(d).sum());
             from.setZero();
         };
-        move(row_lanes_, row_sum_);
-        move(value_lanes_, value_sum_);
+        move(part.row_lanes, part.row_sum);
+        move(part.value_lanes, part.value_sum);
+    }
+
+    /// visit(tile, worker, part) of every tile.
+    template <class Visit>
+    void for_each_tile(const Visit& visit) {
+        execution_.for_each(tiles_.count(), [&](Index p, Index worker) {
+            Part& part = parts_[static_cast<std::size_t>(p)];
+            for (Index tile = tiles_.first(p); tile < tiles_.end(p); ++tile) visit(tile, worker, part);
+            add_up_lanes(part);
+        });
+        x_.all_filled();
+        add_up_parts();
+    }
+
+    /// Into the first one, in order.
+    void add_up_parts() {
+        Part& all = parts_.front();
+        Real level = all.level;
+        for (const Part& part : parts_) level = std::max(level, part.level);
+        raise_level(all, level);
+        for (std::size_t p = 1; p < parts_.size(); ++p) {
+            raise_level(parts_[p], level);
+            all.row_sum += parts_[p].row_sum;
+            all.value_sum += parts_[p].value_sum;
+        }
     }
 
     /// The feature marginal, and both copies to mass 1.
     bool end_step() {
-        add_up_lanes();
+        const Part& all = parts_.front();
         transport_.col.array() -= log_sum_exp(log_col_mass_.head(x_.cols()));
-        if (!(row_sum_.minCoeff() > smallest_sum)) return false;
-        RealVector log_sum = row_sum_.array().log() + level_ + smooth_.row.array();
+        if (!(all.row_sum.minCoeff() > smallest_sum)) return false;
+        RealVector log_sum = all.row_sum.array().log() + all.level + smooth_.row.array();
         smooth_.row += feature_damping_ * (log_p_ - log_sum);
         log_sum += feature_damping_ * (log_p_ - log_sum);
         smooth_.row.array() -= log_sum_exp(log_sum);
         return true;
     }
 
+    Execution execution_;
     Real inverse_rho_;
     Real weight_;  ///< 1 + alpha0 / rho
     Real feature_damping_, instance_damping_;
     RealVector log_p_, log_q_;  ///< What there is one of an instance is padded to whole tiles, here and below.
-    Real range_ = 0;            ///< The highest reward less the lowest.
-    Vector<Scalar> top_;        ///< The highest reward of every feature.
+    RewardRange<Scalar> range_;
+    Real spread_ = 0;  ///< The highest reward of all less the lowest.
     InstanceTiles<Scalar, Work> x_;
-    MatrixView<Scalar> values_;           ///< Empty: the reward.
+    MatrixView<Scalar> values_;  ///< Empty: the reward.
+    InstanceParts tiles_;
+    std::vector<Tiles> log_T_;  ///< Of each worker's present tile, without the columns' part.
+    std::vector<Part> parts_;
     RealVector reward_row_, reward_col_;  ///< X / rho is x_dn + reward_row_d + reward_col_n + a constant.
 
     int steps_ = 0;
     LogPlane transport_, smooth_;
     LogPlane gap_;  ///< log T - log S, but for Z
     Tiles dual_;    ///< Z, tile by tile
-    Tiles log_T_;   ///< Of the present tile, without the columns' part.
     RealVector log_col_mass_;
-    RealVector row_sum_, value_sum_;  ///< Of S and S times values, in units of exp(level_ + row potential).
-    Tiles row_lanes_, value_lanes_;   ///< What is still to be added to them.
-    Real level_ = 0;
     Vector<Work> gap_row_, transport_row_;
 };
 
 /// The conditional mean of the values after so many steps, in the narrowest type that resolves them; nothing where none
 /// does.
 template <BagScalar Scalar, EntropicRegularizer R>
-std::optional<RealVector> pooled_by_sweeps(const UotProblem<Scalar, R>& problem, Real rho, int steps) {
+std::optional<RealVector> pooled_by_sweeps(const UotProblem<Scalar, R>& problem, Real rho, int steps,
+                                           const Execution& execution = {}) {
     const auto pool = [&](auto&& sweep) -> std::optional<RealVector> {
         if (!sweep.resolves(steps)) return {};
         for (int k = 1; k < steps; ++k) {
@@ -302,9 +341,9 @@ std::optional<RealVector> pooled_by_sweeps(const UotProblem<Scalar, R>& problem,
         return sweep.pooling_step();
     };
     if constexpr (std::same_as<Scalar, float>) {
-        if (auto pooled = pool(AdmmSweep<float, float>(problem, rho))) return pooled;
+        if (auto pooled = pool(AdmmSweep<float, float>(problem, rho, execution))) return pooled;
     }
-    return pool(AdmmSweep<Scalar, double>(problem, rho));
+    return pool(AdmmSweep<Scalar, double>(problem, rho, execution));
 }
 
 }  // namespace otpool::detail

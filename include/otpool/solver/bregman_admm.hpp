@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <cmath>
 #include <concepts>
+#include <cstddef>
 #include <limits>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "otpool/core/error.hpp"
+#include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/admm_state.hpp"
@@ -19,6 +21,7 @@
 #include "otpool/solver/options.hpp"
 #include "otpool/solver/priors.hpp"
 #include "otpool/solver/quadratic_limits.hpp"
+#include "otpool/solver/reward_range.hpp"
 #include "otpool/solver/solution.hpp"
 #include "otpool/solver/solver.hpp"
 
@@ -56,12 +59,12 @@ struct BregmanAdmm {
         const double tolerance = detail::validated_tolerance(options, problem, run);
         if (options.closed_forms && detail::has_closed_form(problem)) return detail::closed_form(problem, tolerance);
 
-        const double weight = rho ? *rho : default_rho(problem);
+        const double weight = rho ? *rho : default_rho(problem, run.execution);
         if constexpr (EntropicRegularizer<R>) {
             const bool sweeps = run.pooled_only && options.iterations && !options.history && !run.observer &&
                                 run.warm_start == nullptr && dual_step == DualStep::scaled;
             if (sweeps) {
-                if (auto mean = detail::pooled_by_sweeps(problem, weight, *options.iterations)) {
+                if (auto mean = detail::pooled_by_sweeps(problem, weight, *options.iterations, run.execution)) {
                     Solution<Scalar, R> solution{.problem = problem, .iterations = *options.iterations};
                     solution.conditional_mean = std::move(mean);
                     return solution;
@@ -90,10 +93,10 @@ struct BregmanAdmm {
 
     /// The rho that is used where none is given.
     template <BagScalar Scalar, Regularizer R>
-    static double default_rho(const UotProblem<Scalar, R>& problem) {
+    static double default_rho(const UotProblem<Scalar, R>& problem, const Execution& execution = {}) {
         const double alpha0 = problem.alpha0;
         const detail::Priors priors(problem);
-        double rho = 0.1 * standard_deviation(problem.reward, priors.active);
+        double rho = 0.1 * standard_deviation(problem.reward, priors.active, execution);
         if constexpr (std::same_as<R, Quadratic>) {
             rho = std::max(rho, 2 * alpha0 * largest_entry(problem, priors));
         } else {
@@ -106,26 +109,29 @@ struct BregmanAdmm {
 private:
     /// Of entries relative to the first one, so that little cancels, and to a scale at which squares stay within range.
     template <class Scalar>
-    static double standard_deviation(const MatrixView<Scalar>& reward, const std::vector<Index>& active) {
-        Vector<Scalar> scratch(reward.rows());
+    static double standard_deviation(const MatrixView<Scalar>& reward, const std::vector<Index>& active,
+                                     const Execution& execution) {
         double inverse_scale = 1;
         if constexpr (std::same_as<Scalar, double>) {
-            double largest = 1e-300;
-            for (const Index n : active) {
-                largest = std::max(largest, reward.contiguous_col(n, scratch).cwiseAbs().maxCoeff());
-            }
-            inverse_scale = 1 / largest;
+            const detail::RewardRange<Scalar> range(reward, active, execution);
+            inverse_scale =
+                1 / std::max({1e-300, range.highest.cwiseAbs().maxCoeff(), range.lowest.cwiseAbs().maxCoeff()});
         }
         const double origin = reward(0, active[0]) / 2.0;
-        double sum = 0;
-        double squares = 0;
-        RealVector column(reward.rows());
-        for (const Index n : active) {
-            column = reward.contiguous_col(n, scratch).template cast<double>();
-            column = (column.array() / 2 - origin) * inverse_scale;  // halves, lest a difference overflow
-            sum += column.sum();
-            squares += column.squaredNorm();
-        }
+        const detail::InstanceParts parts(reward.rows(), static_cast<Index>(active.size()));
+        Eigen::ArrayX2d sums = Eigen::ArrayX2d::Zero(parts.count(), 2);  // of entries and of their squares
+        execution.for_each(parts.count(), [&](Index part, Index) {
+            Vector<Scalar> scratch(reward.rows());
+            RealVector column(reward.rows());
+            for (Index k = parts.first(part); k < parts.end(part); ++k) {
+                column = reward.contiguous_col(active[static_cast<std::size_t>(k)], scratch).template cast<double>();
+                column = (column.array() / 2 - origin) * inverse_scale;  // halves, lest a difference overflow
+                sums(part, 0) += column.sum();
+                sums(part, 1) += column.squaredNorm();
+            }
+        });
+        const double sum = sums.col(0).sum();
+        const double squares = sums.col(1).sum();
         const double size = static_cast<double>(reward.rows()) * static_cast<double>(active.size());
         return 2 * std::sqrt(std::max(0.0, squares / size - (sum / size) * (sum / size))) / inverse_scale;
     }

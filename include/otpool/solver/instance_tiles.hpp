@@ -21,10 +21,11 @@ public:
     using Tiles = Eigen::Array<Work, lanes, Eigen::Dynamic>;
     using Tile = Eigen::Map<const Tiles, Eigen::AlignedMax>;
 
-    InstanceTiles(MatrixView<Scalar> matrix, std::vector<Index> active, Vector<Scalar> anchor)
+    /// `workers`: that ask for tiles at the same time.
+    InstanceTiles(MatrixView<Scalar> matrix, std::vector<Index> active, Vector<Scalar> anchor, Index workers)
         : matrix_(std::move(matrix)), active_(std::move(active)), anchor_(std::move(anchor)) {
         kept_ = rows() * cols() <= kept_elements;
-        tiles_.resize(lanes, rows() * (kept_ ? count() : 1));
+        tiles_.resize(lanes, rows() * (kept_ ? count() : workers));
     }
 
     Index rows() const { return matrix_.rows(); }
@@ -32,15 +33,15 @@ public:
     Index count() const { return (cols() + lanes - 1) / lanes; }
     const std::vector<Index>& active() const { return active_; }
 
-    /// Valid until the next call. To be asked for in order.
-    Tile operator[](Index tile) {
-        auto x = tiles_.middleCols(kept_ ? tile * rows() : 0, rows());
-        if (!kept_ || tile == filled_) {
-            fill(tile, x);
-            ++filled_;
-        }
+    /// Valid until the worker's next call.
+    Tile tile(Index tile, Index worker) {
+        auto x = tiles_.middleCols((kept_ ? tile : worker) * rows(), rows());
+        if (!filled_) fill(tile, x);
         return {x.data(), lanes, rows()};
     }
+
+    /// To be called when all tiles have been asked for once: they need not be filled again, if they are kept.
+    void all_filled() { filled_ = kept_; }
 
 private:
     /// Matrices up to this size are copied once, larger ones whenever they are read: memory costs more than the copying.
@@ -66,7 +67,7 @@ private:
     std::vector<Index> active_;
     Vector<Scalar> anchor_;
     bool kept_;
-    Index filled_ = 0;
+    bool filled_ = false;
     Tiles tiles_;
 };
 

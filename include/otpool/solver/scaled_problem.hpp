@@ -7,9 +7,11 @@
 #include <utility>
 #include <vector>
 
+#include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/priors.hpp"
+#include "otpool/solver/reward_range.hpp"
 
 namespace otpool::detail {
 
@@ -52,6 +54,18 @@ struct ScaledMarginal {
     }
     /// potential / alpha at that half step; computed apart, as potential = kernel potential - anchor cancels.
     Real penalty(Index i, Real log_sum_exp) const { return relaxation * (log_prior[i] - log_sum_exp - anchor[i]); }
+    /// The same of consecutive entries from `first`, given an array.
+    template <class LogSums>
+    auto half_steps(Index first, const LogSums& log_sums) const {
+        const Index size = log_sums.size();
+        return damping * (log_prior.segment(first, size).array() - log_sums) +
+               relaxation * anchor.segment(first, size).array();
+    }
+    template <class LogSums>
+    auto penalties(Index first, const LogSums& log_sums) const {
+        const Index size = log_sums.size();
+        return relaxation * (log_prior.segment(first, size).array() - log_sums - anchor.segment(first, size).array());
+    }
 
 private:
     void set_damping() {
@@ -102,7 +116,7 @@ struct ScaledProblem {
     Real offset_of_instances() const { return features.is_hard() ? 0 : offset; }
 
     template <Regularizer R>
-    explicit ScaledProblem(const UotProblem<Scalar, R>& problem)
+    explicit ScaledProblem(const UotProblem<Scalar, R>& problem, const Execution& execution = {})
         : features(problem.features.alpha, problem.alpha0),
           instances(problem.instances.alpha, problem.alpha0),
           all_instances(problem.reward.cols()) {
@@ -127,12 +141,8 @@ struct ScaledProblem {
             }
             instances.anchor = anchor(kernel.col_shift);
         } else {
-            Vector<Scalar> highest = Vector<Scalar>::Constant(kernel.rows(), std::numeric_limits<Scalar>::lowest());
-            Vector<Scalar> scratch(kernel.rows());
-            for (const Index n : kernel.active) {
-                highest = highest.cwiseMax(problem.reward.contiguous_col(n, scratch));
-            }
-            kernel.row_shift = highest.template cast<Real>();
+            const RewardRange<Scalar> range(problem.reward, kernel.active, execution);
+            kernel.row_shift = range.highest.template cast<Real>();
             features.anchor = anchor(kernel.row_shift);
         }
         if constexpr (std::same_as<R, RelativeEntropy>) {

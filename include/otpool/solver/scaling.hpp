@@ -8,6 +8,7 @@
 #include <optional>
 #include <tuple>
 
+#include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/solver/absorbed_kernel.hpp"
 #include "otpool/solver/exponential_solution.hpp"
@@ -52,8 +53,8 @@ template <BagScalar Scalar>
 class Scaling {
 public:
     /// Starts from instance potentials. Cost: one exp an element, one pass (two in the log domain).
-    Scaling(const ScaledProblem<Scalar>& problem, const RealVector& instance_potential)
-        : problem_(problem), absorbed_(problem.kernel) {
+    Scaling(const ScaledProblem<Scalar>& problem, const RealVector& instance_potential, const Execution& execution = {})
+        : problem_(problem), absorbed_(problem.kernel, execution) {
         if (!absorbed_.log_row_sums(instance_potential, log_row_sum_)) {
             log_row_sum_ = sweep_.log_row_sums(problem.kernel, instance_potential);
         }

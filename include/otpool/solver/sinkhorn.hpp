@@ -40,8 +40,8 @@ struct Sinkhorn {
         if (options.closed_forms && detail::has_closed_form(problem)) return detail::closed_form(problem, tolerance);
         detail::require_positive_alpha0("Sinkhorn", problem);
 
-        const detail::ScaledProblem<Scalar> scaled(problem);
-        detail::Scaling<Scalar> scaling(scaled, detail::starting_instance_potential(scaled, run));
+        const detail::ScaledProblem<Scalar> scaled(problem, run.execution);
+        detail::Scaling<Scalar> scaling(scaled, detail::starting_instance_potential(scaled, run), run.execution);
         detail::Iterations iterations(options, tolerance, 10000, run.observer);
         while (iterations.again()) {
             const bool pool = run.pooled_only && iterations.is_last();

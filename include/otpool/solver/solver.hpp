@@ -5,6 +5,7 @@
 #include <string>
 
 #include "otpool/core/error.hpp"
+#include "otpool/core/execution.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/options.hpp"
 #include "otpool/solver/solution.hpp"
@@ -20,6 +21,8 @@ struct Run {
     /// All that is wanted of the solution is the conditional mean of the values, which the solver may then take while it has
     /// the plan at hand (Solution::conditional_mean), and leave out the rest: plan, potentials, residual.
     bool pooled_only = false;
+    /// How the passes over a large bag are run: Sinkhorn's, and BregmanAdmm's where it pools only.
+    Execution execution = {};
 };
 
 /// A solver: a value type of options whose solve() is const and thread-safe.
@@ -53,7 +56,7 @@ void validate_warm_start(const UotProblem<Scalar, R>& problem, const Run<Scalar,
 template <class Scalar, class R>
 double validated_tolerance(const Options& options, const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) {
     validate(options);
-    otpool::validate(problem);
+    otpool::validate(problem, run.execution);
     validate_warm_start(problem, run);
     return tolerance_or_default<Scalar>(options);
 }
