@@ -4,7 +4,7 @@
 //     pool/command_line.hpp   options -> Settings
 //     pool/inputs.hpp         Settings -> matrices, checked
 //     pool/bag_pooler.hpp     Settings -> a function that pools one bag, made of the library's poolings
-//     pool/for_each_bag.hpp   calls it, on several threads
+//     pool/execution.hpp      how many threads call it
 //     pool/results.hpp        pooled bags -> report, warnings, text
 
 #include <unistd.h>
@@ -24,7 +24,7 @@
 #include "pool/bag_pooler.hpp"
 #include "pool/command_line.hpp"
 #include "pool/demo.hpp"
-#include "pool/for_each_bag.hpp"
+#include "pool/execution.hpp"
 #include "pool/inputs.hpp"
 #include "pool/results.hpp"
 #include "pool/settings.hpp"
@@ -49,7 +49,7 @@ pool::Results<Scalar> pool_bags(const pool::Settings& settings, const otpool::Ba
     if (settings.plan) results.plan.resize(bags.features(), offsets.back());
     results.bags.resize(static_cast<std::size_t>(bags.size()));
     support::ProgressBar progress("pooling", static_cast<std::size_t>(offsets.back()));
-    pool::for_each_bag(bags.size(), settings.threads, [&](Index b) {
+    pool::execution(settings.threads).for_each(bags.size(), [&](Index b, Index) {
         pool::PooledBag<Scalar>& bag = results.bags[static_cast<std::size_t>(b)];
         bag = pool_bag(bags[b]);
         results.pooled.col(b) = bag.pooled;

@@ -72,7 +72,8 @@ PooledBag<Scalar> pool_bag(const otpool::TwoLevelPooling<Scalar, Outer, Inner...
 }
 
 template <class Scalar, class Pooling>
-BagPooler<Scalar> bag_pooler(Pooling pooling, bool with_plan) {
+BagPooler<Scalar> bag_pooler(Pooling pooling, const otpool::Execution& execution, bool with_plan) {
+    pooling.execution = execution;
     return [pooling = std::move(pooling), with_plan](const otpool::Bag<Scalar>& bag) {
         return pool_bag<Scalar>(pooling, bag, with_plan);
     };
@@ -86,12 +87,13 @@ BagPooler<Scalar> uot_pooler(const Settings& settings, const AnySolver& solver, 
         .features = {.alpha = scalar<Scalar>(settings.alpha1, "--alpha1"), .prior = p0},
         .instances = {.alpha = scalar<Scalar>(settings.alpha2, "--alpha2")}};
     const bool plan = settings.plan.has_value();
+    const auto threads = execution(settings.threads);
     if (settings.readout == ReadoutName::joint) {
         using Joint = otpool::Pooling<Scalar, AnySolver, R, otpool::JointReadout>;
-        return bag_pooler<Scalar>(Joint{.parameters = parameters, .solver = solver}, plan);
+        return bag_pooler<Scalar>(Joint{.parameters = parameters, .solver = solver}, threads, plan);
     }
     using Conditional = otpool::Pooling<Scalar, AnySolver, R>;
-    return bag_pooler<Scalar>(Conditional{.parameters = parameters, .solver = solver}, plan);
+    return bag_pooler<Scalar>(Conditional{.parameters = parameters, .solver = solver}, threads, plan);
 }
 
 }  // namespace detail
@@ -102,7 +104,8 @@ BagPooler<Scalar> make_bag_pooler(const Settings& settings, const Vector<Scalar>
     const AnySolver solver{settings.options, settings.solver, settings.rho};
     const bool plan = settings.plan.has_value();
     const auto temperature = detail::scalar<Scalar>(settings.temperature, "--temperature");
-    const auto by = [&](auto pooling) { return detail::bag_pooler<Scalar>(std::move(pooling), plan); };
+    const auto threads = execution(settings.threads);
+    const auto by = [&](auto pooling) { return detail::bag_pooler<Scalar>(std::move(pooling), threads, plan); };
     switch (settings.pooling) {
         case PoolingName::mean: return by(otpool::mean_pooling<Scalar>(solver));
         case PoolingName::max: return by(otpool::max_pooling<Scalar>(solver));

@@ -70,14 +70,14 @@ TEST_CASE("A bag that is more than a worker's share of a batch is shared out its
     const Matrix<float> instances = Matrix<float>::Zero(2, 100);
     const Bags<float> bags(instances, {0, 10, 90, 90, 100});
     std::vector<Index> workers(4);
-    detail::for_each_bag(bags, Backwards{}, [&](Index b, const Execution& inside) {
+    detail::for_each_bag(bags, Backwards{}, [&](Index b, const Execution& inside, Index) {
         workers[static_cast<std::size_t>(b)] = inside.workers();
     });
     CHECK(workers == std::vector<Index>{1, 3, 1, 1});
     // Of several bags that throw it is the first one's error that is thrown, be that shared out or not.
     for (const Index first : {0, 1, 2}) {
         const auto run = [&] {
-            detail::for_each_bag(bags, Backwards{}, [&](Index b, const Execution&) {
+            detail::for_each_bag(bags, Backwards{}, [&](Index b, const Execution&, Index) {
                 if (b >= first) throw std::runtime_error("bag " + std::to_string(b));
             });
         };

@@ -32,6 +32,13 @@ void* __wrap_malloc(std::size_t size) {  // NOLINT(bugprone-reserved-identifier)
     return pointer;
 }
 
+void* __real__Znwm(std::size_t size);  // NOLINT(bugprone-reserved-identifier)
+/// operator new, which calls the malloc of another library.
+void* __wrap__Znwm(std::size_t size) {  // NOLINT(bugprone-reserved-identifier)
+    if (counter.on) ++counter.total;
+    return __real__Znwm(size);
+}
+
 void __wrap_free(void* pointer) {  // NOLINT(bugprone-reserved-identifier)
     if (counter.on && pointer != nullptr)
         counter.bytes_held -= static_cast<std::ptrdiff_t>(malloc_usable_size(pointer));

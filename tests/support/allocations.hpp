@@ -4,7 +4,7 @@
 
 namespace tests {
 
-/// Counts what is allocated through malloc, as Eigen does, while it lives: by one thread, one counter at a time.
+/// Counts what is allocated through malloc, as Eigen does, and in total() through operator new, while it lives: by one thread, one counter at a time.
 ///
 /// Works where the linker wraps malloc (OTPOOL_WRAP_MALLOC); elsewhere nothing is counted.
 class Allocations {
@@ -22,7 +22,7 @@ public:
     Allocations& operator=(const Allocations&) = delete;
 
     std::size_t large() const;       ///< number of large blocks
-    std::size_t total() const;       ///< number of blocks
+    std::size_t total() const;       ///< number of blocks, those of operator new among them
     std::size_t bytes_held() const;  ///< allocated and not freed
 };
 

@@ -1,10 +1,12 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <tbb/info.h>
 #include <tbb/parallel_for.h>
 #include <tbb/partitioner.h>
 #include <tbb/task_arena.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "otpool/core/error.hpp"
@@ -18,10 +20,10 @@ class OneTbb {
 public:
     /// The arena that it is called in, with all its threads.
     OneTbb() = default;
-    /// An arena of `threads` threads, at least 1.
+    /// An arena of `threads` threads, at least 1; of fewer where oneTBB would have no more for it.
     explicit OneTbb(int threads) {
         detail::require(threads >= 1, "threads", threads, "at least 1");
-        arena_ = std::make_shared<tbb::task_arena>(threads);
+        arena_ = std::make_shared<tbb::task_arena>(std::min(threads, tbb::info::default_concurrency()));
     }
 
     Index workers() const { return arena_ ? arena_->max_concurrency() : tbb::this_task_arena::max_concurrency(); }

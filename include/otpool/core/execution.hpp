@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <concepts>
 #include <cstddef>
 #include <exception>
@@ -32,23 +33,28 @@ concept ExecutionPolicy = requires(const P& policy, Index count, const Task& tas
 /// One task after the other, on the calling thread.
 struct Sequential {
     Index workers() const { return 1; }
-    void for_each(Index count, const auto& task) const {
-        for (Index i = 0; i < count; ++i) task(i, Index{0});
+    void for_each(Index count, const Task& task) const {
+        for (Index i = 0; i < count; ++i) task(i, 0);
     }
 };
 
 namespace detail {
 
-/// What tasks threw, one place for each, so that they need not agree on one.
+/// What tasks threw, one place for each, so that they need not wait for each other.
 class TaskErrors {
 public:
-    explicit TaskErrors(Index tasks) : errors_(static_cast<std::size_t>(tasks)) {}
+    explicit TaskErrors(Index tasks) : first_(tasks), errors_(static_cast<std::size_t>(tasks)) {}
 
+    /// Runs the task, unless one before it has thrown already.
     void keep(Index task, const auto& run) {
+        if (task > first_) return;
         try {
             run();
         } catch (...) {
             errors_[static_cast<std::size_t>(task)] = std::current_exception();
+            Index first = first_;
+            while (task < first && !first_.compare_exchange_weak(first, task)) {
+            }
         }
     }
     void rethrow_first() const {
@@ -58,6 +64,7 @@ public:
     }
 
 private:
+    std::atomic<Index> first_;
     std::vector<std::exception_ptr> errors_;
 };
 
@@ -81,13 +88,17 @@ public:
     /// task(i, worker) for every i in [0, count). Throws what the first of the tasks that throw does.
     template <class AnyTask>
     void for_each(Index count, const AnyTask& task) const {
+        run(count, std::cref(task));  // a reference, which allocates nothing
+    }
+
+private:
+    void run(Index count, const Task& task) const {
         if (!for_each_ || count <= 1) return Sequential().for_each(count, task);
         detail::TaskErrors errors(count);
         for_each_(count, [&](Index i, Index worker) { errors.keep(i, [&] { task(i, worker); }); });
         errors.rethrow_first();
     }
 
-private:
     Index workers_ = 1;
     std::function<void(Index, const Task&)> for_each_ = {};
 };
@@ -101,7 +112,7 @@ public:
     InstanceParts(Index rows, Index cols, Index multiple = 1) : cols_(cols) {
         constexpr Index entries = Index{1} << 17;
         constexpr Index most = 128;
-        size_ = std::max({entries / std::max<Index>(rows, 1), cols / most, Index{1}});
+        size_ = std::max({entries / std::max<Index>(rows, 1), (cols + most - 1) / most, Index{1}});
         size_ = (size_ + multiple - 1) / multiple * multiple;
     }
 

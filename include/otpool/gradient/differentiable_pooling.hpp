@@ -43,10 +43,10 @@ struct DifferentiablePooling {
         Forward forward;
         forward.tapes.resize(static_cast<std::size_t>(bags.size()));
         forward.pooled =
-            detail::pool_batch<Scalar>(bags, {}, execution, [&](Index b, const Bag<Scalar>& bag, const Execution&) {
-                auto& tape = forward.tapes[static_cast<std::size_t>(b)];
-                tape = mode.solve(pooling.problem(bag));
-                return pooling.read(tape.solution);
+            detail::pool_batch<Scalar>(bags, {}, execution, [&](const detail::BagTask<Scalar>& task, auto y) {
+                auto& tape = forward.tapes[static_cast<std::size_t>(task.number)];
+                tape = mode.solve(pooling.problem(task.bag));
+                y = pooling.read(tape.solution);
             });
         return forward;
     }

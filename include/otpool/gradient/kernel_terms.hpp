@@ -113,7 +113,7 @@ private:
                scaled(term.col_exponent, absorbed_.col_potential(), term.col_factor, col);
     }
 
-    static bool scaled(const RealVector& exponent, const Vector<Scalar>& absorbed, const RealVector& factor,
+    static bool scaled(const RealVector& exponent, const Buffer<Scalar>& absorbed, const RealVector& factor,
                        Vector<Scalar>& out) {
         out.resize(exponent.size());
         if (!AbsorbedKernel<Scalar>::scalings(exponent, absorbed, out)) return false;

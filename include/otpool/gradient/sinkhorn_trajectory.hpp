@@ -63,7 +63,7 @@ public:
         }
         log_row_sum_ = scaling->log_row_sum();
         solution = scaling->solution(problem_);
-        solution.conditional_mean = scaling->conditional_mean();
+        if (scaling->pooled()) scaling->conditional_mean(solution.conditional_mean.emplace());
         iterations.report(solution);
         check_promise(solution, *scaled_.back(), std::max(scaling->attainable(), scaling->resolution()), tolerance);
     }

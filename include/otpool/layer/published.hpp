@@ -91,11 +91,12 @@ struct Layer {
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
         check();
         return otpool::detail::pool_batch(
-            bags, empty_bag, execution, [&](Index, const Bag<Scalar>& bag, const Execution&) {
+            bags, empty_bag, execution, [&](const otpool::detail::BagTask<Scalar>& task, auto y) {
+                const Bag<Scalar>& bag = task.bag;
                 otpool::detail::require(bag.reward.empty(), "reward", "a bag's own", "none: these layers take the bag");
                 otpool::detail::require(bag.prior.size() == 0, "prior", "a bag's own",
                                         "none: these layers have their own");
-                return (*this)(bag.instances);
+                y = (*this)(bag.instances);
             });
     }
 

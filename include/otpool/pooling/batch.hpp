@@ -14,14 +14,14 @@
 
 namespace otpool::detail {
 
-/// work(b, inside) for every bag b: the bags that are more than one worker's share of the batch one after the other, `inside`
+/// work(b, inside, worker) for every bag b: the bags that are more than one worker's share of the batch one after the other, `inside`
 /// the execution that shares their instances out, all others at the same time, each by one worker. Throws what the first
 /// of the bags that throw does.
 template <class Scalar, class Work>
 void for_each_bag(const Bags<Scalar>& bags, const Execution& execution, const Work& work) {
     const Execution alone;
     if (execution.workers() == 1) {
-        for (Index b = 0; b < bags.size(); ++b) work(b, alone);
+        for (Index b = 0; b < bags.size(); ++b) work(b, alone, Index{0});
         return;
     }
     const Index share = bags.instances().cols() / execution.workers();
@@ -30,17 +30,27 @@ void for_each_bag(const Bags<Scalar>& bags, const Execution& execution, const Wo
         if (bags.bag_size(b) <= share) small.push_back(b);
     }
     TaskErrors errors(bags.size());
-    execution.for_each(static_cast<Index>(small.size()), [&](Index i, Index) {
+    execution.for_each(static_cast<Index>(small.size()), [&](Index i, Index worker) {
         const Index b = small[static_cast<std::size_t>(i)];
-        errors.keep(b, [&] { work(b, alone); });
+        errors.keep(b, [&] { work(b, alone, worker); });
     });
     for (Index b = 0; b < bags.size(); ++b) {
-        if (bags.bag_size(b) > share) errors.keep(b, [&] { work(b, execution); });
+        if (bags.bag_size(b) > share) errors.keep(b, [&] { work(b, execution, Index{0}); });
     }
     errors.rethrow_first();
 }
 
-/// Pools every bag of a batch by `pool_one(b, bag, inside)`, which pools one and throws if an entry of it is not finite.
+/// A bag of a batch to pool: its number, itself, how its instances are shared out, and by which worker it is pooled.
+template <BagScalar Scalar>
+struct BagTask {
+    Index number;
+    const Bag<Scalar>& bag;
+    const Execution& inside;
+    Index worker;
+};
+
+/// Pools every bag of a batch by `pool_one(task, y)`, which puts there what one pools to and throws if an entry of it is not
+/// finite.
 /// Throws, naming bag, feature and instance, if it does, or a bag is empty without a fill value for it.
 template <class Scalar, class PoolOne>
 Matrix<Scalar> pool_batch(const Bags<Scalar>& bags, const std::optional<Scalar>& empty_bag, const Execution& execution,
@@ -50,14 +60,14 @@ Matrix<Scalar> pool_batch(const Bags<Scalar>& bags, const std::optional<Scalar>&
                 "at least one instance, or a fill value for empty bags");
     }
     Matrix<Scalar> pooled(bags.features(), bags.size());
-    for_each_bag(bags, execution, [&](Index b, const Execution& inside) {
+    for_each_bag(bags, execution, [&](Index b, const Execution& inside, Index worker) {
         if (bags.bag_size(b) == 0) {
             pooled.col(b).setConstant(*empty_bag);
             return;
         }
         const Bag<Scalar> bag = bags[b];
         try {
-            pooled.col(b) = pool_one(b, bag, inside);
+            pool_one(BagTask<Scalar>{b, bag, inside, worker}, pooled.col(b));
         } catch (const InvalidArgument& error) {
             require_finite(bag.instances, text("bag ", b));
             require_finite(bag.reward, text("reward of bag ", b));

@@ -50,7 +50,7 @@ struct DynamicRouting {
     /// Pools a batch of B bags: D x B.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
         return detail::pool_batch(bags, empty_bag, execution,
-                                  [&](Index, const Bag<Scalar>& bag, const Execution&) { return (*this)(bag); });
+                                  [&](const detail::BagTask<Scalar>& task, auto y) { y = (*this)(task.bag); });
     }
 
 private:

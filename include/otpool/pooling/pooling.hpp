@@ -4,11 +4,13 @@
 #include <concepts>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "otpool/core/bags.hpp"
 #include "otpool/core/error.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/core/workspace.hpp"
 #include "otpool/pooling/batch.hpp"
 #include "otpool/pooling/instance_prior.hpp"
 #include "otpool/pooling/readout.hpp"
@@ -59,12 +61,39 @@ struct Pooling {
 
     /// The UOT problem of one bag.
     UotProblem<Scalar, R> problem(const Bag<Scalar>& bag) const {
+        UotProblem<Scalar, R> problem;
+        set(problem, bag);
+        return problem;
+    }
+
+    /// y, D entries.
+    Vector<Scalar> read(const Solution<Scalar, R>& solution) const { return readout(solution).unaryExpr(output); }
+
+    /// Pools one bag.
+    Vector<Scalar> operator()(const Bag<Scalar>& bag) const {
+        Workspace workspace;
+        Vector<Scalar> y(bag.instances.rows());
+        pool(bag, execution, workspace, y);
+        return y;
+    }
+    Vector<Scalar> operator()(const MatrixView<Scalar>& instances) const { return (*this)(Bag<Scalar>{instances}); }
+
+    /// Pools a batch of B bags: D x B.
+    Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
+        std::vector<Workspace> workspaces(static_cast<std::size_t>(execution.workers()));
+        return detail::pool_batch(bags, empty_bag, execution, [&](const detail::BagTask<Scalar>& task, auto y) {
+            pool(task.bag, task.inside, workspaces[static_cast<std::size_t>(task.worker)], y);
+        });
+    }
+
+private:
+    void set(UotProblem<Scalar, R>& problem, const Bag<Scalar>& bag) const {
         detail::require_reward_shape(bag.reward, bag.instances);
-        UotProblem<Scalar, R> problem{.reward = bag.reward,
-                                      .values = bag.instances,
-                                      .alpha0 = parameters.alpha0,
-                                      .features = parameters.features,
-                                      .instances = parameters.instances};
+        problem.reward = bag.reward;
+        problem.values = bag.instances;
+        problem.alpha0 = parameters.alpha0;
+        problem.features = parameters.features;
+        problem.instances = parameters.instances;
         if (problem.reward.empty()) {
             if constexpr (std::same_as<Reward, Identity>) {
                 problem.reward = bag.instances;
@@ -79,26 +108,23 @@ struct Pooling {
         } else if (problem.instances.prior.size() == 0 && !bag.instances.empty()) {
             problem.instances.prior = prior(bag.instances);
         }
-        return problem;
     }
 
-    /// y, D entries.
-    Vector<Scalar> read(const Solution<Scalar, R>& solution) const { return readout(solution).unaryExpr(output); }
-
-    /// Pools one bag.
-    Vector<Scalar> operator()(const Bag<Scalar>& bag) const { return pooled(bag, execution); }
-    Vector<Scalar> operator()(const MatrixView<Scalar>& instances) const { return (*this)(Bag<Scalar>{instances}); }
-
-    /// Pools a batch of B bags: D x B.
-    Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
-        return detail::pool_batch(
-            bags, empty_bag, execution,
-            [&](Index, const Bag<Scalar>& bag, const Execution& inside) { return pooled(bag, inside); });
-    }
-
-private:
-    Vector<Scalar> pooled(const Bag<Scalar>& bag, const Execution& inside) const {
-        return read(solve(bag, {.pooled_only = std::same_as<Readout, ConditionalReadout>, .execution = inside}));
+    /// y <- the pooled bag, in memory that the workspace had already where the solver has all of its own there.
+    template <class Pooled>
+    void pool(const Bag<Scalar>& bag, const Execution& inside, Workspace& workspace, Pooled& y) const {
+        auto& problem = workspace.get<UotProblem<Scalar, R>>();
+        set(problem, bag);
+        constexpr bool pooled_only = std::same_as<Readout, ConditionalReadout>;
+        Solution<Scalar, R> solution =
+            solver.solve(problem, {.pooled_only = pooled_only, .execution = inside, .workspace = &workspace});
+        if (pooled_only && solution.conditional_mean) {
+            y = solution.conditional_mean->unaryExpr(
+                [&](Real mean) { return output(detail::saturated<Scalar>(mean)); });
+            workspace.get<detail::PooledMean>().values = std::move(*solution.conditional_mean);
+        } else {
+            y = read(solution);
+        }
     }
 };
 

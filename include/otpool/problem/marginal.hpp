@@ -62,11 +62,22 @@ RealVector normalized_prior(const Vector<Scalar>& prior, Index size) {
     return normalized;
 }
 
-/// Its logarithms.
+/// Its logarithms, into a vector of any kind.
+template <class Scalar, class Logs>
+void set_log_prior(const Vector<Scalar>& prior, Index size, Logs& logs) {
+    logs.resize(size);
+    if (prior.size() == 0) {
+        logs.setConstant(-std::log(static_cast<Real>(size)));
+        return;
+    }
+    logs = prior.template cast<Real>();
+    logs = (logs / logs.sum()).array().log();
+}
 template <class Scalar>
 RealVector log_prior(const Vector<Scalar>& prior, Index size) {
-    if (prior.size() == 0) return RealVector::Constant(size, -std::log(static_cast<Real>(size)));
-    return normalized_prior(prior, size).array().log();
+    RealVector logs;
+    set_log_prior(prior, size, logs);
+    return logs;
 }
 
 }  // namespace detail

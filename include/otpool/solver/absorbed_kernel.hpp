@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
+#include <limits>
 #include <utility>
 #include <vector>
 
+#include "otpool/core/buffer.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/exponential.hpp"
 #include "otpool/core/matrix.hpp"
@@ -47,83 +49,86 @@ class AbsorbedKernel {
 public:
     /// `few_features`: below it, registers hold instances.
     explicit AbsorbedKernel(const ScaledReward<Scalar>& kernel, const Execution& execution = {},
-                            Index few_features = 32)
-        : kernel_(kernel),
-          execution_(execution),
-          rows_(kernel.rows()),
-          cols_(kernel.cols()),
-          by_instance_(rows_ < few_features),
-          block_(std::min(padded(std::max<Index>(block_elements / rows_, 16)), padded(cols_))),
-          kept_(rows_ * cols_ <= kept_elements),
-          parts_(rows_, cols_, block_),
-          row_shift_(with_padding(kernel.row_shift)),
-          col_shift_(with_padding(kernel.col_shift)),
-          inverse_alpha0_(static_cast<Scalar>(kernel.inverse_alpha0)),
-          M_(kept_ ? block_size(padded(cols_)) : 0),
-          F_(row_shift_.size()),
-          G_(col_shift_.size()),
-          u_(Vector<Scalar>::Zero(row_shift_.size())),
-          v_(Vector<Scalar>::Zero(col_shift_.size())),
-          workers_(static_cast<std::size_t>(parts_.count() > 1 ? execution.workers() : 1)),
-          sums_(static_cast<std::size_t>(parts_.count())) {
+                            Index few_features = 32) {
+        set(kernel, execution, few_features);
+    }
+    AbsorbedKernel() = default;
+
+    /// Views the kernel.
+    void set(const ScaledReward<Scalar>& kernel, const Execution& execution, Index few_features = 32) {
+        kernel_ = &kernel;
+        execution_ = execution;
+        rows_ = kernel.rows();
+        cols_ = kernel.cols();
+        by_instance_ = rows_ < few_features;
+        block_ = std::min(padded(std::max<Index>(block_elements / rows_, 16)), padded(cols_));
+        kept_ = rows_ * cols_ <= kept_elements;
+        absorbed_ = false;
+        parts_ = InstanceParts(rows_, cols_, block_);
+        inverse_alpha0_ = static_cast<Scalar>(kernel.inverse_alpha0);
+        set_padded(kernel.row_shift, row_shift_);
+        set_padded(kernel.col_shift, col_shift_);
+        for (Buffer<Scalar>* scaling : {&u_, &v_}) {
+            scaling->resize(scaling == &u_ ? row_shift_.size() : col_shift_.size());
+            scaling->setZero();
+        }
+        if (kept_) M_.resize(block_size(padded(cols_)));
+        workers_.resize(static_cast<std::size_t>(parts_.count() > 1 ? execution.workers() : 1));
         for (Worker& worker : workers_) {
             if (!kept_) worker.M.resize(block_size(block_));
             worker.sum.resize(block_);
             worker.partial.resize(row_shift_.size());
-            worker.lane.setZero(std::max(block_, row_shift_.size()));
+            worker.lane.resize(std::max(block_, row_shift_.size()));
+            worker.lane.setZero();
         }
+        sums_.resize(static_cast<std::size_t>(parts_.count()));
     }
 
-    /// log_row_sum_d <- LSE_k(z_dk + col_potential_k). Whether the range sufficed. Cost: one exp an element, one pass.
-    bool log_row_sums(const RealVector& col_potential, RealVector& log_row_sum) {
-        if (!absorb(RealVector::Zero(rows_), col_potential)) return false;
-        v_.head(cols_).setOnes();
-        start_sums(false);
-        for_each_block([&](const Block& block) { add_row_mass(block); });
-        return finish_sums(log_row_sum);
+    /// log_row_sum_d <- LSE_k(z_dk + col_potential_k). Whether the range sufficed. On the way pools `values`, if given, with
+    /// the weights exp(z_dk + col_potential_k). Cost: one exp an element, one pass.
+    bool log_row_sums(const auto& col_potential, Buffer<Real>& log_row_sum,
+                      const MatrixView<Scalar>* values = nullptr) {
+        log_row_sum.resize(rows_);
+        log_row_sum.setZero();
+        if (!absorb(log_row_sum, col_potential)) return false;
+        v_.setOnes();
+        return pass(nullptr, nullptr, values, log_row_sum);
     }
 
     /// What Sweep does, given where the columns' potential stands in `result`. Whether the range sufficed. On the way pools
     /// `values`, if given, with the plan that results.
-    bool sweep(const RealVector& row_potential, const ScaledMarginal& columns, Sweep& result,
+    bool sweep(const Buffer<Real>& row_potential, const ScaledMarginal& columns, Sweep& result,
                const MatrixView<Scalar>* values = nullptr) {
         const bool kept = absorbed_ && scalings(row_potential, F_, u_);
         if (!kept && !absorb(row_potential, result.col_potential)) return false;
-        if (values != nullptr) start_pooling(*values);
-        start_sums(values != nullptr);
-        for_each_block([&](const Block& block) {
-            Sums& sums = sums_of(block);
-            sums.in_range = sums.in_range && update_columns(block, columns, result);
-            if (!sums.in_range) return;
-            add_row_mass(block);
-            if (values != nullptr) add_pooled(block, *values);
-        });
-        if (!finish_sums(result.log_row_mass)) {
+        if (!pass(&columns, &result, values, result.log_row_mass)) {
             absorbed_ = false;
             return false;
         }
-        result.log_row_mass += row_potential - F_.head(rows_).template cast<Real>();
+        for (Index d = 0; d < rows_; ++d) result.log_row_mass[d] += row_potential[d] - static_cast<Real>(F_[d]);
         return true;
     }
 
     /// F and G become what Scalar makes of the potentials, if that is in range; u takes the rest.
-    bool absorb(const RealVector& row_potential, const RealVector& col_potential) {
+    bool absorb(const auto& row_potential, const auto& col_potential) {
         absorbed_ = false;
-        if (!within(row_potential, -Range::largest_potential, Range::largest_potential)) return false;
-        if (!within(col_potential, -Range::largest_potential, Range::largest_potential)) return false;
-        if (!(inverse_alpha0_ > 0 && kernel_.inverse_alpha0 <= Real(Range::largest_sum))) return false;
-        F_ = with_padding(row_potential);
-        G_ = with_padding(col_potential);
+        if (!within(row_potential.data(), rows_, -Range::largest_potential, Range::largest_potential)) return false;
+        if (!within(col_potential.data(), cols_, -Range::largest_potential, Range::largest_potential)) return false;
+        if (kernel_->inverse_alpha0 > Real(Range::largest_sum)) return false;
+        set_padded(row_potential, F_);
+        set_padded(col_potential, G_);
         return scalings(row_potential, F_, u_);
     }
-    const Vector<Scalar>& row_potential() const { return F_; }
-    const Vector<Scalar>& col_potential() const { return G_; }
+    const Buffer<Scalar>& row_potential() const { return F_; }
+    const Buffer<Scalar>& col_potential() const { return G_; }
 
     /// scaling <- exp(potential - absorbed), unless it is out of range.
-    static bool scalings(const RealVector& potential, const Vector<Scalar>& absorbed, Vector<Scalar>& scaling) {
-        auto log_scaling = scaling.head(potential.size());  // scaling may be padded
-        log_scaling = (potential - absorbed.head(potential.size()).template cast<Real>()).template cast<Scalar>();
-        return exponentiate(log_scaling);
+    static bool scalings(const auto& potential, const Buffer<Scalar>& absorbed, auto& scaling) {
+        const Index size = potential.size();  // scaling may be padded
+        for (Index i = 0; i < size; ++i) {
+            scaling[i] = static_cast<Scalar>(potential[i] - static_cast<Real>(absorbed[i]));
+        }
+        return exponentiate(scaling.data(), size);
     }
 
     /// Columns [first, first + count), whose M is at hand; a part has them, and a worker.
@@ -153,9 +158,17 @@ public:
                                                                          Eigen::OuterStride<>(lanes(block)));
     }
 
-    /// sum_k P_dk values_dk / sum_k P_dk, after a sweep that was given the values; not finite where they overflow Scalar.
-    RealVector conditional_mean() const {
-        return total_.weighted.cwiseQuotient(total_.row_mass) + reference_.head(rows_).template cast<Real>();
+    /// Whether the values that were pooled did not overflow Scalar.
+    bool pooled_finite() const {
+        return within(total_.weighted.data(), rows_, -std::numeric_limits<Real>::max(),
+                      std::numeric_limits<Real>::max());
+    }
+    /// sum_k P_dk values_dk / sum_k P_dk, after a pass that was given the values.
+    void conditional_mean(RealVector& mean) const {
+        mean.resize(rows_);
+        for (Index d = 0; d < rows_; ++d) {
+            mean[d] = total_.weighted[d] / total_.row_mass[d] + static_cast<Real>(reference_[d]);
+        }
     }
     /// Of the residual, what rounding to Scalar may hide.
     static constexpr Real resolution() { return std::same_as<Scalar, Real> ? 0 : 3e-5; }
@@ -168,9 +181,9 @@ private:
 
     /// What a worker needs for itself.
     struct Worker {
-        Vector<Scalar> M;  ///< Of its present block, where M is not kept.
-        Vector<Scalar> sum, partial, lane;
-        Vector<Scalar> weighted;  ///< M * (values - reference) of its present block
+        Buffer<Scalar> M;  ///< Of its present block, where M is not kept.
+        Buffer<Scalar> sum, partial, lane;
+        Buffer<Scalar> weighted;  ///< M * (values - reference) of its present block
     };
     /// What a part adds up.
     struct Sums {
@@ -181,12 +194,11 @@ private:
 
     Worker& of_worker(Index worker) { return workers_[static_cast<std::size_t>(worker)]; }
     Worker& worker_of(const Block& block) { return of_worker(block.worker); }
-    Sums& sums_of(const Block& block) { return sums_[static_cast<std::size_t>(block.part)]; }
 
-    static Vector<Scalar> with_padding(const RealVector& vector) {
-        Vector<Scalar> out = Vector<Scalar>::Zero(padded(vector.size()));
-        out.head(vector.size()) = vector.template cast<Scalar>();
-        return out;
+    static void set_padded(const auto& vector, Buffer<Scalar>& out) {
+        out.resize(padded(vector.size()));
+        for (Index i = 0; i < vector.size(); ++i) out[i] = static_cast<Scalar>(vector[i]);
+        std::fill(out.data() + vector.size(), out.data() + out.size(), Scalar(0));
     }
 
     /// Of M, so many columns.
@@ -196,12 +208,12 @@ private:
 
     /// The numbers of `matrix` that the lanes of an item hold; where they have to be gathered, until the next call.
     const Scalar* lane_values(const MatrixView<Scalar>& matrix, const Block& block, Index item) {
-        Vector<Scalar>& lane = worker_of(block).lane;
+        Buffer<Scalar>& lane = worker_of(block).lane;
         if (by_instance_) {
-            for (Index k = 0; k < block.count; ++k) lane[k] = matrix(item, kernel_.instance(block.first + k));
+            for (Index k = 0; k < block.count; ++k) lane[k] = matrix(item, kernel_->instance(block.first + k));
             return lane.data();
         }
-        const auto column = matrix.contiguous_col(kernel_.instance(block.first + item), lane.head(rows_));
+        const auto column = matrix.contiguous_col(kernel_->instance(block.first + item), lane.head(rows_));
         if (rows_ == lanes(block)) return column.data();
         if (column.data() != lane.data()) lane.head(rows_) = column;
         return lane.data();
@@ -218,7 +230,7 @@ private:
         const Index lanes = this->lanes(block);
         Scalar* M = block.M;
         for (Index i = 0; i < items(block); ++i, M += lanes) {
-            const Scalar* x = lane_values(kernel_.reward, block, i);
+            const Scalar* x = lane_values(kernel_->reward, block, i);
             for (Index l = 0; l < lanes; l += register_lanes) {
                 const Lanes z = (LanesView(x + l) - LanesView(lane_shift + l) - item_shift[i]) * inverse_alpha0_;
                 Eigen::Map<Lanes>(M + l) =
@@ -232,7 +244,7 @@ private:
         RealVector exponents(rows_);
         const RealVector F = F_.head(rows_).template cast<Real>();
         for (Index k = block.first; k < block.first + block.count; ++k) {
-            kernel_.column(k, exponents);
+            kernel_->column(k, exponents);
             G_[k] = static_cast<Scalar>(
                 -std::clamp((exponents + F).maxCoeff(), -Range::largest_potential, Range::largest_potential));
         }
@@ -241,18 +253,18 @@ private:
 
     /// sum <- sum_d M_dk u_d of a block. Whether it is in range.
     bool sum_over_rows(const Block& block) {
-        Vector<Scalar>& sum = worker_of(block).sum;
+        Buffer<Scalar>& sum = worker_of(block).sum;
         (by_instance_ ? multiply<Scalar> : multiply_transposed<Scalar>)(block.M, lanes(block), items(block), u_.data(),
                                                                         sum.data());
-        return within(sum.head(block.count), Range::smallest_sum, Range::largest_sum);
+        return within(sum.data(), block.count, Range::smallest_sum, Range::largest_sum);
     }
 
-    /// sum_k M_dk v_k of a block, into partial; in Scalar, as it is all of a block.
-    const Vector<Scalar>& sum_over_cols(const Block& block, const Scalar* M) {
-        Vector<Scalar>& partial = worker_of(block).partial;
+    /// to_d += sum_k M_dk v_k of a block; within it in Scalar.
+    void add_sum_over_cols(const Block& block, const Scalar* M, RealVector& to) {
+        Scalar* partial = worker_of(block).partial.data();
         (by_instance_ ? multiply_transposed<Scalar> : multiply<Scalar>)(M, lanes(block), items(block),
-                                                                        v_.data() + block.first, partial.data());
-        return partial;
+                                                                        v_.data() + block.first, partial);
+        for (Index d = 0; d < rows_; ++d) to[d] += static_cast<Real>(partial[d]);
     }
 
     /// The half step of a block's columns, and v.
@@ -262,60 +274,81 @@ private:
             absorb_highest(block);
             if (!sum_over_rows(block)) return false;
         }
-        const auto of_block = [&](auto& vector) { return vector.segment(block.first, block.count).array(); };
-        auto sum = worker_of(block).sum.head(block.count).array();
-        sum = sum.log();
-        const auto G = of_block(G_).template cast<Real>();
-        auto log_sum = of_block(result.log_col_sum);
-        log_sum = sum.template cast<Real>() - G;
-        of_block(result.col_penalty) = columns.penalties(block.first, log_sum);
-        auto potential = of_block(result.col_potential);
-        potential = columns.half_steps(block.first, log_sum);
-        auto v = v_.segment(block.first, block.count);
-        v = (potential - G).template cast<Scalar>();
-        return exponentiate(v);
+        Buffer<Scalar>& sum = worker_of(block).sum;
+        sum.head(block.count) = sum.head(block.count).array().log();
+        // Plain pointers, of which compilers make vectors.
+        const Index first = block.first;
+        const Scalar* log_sum = sum.data();
+        const Scalar* G = G_.data() + first;
+        const Real* log_prior = columns.log_prior.data() + first;
+        const Real* anchor = columns.anchor.data() + first;
+        Real* log_col_sum = result.log_col_sum.data() + first;
+        Real* potential = result.col_potential.data() + first;
+        Real* penalty = result.col_penalty.data() + first;
+        Scalar* v = v_.data() + first;
+        for (Index i = 0; i < block.count; ++i) {
+            const Real absorbed = G[i];
+            log_col_sum[i] = static_cast<Real>(log_sum[i]) - absorbed;
+            const Real excess = log_prior[i] - log_col_sum[i];
+            potential[i] = columns.damping * excess + columns.relaxation * anchor[i];
+            penalty[i] = columns.relaxation * (excess - anchor[i]);
+            v[i] = static_cast<Scalar>(potential[i] - absorbed);
+        }
+        return exponentiate(v, block.count);
     }
 
-    void start_sums(bool pools) {
+    /// Over all blocks: the columns' half step, if they are given; log_mass <- log M v; the values, if they are given.
+    bool pass(const ScaledMarginal* columns, Sweep* result, const MatrixView<Scalar>* values, Buffer<Real>& log_mass) {
+        if (values != nullptr) start_pooling(*values);
         for (Sums& sums : sums_) {
             sums.in_range = true;
             sums.row_mass.setZero(rows_);
-            if (pools) sums.weighted.setZero(rows_);
+            if (values != nullptr) sums.weighted.setZero(rows_);
         }
+        for_each_block([&](const Block& block) {
+            Sums& sums = sums_[static_cast<std::size_t>(block.part)];
+            sums.in_range = sums.in_range && (columns == nullptr || update_columns(block, *columns, *result));
+            if (!sums.in_range) return;
+            add_sum_over_cols(block, block.M, sums.row_mass);
+            if (values != nullptr) add_sum_over_cols(block, weighted(block, *values), sums.weighted);
+        });
+        return add_up_parts(values != nullptr) && take_logarithm(log_mass);
     }
 
-    void add_row_mass(const Block& block) {
-        sums_of(block).row_mass += sum_over_cols(block, block.M).head(rows_).template cast<Real>();
-    }
-
-    /// Adds up the parts in their order; log_mass <- log M v. Whether all was in range.
-    bool finish_sums(RealVector& log_mass) {
+    /// Into total_, in their order. Whether all was in range.
+    bool add_up_parts(bool pooled) {
         std::swap(total_, sums_.front());
-        bool in_range = total_.in_range;
         for (std::size_t part = 1; part < sums_.size(); ++part) {
-            in_range = in_range && sums_[part].in_range;
-            if (!in_range) break;
-            total_.row_mass += sums_[part].row_mass;
-            if (sums_[part].weighted.size() > 0) total_.weighted += sums_[part].weighted;
+            if (!total_.in_range || !sums_[part].in_range) return false;
+            for (Index d = 0; d < rows_; ++d) {
+                total_.row_mass[d] += sums_[part].row_mass[d];
+                if (pooled) total_.weighted[d] += sums_[part].weighted[d];
+            }
         }
-        if (!in_range || !within(total_.row_mass, Real(Range::smallest_sum), Real(Range::largest_sum))) return false;
-        auto logs = worker_partial().head(rows_);
-        logs = total_.row_mass.template cast<Scalar>();
+        return total_.in_range;
+    }
+
+    /// log_mass <- log M v. Whether that is in range.
+    bool take_logarithm(Buffer<Real>& log_mass) {
+        if (!within(total_.row_mass.data(), rows_, Real(Range::smallest_sum), Real(Range::largest_sum))) return false;
+        auto logs = workers_.front().partial.head(rows_);
+        for (Index d = 0; d < rows_; ++d) logs[d] = static_cast<Scalar>(total_.row_mass[d]);
         logs = logs.array().log();
-        log_mass = logs.template cast<Real>();
+        log_mass.resize(rows_);
+        for (Index d = 0; d < rows_; ++d) log_mass[d] = static_cast<Real>(logs[d]);
         return true;
     }
-    Vector<Scalar>& worker_partial() { return workers_.front().partial; }
 
     /// Values are weighed relative to those of one instance, so that shifted ones lose no digits.
     void start_pooling(const MatrixView<Scalar>& values) {
-        reference_.setZero(row_shift_.size());
-        for (Index d = 0; d < rows_; ++d) reference_[d] = values(d, kernel_.instance(0));
+        reference_.resize(row_shift_.size());
+        reference_.setZero();
+        for (Index d = 0; d < rows_; ++d) reference_[d] = values(d, kernel_->instance(0));
         for (Worker& worker : workers_) worker.weighted.resize(block_size(block_));
     }
 
-    /// weighted += (M * (values - reference)) v
-    void add_pooled(const Block& block, const MatrixView<Scalar>& values) {
+    /// M * (values - reference)
+    const Scalar* weighted(const Block& block, const MatrixView<Scalar>& values) {
         using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
         using P = Packet<Scalar>;
         const Index lanes = this->lanes(block);
@@ -335,37 +368,40 @@ private:
                 weigh(i, [of_lane = reference_.data()](Index l) { return ploadu<P>(of_lane + l); });
             }
         }
-        sums_of(block).weighted += sum_over_cols(block, all).head(rows_).template cast<Real>();
+        return all;
     }
 
     /// log_scaling <- exp(log_scaling), unless it is out of range.
-    template <class LogScaling>
-    static bool exponentiate(LogScaling& log_scaling) {
-        if (!within(log_scaling, Range::smallest_log_scaling, Range::largest_log_scaling)) return false;
-        log_scaling = log_scaling.array().exp();
+    static bool exponentiate(Scalar* log_scaling, Index size) {
+        if (!within(log_scaling, size, Range::smallest_log_scaling, Range::largest_log_scaling)) return false;
+        Eigen::Map<Vector<Scalar>> scaling(log_scaling, size);
+        scaling = scaling.array().exp();
         return true;
     }
 
     /// Whether all numbers are; NaN is not.
-    template <class Numbers, class Number>
-    static bool within(const Numbers& numbers, Number low, Number high) {
-        // A vectorised sum, unlike a search that ends early.
-        return (numbers.array() - numbers.array().max(low).min(high)).abs().sum() == 0;
+    template <class Number>
+    static bool within(const Number* numbers, Index size, Number low, Number high) {
+        int outside = 0;  // counted, as a search that ends early is not vectorised
+        for (Index i = 0; i < size; ++i)
+            outside |= static_cast<int>(!(numbers[i] >= low)) | static_cast<int>(!(numbers[i] <= high));
+        return outside == 0;
     }
 
-    const ScaledReward<Scalar>& kernel_;
+    const ScaledReward<Scalar>* kernel_ = nullptr;
     Execution execution_;
-    Index rows_, cols_;
-    bool by_instance_;  ///< Whether the lanes are instances.
-    Index block_;       ///< columns a block
-    bool kept_;
-    InstanceParts parts_;
-    bool absorbed_ = false;                 ///< Whether M_ is M.
-    Vector<Scalar> row_shift_, col_shift_;  ///< These and F, G, u, v are padded to whole registers.
-    Scalar inverse_alpha0_;
-    Vector<Scalar> M_;  ///< Where it is kept.
-    Vector<Scalar> F_, G_, u_, v_;
-    Vector<Scalar> reference_;
+    Index rows_ = 0;
+    Index cols_ = 0;
+    bool by_instance_ = false;  ///< Whether the lanes are instances.
+    Index block_ = 0;           ///< columns a block
+    bool kept_ = false;
+    bool absorbed_ = false;  ///< Whether M_ is M.
+    InstanceParts parts_{1, 1};
+    Scalar inverse_alpha0_ = 0;
+    Buffer<Scalar> row_shift_, col_shift_;  ///< These and F, G, u, v are padded to whole registers.
+    Buffer<Scalar> M_;                      ///< Where it is kept.
+    Buffer<Scalar> F_, G_, u_, v_;
+    Buffer<Scalar> reference_;
     std::vector<Worker> workers_;
     std::vector<Sums> sums_;  ///< One a part.
     Sums total_;

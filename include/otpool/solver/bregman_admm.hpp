@@ -57,7 +57,8 @@ struct BregmanAdmm {
         const double given_rho = rho.value_or(1);
         detail::require(given_rho > 0 && std::isfinite(given_rho), "rho", given_rho, "finite and > 0");
         const double tolerance = detail::validated_tolerance(options, problem, run);
-        if (options.closed_forms && detail::has_closed_form(problem)) return detail::closed_form(problem, tolerance);
+        if (options.closed_forms && detail::has_closed_form(problem))
+            return detail::closed_form(problem, tolerance, run);
 
         const double weight = rho ? *rho : default_rho(problem, run.execution);
         if constexpr (EntropicRegularizer<R>) {
@@ -65,7 +66,8 @@ struct BregmanAdmm {
                                 run.warm_start == nullptr && dual_step == DualStep::scaled;
             if (sweeps) {
                 if (auto mean = detail::pooled_by_sweeps(problem, weight, *options.iterations, run.execution)) {
-                    Solution<Scalar, R> solution{.problem = problem, .iterations = *options.iterations};
+                    Solution<Scalar, R> solution;
+                    solution.iterations = *options.iterations;
                     solution.conditional_mean = std::move(mean);
                     return solution;
                 }

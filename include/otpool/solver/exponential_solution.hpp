@@ -14,8 +14,8 @@ namespace otpool::detail {
 
 /// What a solver found for one side of a scaled problem.
 struct ScaledPotential {
-    const RealVector& kernel;   ///< kernel potential: potential / alpha0 + anchor
-    const RealVector& penalty;  ///< potential / alpha where the side is soft
+    const Buffer<Real>& kernel;   ///< kernel potential: potential / alpha0 + anchor
+    const Buffer<Real>& penalty;  ///< potential / alpha where the side is soft
 };
 
 /// A potential in the reward's unit, of a free plan with `mass_shift`; a hard side takes `offset`.

@@ -126,14 +126,33 @@ private:
 /// The exact solution where has_closed_form(). Cost: one to three passes over the reward, at most two exps an
 /// element.
 template <BagScalar Scalar, EntropicRegularizer R>
-Solution<Scalar, R> closed_form(const UotProblem<Scalar, R>& problem, double tolerance) {
-    if (problem.alpha0 == 0) return WinnersLimit<Scalar, R>(problem).solution();
+Solution<Scalar, R> closed_form(const UotProblem<Scalar, R>& problem, double tolerance, const Run<Scalar, R>& run) {
+    Workspace own;
+    Workspace& workspace = run.workspace != nullptr ? *run.workspace : own;
+    auto& [scaled, scaling] = workspace.get<ScalingWorkspace<Scalar>>();
+    if (problem.alpha0 == 0) {
+        const bool max_pooling = run.pooled_only && problem.instances.alpha == 0 && problem.values.empty();
+        if (!max_pooling) return WinnersLimit<Scalar, R>(problem).solution();
+        scaled.set(problem, run.execution);
+        Solution<Scalar, R> solution;
+        solution.conditional_mean = std::move(workspace.get<PooledMean>().values);
+        *solution.conditional_mean = scaled.kernel.row_shift;
+        return solution;
+    }
     // With a free side, or without a reward, scaling ends after its first iteration.
-    const ScaledProblem<Scalar> scaled(problem);
-    Scaling<Scalar> scaling(scaled, scaled.instances.anchor);
+    scaled.set(problem, run.execution);
+    const MatrixView<Scalar>* values = run.pooled_only ? &problem.pooled_values() : nullptr;
+    const bool updates_instances = scaled.instances.alpha > 0;
+    scaling.start(scaled, scaled.instances.anchor, run.execution, updates_instances ? nullptr : values);
     scaling.update_features();
-    if (scaled.instances.alpha > 0) scaling.update_instances();
-    Solution<Scalar, R> solution = scaling.solution(problem);
+    if (updates_instances) scaling.update_instances(values);
+    Solution<Scalar, R> solution;
+    if (scaling.pooled()) {  // nothing else was asked for
+        solution.conditional_mean = std::move(workspace.get<PooledMean>().values);
+        scaling.conditional_mean(*solution.conditional_mean);
+        return solution;
+    }
+    solution = scaling.solution(problem);
     solution.residual = scaling.feature_residual();
     solution.status = solution.residual <= tolerance ? Status::converged : Status::precision_limit;
     check_promise(solution, scaled, scaling.attainable(), tolerance);

@@ -173,7 +173,8 @@ struct Newton {
     template <BagScalar Scalar, EntropicRegularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
         const double tolerance = detail::validated_tolerance(options, problem, run);
-        if (options.closed_forms && detail::has_closed_form(problem)) return detail::closed_form(problem, tolerance);
+        if (options.closed_forms && detail::has_closed_form(problem))
+            return detail::closed_form(problem, tolerance, run);
         detail::require_positive_alpha0("Newton", problem);
 
         const detail::ScaledProblem<Scalar> scaled(problem);

@@ -12,22 +12,29 @@
 namespace otpool::detail {
 
 /// The priors of a problem as logarithms, over the features and over the active instances: those of prior > 0.
+template <class Scalar, class R, class Logs>
+void set_log_priors(const UotProblem<Scalar, R>& problem, Logs& log_p, Logs& log_q, std::vector<Index>& active) {
+    set_log_prior(problem.features.prior, problem.reward.rows(), log_p);
+    set_log_prior(problem.instances.prior, problem.reward.cols(), log_q);
+    active.clear();
+    active.reserve(static_cast<std::size_t>(log_q.size()));
+    for (Index n = 0; n < log_q.size(); ++n) {
+        if (log_q[n] == -std::numeric_limits<Real>::infinity()) continue;
+        log_q[static_cast<Index>(active.size())] = log_q[n];
+        active.push_back(n);
+    }
+    if (log_q.size() > static_cast<Index>(active.size())) log_q = log_q.head(static_cast<Index>(active.size())).eval();
+}
+
+/// The same as values.
 struct Priors {
     RealVector log_p;
     RealVector log_q;
     std::vector<Index> active;
 
     template <class Scalar, class R>
-    explicit Priors(const UotProblem<Scalar, R>& problem)
-        : log_p(log_prior(problem.features.prior, problem.reward.rows())),
-          log_q(log_prior(problem.instances.prior, problem.reward.cols())) {
-        active.reserve(static_cast<std::size_t>(log_q.size()));
-        for (Index n = 0; n < log_q.size(); ++n) {
-            if (log_q[n] == -std::numeric_limits<Real>::infinity()) continue;
-            log_q[static_cast<Index>(active.size())] = log_q[n];
-            active.push_back(n);
-        }
-        log_q.conservativeResize(static_cast<Index>(active.size()));
+    explicit Priors(const UotProblem<Scalar, R>& problem) {
+        set_log_priors(problem, log_p, log_q, active);
     }
 };
 

@@ -202,7 +202,8 @@ Solution<Scalar, Quadratic> constant_limit(const UotProblem<Scalar, Quadratic>& 
 
 /// The exact solution where has_closed_form().
 template <BagScalar Scalar>
-Solution<Scalar, Quadratic> closed_form(const UotProblem<Scalar, Quadratic>& problem, double tolerance) {
+Solution<Scalar, Quadratic> closed_form(const UotProblem<Scalar, Quadratic>& problem, double tolerance,
+                                        const Run<Scalar, Quadratic>&) {
     if (problem.alpha0 == 0) return WinnersLimit<Scalar, Quadratic>(problem).solution();
     if (std::isinf(problem.alpha0)) return constant_limit(problem);
     return ThresholdLimit<Scalar>(problem).solution(tolerance);

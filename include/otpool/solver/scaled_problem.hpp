@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "otpool/core/buffer.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/problem/uot_problem.hpp"
@@ -24,12 +25,15 @@ struct ScaledMarginal {
     Real ratio = 0;       ///< alpha0 / alpha: 0 when hard, inf when free.
     Real damping = 0;     ///< alpha / (alpha + alpha0): 1 when hard, 0 when free.
     Real relaxation = 0;  ///< 1 - damping.
-    RealVector log_prior;
+    Buffer<Real> log_prior;
     /// The part of the reward that belongs to this side alone, over alpha0; the kernel potential of a zero potential.
-    RealVector anchor;
+    Buffer<Real> anchor;
 
     ScaledMarginal() = default;
-    ScaledMarginal(Real alpha_, Real alpha0) : alpha(alpha_) {
+    ScaledMarginal(Real alpha_, Real alpha0) { set(alpha_, alpha0); }
+
+    void set(Real alpha_, Real alpha0) {
+        alpha = alpha_;
         // Hard takes precedence over alpha0 = inf, and free over alpha0 = 0.
         ratio = std::isinf(alpha) ? 0 : alpha == 0 ? std::numeric_limits<Real>::infinity() : alpha0 / alpha;
         set_damping();
@@ -54,18 +58,6 @@ struct ScaledMarginal {
     }
     /// potential / alpha at that half step; computed apart, as potential = kernel potential - anchor cancels.
     Real penalty(Index i, Real log_sum_exp) const { return relaxation * (log_prior[i] - log_sum_exp - anchor[i]); }
-    /// The same of consecutive entries from `first`, given an array.
-    template <class LogSums>
-    auto half_steps(Index first, const LogSums& log_sums) const {
-        const Index size = log_sums.size();
-        return damping * (log_prior.segment(first, size).array() - log_sums) +
-               relaxation * anchor.segment(first, size).array();
-    }
-    template <class LogSums>
-    auto penalties(Index first, const LogSums& log_sums) const {
-        const Index size = log_sums.size();
-        return relaxation * (log_prior.segment(first, size).array() - log_sums - anchor.segment(first, size).array());
-    }
 
 private:
     void set_damping() {
@@ -80,8 +72,8 @@ template <BagScalar Scalar>
 struct ScaledReward {
     MatrixView<Scalar> reward;
     std::vector<Index> active;  ///< The instances of prior > 0; every loop over instances k runs over these.
-    RealVector row_shift;
-    RealVector col_shift;
+    Buffer<Real> row_shift;
+    Buffer<Real> col_shift;
     Real inverse_alpha0 = 0;
 
     Index rows() const { return reward.rows(); }
@@ -115,43 +107,51 @@ struct ScaledProblem {
     Real offset_of_features() const { return offset; }
     Real offset_of_instances() const { return features.is_hard() ? 0 : offset; }
 
+    ScaledProblem() = default;
     template <Regularizer R>
-    explicit ScaledProblem(const UotProblem<Scalar, R>& problem, const Execution& execution = {})
-        : features(problem.features.alpha, problem.alpha0),
-          instances(problem.instances.alpha, problem.alpha0),
-          all_instances(problem.reward.cols()) {
+    explicit ScaledProblem(const UotProblem<Scalar, R>& problem, const Execution& execution = {}) {
+        set(problem, execution);
+    }
+
+    template <Regularizer R>
+    void set(const UotProblem<Scalar, R>& problem, const Execution& execution) {
         const Real alpha0 = problem.alpha0;
-        Priors priors(problem);
-        kernel.active = std::move(priors.active);
+        features.set(problem.features.alpha, alpha0);
+        instances.set(problem.instances.alpha, alpha0);
+        all_instances = problem.reward.cols();
+        set_log_priors(problem, features.log_prior, instances.log_prior, kernel.active);
         kernel.reward = problem.reward;
         kernel.inverse_alpha0 = std::min(1 / alpha0, std::numeric_limits<Real>::max());
-        kernel.row_shift = RealVector::Zero(kernel.rows());
-        kernel.col_shift = RealVector::Zero(kernel.cols());
-        features.log_prior = std::move(priors.log_p);
-        instances.log_prior = std::move(priors.log_q);
+        kernel.row_shift.resize(kernel.rows());
+        kernel.row_shift.setZero();
+        kernel.col_shift.resize(kernel.cols());
+        kernel.col_shift.setZero();
         features.anchor = kernel.row_shift;
         instances.anchor = kernel.col_shift;
-        const auto anchor = [&](const RealVector& highest) -> RealVector {
+        const auto set_anchor = [&](ScaledMarginal& side, const auto& highest) {
             offset = highest.maxCoeff();
-            return ((highest.array() - offset) * kernel.inverse_alpha0).max(lowest_exponent);
+            side.anchor = ((highest.array() - offset) * kernel.inverse_alpha0).max(lowest_exponent);
         };
         if (features.alpha == 0 && instances.alpha > 0) {
             for (Index k = 0; k < kernel.cols(); ++k) {
                 kernel.col_shift[k] = problem.reward.col(kernel.instance(k)).maxCoeff();
             }
-            instances.anchor = anchor(kernel.col_shift);
+            set_anchor(instances, kernel.col_shift);
         } else {
-            const RewardRange<Scalar> range(problem.reward, kernel.active, execution);
-            kernel.row_shift = range.highest.template cast<Real>();
-            features.anchor = anchor(kernel.row_shift);
+            range_.set(problem.reward, kernel.active, execution);
+            for (Index d = 0; d < kernel.rows(); ++d) kernel.row_shift[d] = static_cast<Real>(range_.highest[d]);
+            set_anchor(features, kernel.row_shift);
         }
         if constexpr (std::same_as<R, RelativeEntropy>) {
             features.anchor += features.log_prior;
             instances.anchor += instances.log_prior;
         }
         const Real stiffness = alpha0 + features.alpha + instances.alpha;
-        if (stiffness > 0) mass_shift = std::clamp(offset / stiffness, lowest_exponent, -lowest_exponent);
+        mass_shift = stiffness > 0 ? std::clamp(offset / stiffness, lowest_exponent, -lowest_exponent) : 0;
     }
+
+private:
+    RewardRange<Scalar> range_;
 };
 
 /// log sum_i exp(a_i), without overflow.

@@ -5,11 +5,13 @@
 #include <cmath>
 #include <concepts>
 #include <limits>
-#include <optional>
 #include <tuple>
+#include <utility>
 
+#include "otpool/core/buffer.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/core/workspace.hpp"
 #include "otpool/solver/absorbed_kernel.hpp"
 #include "otpool/solver/exponential_solution.hpp"
 #include "otpool/solver/scaled_problem.hpp"
@@ -20,13 +22,13 @@
 namespace otpool::detail {
 
 /// |log(marginal / prior) + potential / alpha|_inf; a free side adds nothing.
-inline Real marginal_residual(const ScaledMarginal& side, const RealVector& log_marginal, const RealVector& penalty) {
+inline Real marginal_residual(const ScaledMarginal& side, const auto& log_marginal, const auto& penalty) {
     if (side.is_free()) return 0;
     return (log_marginal - side.log_prior + penalty).cwiseAbs().maxCoeff();
 }
 
 /// The residual that rounding alone can leave: exponents are sums of potentials, each rounded to double.
-inline Real rounding(const RealVector& f, const RealVector& g) {
+inline Real rounding(const auto& f, const auto& g) {
     const Real largest = std::max(f.cwiseAbs().maxCoeff(), g.cwiseAbs().maxCoeff());
     return 4 * std::numeric_limits<Real>::epsilon() * largest;
 }
@@ -52,26 +54,36 @@ RealVector starting_instance_potential(const ScaledProblem<Scalar>& scaled, cons
 template <BagScalar Scalar>
 class Scaling {
 public:
-    /// Starts from instance potentials. Cost: one exp an element, one pass (two in the log domain).
-    Scaling(const ScaledProblem<Scalar>& problem, const RealVector& instance_potential, const Execution& execution = {})
-        : problem_(problem), absorbed_(problem.kernel, execution) {
-        if (!absorbed_.log_row_sums(instance_potential, log_row_sum_)) {
-            log_row_sum_ = sweep_.log_row_sums(problem.kernel, instance_potential);
-        }
+    Scaling() = default;
+    Scaling(const ScaledProblem<Scalar>& problem, const auto& instance_potential) {
+        start(problem, instance_potential);
+    }
+
+    /// Starts from instance potentials; pools `values`, if given, with the plan that these make when the features are
+    /// updated. Views the problem. Cost: one exp an element, one pass (two in the log domain).
+    void start(const ScaledProblem<Scalar>& problem, const auto& instance_potential, const Execution& execution = {},
+               const MatrixView<Scalar>* values = nullptr) {
+        problem_ = &problem;
+        absorbed_.set(problem.kernel, execution);
+        in_double_ = false;
         sweep_.resize(problem.kernel.rows(), problem.kernel.cols());
-        const ScaledMarginal& side = problem.instances;
         sweep_.col_potential = instance_potential;
+        in_range_ = absorbed_.log_row_sums(sweep_.col_potential, log_row_sum_, values);
+        pooled_ = in_range_ && values != nullptr && absorbed_.pooled_finite();
+        if (!in_range_) log_row_sum_ = sweep_.log_row_sums(problem.kernel, sweep_.col_potential);
+        const ScaledMarginal& side = problem.instances;
         sweep_.col_penalty.setZero();
-        if (side.is_soft()) sweep_.col_penalty = side.ratio * (instance_potential - side.anchor);
-        feature_potential_ = RealVector::Zero(problem.kernel.rows());
+        if (side.is_soft()) sweep_.col_penalty = side.ratio * (sweep_.col_potential - side.anchor);
+        feature_potential_.resize(problem.kernel.rows());
+        feature_potential_.setZero();
         feature_penalty_ = feature_potential_;
     }
 
     /// f <- k1 a0 (log p0 - LSE_n((X + g)/a0))
     void update_features() {
         for (Index d = 0; d < feature_potential_.size(); ++d) {
-            feature_potential_[d] = problem_.features.half_step(d, log_row_sum_[d]);
-            feature_penalty_[d] = problem_.features.penalty(d, log_row_sum_[d]);
+            feature_potential_[d] = problem_->features.half_step(d, log_row_sum_[d]);
+            feature_penalty_[d] = problem_->features.penalty(d, log_row_sum_[d]);
         }
         sweep_.log_row_mass = feature_potential_ + log_row_sum_;
     }
@@ -81,7 +93,7 @@ public:
     /// where both sides agree on the total mass. One of them may be hard: its 1/a is 0, the formula the same. (g
     /// itself need not be moved, as the update of the instances that follows reads f alone.) Returns t / alpha0.
     Real translate() {
-        const auto& [features, instances] = std::tie(problem_.features, problem_.instances);
+        const auto& [features, instances] = std::tie(problem_->features, problem_->instances);
         const bool has_translation = !features.is_free() && !instances.is_free();
         if (!has_translation || (features.is_hard() && instances.is_hard())) return 0;
         const Real t = (log_sum_exp(features.log_prior - feature_penalty_) -
@@ -94,18 +106,19 @@ public:
 
     /// g <- k2 a0 (log q0 - LSE_d((X + f)/a0)). Pools `values`, if given, on the way: conditional_mean().
     void update_instances(const MatrixView<Scalar>* values = nullptr) {
-        in_range_ = !in_double_ && absorbed_.sweep(feature_potential_, problem_.instances, sweep_, values);
-        if (!in_range_) sweep_(problem_.kernel, feature_potential_, problem_.instances);
-        pooled_ = in_range_ && values != nullptr;
+        in_range_ = !in_double_ && absorbed_.sweep(feature_potential_, problem_->instances, sweep_, values);
+        if (!in_range_) sweep_(problem_->kernel, feature_potential_, problem_->instances);
+        pooled_ = in_range_ && values != nullptr && absorbed_.pooled_finite();
         log_row_sum_ = sweep_.log_row_mass - feature_potential_;
     }
 
-    /// Of the values that update_instances was given; none where the range did not let it.
-    std::optional<RealVector> conditional_mean() const {
-        std::optional<RealVector> mean;
-        if (pooled_) mean = absorbed_.conditional_mean();
-        if (mean && !mean->allFinite()) mean.reset();
-        return mean;
+    /// Whether the values that start() or update_instances() was given have been pooled: whether the range let it.
+    bool pooled() const { return pooled_; }
+    void conditional_mean(RealVector& mean) const { absorbed_.conditional_mean(mean); }
+
+    /// Pools values with the present plan, if the range lets it, and ends the scaling. Cost: as start().
+    void pool(const MatrixView<Scalar>& values) {
+        pooled_ = absorbed_.log_row_sums(sweep_.col_potential, log_row_sum_, &values) && absorbed_.pooled_finite();
     }
 
     /// Goes on in double, whatever the bag's scalar.
@@ -114,12 +127,12 @@ public:
     ScaledPotential features() const { return {feature_potential_, feature_penalty_}; }
     ScaledPotential instances() const { return {sweep_.col_potential, sweep_.col_penalty}; }
 
-    const RealVector& log_row_sum() const { return log_row_sum_; }
-    const RealVector& log_col_sum() const { return sweep_.log_col_sum; }
+    const Buffer<Real>& log_row_sum() const { return log_row_sum_; }
+    const Buffer<Real>& log_col_sum() const { return sweep_.log_col_sum; }
 
     /// Of the present plan. The side updated last meets its condition exactly; this is the other's violation.
     Real feature_residual() const {
-        return marginal_residual(problem_.features, sweep_.log_row_mass, feature_penalty_);
+        return marginal_residual(problem_->features, sweep_.log_row_mass, feature_penalty_);
     }
     /// What rounding of the potentials leaves of it at best.
     Real attainable() const { return rounding(feature_potential_, sweep_.col_potential); }
@@ -129,22 +142,41 @@ public:
     template <class R>
     Solution<Scalar, R> solution(const UotProblem<Scalar, R>& problem) const {
         // Of features that alpha0 = inf keeps from meeting their prior, the marginal says what the potential is.
-        const ScaledMarginal& side = problem_.features;
-        const RealVector penalty = side.is_free() ? RealVector(side.log_prior - sweep_.log_row_mass) : feature_penalty_;
-        return exponential_solution(problem, problem_, {feature_potential_, penalty}, instances(),
+        const ScaledMarginal& side = problem_->features;
+        Buffer<Real> penalty = feature_penalty_;
+        if (side.is_free()) penalty = side.log_prior - sweep_.log_row_mass;
+        return exponential_solution(problem, *problem_, {feature_potential_, penalty}, instances(),
                                     log_sum_exp(sweep_.log_row_mass));
     }
 
 private:
-    const ScaledProblem<Scalar>& problem_;
+    const ScaledProblem<Scalar>* problem_ = nullptr;
     AbsorbedKernel<Scalar> absorbed_;
     bool in_double_ = false;  ///< Whether to leave AbsorbedKernel.
     bool in_range_ = false;
     bool pooled_ = false;
     Sweep sweep_;
-    RealVector log_row_sum_;  ///< LSE_k(z_dk + instance potential_k)
-    RealVector feature_potential_;
-    RealVector feature_penalty_;
+    Buffer<Real> log_row_sum_;  ///< LSE_k(z_dk + instance potential_k)
+    Buffer<Real> feature_potential_;
+    Buffer<Real> feature_penalty_;
 };
+
+/// What Sinkhorn uses again from bag to bag.
+template <BagScalar Scalar>
+struct ScalingWorkspace {
+    ScaledProblem<Scalar> scaled;
+    Scaling<Scalar> scaling;
+};
+
+/// Starts from the instance potentials of the run's warm start, or zeros. `values`: see Scaling::start().
+template <class Scalar, class R>
+void start(Scaling<Scalar>& scaling, const ScaledProblem<Scalar>& scaled, const Run<Scalar, R>& run,
+           const MatrixView<Scalar>* values = nullptr) {
+    if (run.warm_start != nullptr) {
+        scaling.start(scaled, starting_instance_potential(scaled, run), run.execution, values);
+    } else {
+        scaling.start(scaled, scaled.instances.anchor, run.execution, values);
+    }
+}
 
 }  // namespace otpool::detail

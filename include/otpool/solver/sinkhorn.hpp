@@ -37,11 +37,15 @@ struct Sinkhorn {
     template <BagScalar Scalar, EntropicRegularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
         const double tolerance = detail::validated_tolerance(options, problem, run);
-        if (options.closed_forms && detail::has_closed_form(problem)) return detail::closed_form(problem, tolerance);
+        if (options.closed_forms && detail::has_closed_form(problem))
+            return detail::closed_form(problem, tolerance, run);
         detail::require_positive_alpha0("Sinkhorn", problem);
 
-        const detail::ScaledProblem<Scalar> scaled(problem, run.execution);
-        detail::Scaling<Scalar> scaling(scaled, detail::starting_instance_potential(scaled, run), run.execution);
+        Workspace own;
+        Workspace& workspace = run.workspace != nullptr ? *run.workspace : own;
+        auto& [scaled, scaling] = workspace.get<detail::ScalingWorkspace<Scalar>>();
+        scaled.set(problem, run.execution);
+        detail::start(scaling, scaled, run);
         detail::Iterations iterations(options, tolerance, 10000, run.observer);
         while (iterations.again()) {
             const bool pool = run.pooled_only && iterations.is_last();
@@ -53,11 +57,16 @@ struct Sinkhorn {
             iterations.record(residual + hidden, scaling.attainable());
             if (residual < hidden) scaling.refine();
         }
-        Solution<Scalar, R> solution{.problem = problem};
-        solution.conditional_mean = scaling.conditional_mean();
-        if (!solution.conditional_mean) solution = scaling.solution(problem);
+        Solution<Scalar, R> solution;
+        if (run.pooled_only && !scaling.pooled()) scaling.pool(problem.pooled_values());
+        if (scaling.pooled()) {  // nothing else was asked for
+            solution.conditional_mean = std::move(workspace.get<detail::PooledMean>().values);
+            scaling.conditional_mean(*solution.conditional_mean);
+            iterations.report(solution);
+            return solution;
+        }
+        solution = scaling.solution(problem);
         iterations.report(solution);
-        if (solution.conditional_mean) return solution;  // nothing else was asked for
         detail::check_promise(solution, scaled, std::max(scaling.attainable(), scaling.resolution()), tolerance);
         return solution;
     }

@@ -171,6 +171,11 @@ private:
 
 namespace detail {
 
+/// The memory of Solution::conditional_mean, in a Workspace: solvers take it from there, who reads the solution returns it.
+struct PooledMean {
+    RealVector values;
+};
+
 /// Replaces `converged` where the plan's mass cannot be written as a Scalar.
 template <class Scalar, class R>
 void check_mass_range(Solution<Scalar, R>& solution) {

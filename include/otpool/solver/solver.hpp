@@ -6,6 +6,7 @@
 
 #include "otpool/core/error.hpp"
 #include "otpool/core/execution.hpp"
+#include "otpool/core/workspace.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/options.hpp"
 #include "otpool/solver/solution.hpp"
@@ -23,6 +24,8 @@ struct Run {
     bool pooled_only = false;
     /// How the passes over a large bag are run: Sinkhorn's, and BregmanAdmm's where it pools only.
     Execution execution = {};
+    /// Memory to work in, which the next solve may use again; left empty: the solve's own.
+    Workspace* workspace = nullptr;
 };
 
 /// A solver: a value type of options whose solve() is const and thread-safe.

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/solver/scaled_problem.hpp"
 
@@ -14,16 +15,16 @@ namespace otpool::detail {
 /// A kernel has rows(), cols() and column(k, out), which gives the exponents z_k <= 0.
 class Sweep {
 public:
-    RealVector col_potential;  ///< Kernel potential of every column, of the last pass.
-    RealVector col_penalty;    ///< col_potential's potential / alpha.
-    RealVector log_col_sum;    ///< LSE_d(z_dk + row_potential_d).
-    RealVector log_row_mass;   ///< log sum_k P_dk of the plan of (row_potential, col_potential).
+    Buffer<Real> col_potential;  ///< Kernel potential of every column, of the last pass.
+    Buffer<Real> col_penalty;    ///< col_potential's potential / alpha.
+    Buffer<Real> log_col_sum;    ///< LSE_d(z_dk + row_potential_d).
+    Buffer<Real> log_row_mass;   ///< log sum_k P_dk of the plan of (row_potential, col_potential).
 
     /// Given the row potential, col_potential <- damped (log prior - LSE_d) and the row marginal of the plan that
     /// results. Cost: one exp an element, one pass over the kernel; a second and third only where a row's mass
     /// underflows.
     template <class Kernel>
-    void operator()(const Kernel& kernel, const RealVector& row_potential, const ScaledMarginal& columns) {
+    void operator()(const Kernel& kernel, const auto& row_potential, const ScaledMarginal& columns) {
         resize(kernel.rows(), kernel.cols());
         resize_scratch(kernel.rows());
         Real level = -std::numeric_limits<Real>::infinity();  // exp(level) is the unit of row_mass_
@@ -53,7 +54,7 @@ public:
 
     /// LSE_k(z_dk + col_potential_k), whatever the range. Cost: one exp an element, two passes over the kernel.
     template <class Kernel>
-    const RealVector& log_row_sums(const Kernel& kernel, const RealVector& potential) {
+    const RealVector& log_row_sums(const Kernel& kernel, const Buffer<Real>& potential) {
         resize_scratch(kernel.rows());
         row_top_.setConstant(-std::numeric_limits<Real>::infinity());
         for (Index k = 0; k < kernel.cols(); ++k) {

@@ -1,0 +1,40 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <new>
+
+#include "otpool/core/matrix.hpp"
+
+namespace otpool::detail {
+
+/// A vector whose memory outlives its size: it takes memory only beyond the largest size so far. For what there is one of an
+/// instance in state that is used for one bag after the other.
+template <class Number>
+class Buffer : public Eigen::Map<Vector<Number>, Eigen::AlignedMax> {
+    using Map = Eigen::Map<Vector<Number>, Eigen::AlignedMax>;
+
+public:
+    Buffer() : Map(nullptr, 0) {}
+    Buffer(const Buffer& other) : Buffer() { *this = other; }
+    Buffer& operator=(const Buffer& other) { return *this = static_cast<const Map&>(other); }
+    ~Buffer() = default;
+
+    /// Of the size of what it is assigned.
+    template <class Derived>
+    Buffer& operator=(const Eigen::DenseBase<Derived>& other) {
+        resize(other.size());
+        Map::operator=(other.derived());
+        return *this;
+    }
+
+    /// Its numbers are then any.
+    void resize(Index size) {
+        if (size > memory_.size()) memory_.resize(size);
+        ::new (static_cast<Map*>(this)) Map(memory_.data(), size);  // as Eigen says to move a map
+    }
+
+private:
+    Vector<Number> memory_;
+};
+
+}  // namespace otpool::detail
