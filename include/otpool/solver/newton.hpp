@@ -9,6 +9,7 @@
 
 #include "otpool/core/matrix.hpp"
 #include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/dense_kernel.hpp"
 #include "otpool/solver/exponential_solution.hpp"
 #include "otpool/solver/iterations.hpp"
 #include "otpool/solver/limits.hpp"
@@ -23,16 +24,6 @@ namespace otpool {
 
 namespace detail {
 
-/// The kernel as a matrix, with alpha0 multiplied by `factor`.
-struct DenseKernel {
-    const RealMatrix& exponents;
-    Real factor = 1;
-
-    Index rows() const { return exponents.rows(); }
-    Index cols() const { return exponents.cols(); }
-    void column(Index k, RealVector& out) const { out = exponents.col(k) / factor; }
-};
-
 /// Newton's method on the semi-dual: the columns' potential is eliminated by its half step, and the concave dual is
 /// maximised over the rows' potential f,
 ///
@@ -45,18 +36,27 @@ struct DenseKernel {
 template <class Kernel>
 class SemidualNewton {
 public:
-    RealVector potential;  ///< Of the rows.
-    RealVector penalty;    ///< The rows' potential / alpha.
-    Sweep sweep;           ///< The columns' potential and the plan's row marginal.
+    Buffer<Real> potential;  ///< Of the rows.
+    Buffer<Real> penalty;    ///< The rows' potential / alpha.
+    Sweep sweep;             ///< The columns' potential and the plan's row marginal.
 
     SemidualNewton(Kernel kernel, ScaledMarginal rows, ScaledMarginal columns)
-        : kernel_(std::move(kernel)), rows_(std::move(rows)), columns_(std::move(columns)) {}
-
-    void start(const RealVector& row_potential, const RealVector& row_penalty) {
-        potential = row_potential;
-        penalty = row_penalty;
-        sweep(kernel_, potential, columns_);
+        : kernel_(std::move(kernel)), rows_at_alpha0_(std::move(rows)), columns_at_alpha0_(std::move(columns)) {
+        potential = RealVector::Zero(kernel_.rows());
+        penalty = potential;
     }
+
+    /// Goes on at a multiple of alpha0, from the potentials as they are.
+    void start_at(Real factor) {
+        potential *= factor_ / factor;
+        factor_ = factor;
+        kernel_.multiply_alpha0(factor);
+        rows_ = rows_at_alpha0_.with_alpha0_times(factor);
+        columns_ = columns_at_alpha0_.with_alpha0_times(factor);
+        kernel_.sweep(potential, columns_, sweep);
+    }
+
+    Real lowest_exponent() const { return kernel_.lowest(); }
 
     Real residual() const { return marginal_residual(rows_, sweep.log_row_mass, penalty); }
 
@@ -69,13 +69,20 @@ public:
             potential[i] = rows_.half_step(i, log_row_sum[i]);
             penalty[i] = rows_.penalty(i, log_row_sum[i]);
         }
-        sweep(kernel_, potential, columns_);
+        kernel_.sweep(potential, columns_, sweep);
+    }
+
+    /// Five of them are worth their time before the first Newton step; fewer where it is a small one anyway.
+    void sinkhorn_steps() {
+        sinkhorn_step();
+        for (int i = 1; i < 5 && residual() > 0.01; ++i) sinkhorn_step();
     }
 
     /// Moves along Newton's direction, to where the dual has lost half its slope: by all of it near the optimum.
     /// (Where parts of the plan hardly touch, the direction shifts them against each other by far more than it takes,
     /// and the gradient is flat on both sides of a narrow dip. The slope's sign tells on which side one is.)
     void newton_step() {
+        if (rows_.is_free()) return sinkhorn_step();  // which is where its potential, zero, is found
         const RealVector direction = newton_direction();
         const RealVector from_potential = potential;
         const RealVector from_penalty = penalty;
@@ -84,7 +91,7 @@ public:
             potential = from_potential + length * direction;
             penalty = from_penalty;
             if (rows_.is_soft()) penalty += rows_.ratio * length * direction;
-            sweep(kernel_, potential, columns_);
+            kernel_.sweep(potential, columns_, sweep);
         };
         // d dual / d length = <direction, p exp(-f/alpha) - r>, zero where rounding leaves no digit of it: then it is
         // the small rows that are still moving, which the dual does not see.
@@ -114,45 +121,71 @@ public:
 private:
     /// In units of alpha0, as the potentials are.
     static constexpr Real longest_step = 1e4;
+    /// Entries of B that the Hessian's rounding hides.
+    static constexpr Real negligible = 1e-17;
 
     /// Solves Hessian step = -gradient in the balanced form, with B = P / sqrt(r c) and y = sqrt(r) step,
     ///     (diag(1 + theta p exp(-f/alpha) / r) - k B B^T) y = sqrt(r) (p exp(-f/alpha) / r - 1),
     /// where rows and columns of any mass count the same.
     RealVector newton_direction() {
         const Index size = kernel_.rows();
-        const RealVector& log_r = sweep.log_row_mass;
+        const Buffer<Real>& log_r = sweep.log_row_mass;
         const RealVector gradient = (rows_.log_prior - penalty - log_r).cwiseMin(100.0).array().expm1();
         const RealVector root_r = ((log_r.array() - log_r.maxCoeff()) / 2).max(-300.0).exp();
 
-        balanced_plan_.resize(size, kernel_.cols());
-        RealVector exponents(size);
-        for (Index k = 0; k < kernel_.cols(); ++k) {
-            kernel_.column(k, exponents);
-            const Real shift = (sweep.col_potential[k] - sweep.log_col_sum[k]) / 2;
-            balanced_plan_.col(k) = (exponents + potential - log_r / 2).array() + shift;
-        }
-        balanced_plan_ = balanced_plan_.array().exp();
-
-        RealMatrix hessian = RealMatrix::Zero(size, size);
-        hessian.selfadjointView<Eigen::Lower>().rankUpdate(balanced_plan_, -columns_.damping);
-        hessian.diagonal().array() += 1 + (rows_.is_soft() ? rows_.ratio : 0) * (1 + gradient.array());
+        const Real pairs = kernel_.exponentials(potential - log_r / 2, (sweep.col_potential - sweep.log_col_sum) / 2,
+                                                negligible, balanced_plan_);
+        subtract_products(pairs);
+        hessian_.diagonal().array() += 1 + (rows_.is_soft() ? rows_.ratio : 0) * (1 + gradient.array());
         if (rows_.is_hard() && columns_.is_hard()) {
             // f + t, g - t is the same plan: hold the multiple of sqrt(r) in y that this leaves open.
-            hessian.selfadjointView<Eigen::Lower>().rankUpdate(root_r / root_r.norm());
+            hessian_.selfadjointView<Eigen::Lower>().rankUpdate(root_r / root_r.norm());
         }
         const RealVector right_side = root_r.array() * gradient.array();
         for (Real ridge = 1e-15 * static_cast<Real>(size);; ridge *= 100) {
-            hessian.diagonal().array() += ridge;
-            const Eigen::LLT<RealMatrix> factor(hessian);
-            if (factor.info() == Eigen::Success) return factor.solve(right_side).array() / root_r.array();
+            hessian_.diagonal().array() += ridge;
+            cholesky_.compute(hessian_);
+            if (cholesky_.info() == Eigen::Success) return cholesky_.solve(right_side).array() / root_r.array();
             if (ridge > 1) return RealVector::Zero(size);  // no direction: the step will be Sinkhorn's
         }
     }
 
+    /// hessian_ <- -k B B^T, below the diagonal and on it. At small alpha0 most of B is zero, then column by column.
+    void subtract_products(Real pairs) {
+        const Index size = kernel_.rows();
+        hessian_.setZero(size, size);
+        if (20 * pairs > static_cast<Real>(size * size * kernel_.cols())) {
+            hessian_.selfadjointView<Eigen::Lower>().rankUpdate(balanced_plan_.topRows(size), -columns_.damping);
+            return;
+        }
+        present_.resize(balanced_plan_.rows() + 1);
+        for (Index k = 0; k < kernel_.cols(); ++k) {
+            const auto entries = balanced_plan_.col(k);
+            Index count = 0;
+            for (Index first = 0; first < entries.size(); first += register_lanes) {
+                if (entries.template segment<register_lanes>(first).maxCoeff() == 0) continue;
+                for (Index i = first; i < first + register_lanes; ++i) {
+                    present_[count] = i;
+                    count += entries[i] > 0 ? 1 : 0;
+                }
+            }
+            for (Index a = 0; a < count; ++a) {
+                const Real scaled = columns_.damping * entries[present_[a]];
+                for (Index b = a; b < count; ++b) {
+                    hessian_(present_[b], present_[a]) -= scaled * entries[present_[b]];
+                }
+            }
+        }
+    }
+
     Kernel kernel_;
-    ScaledMarginal rows_;
-    ScaledMarginal columns_;
+    ScaledMarginal rows_at_alpha0_, columns_at_alpha0_;
+    ScaledMarginal rows_, columns_;  ///< at factor_ times alpha0
+    Real factor_ = 1;
     RealMatrix balanced_plan_;
+    RealMatrix hessian_;
+    Eigen::LLT<RealMatrix> cholesky_;
+    Vector<Index> present_;
 };
 
 }  // namespace detail
@@ -162,9 +195,10 @@ private:
 /// alpha0 is far below the reward's spread, it is reached from larger values (continuation), a few steps each.
 ///
 /// An iteration is a Newton step, whatever the value of alpha0 it is taken at. With m = min(D, N), M = max(D, N) it
-/// costs M m^2 + m^3/3 flops and two to three exps an element; memory is two m x M and one m x m matrices. After
-/// Sinkhorn's cold start it needs tens of steps where Sinkhorn needs thousands. Semi-dual: Cuturi & Peyre, "Semidual
-/// Regularized Optimal Transport", SIAM Review 60 (2018).
+/// costs m^3/3 flops, three exps an element and M m^2 flops more, or far fewer where alpha0 is so small that most of the
+/// plan is zero; memory is two m x M and two m x m matrices. After Sinkhorn's cold start it needs tens of steps where
+/// Sinkhorn needs thousands. Semi-dual: Cuturi & Peyre, "Semidual Regularized Optimal Transport", SIAM Review 60 (2018);
+/// sparsity: Tang et al., "Accelerating Sinkhorn Algorithm with Sparse Newton Iterations" (2024).
 struct Newton {
     Options options = {};
 
@@ -181,25 +215,20 @@ struct Newton {
         const bool features_are_rows = scaled.kernel.rows() <= scaled.kernel.cols();
         const detail::ScaledMarginal& rows = features_are_rows ? scaled.features : scaled.instances;
         const detail::ScaledMarginal& columns = features_are_rows ? scaled.instances : scaled.features;
-        const RealMatrix exponents = dense_kernel(scaled.kernel, features_are_rows);
-
+        detail::SemidualNewton newton(detail::DenseKernel(scaled.kernel, features_are_rows), rows, columns);
         detail::Iterations iterations(options, tolerance, 200, run.observer);
-        Real factor = std::max(1.0, -exponents.minCoeff() / easy_range);
-        RealVector potential = RealVector::Zero(rows.anchor.size());
-        RealVector penalty = RealVector::Zero(rows.anchor.size());
+        Real factor = std::max(1.0, -newton.lowest_exponent() / easy_range);
         if (run.warm_start != nullptr) {
             factor = 1;
             detail::Scaling<Scalar> scaling(scaled, detail::starting_instance_potential(scaled, run));
             scaling.update_features();
             const detail::ScaledPotential start = features_are_rows ? scaling.features() : scaling.instances();
-            potential = start.kernel;
-            penalty = start.penalty;
+            newton.potential = start.kernel;
+            newton.penalty = start.penalty;
         }
         while (true) {
-            detail::SemidualNewton newton(detail::DenseKernel{exponents, factor}, rows.with_alpha0_times(factor),
-                                          columns.with_alpha0_times(factor));
-            newton.start(potential / factor, penalty);
-            for (int i = 0; i < 5; ++i) newton.sinkhorn_step();
+            newton.start_at(factor);
+            newton.sinkhorn_steps();
             while (iterations.again() && (factor == 1 || newton.residual() > good_start)) {
                 newton.newton_step();
                 newton.sinkhorn_step();
@@ -209,8 +238,6 @@ struct Newton {
                     iterations.record_on_the_way(newton.residual());
                 }
             }
-            potential = newton.potential * factor;
-            penalty = newton.penalty;
             if (factor == 1) return finish(problem, scaled, newton, features_are_rows, iterations);
             factor = std::max(1.0, factor / 4);
         }
@@ -221,22 +248,6 @@ private:
     static constexpr Real easy_range = 10;
     /// The residual at which the continuation goes on to a smaller alpha0.
     static constexpr Real good_start = 0.1;
-
-    template <class Scalar>
-    static RealMatrix dense_kernel(const detail::ScaledReward<Scalar>& kernel, bool features_are_rows) {
-        RealMatrix exponents(features_are_rows ? kernel.rows() : kernel.cols(),
-                             features_are_rows ? kernel.cols() : kernel.rows());
-        RealVector column(kernel.rows());
-        for (Index k = 0; k < kernel.cols(); ++k) {
-            kernel.column(k, column);
-            if (features_are_rows) {
-                exponents.col(k) = column;
-            } else {
-                exponents.row(k) = column;
-            }
-        }
-        return exponents;
-    }
 
     template <class Scalar, class R>
     static Solution<Scalar, R> finish(const UotProblem<Scalar, R>& problem, const detail::ScaledProblem<Scalar>& scaled,

@@ -54,7 +54,7 @@ public:
 
     /// LSE_k(z_dk + col_potential_k), whatever the range. Cost: one exp an element, two passes over the kernel.
     template <class Kernel>
-    const RealVector& log_row_sums(const Kernel& kernel, const Buffer<Real>& potential) {
+    const RealVector& log_row_sums(const Kernel& kernel, const auto& potential) {
         resize_scratch(kernel.rows());
         row_top_.setConstant(-std::numeric_limits<Real>::infinity());
         for (Index k = 0; k < kernel.cols(); ++k) {
