@@ -1,6 +1,7 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <concepts>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,7 +42,7 @@ struct DifferentiablePooling {
         Forward forward;
         forward.tapes.reserve(static_cast<std::size_t>(bags.size()));
         forward.pooled = detail::pool_batch(bags, {}, [&](const Bag<Scalar>& bag) {
-            forward.tapes.push_back(mode.solve(pooling.problem(bag)));
+            forward.tapes.push_back(solve(pooling.problem(bag)));
             return pooling.read(forward.tapes.back().solution);
         });
         return forward;
@@ -56,6 +57,9 @@ struct DifferentiablePooling {
             "shape of dL/dpooled", shape_text(dL_dpooled.rows(), dL_dpooled.cols()),
             detail::text(shape_text(forward.pooled.rows(), forward.pooled.cols()), ", the shape of what was pooled"));
         detail::require_finite(dL_dpooled, "dL/dpooled");
+        if (forward.tapes.size() == 1) {
+            return mode.backward(readout, forward.tapes[0], Vector<Scalar>(dL_dpooled.matrix().col(0)));
+        }
         Index instances = 0;
         for (const auto& tape : forward.tapes) instances += tape.solution.problem.reward.cols();
         ProblemGradient<Scalar> batch{.reward = Matrix<Scalar>(dL_dpooled.rows(), instances)};
@@ -83,6 +87,15 @@ struct DifferentiablePooling {
             batch.log_p0 += bag.log_p0;
         }
         return batch;
+    }
+
+private:
+    auto solve(const UotProblem<Scalar, R>& problem) const {
+        if constexpr (requires { mode.solve(problem, true); }) {
+            return mode.solve(problem, std::same_as<Readout, ConditionalReadout>);
+        } else {
+            return mode.solve(problem);
+        }
     }
 };
 

@@ -42,14 +42,28 @@ public:
         return {x.data(), lanes, rows()};
     }
 
+    /// Adds `factor` times a tile to the columns of a D x N matrix that it stands for.
+    template <class From>
+    void add_to(Matrix<Scalar>& matrix, Index tile, const From& from, Real factor) const {
+        for (Index first = 0; first < rows(); first += block) {
+            const Index end = std::min(first + block, rows());
+            for (Index lane = 0; lane < std::min(lanes, cols() - tile * lanes); ++lane) {
+                Scalar* out = matrix.col(active_[static_cast<std::size_t>(tile * lanes + lane)]).data();
+                for (Index d = first; d < end; ++d) {
+                    out[d] += static_cast<Scalar>(factor * static_cast<Real>(from(lane, d)));
+                }
+            }
+        }
+    }
+
 private:
+    static constexpr Index block = 64;  ///< Features whose lanes stay in the first-level cache.
     /// Matrices up to this size are copied once, larger ones whenever they are read: memory costs more than the copying.
     static constexpr Index kept_elements = Index{1} << 20;
 
     /// 0.35 ns an element: a store a cycle.
     template <class Out>
     void fill(Index tile, Out& out) const {
-        constexpr Index block = 64;  // features whose lanes stay in the first-level cache
         const auto all = matrix_.matrix();
         for (Index first = 0; first < rows(); first += block) {
             const Index end = std::min(first + block, rows());
@@ -69,5 +83,16 @@ private:
     Index filled_ = 0;
     Tiles tiles_;
 };
+
+/// Sums over instances, a number a feature: so many tiles are summed in Work, lane by lane, before they are added to sums in
+/// double.
+inline constexpr Index summed_tiles = 32;
+
+/// Adds the lanes' sums to those in double, and begins them anew.
+template <class Tiles>
+void add_up_lanes(Tiles& lane_sums, RealVector& sums) {
+    for (Index d = 0; d < sums.size(); ++d) sums[d] += static_cast<Real>(lane_sums.col(d).sum());
+    lane_sums.setZero();
+}
 
 }  // namespace otpool::detail
