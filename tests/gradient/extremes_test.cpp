@@ -4,6 +4,7 @@
 
 #include "otpool/learning.hpp"
 #include "support/catch.hpp"
+#include "support/pooled_only.hpp"
 #include "support/random_bags.hpp"
 
 // Finite in, finite out: gradients over the limits of alphas and rewards, in both scalars.
@@ -60,6 +61,8 @@ TEMPLATE_TEST_CASE("Gradients are finite at the extremes", "", float, double) {
                         check<RelativeEntropy>(sinkhorn, JointReadout{}, problem);
                         check<Entropy>(admm, JointReadout{}, problem);
                         check<Quadratic>(admm, ConditionalReadout{}, problem);
+                        check<Entropy>(tests::PooledOnly{admm}, ConditionalReadout{}, problem);
+                        check<RelativeEntropy>(tests::PooledOnly{admm}, ConditionalReadout{}, problem);
                     }
                 }
             }

@@ -5,6 +5,7 @@
 #include "otpool/otpool.hpp"
 #include "otpool/solver/admm_sweep.hpp"
 #include "support/catch.hpp"
+#include "support/pooled_by_sweeps.hpp"
 #include "support/random_problem.hpp"
 
 // Steps of Bregman ADMM a pass each, against the algorithm written plainly, and float against double.
@@ -113,7 +114,7 @@ TEST_CASE("A float bag whose exponents float cannot resolve is pooled in double"
     const Matrix<float> bag = random_bag<float>(random, 20, 70, BagKind::normal);
     UotProblem<float> problem{.reward = bag, .alpha0 = 0.02F, .features = {.alpha = 3}, .instances = {.alpha = 0.5F}};
     CHECK_FALSE(AdmmSweep<float, float>(problem, 0.1).resolves(6));
-    const auto pooled = detail::pooled_by_sweeps(problem, 0.1, 6);
+    const auto pooled = tests::pooled_by_sweeps(problem, 0.1, 6);
     REQUIRE(pooled.has_value());
     CHECK(error(*pooled, plain_admm(problem, 0.1, 6), spread(bag)) <= 1e-11);
     // Within float's range, but for rows that have their highest rewards where instances have next to no mass.
@@ -124,7 +125,7 @@ TEST_CASE("A float bag whose exponents float cannot resolve is pooled in double"
     Matrix<float> split = bag;
     split.leftCols(35).array() += 60;
     problem.reward = split;
-    CHECK(error(*detail::pooled_by_sweeps(problem, 1, 3), plain_admm(problem, 1, 3), spread(split)) <= 1e-5);
+    CHECK(error(*tests::pooled_by_sweeps(problem, 1, 3), plain_admm(problem, 1, 3), spread(split)) <= 1e-5);
 }
 
 TEMPLATE_TEST_CASE("A bag's layout does not change a bit of what it pools to", "[admm_sweep]", float, double) {
@@ -136,7 +137,7 @@ TEMPLATE_TEST_CASE("A bag's layout does not change a bit of what it pools to", "
             const auto pooled = [&](const MatrixView<Scalar>& view) {
                 const UotProblem<Scalar> problem{
                     .reward = view, .alpha0 = Scalar(0.3), .features = {.alpha = 1}, .instances = {.alpha = 2}};
-                return *detail::pooled_by_sweeps(problem, 0.4, 5);
+                return *tests::pooled_by_sweeps(problem, 0.4, 5);
             };
             const RealVector expected = pooled(bag);
             const Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> row_major = bag;
@@ -166,10 +167,10 @@ TEMPLATE_TEST_CASE("Excluded instances are as if they were not there", "[admm_sw
         fewer.col(k) = bag.col(2 * k);
         problem.instances.prior[2 * k] = Scalar(1) / 20;
     }
-    const RealVector pooled = *detail::pooled_by_sweeps(problem, 0.5, 4);
+    const RealVector pooled = *tests::pooled_by_sweeps(problem, 0.5, 4);
     problem.reward = fewer;
     problem.instances.prior = {};
-    CHECK(error(pooled, *detail::pooled_by_sweeps(problem, 0.5, 4), 1) <= 1e-6);
+    CHECK(error(pooled, *tests::pooled_by_sweeps(problem, 0.5, 4), 1) <= 1e-6);
 }
 
 TEST_CASE("Values and rewards that float can hold, but not sums of them, are pooled in double", "[admm_sweep]") {
@@ -177,9 +178,9 @@ TEST_CASE("Values and rewards that float can hold, but not sums of them, are poo
     const Matrix<float> bag = random_bag<float>(random, 4, 30, BagKind::normal);
     const Matrix<float> large = bag * (3e38F / bag.cwiseAbs().maxCoeff());
     UotProblem<float> problem{.reward = bag, .values = large, .features = {.alpha = 1}, .instances = {.alpha = 2}};
-    CHECK(error(*detail::pooled_by_sweeps(problem, 1, 3), plain_admm(problem, 1, 3), spread(large)) <= 1e-6);
+    CHECK(error(*tests::pooled_by_sweeps(problem, 1, 3), plain_admm(problem, 1, 3), spread(large)) <= 1e-6);
     problem = {.reward = large, .alpha0 = 1e38F, .features = {.alpha = 1e38F}, .instances = {.alpha = 2e38F}};
-    CHECK(error(*detail::pooled_by_sweeps(problem, 1e38, 3), plain_admm(problem, 1e38, 3), spread(large)) <= 1e-6);
+    CHECK(error(*tests::pooled_by_sweeps(problem, 1e38, 3), plain_admm(problem, 1e38, 3), spread(large)) <= 1e-6);
 }
 
 TEST_CASE("Sums over many instances keep float's digits", "[admm_sweep]") {

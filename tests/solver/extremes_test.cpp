@@ -7,6 +7,7 @@
 #include "otpool/solver/admm_sweep.hpp"
 #include "support/catch.hpp"
 #include "support/optimality.hpp"
+#include "support/pooled_by_sweeps.hpp"
 #include "support/random_bags.hpp"
 
 // The corners of the parameter space: always finite, never a false `converged`.
@@ -120,7 +121,7 @@ TEMPLATE_TEST_CASE("Steps of Bregman ADMM in one pass each, at the extremes", ""
         const double slack = (std::is_same_v<TestType, double> ? 1e-9 : 1e-5) * spread(x);
         for (const int steps : {1, 4}) {
             const double rho = BregmanAdmm::default_rho(problem);
-            const auto pooled = detail::pooled_by_sweeps(problem, rho, steps);
+            const auto pooled = tests::pooled_by_sweeps(problem, rho, steps);
             ++all;
             if (!pooled) continue;  // the log domain must do
             ++swept;

@@ -1,6 +1,7 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <concepts>
 #include <string>
 #include <utility>
 #include <vector>
@@ -45,7 +46,7 @@ struct DifferentiablePooling {
         forward.pooled =
             detail::pool_batch<Scalar>(bags, {}, execution, [&](const detail::BagTask<Scalar>& task, auto y) {
                 auto& tape = forward.tapes[static_cast<std::size_t>(task.number)];
-                tape = mode.solve(pooling.problem(task.bag));
+                tape = solve(pooling.problem(task.bag));
                 y = pooling.read(tape.solution);
             });
         return forward;
@@ -60,6 +61,9 @@ struct DifferentiablePooling {
             "shape of dL/dpooled", shape_text(dL_dpooled.rows(), dL_dpooled.cols()),
             detail::text(shape_text(forward.pooled.rows(), forward.pooled.cols()), ", the shape of what was pooled"));
         detail::require_finite(dL_dpooled, "dL/dpooled");
+        if (forward.tapes.size() == 1) {
+            return mode.backward(readout, forward.tapes[0], Vector<Scalar>(dL_dpooled.matrix().col(0)));
+        }
         Index instances = 0;
         std::vector<Index> first_of;
         for (const auto& tape : forward.tapes) {
@@ -94,6 +98,15 @@ struct DifferentiablePooling {
             batch.log_p0 += bag.log_p0;
         }
         return batch;
+    }
+
+private:
+    auto solve(const UotProblem<Scalar, R>& problem) const {
+        if constexpr (requires { mode.solve(problem, true); }) {
+            return mode.solve(problem, std::same_as<Readout, ConditionalReadout>);
+        } else {
+            return mode.solve(problem);
+        }
     }
 };
 

@@ -39,7 +39,9 @@ template <BagScalar Scalar, EntropicRegularizer R>
 class Trajectory<Sinkhorn, Scalar, R> {
 public:
     /// `steps`: empty, or one set of parameters for each of options.iterations.
-    Trajectory(const Sinkhorn& solver, const UotProblem<Scalar, R>& problem, const std::vector<StepParameters>& steps)
+    /// All of the solution costs no more than what is pooled.
+    Trajectory(const Sinkhorn& solver, const UotProblem<Scalar, R>& problem, const std::vector<StepParameters>& steps,
+               bool /*pooled_only*/)
         : problem_(steps.empty() ? problem : with_parameters(problem, steps.back())), parameters_(steps) {
         for (std::size_t k = 0; k < std::max<std::size_t>(1, steps.size()); ++k)
             require_interior("Sinkhorn", alpha0(k));

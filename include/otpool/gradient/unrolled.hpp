@@ -27,8 +27,9 @@ namespace otpool {
 /// the answer has a closed form and all steps share their parameters, that is what runs, unless
 /// Options::closed_forms says otherwise, and its gradient is exact.
 ///
-/// Memory of a tape: 3 (D + N) numbers a step of Sinkhorn's, 3 D N of BregmanAdmm's. The backward pass costs about two
-/// forward ones.
+/// Memory of a tape: 3 (D + N) numbers a step. Of BregmanAdmm's that is so where the regulariser is entropic and the tape
+/// is only to pool, with D N numbers of the bag's own scalar every eight steps; else it is 3 D N doubles a step, which take
+/// ten times as long. The backward pass costs about two forward ones.
 template <class Solver>
 struct Unrolled {
     Solver solver = {};
@@ -42,15 +43,16 @@ struct Unrolled {
 
     /// Throws InvalidArgument if the problem or `steps` is not well formed, or the solver has no number of iterations,
     /// or BregmanAdmm no rho (its default would depend on the bag).
+    /// `pooled_only`: the tape is for the conditional readout alone, and its solution may lack the rest, as Run has it.
     template <BagScalar Scalar, Regularizer R>
-    Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem) const {
+    Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool pooled_only = false) const {
         detail::require(solver.options.iterations.has_value(), "number of iterations to unroll", "not set",
                         "at least 1");
         detail::validated_tolerance<Scalar, R>(solver.options, problem, {});
         detail::validate(steps, *solver.options.iterations);
         const bool closed = steps.empty() && solver.options.closed_forms && detail::has_closed_form(problem);
         if (closed) return {solver.solve(problem)};
-        detail::Trajectory<Solver, Scalar, R> trajectory(solver, problem, steps);
+        detail::Trajectory<Solver, Scalar, R> trajectory(solver, problem, steps, pooled_only);
         return {trajectory.solution, std::move(trajectory)};
     }
 

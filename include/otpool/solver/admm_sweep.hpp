@@ -6,13 +6,14 @@
 #include <concepts>
 #include <cstddef>
 #include <limits>
-#include <optional>
 #include <utility>
 #include <vector>
 
+#include "otpool/core/buffer.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/exponential.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/core/workspace.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/instance_tiles.hpp"
 #include "otpool/solver/priors.hpp"
@@ -20,6 +21,23 @@
 #include "otpool/solver/scaled_problem.hpp"
 
 namespace otpool::detail {
+
+/// A step of AdmmSweep, as its reverse needs to know it. What there is one of an instance is padded to whole tiles.
+struct SweptStep {
+    Real transport_slope, smooth_slope;  ///< of x, in the reward's unit
+    RealVector transport_row, transport_col;
+    RealVector smooth_row, smooth_col;
+    RealVector log_row_sum;  ///< LSE_n(smooth_slope x_dn + smooth_col_n)
+    RealVector log_col_sum;  ///< LSE_d(log T_dn), before the instances' part of the step
+};
+
+/// sign(gap) (1 - decay): by how much Z moves, in units of rho, where gap = log T - log S and decay = exp(-|gap|).
+template <class Lanes>
+Lanes dual_step(const Lanes& gap, const Lanes& decay) {
+    Lanes step = 1 - decay;
+    for (Index i = 0; i < Lanes::SizeAtCompileTime; ++i) step[i] = std::copysign(step[i], gap[i]);
+    return step;
+}
 
 /// Steps of BregmanAdmm with an entropic regulariser and the scaled dual step, each in one pass over reward and dual.
 ///
@@ -39,19 +57,74 @@ namespace otpool::detail {
 template <BagScalar Scalar, BagScalar Work>
 class AdmmSweep {
 public:
+    AdmmSweep() = default;
     template <EntropicRegularizer R>
-    AdmmSweep(const UotProblem<Scalar, R>& problem, Real rho, const Execution& execution = {})
-        : AdmmSweep(problem, rho, execution, Priors(problem)) {}
+    AdmmSweep(const UotProblem<Scalar, R>& problem, Real rho) {
+        start(problem, rho);
+    }
 
-    /// Whether Work resolves the exponents of so many steps as well as a pooled vector needs.
+    /// Before the first step; views the bag.
+    template <EntropicRegularizer R>
+    void start(const UotProblem<Scalar, R>& problem, Real rho, const Execution& execution = {}) {
+        execution_ = execution;
+        set_log_priors(problem, log_p_, log_q_, active_);
+        range_.set(problem.reward, active_, execution);
+        x_.set(problem.reward, active_, range_.highest, execution.workers());
+        values_ = problem.values;
+        log_q_ = padded_with_zeros(log_q_);
+        smooth_.slope = transport_.slope = 0;
+        smooth_.row = transport_.row = log_p_;
+        smooth_.col = transport_.col = log_col_sum_ = log_q_;
+        tiles_ = InstanceParts(rows() * lanes, x_.count());
+        parts_.resize(static_cast<std::size_t>(tiles_.count()));
+        for (Part& part : parts_) part.row_lanes.setZero(lanes, rows());
+        log_T_.resize(static_cast<std::size_t>(execution.workers()));
+        for (Tiles& log_T : log_T_) log_T.resize(lanes, rows());
+        steps_ = 0;
+        kept_every_ = 0;
+        kept_duals_.clear();
+        most_dual_ = 0;
+        rho_ = rho;
+        set_parameters(problem, rho);
+        dual_ratio_ = 1;
+    }
+
+    /// Goes on with the alphas of `problem`, whose bag and priors are the same, and another rho.
+    template <EntropicRegularizer R>
+    void set_parameters(const UotProblem<Scalar, R>& problem, Real rho) {
+        const Real ratio = rho_ / rho;
+        dual_ratio_ *= ratio;
+        most_dual_ *= ratio;
+        smooth_.slope /= ratio;
+        transport_.slope /= ratio;
+        rho_ = rho;
+        inverse_rho_ = 1 / rho;
+        weight_ = 1 + problem.alpha0 / rho;
+        feature_damping_ = damping(problem.features.alpha, rho + problem.alpha0);
+        instance_damping_ = damping(problem.instances.alpha, rho);
+        const auto& top = range_.highest;
+        spread_ = static_cast<Real>(top.maxCoeff()) - static_cast<Real>(range_.lowest.minCoeff());
+        reward_row_ = (top.template cast<Real>().array() - static_cast<Real>(top.maxCoeff())) * inverse_rho_;
+        reward_col_.resize(log_q_.size());
+        reward_col_.setZero();
+        if constexpr (std::same_as<R, RelativeEntropy>) {  // Entropy with reward X + alpha0 log(p0 q0^T)
+            reward_row_ += (weight_ - 1) * log_p_;
+            reward_col_ = (weight_ - 1) * log_q_;
+        }
+    }
+
+    /// Keeps the Z of every so many steps, at least 2. To be said before the first step.
+    void keep_duals(int every) { kept_every_ = every; }
+
+    /// Whether Work resolves the exponents of so many further steps as well as a pooled vector needs.
     bool resolves(int steps) const {
-        Real slope = 0;
+        Real slope = smooth_.slope;
         for (int k = 0; k < steps && slope < largest_exponent; ++k) slope = (1 + slope) / weight_;
         const auto spread = [](const auto& v) { return v.maxCoeff() - v.minCoeff(); };
         const Real exponents = (1 + slope) * (spread_ * inverse_rho_ + spread(reward_row_)) + spread(log_p_) +
-                               spread(log_q_.head(x_.cols()));
-        return exponents <= largest_exponent && std::isfinite(weight_) && spread_ <= largest_factor &&
-               (1 + slope) * inverse_rho_ <= largest_factor;
+                               spread(log_q_.head(x_.cols())) + std::max(0.0, most_dual_ - steps_);
+        return dual_ratio_ >= smallest_sum && exponents <= largest_exponent && std::isfinite(weight_) &&
+               spread_ <= largest_factor && (1 + slope) * inverse_rho_ <= largest_factor;
     }
 
     /// One step. False where a row of S has no mass that Work can hold; the sweep is of no further use then.
@@ -69,13 +142,14 @@ public:
         return end_step();
     }
 
-    /// The last step, and the conditional mean of the values under the S that it ends with.
-    std::optional<RealVector> pooling_step() {
+    /// The last step, and the conditional mean of the values under the S that it ends with; whether Work could hold both.
+    bool pooling_step(RealVector& mean) {
         begin_step();
         const bool of_reward = values_.empty();
-        const Vector<Scalar> anchor = of_reward ? range_.highest : Vector<Scalar>(values_.matrix().col(x_.active()[0]));
-        InstanceTiles<Scalar, Work> values(of_reward ? MatrixView<Scalar>() : values_, x_.active(), anchor,
-                                           execution_.workers());
+        if (!of_reward) {
+            first_value_ = values_.matrix().col(active_[0]);
+            value_tiles_.set(values_, active_, first_value_, execution_.workers());
+        }
         for (Part& part : parts_) {
             part.value_lanes.setZero(lanes, rows());
             part.value_sum.setZero(rows());
@@ -83,20 +157,39 @@ public:
         for_each_tile([&](Index tile, Index worker, Part& part) {
             const Tile x = x_.tile(tile, worker);
             update_dual_and_transport(tile, x, log_T_[static_cast<std::size_t>(worker)]);
-            pool(tile, x, of_reward ? x : values.tile(tile, worker), part);
+            pool(tile, x, of_reward ? x : value_tiles_.tile(tile, worker), part);
         });
-        if (!end_step()) return {};
+        if (!end_step()) return false;
         const Part& all = parts_.front();
-        RealVector mean = anchor.template cast<Real>() + all.value_sum.cwiseQuotient(all.row_sum);
-        if (!mean.allFinite()) return {};  // of values too large for sums in Work
-        return mean;
+        mean = all.value_sum.cwiseQuotient(all.row_sum);
+        mean += (of_reward ? range_.highest : first_value_).template cast<Real>();
+        return mean.allFinite();  // unless values were too large for sums in Work
     }
+
+    using Tiles = typename InstanceTiles<Scalar, Work>::Tiles;
+
+    SweptStep last_step() const {
+        return {transport_.slope * inverse_rho_,
+                smooth_.slope * inverse_rho_,
+                transport_.row,
+                transport_.col,
+                smooth_.row,
+                smooth_.col,
+                log_row_sum_,
+                log_col_sum_};
+    }
+    /// The highest reward of every feature.
+    const Vector<Scalar>& top() const { return range_.highest; }
+    /// The highest reward less the lowest.
+    Real spread() const { return spread_; }
+    /// With keep_duals(every): the Z that step `every` starts from, counted from 0, that of step 2 every, ..., tile by tile, in
+    /// units of those steps' rho.
+    std::vector<Tiles> take_kept_duals() { return std::move(kept_duals_); }
 
 private:
     static constexpr Index lanes = InstanceTiles<Scalar, Work>::lanes;
     using Lanes = typename InstanceTiles<Scalar, Work>::Lanes;
     using Tile = typename InstanceTiles<Scalar, Work>::Tile;
-    using Tiles = typename InstanceTiles<Scalar, Work>::Tiles;
     using RealLanes = Eigen::Array<Real, lanes, 1>;
 
     /// What a part of the instances adds up.
@@ -115,51 +208,30 @@ private:
     static constexpr Real largest_factor = single ? 1e30 : 1e300;
     /// Below it a row's sum has lost digits to the smallest numbers that exp() gives.
     static constexpr Real smallest_sum = single ? 1e-25 : 1e-280;
-    /// So many tiles are summed in Work before their sum is added to one in double.
-    static constexpr Index summed_tiles = 32;
-
     /// slope x_dn + row_d + col_n, in units of rho
     struct LogPlane {
         Real slope = 0;
         RealVector row;
-        RealVector col;
+        Buffer<Real> col;
     };
 
     static Real damping(Real alpha, Real weight) { return std::isinf(alpha) ? 1 : alpha / (alpha + weight); }
 
-    template <EntropicRegularizer R>
-    AdmmSweep(const UotProblem<Scalar, R>& problem, Real rho, const Execution& execution, Priors priors)
-        : execution_(execution),
-          inverse_rho_(1 / rho),
-          weight_(1 + problem.alpha0 / rho),
-          feature_damping_(damping(problem.features.alpha, rho + problem.alpha0)),
-          instance_damping_(damping(problem.instances.alpha, rho)),
-          log_p_(std::move(priors.log_p)),
-          range_(problem.reward, priors.active, execution),
-          x_(problem.reward, std::move(priors.active), range_.highest, execution.workers()),
-          values_(problem.values),
-          tiles_(rows() * lanes, x_.count()),
-          log_T_(static_cast<std::size_t>(execution.workers()), Tiles(lanes, rows())),
-          parts_(static_cast<std::size_t>(tiles_.count())) {
-        log_q_ = RealVector::Zero(x_.count() * lanes);
-        log_q_.head(x_.cols()) = priors.log_q;
-        const RealVector top = range_.highest.template cast<Real>();
-        spread_ = top.maxCoeff() - static_cast<Real>(range_.lowest.minCoeff());
-        reward_row_ = (top.array() - top.maxCoeff()) * inverse_rho_;
-        reward_col_ = RealVector::Zero(log_q_.size());
-        if constexpr (std::same_as<R, RelativeEntropy>) {  // Entropy with reward X + alpha0 log(p0 q0^T)
-            reward_row_ += (weight_ - 1) * log_p_;
-            reward_col_ = (weight_ - 1) * log_q_;
-        }
-        smooth_ = transport_ = {0, log_p_, log_q_};
-        log_col_mass_ = log_q_;
-        for (Part& part : parts_) part.row_lanes.setZero(lanes, rows());
-    }
-
     Index rows() const { return log_p_.size(); }
-    auto of_tile(RealVector& per_instance, Index tile) const {
+    auto of_tile(Buffer<Real>& per_instance, Index tile) const {
         return per_instance.template segment<lanes>(tile * lanes).array();
     }
+
+    /// To whole tiles.
+    const Buffer<Real>& padded_with_zeros(const Buffer<Real>& per_instance) {
+        gap_.col.resize(x_.count() * lanes);
+        gap_.col.setZero();
+        gap_.col.head(per_instance.size()) = per_instance;
+        return gap_.col;
+    }
+
+    /// Whether the Z that the step, counted from 1, starts from is kept.
+    bool is_kept(int step) const { return kept_every_ > 0 && step > 1 && (step - 1) % kept_every_ == 0; }
 
     void begin_step() {
         gap_.slope = transport_.slope - smooth_.slope;
@@ -177,14 +249,9 @@ private:
             part.level = std::numeric_limits<Real>::lowest();
             part.tiles = 0;
         }
-        if (++steps_ == 2) dual_.resize(lanes, rows() * x_.count());
-    }
-
-    /// z + sign(gap) (1 - exp(-|gap|)),  gap = log T - log S
-    static Lanes updated_dual(const Lanes& z, const Lanes& gap) {
-        Lanes step = 1 - bounded_exp(-gap.abs());
-        for (Index i = 0; i < lanes; ++i) step[i] = std::copysign(step[i], gap[i]);
-        return z + step;
+        if (++steps_ == 2) dual_.resize(lanes * rows() * x_.count());
+        if (is_kept(steps_)) kept_duals_.emplace_back(lanes, rows() * x_.count());
+        most_dual_ += 1;
     }
 
     /// The dual of the step before, and log T from it.
@@ -200,11 +267,18 @@ private:
         } else {
             const Work gap_slope = static_cast<Work>(gap_.slope * inverse_rho_);
             const Lanes gap_col = of_tile(gap_.col, tile).template cast<Work>();
-            auto dual = dual_.middleCols(tile * rows(), rows());
+            const Work ratio = static_cast<Work>(dual_ratio_);
+            const auto dual_of = [&](int step) {
+                Work* const all = is_kept(step) ? kept_duals_.back().data() : dual_.data();
+                return Eigen::Map<Tiles, Eigen::AlignedMax>(all + tile * lanes * rows(), lanes, rows());
+            };
+            auto dual = dual_of(steps_);
+            const auto last = dual_of(steps_ - 1);
             const bool was_zero = steps_ == 2;
             for (Index d = 0; d < rows(); ++d) {
-                const Lanes before = was_zero ? Lanes(Lanes::Zero()) : Lanes(dual.col(d));
-                const Lanes z = updated_dual(before, gap_slope * x.col(d) + gap_row_[d] + gap_col - before);
+                const Lanes before = was_zero ? Lanes(Lanes::Zero()) : Lanes(last.col(d));
+                const Lanes gap = gap_slope * x.col(d) + gap_row_[d] + gap_col - before;
+                const Lanes z = ratio * (before + dual_step(gap, bounded_exp(-gap.abs())));
                 const Lanes log_T = slope * x.col(d) + transport_row_[d] - z;
                 dual.col(d) = z;
                 all_log_T.col(d) = log_T;
@@ -219,7 +293,7 @@ private:
         const RealLanes log_sum = col + top.template cast<Real>() + sum.template cast<Real>();
         const RealLanes shift = instance_damping_ * (of_tile(log_q_, tile) - log_sum);
         col += shift;
-        of_tile(log_col_mass_, tile) = log_sum + shift;
+        of_tile(log_col_sum_, tile) = log_sum;
         of_tile(smooth_.col, tile) = col / weight_;
     }
 
@@ -247,7 +321,7 @@ private:
         if (last < lanes) col.tail(lanes - last).setConstant(-1e30);
         const Real top = col.maxCoeff();
         const bool rises = top > part.level + 20;
-        if (part.tiles > 0 && (rises || part.tiles % summed_tiles == 0)) add_up_lanes(part);
+        if (part.tiles > 0 && (rises || part.tiles % summed_tiles == 0)) add_up_sums(part);
         if (rises) raise_level(part, top);
         ++part.tiles;
         return (col - part.level).template cast<Work>();
@@ -260,13 +334,9 @@ private:
         part.level = level;
     }
 
-    static void add_up_lanes(Part& part) {
-        const auto move = [&](Tiles& from, RealVector& to) {
-            for (Index d = 0; d < to.size(); ++d) to[d] += static_cast<Real>(from.col(d).sum());
-            from.setZero();
-        };
-        move(part.row_lanes, part.row_sum);
-        move(part.value_lanes, part.value_sum);
+    static void add_up_sums(Part& part) {
+        add_up_lanes(part.row_lanes, part.row_sum);
+        add_up_lanes(part.value_lanes, part.value_sum);
     }
 
     /// visit(tile, worker, part) of every tile.
@@ -275,7 +345,7 @@ private:
         execution_.for_each(tiles_.count(), [&](Index p, Index worker) {
             Part& part = parts_[static_cast<std::size_t>(p)];
             for (Index tile = tiles_.first(p); tile < tiles_.end(p); ++tile) visit(tile, worker, part);
-            add_up_lanes(part);
+            add_up_sums(part);
         });
         x_.all_filled();
         add_up_parts();
@@ -297,53 +367,70 @@ private:
     /// The feature marginal, and both copies to mass 1.
     bool end_step() {
         const Part& all = parts_.front();
-        transport_.col.array() -= log_sum_exp(log_col_mass_.head(x_.cols()));
+        const auto log_col_sum = log_col_sum_.head(x_.cols());
+        transport_.col.array() -= log_sum_exp(log_col_sum + instance_damping_ * (log_q_.head(x_.cols()) - log_col_sum));
         if (!(all.row_sum.minCoeff() > smallest_sum)) return false;
-        RealVector log_sum = all.row_sum.array().log() + all.level + smooth_.row.array();
-        smooth_.row += feature_damping_ * (log_p_ - log_sum);
-        log_sum += feature_damping_ * (log_p_ - log_sum);
-        smooth_.row.array() -= log_sum_exp(log_sum);
+        log_row_sum_ = all.row_sum.array().log() + all.level;
+        log_sum_ = log_row_sum_ + smooth_.row;
+        smooth_.row += feature_damping_ * (log_p_ - log_sum_);
+        log_sum_ += feature_damping_ * (log_p_ - log_sum_);
+        smooth_.row.array() -= log_sum_exp(log_sum_);
+        dual_ratio_ = 1;
         return true;
     }
 
     Execution execution_;
-    Real inverse_rho_;
-    Real weight_;  ///< 1 + alpha0 / rho
-    Real feature_damping_, instance_damping_;
-    RealVector log_p_, log_q_;  ///< What there is one of an instance is padded to whole tiles, here and below.
+    Real rho_ = 1;
+    Real inverse_rho_ = 1;
+    Real weight_ = 1;  ///< 1 + alpha0 / rho
+    Real feature_damping_ = 0;
+    Real instance_damping_ = 0;
+    RealVector log_p_;
+    Buffer<Real> log_q_;  ///< What there is one of an instance is padded to whole tiles, here and below.
+    std::vector<Index> active_;
     RewardRange<Scalar> range_;
     Real spread_ = 0;  ///< The highest reward of all less the lowest.
     InstanceTiles<Scalar, Work> x_;
     MatrixView<Scalar> values_;  ///< Empty: the reward.
-    InstanceParts tiles_;
-    std::vector<Tiles> log_T_;  ///< Of each worker's present tile, without the columns' part.
-    std::vector<Part> parts_;
-    RealVector reward_row_, reward_col_;  ///< X / rho is x_dn + reward_row_d + reward_col_n + a constant.
+    InstanceTiles<Scalar, Work> value_tiles_;
+    Vector<Scalar> first_value_;  ///< That of an instance, to which the others' are relative.
+    RealVector reward_row_;       ///< X / rho is x_dn + reward_row_d + reward_col_n + a constant.
+    Buffer<Real> reward_col_;
 
     int steps_ = 0;
     LogPlane transport_, smooth_;
-    LogPlane gap_;  ///< log T - log S, but for Z
-    Tiles dual_;    ///< Z, tile by tile
-    RealVector log_col_mass_;
+    LogPlane gap_;       ///< log T - log S, but for Z
+    Buffer<Work> dual_;  ///< Z, tile by tile
+    std::vector<Tiles> kept_duals_;
+    int kept_every_ = 0;
+    Real dual_ratio_ = 1;  ///< rho of the step before over the present one: what Z is multiplied by, in units of rho
+    Real most_dual_ = 0;   ///< No entry of Z is larger.
+    Buffer<Real> log_col_sum_;  ///< LSE_d(log T), before the instances' part of the step
+    RealVector log_row_sum_;    ///< LSE_n(log S) less what there is one of a row
+    RealVector log_sum_;
+    InstanceParts tiles_{1, 1};
+    std::vector<Tiles> log_T_;  ///< Of each worker's present tile, without the columns' part.
+    std::vector<Part> parts_;
     Vector<Work> gap_row_, transport_row_;
 };
 
-/// The conditional mean of the values after so many steps, in the narrowest type that resolves them; nothing where none
+/// mean <- the conditional mean of the values after so many steps, in the narrowest type that resolves them; whether one
 /// does.
 template <BagScalar Scalar, EntropicRegularizer R>
-std::optional<RealVector> pooled_by_sweeps(const UotProblem<Scalar, R>& problem, Real rho, int steps,
-                                           const Execution& execution = {}) {
-    const auto pool = [&](auto&& sweep) -> std::optional<RealVector> {
-        if (!sweep.resolves(steps)) return {};
+bool pool_by_sweeps(const UotProblem<Scalar, R>& problem, Real rho, int steps, const Execution& execution,
+                    Workspace& workspace, RealVector& mean) {
+    const auto pool = [&](auto& sweep) {
+        sweep.start(problem, rho, execution);
+        if (!sweep.resolves(steps)) return false;
         for (int k = 1; k < steps; ++k) {
-            if (!sweep.step()) return {};
+            if (!sweep.step()) return false;
         }
-        return sweep.pooling_step();
+        return sweep.pooling_step(mean);
     };
     if constexpr (std::same_as<Scalar, float>) {
-        if (auto pooled = pool(AdmmSweep<float, float>(problem, rho, execution))) return pooled;
+        if (pool(workspace.get<AdmmSweep<float, float>>())) return true;
     }
-    return pool(AdmmSweep<Scalar, double>(problem, rho, execution));
+    return pool(workspace.get<AdmmSweep<Scalar, double>>());
 }
 
 }  // namespace otpool::detail

@@ -4,15 +4,16 @@
 #include <algorithm>
 #include <cmath>
 #include <concepts>
-#include <cstddef>
 #include <limits>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "otpool/core/buffer.hpp"
 #include "otpool/core/error.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/core/workspace.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/admm_state.hpp"
 #include "otpool/solver/admm_sweep.hpp"
@@ -21,7 +22,7 @@
 #include "otpool/solver/options.hpp"
 #include "otpool/solver/priors.hpp"
 #include "otpool/solver/quadratic_limits.hpp"
-#include "otpool/solver/reward_range.hpp"
+#include "otpool/solver/reward_spread.hpp"
 #include "otpool/solver/solution.hpp"
 #include "otpool/solver/solver.hpp"
 
@@ -60,12 +61,15 @@ struct BregmanAdmm {
         if (options.closed_forms && detail::has_closed_form(problem))
             return detail::closed_form(problem, tolerance, run);
 
-        const double weight = rho ? *rho : default_rho(problem, run.execution);
+        Workspace own;
+        Workspace& workspace = run.workspace != nullptr ? *run.workspace : own;
+        const double weight = rho ? *rho : default_rho(problem, run.execution, workspace);
         if constexpr (EntropicRegularizer<R>) {
             const bool sweeps = run.pooled_only && options.iterations && !options.history && !run.observer &&
                                 run.warm_start == nullptr && dual_step == DualStep::scaled;
             if (sweeps) {
-                if (auto mean = detail::pooled_by_sweeps(problem, weight, *options.iterations, run.execution)) {
+                RealVector& mean = workspace.get<detail::PooledMean>().values;
+                if (detail::pool_by_sweeps(problem, weight, *options.iterations, run.execution, workspace, mean)) {
                     Solution<Scalar, R> solution;
                     solution.iterations = *options.iterations;
                     solution.conditional_mean = std::move(mean);
@@ -95,12 +99,20 @@ struct BregmanAdmm {
 
     /// The rho that is used where none is given.
     template <BagScalar Scalar, Regularizer R>
-    static double default_rho(const UotProblem<Scalar, R>& problem, const Execution& execution = {}) {
+    static double default_rho(const UotProblem<Scalar, R>& problem) {
+        Workspace workspace;
+        return default_rho(problem, {}, workspace);
+    }
+
+private:
+    template <BagScalar Scalar, Regularizer R>
+    static double default_rho(const UotProblem<Scalar, R>& problem, const Execution& execution, Workspace& workspace) {
         const double alpha0 = problem.alpha0;
-        const detail::Priors priors(problem);
-        double rho = 0.1 * standard_deviation(problem.reward, priors.active, execution);
+        auto& [log_p, log_q, active, spread] = workspace.get<RhoWorkspace<Scalar>>();
+        detail::set_log_priors(problem, log_p, log_q, active);
+        double rho = 0.1 * spread.standard_deviation(problem.reward, active, execution);
         if constexpr (std::same_as<R, Quadratic>) {
-            rho = std::max(rho, 2 * alpha0 * largest_entry(problem, priors));
+            rho = std::max(rho, 2 * alpha0 * largest_entry(problem, log_p, log_q, active));
         } else {
             rho += alpha0;
         }
@@ -108,42 +120,22 @@ struct BregmanAdmm {
         return std::clamp(rho, 1e-300, 1e300);
     }
 
-private:
-    /// Of entries relative to the first one, so that little cancels, and to a scale at which squares stay within range.
-    template <class Scalar>
-    static double standard_deviation(const MatrixView<Scalar>& reward, const std::vector<Index>& active,
-                                     const Execution& execution) {
-        double inverse_scale = 1;
-        if constexpr (std::same_as<Scalar, double>) {
-            const detail::RewardRange<Scalar> range(reward, active, execution);
-            inverse_scale =
-                1 / std::max({1e-300, range.highest.cwiseAbs().maxCoeff(), range.lowest.cwiseAbs().maxCoeff()});
-        }
-        const double origin = reward(0, active[0]) / 2.0;
-        const detail::InstanceParts parts(reward.rows(), static_cast<Index>(active.size()));
-        Eigen::ArrayX2d sums = Eigen::ArrayX2d::Zero(parts.count(), 2);  // of entries and of their squares
-        execution.for_each(parts.count(), [&](Index part, Index) {
-            Vector<Scalar> scratch(reward.rows());
-            RealVector column(reward.rows());
-            for (Index k = parts.first(part); k < parts.end(part); ++k) {
-                column = reward.contiguous_col(active[static_cast<std::size_t>(k)], scratch).template cast<double>();
-                column = (column.array() / 2 - origin) * inverse_scale;  // halves, lest a difference overflow
-                sums(part, 0) += column.sum();
-                sums(part, 1) += column.squaredNorm();
-            }
-        });
-        const double sum = sums.col(0).sum();
-        const double squares = sums.col(1).sum();
-        const double size = static_cast<double>(reward.rows()) * static_cast<double>(active.size());
-        return 2 * std::sqrt(std::max(0.0, squares / size - (sum / size) * (sum / size))) / inverse_scale;
-    }
+    /// What default_rho() uses again from bag to bag.
+    template <BagScalar Scalar>
+    struct RhoWorkspace {
+        RealVector log_p;
+        detail::Buffer<Real> log_q;
+        std::vector<Index> active;
+        detail::RewardSpread<Scalar> spread;
+    };
 
     /// An upper bound P of the entries of a Quadratic plan. A hard marginal bounds them by its prior's entries; else, as
     /// each entry is at most its marginals,  2 alpha0 P + alpha1 log(P / max p0) + alpha2 log(P / max q0) <= max X.
     template <class Scalar>
-    static double largest_entry(const UotProblem<Scalar, Quadratic>& problem, const detail::Priors& priors) {
-        const double log_p = priors.log_p.maxCoeff();
-        const double log_q = priors.log_q.maxCoeff();
+    static double largest_entry(const UotProblem<Scalar, Quadratic>& problem, const RealVector& all_log_p,
+                                const detail::Buffer<Real>& all_log_q, const std::vector<Index>& active) {
+        const double log_p = all_log_p.maxCoeff();
+        const double log_q = all_log_q.maxCoeff();
         const double alpha1 = problem.features.alpha;
         const double alpha2 = problem.instances.alpha;
         double log_bound = std::numeric_limits<double>::infinity();
@@ -152,7 +144,7 @@ private:
         if (std::isfinite(log_bound)) return std::exp(log_bound);
 
         double highest = -std::numeric_limits<double>::infinity();
-        for (const Index n : priors.active) highest = std::max(highest, problem.reward.col(n).maxCoeff());
+        for (const Index n : active) highest = std::max(highest, problem.reward.col(n).maxCoeff());
         const auto holds = [&](double log_entry) {
             return 2 * problem.alpha0 * std::exp(log_entry) + alpha1 * (log_entry - log_p) +
                        alpha2 * (log_entry - log_q) <=

@@ -2,9 +2,10 @@
 #pragma once
 
 #include <algorithm>
-#include <utility>
+#include <cstddef>
 #include <vector>
 
+#include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
 
 namespace otpool::detail {
@@ -21,11 +22,20 @@ public:
     using Tiles = Eigen::Array<Work, lanes, Eigen::Dynamic>;
     using Tile = Eigen::Map<const Tiles, Eigen::AlignedMax>;
 
+    InstanceTiles() = default;
+    InstanceTiles(const MatrixView<Scalar>& matrix, const std::vector<Index>& active, const Vector<Scalar>& anchor) {
+        set(matrix, active, anchor);
+    }
+
     /// `workers`: that ask for tiles at the same time.
-    InstanceTiles(MatrixView<Scalar> matrix, std::vector<Index> active, Vector<Scalar> anchor, Index workers)
-        : matrix_(std::move(matrix)), active_(std::move(active)), anchor_(std::move(anchor)) {
+    void set(const MatrixView<Scalar>& matrix, const std::vector<Index>& active, const Vector<Scalar>& anchor,
+             Index workers = 1) {
+        matrix_ = matrix;
+        active_ = active;
+        anchor_ = anchor;
+        filled_ = false;
         kept_ = rows() * cols() <= kept_elements;
-        tiles_.resize(lanes, rows() * (kept_ ? count() : workers));
+        tiles_.resize(lanes * rows() * (kept_ ? count() : workers));
     }
 
     Index rows() const { return matrix_.rows(); }
@@ -34,23 +44,40 @@ public:
     const std::vector<Index>& active() const { return active_; }
 
     /// Valid until the worker's next call.
-    Tile tile(Index tile, Index worker) {
-        auto x = tiles_.middleCols((kept_ ? tile : worker) * rows(), rows());
-        if (!filled_) fill(tile, x);
-        return {x.data(), lanes, rows()};
+    Tile tile(Index tile, Index worker = 0) {
+        Work* const first = tiles_.data() + (kept_ ? tile : worker) * lanes * rows();
+        if (!filled_) {
+            Eigen::Map<Tiles> x(first, lanes, rows());
+            fill(tile, x);
+        }
+        return {first, lanes, rows()};
     }
 
     /// To be called when all tiles have been asked for once: they need not be filled again, if they are kept.
     void all_filled() { filled_ = kept_; }
 
+    /// Adds `factor` times a tile to the columns of a D x N matrix that it stands for.
+    template <class From>
+    void add_to(Matrix<Scalar>& matrix, Index tile, const From& from, Real factor) const {
+        for (Index first = 0; first < rows(); first += block) {
+            const Index end = std::min(first + block, rows());
+            for (Index lane = 0; lane < std::min(lanes, cols() - tile * lanes); ++lane) {
+                Scalar* out = matrix.col(active_[static_cast<std::size_t>(tile * lanes + lane)]).data();
+                for (Index d = first; d < end; ++d) {
+                    out[d] += static_cast<Scalar>(factor * static_cast<Real>(from(lane, d)));
+                }
+            }
+        }
+    }
+
 private:
+    static constexpr Index block = 64;  ///< Features whose lanes stay in the first-level cache.
     /// Matrices up to this size are copied once, larger ones whenever they are read: memory costs more than the copying.
     static constexpr Index kept_elements = Index{1} << 20;
 
     /// 0.35 ns an element: a store a cycle.
     template <class Out>
     void fill(Index tile, Out& out) const {
-        constexpr Index block = 64;  // features whose lanes stay in the first-level cache
         const auto all = matrix_.matrix();
         for (Index first = 0; first < rows(); first += block) {
             const Index end = std::min(first + block, rows());
@@ -66,9 +93,20 @@ private:
     MatrixView<Scalar> matrix_;
     std::vector<Index> active_;
     Vector<Scalar> anchor_;
-    bool kept_;
+    bool kept_ = false;
     bool filled_ = false;
-    Tiles tiles_;
+    Buffer<Work> tiles_;
 };
+
+/// Sums over instances, a number a feature: so many tiles are summed in Work, lane by lane, before they are added to sums in
+/// double.
+inline constexpr Index summed_tiles = 32;
+
+/// Adds the lanes' sums to those in double, and begins them anew.
+template <class Tiles>
+void add_up_lanes(Tiles& lane_sums, RealVector& sums) {
+    for (Index d = 0; d < sums.size(); ++d) sums[d] += static_cast<Real>(lane_sums.col(d).sum());
+    lane_sums.setZero();
+}
 
 }  // namespace otpool::detail

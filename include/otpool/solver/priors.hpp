@@ -12,8 +12,8 @@
 namespace otpool::detail {
 
 /// The priors of a problem as logarithms, over the features and over the active instances: those of prior > 0.
-template <class Scalar, class R, class Logs>
-void set_log_priors(const UotProblem<Scalar, R>& problem, Logs& log_p, Logs& log_q, std::vector<Index>& active) {
+template <class Scalar, class R>
+void set_log_priors(const UotProblem<Scalar, R>& problem, auto& log_p, auto& log_q, std::vector<Index>& active) {
     set_log_prior(problem.features.prior, problem.reward.rows(), log_p);
     set_log_prior(problem.instances.prior, problem.reward.cols(), log_q);
     active.clear();

@@ -1,0 +1,67 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+#include <vector>
+
+#include "otpool/core/matrix.hpp"
+#include "otpool/gradient/admm_duals.hpp"
+#include "otpool/gradient/step_parameters.hpp"
+#include "otpool/solver/admm_sweep.hpp"
+#include "otpool/solver/priors.hpp"
+
+namespace otpool::detail {
+
+/// K steps of AdmmSweep, as their reverse needs to know them.
+///
+/// Memory: 3 (D + N) doubles a step, and D N numbers of Work every eight steps. What else there is one of an element is
+/// computed again, which takes less time than memory does.
+template <BagScalar Scalar, BagScalar Work>
+struct AdmmSweepRecord {
+    MatrixView<Scalar> reward, values;  ///< The values are empty where they are the reward.
+    Priors priors;
+    std::vector<StepParameters> parameter_sets;  ///< One, or one a step.
+    bool relative;                               ///< Whether the regulariser is RelativeEntropy.
+    Vector<Scalar> top = {};                     ///< The highest reward of every feature.
+    Real range = 0;                              ///< The highest reward less the lowest.
+    std::vector<SweptStep> steps = {};
+    std::vector<typename AdmmDuals<Scalar, Work>::Tiles> duals = {};  ///< Those that AdmmDuals wants kept.
+    RealVector mean = {};                                             ///< What is pooled.
+
+    Index cols() const { return priors.log_q.size(); }
+    const StepParameters& parameters(std::size_t k) const {
+        return parameter_sets[std::min(k + 1, parameter_sets.size()) - 1];
+    }
+
+    /// rho of every step but the last over the next one's: Z is in units of it.
+    std::vector<Real> rho_ratios() const {
+        std::vector<Real> ratios;
+        for (std::size_t k = 0; k + 1 < steps.size(); ++k) ratios.push_back(parameters(k).rho / parameters(k + 1).rho);
+        return ratios;
+    }
+
+    /// The largest slope that x has in an exponent.
+    Real steepest() const {
+        Real slope = 0;
+        for (const SweptStep& step : steps) slope = std::max(slope, step.transport_slope);
+        return slope;
+    }
+
+    /// The highest of the values less the lowest.
+    Real values_range() const {
+        if (values.empty()) return range;
+        Vector<Scalar> scratch(values.rows());
+        Real high = std::numeric_limits<Real>::lowest();
+        Real low = -high;
+        for (const Index n : priors.active) {
+            const auto v = values.contiguous_col(n, scratch);
+            high = std::max(high, static_cast<Real>(v.maxCoeff()));
+            low = std::min(low, static_cast<Real>(v.minCoeff()));
+        }
+        return high - low;
+    }
+};
+
+}  // namespace otpool::detail

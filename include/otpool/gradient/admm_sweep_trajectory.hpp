@@ -1,0 +1,93 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "otpool/core/matrix.hpp"
+#include "otpool/gradient/admm_duals.hpp"
+#include "otpool/gradient/admm_sweep_record.hpp"
+#include "otpool/gradient/admm_sweep_reverse.hpp"
+#include "otpool/gradient/plan_cotangent.hpp"
+#include "otpool/gradient/problem_gradient.hpp"
+#include "otpool/gradient/step_parameters.hpp"
+#include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/admm_sweep.hpp"
+#include "otpool/solver/plan.hpp"
+#include "otpool/solver/priors.hpp"
+#include "otpool/solver/scaled_problem.hpp"
+
+namespace otpool::detail {
+
+/// K steps of AdmmSweep and their reverse, for what is pooled by the conditional mean. Memory: see AdmmSweepRecord; two
+/// D x N matrices in the reverse.
+template <BagScalar Scalar, BagScalar Work>
+class AdmmSweepTrajectory {
+public:
+    /// `parameters`: of all steps, or one set for each. Nothing where Work does not resolve the steps.
+    template <EntropicRegularizer R>
+    static std::optional<AdmmSweepTrajectory> of(const UotProblem<Scalar, R>& problem,
+                                                 const std::vector<StepParameters>& parameters, int steps) {
+        Priors priors(problem);
+        const bool shared = parameters.size() == 1;
+        AdmmSweep<Scalar, Work> sweep(with_parameters(problem, parameters[0]), parameters[0].rho);
+        sweep.keep_duals(AdmmDuals<Scalar, Work>::kept_every);
+        AdmmSweepRecord<Scalar, Work> record{problem.reward, problem.values, std::move(priors), parameters,
+                                             std::same_as<R, RelativeEntropy>};
+        for (int k = 0; k < steps; ++k) {
+            if (k == 0 || !shared) {
+                const StepParameters& step = record.parameters(static_cast<std::size_t>(k));
+                if (k > 0) sweep.set_parameters(with_parameters(problem, step), step.rho);
+                const Real exponents = sweep.spread() / step.rho;
+                if (exponents > 0 && exponents < smallest_exponents) return {};
+                if (!sweep.resolves(shared ? steps : 1)) return {};
+            }
+            if (k + 1 < steps) {
+                if (!sweep.step()) return {};
+            } else {
+                if (!sweep.pooling_step(record.mean)) return {};
+            }
+            record.steps.push_back(sweep.last_step());
+        }
+        record.top = sweep.top();
+        record.range = sweep.spread();
+        record.duals = sweep.take_kept_duals();
+        return AdmmSweepTrajectory(std::move(record));
+    }
+
+    const RealVector& conditional_mean() const { return record_.mean; }
+
+    /// The plan of mass 1.
+    LogPlan<Scalar> log_plan() const {
+        const SweptStep& last = record_.steps.back();
+        const Index N = record_.cols();
+        ScaledReward<Scalar> exponents;
+        exponents.reward = record_.reward;
+        exponents.active = record_.priors.active;
+        exponents.row_shift = record_.top.template cast<Real>();
+        exponents.col_shift = RealVector::Zero(N);
+        exponents.inverse_alpha0 = last.smooth_slope;
+        return {ExponentialPlan<Scalar>{std::move(exponents), last.smooth_col.head(N)}, last.smooth_row,
+                record_.priors.active};
+    }
+
+    void add_to(ProblemGradient<Scalar>& gradient, const PlanCotangent& cotangent) const {
+        if (cotangent.slope.isZero(0)) return;
+        AdmmSweepReverse<Scalar, Work> reverse(record_, gradient, cotangent);
+        for (std::size_t k = record_.steps.size(); k-- > 0;) reverse.step(k);
+        reverse.finish();
+    }
+
+private:
+    /// Products of exponents that are smaller, and not all 0, would have no digits left in Work.
+    static constexpr Real smallest_exponents = std::same_as<Work, float> ? 1e-10 : 1e-100;
+
+    explicit AdmmSweepTrajectory(AdmmSweepRecord<Scalar, Work> record) : record_(std::move(record)) {}
+
+    AdmmSweepRecord<Scalar, Work> record_;
+};
+
+}  // namespace otpool::detail

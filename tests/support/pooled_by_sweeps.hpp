@@ -1,0 +1,19 @@
+#pragma once
+
+#include <optional>
+
+#include "otpool/solver/admm_sweep.hpp"
+
+namespace tests {
+
+/// detail::pool_by_sweeps() in a workspace of its own.
+template <otpool::BagScalar Scalar, otpool::EntropicRegularizer R>
+std::optional<otpool::RealVector> pooled_by_sweeps(const otpool::UotProblem<Scalar, R>& problem, double rho,
+                                                   int steps) {
+    otpool::Workspace workspace;
+    otpool::RealVector mean;
+    if (!otpool::detail::pool_by_sweeps(problem, rho, steps, {}, workspace, mean)) return {};
+    return mean;
+}
+
+}  // namespace tests

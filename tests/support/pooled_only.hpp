@@ -1,0 +1,23 @@
+#pragma once
+
+#include "otpool/gradient/unrolled.hpp"
+
+namespace tests {
+
+/// A mode whose tapes are only to pool.
+struct PooledOnly {
+    otpool::Unrolled<otpool::BregmanAdmm> mode;
+
+    template <otpool::BagScalar Scalar, otpool::Regularizer R>
+    auto solve(const otpool::UotProblem<Scalar, R>& problem) const {
+        return mode.solve(problem, true);
+    }
+
+    template <class Tape, class Scalar>
+    auto backward(const otpool::ConditionalReadout& readout, const Tape& tape,
+                  const otpool::Vector<Scalar>& dL_dy) const {
+        return mode.backward(readout, tape, dL_dy);
+    }
+};
+
+}  // namespace tests
