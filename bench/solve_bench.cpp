@@ -74,11 +74,12 @@ void add(const std::string& scalar, const std::string& tolerance, const std::str
 
 int main(int argc, char** argv) {
     std::vector<Setting> settings;
-    for (const char* alpha0 : {"1", "0.1", "0.01"}) {
+    for (const char* alpha0 : {"1", "0.1", "0.01", "0.001"}) {
         settings.push_back({100, 64, alpha0, "hard"});
         settings.push_back({100, 64, alpha0, "1"});
     }
     const std::vector<Setting> large = {{1000, 256, "0.1", "1"}};
+    const std::vector<Setting> large_and_sharp = {{1000, 256, "0.001", "1"}};
 
     using otpool::BregmanAdmm;
     using otpool::Newton;
@@ -88,6 +89,7 @@ int main(int argc, char** argv) {
         add<double, BregmanAdmm>("double", "1e-8", "badmm", some);
         add<double, Newton>("double", "1e-8", "newton", some);
     }
+    add<double, Newton>("double", "1e-8", "newton", large_and_sharp);
     add<float, Sinkhorn>("float", "1e-6", "sinkhorn", settings);
     add<float, BregmanAdmm>("float", "1e-6", "badmm", settings);
     add<float, Newton>("float", "1e-6", "newton", settings);

@@ -91,6 +91,13 @@ public:
         return t;
     }
 
+    /// f <- f + step alpha0
+    template <class Step>
+    void move_features(const Step& step) {
+        feature_potential_ += step;
+        if (problem_.features.is_soft()) feature_penalty_ += problem_.features.ratio * step;
+    }
+
     /// g <- k2 a0 (log q0 - LSE_d((X + f)/a0)). Pools `values`, if given, on the way: conditional_mean().
     void update_instances(const MatrixView<Scalar>* values = nullptr) {
         in_range_ = !in_double_ && absorbed_.sweep(feature_potential_, problem_.instances, sweep_, values);

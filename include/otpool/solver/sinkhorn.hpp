@@ -2,10 +2,12 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/acceleration.hpp"
 #include "otpool/solver/iterations.hpp"
 #include "otpool/solver/limits.hpp"
 #include "otpool/solver/options.hpp"
@@ -26,16 +28,22 @@ namespace otpool {
 /// Optimal Transport" (arXiv 2201.00730). An iteration costs one pass over exponentials that are kept where D N is at most
 /// 2^18 floats or 2^22 doubles (AbsorbedKernel), else one over the reward and an exp an element; beside them memory is
 /// O(D + N). The number of iterations grows as alpha0 falls; prefer Newton where it is far below the reward's spread.
+///
+/// Solves to a tolerance are accelerated (Anderson), in f after its translation: then an iteration is a pass, whether or not
+/// its extrapolation was kept. From alpha0 = 10 to 0.01 times the spread, that is 1 to 10 times fewer iterations.
 struct Sinkhorn {
     Options options = {};
     /// Whether to take the translation step; without it, strong soft marginals need orders of magnitude more
     /// iterations.
     bool translation = true;
+    /// Of a solve to a tolerance; Options::iterations are as many plain ones.
+    Anderson acceleration = {};
 
     /// Throws InvalidArgument for a problem that is not well formed, UnsupportedProblem for alpha0 = 0 where no
     /// closed form applies. Thread-safe.
     template <BagScalar Scalar, EntropicRegularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
+        detail::validate(acceleration);
         const double tolerance = detail::validated_tolerance(options, problem, run);
         if (options.closed_forms && detail::has_closed_form(problem)) return detail::closed_form(problem, tolerance);
         detail::require_positive_alpha0("Sinkhorn", problem);
@@ -43,15 +51,21 @@ struct Sinkhorn {
         const detail::ScaledProblem<Scalar> scaled(problem);
         detail::Scaling<Scalar> scaling(scaled, detail::starting_instance_potential(scaled, run));
         detail::Iterations iterations(options, tolerance, 10000, run.observer);
+        detail::AndersonSteps anderson(options.iterations ? 0 : acceleration.memory, scaled.kernel.rows());
+        Real residual = std::numeric_limits<Real>::max();
         while (iterations.again()) {
             const bool pool = run.pooled_only && iterations.is_last();
             scaling.update_features();
             if (translation) scaling.translate();
+            if (anderson.active()) scaling.move_features(anderson.step(scaling.features().kernel, residual));
             scaling.update_instances(pool ? &problem.pooled_values() : nullptr);
-            const Real residual = scaling.feature_residual();
+            residual = scaling.feature_residual();
             const Real hidden = options.iterations ? 0 : scaling.resolution();
             iterations.record(residual + hidden, scaling.attainable());
-            if (residual < hidden) scaling.refine();
+            if (residual < hidden) {
+                scaling.refine();
+                anderson.restart();
+            }
         }
         Solution<Scalar, R> solution{.problem = problem};
         solution.conditional_mean = scaling.conditional_mean();

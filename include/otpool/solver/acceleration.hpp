@@ -1,0 +1,179 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <concepts>
+#include <limits>
+
+#include "otpool/core/error.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/core/packet.hpp"
+
+namespace otpool {
+
+/// Anderson acceleration of a fixed-point iteration x <- T(x): with the residuals r_k = T(x_k) - x_k of the last `memory`
+/// steps,
+///
+///     x_{k+1} = T(x_k) - sum_j c_j (T(x_{j+1}) - T(x_j)),   c = argmin |r_k - sum_j c_j (r_{j+1} - r_j)|_2
+///
+/// Near the fixed point, where T is linear, that is GMRES, which needs about the square root of the iterations: Walker &
+/// Ni, "Anderson Acceleration for Fixed-Point Iterations", SIAM J. Numer. Anal. 49 (2011). Far from it extrapolation may
+/// go astray; what does not pay is taken back (detail::AndersonSteps).
+struct Anderson {
+    /// How many steps are remembered, 0 to 64; 0 is the iteration as it stands.
+    int memory = 8;
+};
+
+namespace detail {
+
+inline void validate(const Anderson& acceleration) {
+    const int memory = acceleration.memory;
+    require(memory >= 0 && memory <= 64, "memory of the acceleration", memory, "0 to 64");
+}
+
+/// The state of Anderson's acceleration. Where T spreads no two points apart, as Sinkhorn's does not, the largest entry of
+/// r cannot grow. So an extrapolation after which it is twice the least so far, or one of many that lower it no more, is
+/// taken back, and the steps that follow are T's alone: each time for twice as long, so that in the end T converges.
+/// After Zhang, O'Donoghue & Boyd, "Globally Convergent Type-I Anderson Acceleration for Nonsmooth Fixed-Point
+/// Iterations", SIAM J. Optim. 30 (2020).
+template <std::same_as<Real> Number = Real>
+class AndersonSteps {
+public:
+    /// `memory` 0 costs nothing; active() says so. No more than `size` changes are remembered, as others depend on them.
+    AndersonSteps(int memory, Index size)
+        : memory_(static_cast<int>(std::min<Index>(memory, size))),
+          point_(Vector<Number>::Zero(memory > 0 ? padded(size) : 0)),
+          image_(point_),
+          residual_(point_),
+          step_(point_),
+          residual_changes_(point_.size(), memory_),
+          image_changes_(point_.size(), memory_),
+          products_(memory_, memory_),
+          factor_(memory_, memory_),
+          coefficients_(memory_) {}
+
+    bool active() const { return memory_ > 0; }
+
+    /// What to add to image = T(x), where x is the last call's image with what was added to it. `largest`: of |T(x) - x|,
+    /// or in proportion to it. Cost: 6 memory flops an entry and memory^3 / 3.
+    auto step(const Vector<Number>& image, Number largest) {
+        const bool lost = extrapolated_ && !(largest <= growth * least_ && stale_ <= 2 * memory_);
+        const bool gained = largest < least_;
+        auto step = step_.head(image.size());
+        if (lost) {
+            step = image_.head(image.size()) - image;
+            forget();
+            pause_ = longer_pause_;
+            longer_pause_ = std::min(2 * longer_pause_, longest_pause);
+        } else {
+            if (gained && extrapolated_) longer_pause_ = 1;
+            if (has_point_) remember(image);
+            if (pause_ > 0 || !extrapolate()) step.setZero();
+            pause_ = std::max(pause_ - 1, 0);
+        }
+        extrapolated_ = !lost && !step.isZero(0);
+        stale_ = gained || lost ? 0 : stale_ + 1;
+        least_ = std::min(least_, largest);
+        point_.head(image.size()) = image + step;
+        has_point_ = true;
+        return step;
+    }
+
+    /// Forgets what it has seen: T is another one from now on.
+    void restart() {
+        forget();
+        least_ = std::numeric_limits<Number>::max();
+        extrapolated_ = false;
+        has_point_ = false;
+    }
+
+private:
+    static constexpr Number growth = 2;
+    static constexpr int longest_pause = 1 << 20;
+    /// Added to the least squares' matrix, relative to its diagonal: c has half of the digits anyway.
+    static constexpr Number ridge = 1e-9;
+    /// No solution is so far that an entry of a longer one is to be trusted.
+    static constexpr Number longest_step = 1e4;
+
+    void forget() {
+        count_ = 0;
+        next_ = 0;
+        has_image_ = false;
+    }
+
+    void remember(const Vector<Number>& image) {
+        const Index size = image.size();
+        auto residual_change = residual_changes_.col(next_);
+        auto image_change = image_changes_.col(next_);
+        if (has_image_) {
+            residual_change = -residual_;
+            image_change = -image_;
+        }
+        image_.head(size) = image;
+        residual_.head(size) = image - point_.head(size);
+        if (has_image_) {
+            residual_change += residual_;
+            image_change += image_;
+            count_ = std::max(count_, next_ + 1);
+            multiply_residual_changes(residual_change.data());
+            products_.row(next_).head(count_) = coefficients_.head(count_);
+            products_.col(next_).head(count_) = coefficients_.head(count_);
+            next_ = (next_ + 1) % memory_;
+        }
+        has_image_ = true;
+    }
+
+    /// coefficients_ <- <changes of the residual, a vector>
+    void multiply_residual_changes(const Number* vector) {
+        multiply_transposed<Number>(residual_changes_.data(), residual_.size(), count_, vector, coefficients_.data());
+    }
+
+    /// step_ <- -sum_j c_j (T(x_{j+1}) - T(x_j)), if that is to be trusted.
+    bool extrapolate() {
+        if (count_ == 0) return false;
+        multiply_residual_changes(residual_.data());
+        if (!solve_least_squares()) return false;
+        multiply<Number>(image_changes_.data(), step_.size(), count_, coefficients_.data(), step_.data());
+        step_ = -step_;
+        return step_.cwiseAbs().maxCoeff() <= longest_step;
+    }
+
+    /// coefficients_ <- products^-1 coefficients_, by Cholesky's decomposition.
+    bool solve_least_squares() {
+        Vector<Number>& c = coefficients_;
+        for (Index j = 0; j < count_; ++j) {
+            for (Index i = j; i < count_; ++i) {
+                Number sum = products_(i, j) * (i == j ? 1 + ridge : 1);
+                for (Index k = 0; k < j; ++k) sum -= factor_(i, k) * factor_(j, k);
+                if (i == j && !(sum > 0)) return false;
+                factor_(i, j) = i == j ? std::sqrt(sum) : sum / factor_(j, j);
+            }
+            for (Index k = 0; k < j; ++k) c[j] -= factor_(j, k) * c[k];
+            c[j] /= factor_(j, j);
+        }
+        for (Index j = count_; j-- > 0;) {
+            for (Index k = j + 1; k < count_; ++k) c[j] -= factor_(k, j) * c[k];
+            c[j] /= factor_(j, j);
+        }
+        return true;
+    }
+
+    int memory_;
+    int stale_ = 0;  ///< How long the residual has not been lowered.
+    int pause_ = 0;  ///< How many steps to come are T's alone.
+    int longer_pause_ = 1;
+    bool has_point_ = false;
+    bool has_image_ = false;     ///< Whether image_ and residual_ are set.
+    bool extrapolated_ = false;  ///< Whether the last step was more than T's.
+    Number least_ = std::numeric_limits<Number>::max();
+    Vector<Number> point_, image_, residual_, step_;  ///< x, T(x), r, padded to whole registers, as the changes are.
+    Index count_ = 0;                                 ///< How many changes are remembered,
+    Index next_ = 0;                                  ///< and where the next one goes.
+    Matrix<Number> residual_changes_, image_changes_;
+    Matrix<Number> products_, factor_;
+    Vector<Number> coefficients_;
+};
+
+}  // namespace detail
+}  // namespace otpool
