@@ -10,6 +10,7 @@
 #include <otpool/otpool.hpp>
 
 #include "any_solver.hpp"
+#include "execution.hpp"
 #include "inputs.hpp"
 #include "settings.hpp"
 

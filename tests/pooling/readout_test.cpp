@@ -77,7 +77,7 @@ TEMPLATE_TEST_CASE("The readouts are sums over the plan", "", float, double) {
                 const Matrix<Scalar> plan = solution.plan();
 
                 CHECK(pooled_error(conditional(bag), read(plan, X, true), X) <= plan_tolerance<Scalar>);
-                CHECK(conditional.read(solution) == conditional(bag));
+                CHECK(pooled_error(conditional.read(solution), read(plan, X, true), X) <= plan_tolerance<Scalar>);
                 const Number D = 4;
                 const Vector<Number> by_mass = D * read(plan, X, false);
                 const Matrix<Scalar> mass_scale = X * std::max(Scalar(1), 4 * plan.sum());

@@ -70,7 +70,9 @@ std::optional<RealVector> swept(const UotProblem<Scalar, R>& problem, double rho
     for (int k = 1; k < steps; ++k) {
         if (!sweep.step()) return {};
     }
-    return sweep.pooling_step();
+    RealVector mean;
+    if (!sweep.pooling_step(mean)) return {};
+    return mean;
 }
 
 double error(const RealVector& pooled, const Vector<double>& expected, double unit) {

@@ -13,7 +13,7 @@ namespace dense_kernel_test {
 
 using namespace otpool;
 using namespace tests;
-using detail::DenseKernel;
+using DenseKernel = detail::DenseKernel<double>;
 using detail::Sweep;
 
 /// A kernel by its transpose, for Sweep.

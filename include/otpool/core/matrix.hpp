@@ -31,6 +31,17 @@ using Real = double;
 using RealVector = Vector<Real>;
 using RealMatrix = Matrix<Real>;
 
+namespace detail {
+
+/// Real, by a name that depends on a template's parameter: what is written with it costs time to compile only where the
+/// template is used.
+template <class>
+struct RealOf {
+    using type = Real;
+};
+
+}  // namespace detail
+
 /// A read-only D x N matrix in memory of any layout: what a bag, a reward or values are passed as.
 ///
 /// It converts implicitly from every Eigen expression over `Scalar`. What has memory (Matrix, Map, Ref, Block,

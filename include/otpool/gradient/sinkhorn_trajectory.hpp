@@ -100,7 +100,7 @@ private:
     void begin(std::size_t k, std::optional<Scaling<Scalar>>& scaling) {
         const auto problem = parameters_.empty() ? problem_ : with_parameters(problem_, parameters_[k]);
         const Problem scaled = std::make_shared<const ScaledProblem<Scalar>>(problem);
-        RealVector potential = scaled->instances.anchor;
+        Buffer<Real> potential = scaled->instances.anchor;
         if (k > 0)
             potential += (steps_.back().instances - scaled_.back()->instances.anchor) * (alpha0(k - 1) / alpha0(k));
         scaling.emplace(*scaled, potential);

@@ -1,9 +1,13 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
+#include <cstddef>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "otpool/core/bags.hpp"
 #include "otpool/core/error.hpp"

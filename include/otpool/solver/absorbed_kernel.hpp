@@ -13,25 +13,11 @@
 #include "otpool/core/exponential.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/packet.hpp"
+#include "otpool/solver/exponential_range.hpp"
 #include "otpool/solver/scaled_problem.hpp"
 #include "otpool/solver/sweep.hpp"
 
 namespace otpool::detail {
-
-/// Within these bounds exponentials in Scalar, and sums of them, keep all the digits that Scalar has.
-template <BagScalar Scalar>
-struct ExponentialRange {
-    static constexpr bool single = std::same_as<Scalar, float>;
-    /// Logarithms of scalings: what underflows in M stays nothing when it is scaled up, what is scaled down stays normal.
-    static constexpr Scalar smallest_log_scaling = single ? -60 : -460;
-    static constexpr Scalar largest_log_scaling = single ? 20 : 230;
-    static constexpr Scalar smallest_sum = single ? Scalar(1e-14) : Scalar(1e-180);
-    /// Of exp(), beyond which a sum is out of range anyway.
-    static constexpr Scalar largest_exponent = single ? 88 : 708;
-    static constexpr Scalar largest_sum = single ? Scalar(1e30) : Scalar(1e250);
-    /// Exponents are sums with potentials, whose digits they lose: 1e-5 is left of a float.
-    static constexpr Real largest_potential = single ? 64 : 1e10;
-};
 
 /// Scaling in the bag's own arithmetic, on exponentials that are kept:
 ///
@@ -68,9 +54,13 @@ public:
         inverse_alpha0_ = static_cast<Scalar>(kernel.inverse_alpha0);
         set_padded(kernel.row_shift, row_shift_);
         set_padded(kernel.col_shift, col_shift_);
-        for (Buffer<Scalar>* scaling : {&u_, &v_}) {
-            scaling->resize(scaling == &u_ ? row_shift_.size() : col_shift_.size());
-            scaling->setZero();
+        for (Buffer<Scalar>* of_rows : {&F_, &u_}) {
+            of_rows->resize(row_shift_.size());
+            of_rows->setZero();
+        }
+        for (Buffer<Scalar>* of_cols : {&G_, &v_}) {
+            of_cols->resize(col_shift_.size());
+            of_cols->setZero();
         }
         if (kept_) M_.resize(block_size(padded(cols_)));
         workers_.resize(static_cast<std::size_t>(parts_.count() > 1 ? execution.workers() : 1));
@@ -86,12 +76,12 @@ public:
 
     /// log_row_sum_d <- LSE_k(z_dk + col_potential_k). Whether the range sufficed. On the way pools `values`, if given, with
     /// the weights exp(z_dk + col_potential_k). Cost: one exp an element, one pass.
-    bool log_row_sums(const auto& col_potential, Buffer<Real>& log_row_sum,
+    bool log_row_sums(const Buffer<Real>& col_potential, Buffer<Real>& log_row_sum,
                       const MatrixView<Scalar>* values = nullptr) {
         log_row_sum.resize(rows_);
         log_row_sum.setZero();
         if (!absorb(log_row_sum, col_potential)) return false;
-        v_.setOnes();
+        v_.head(cols_).setOnes();  // what pads it stays zero
         return pass(nullptr, nullptr, values, log_row_sum);
     }
 
@@ -377,15 +367,6 @@ private:
         Eigen::Map<Vector<Scalar>> scaling(log_scaling, size);
         scaling = scaling.array().exp();
         return true;
-    }
-
-    /// Whether all numbers are; NaN is not.
-    template <class Number>
-    static bool within(const Number* numbers, Index size, Number low, Number high) {
-        int outside = 0;  // counted, as a search that ends early is not vectorised
-        for (Index i = 0; i < size; ++i)
-            outside |= static_cast<int>(!(numbers[i] >= low)) | static_cast<int>(!(numbers[i] <= high));
-        return outside == 0;
     }
 
     const ScaledReward<Scalar>* kernel_ = nullptr;

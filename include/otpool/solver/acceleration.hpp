@@ -49,8 +49,8 @@ public:
         longer_pause_ = 1;
         if (!active()) return;
         for (Vector<Number>* vector : {&point_, &image_, &residual_, &step_}) vector->setZero(padded(size));
-        residual_changes_.resize(point_.size(), memory_);
-        image_changes_.resize(point_.size(), memory_);
+        residual_changes_.setZero(point_.size(), memory_);  // what pads them stays zero
+        image_changes_.setZero(point_.size(), memory_);
         products_.resize(memory_, memory_);
         factor_.resize(memory_, memory_);
         coefficients_.resize(memory_);
@@ -63,9 +63,10 @@ public:
     auto step(const auto& image, Number largest) {
         const bool lost = extrapolated_ && !(largest <= growth * least_ && stale_ <= 2 * memory_);
         const bool gained = largest < least_;
-        auto step = step_.head(image.size());
+        const Index size = image.size();
+        auto step = step_.head(size);
         if (lost) {
-            step = image_.head(image.size()) - image;
+            for (Index i = 0; i < size; ++i) step[i] = image_[i] - image[i];
             forget();
             pause_ = longer_pause_;
             longer_pause_ = std::min(2 * longer_pause_, longest_pause);
@@ -75,10 +76,13 @@ public:
             if (pause_ > 0 || !extrapolate()) step.setZero();
             pause_ = std::max(pause_ - 1, 0);
         }
-        extrapolated_ = !lost && !step.isZero(0);
+        extrapolated_ = false;
+        for (Index i = 0; i < size; ++i) {
+            extrapolated_ = extrapolated_ || (!lost && step[i] != 0);
+            point_[i] = image[i] + step[i];
+        }
         stale_ = gained || lost ? 0 : stale_ + 1;
         least_ = std::min(least_, largest);
-        point_.head(image.size()) = image + step;
         has_point_ = true;
         return step;
     }
@@ -106,22 +110,19 @@ private:
     }
 
     void remember(const auto& image) {
-        const Index size = image.size();
-        auto residual_change = residual_changes_.col(next_);
-        auto image_change = image_changes_.col(next_);
-        if (has_image_) {
-            residual_change = -residual_;
-            image_change = -image_;
+        Number* residual_change = residual_changes_.col(next_).data();
+        Number* image_change = image_changes_.col(next_).data();
+        for (Index i = 0; i < image.size(); ++i) {
+            const Number residual = image[i] - point_[i];
+            residual_change[i] = residual - residual_[i];
+            image_change[i] = image[i] - image_[i];
+            residual_[i] = residual;
+            image_[i] = image[i];
         }
-        image_.head(size) = image;
-        residual_.head(size) = image - point_.head(size);
         if (has_image_) {
-            residual_change += residual_;
-            image_change += image_;
             count_ = std::max(count_, next_ + 1);
-            multiply_residual_changes(residual_change.data());
-            products_.row(next_).head(count_) = coefficients_.head(count_);
-            products_.col(next_).head(count_) = coefficients_.head(count_);
+            multiply_residual_changes(residual_change);
+            for (Index j = 0; j < count_; ++j) products_(next_, j) = products_(j, next_) = coefficients_[j];
             next_ = (next_ + 1) % memory_;
         }
         has_image_ = true;
@@ -138,8 +139,12 @@ private:
         multiply_residual_changes(residual_.data());
         if (!solve_least_squares()) return false;
         multiply<Number>(image_changes_.data(), step_.size(), count_, coefficients_.data(), step_.data());
-        step_ = -step_;
-        return step_.cwiseAbs().maxCoeff() <= longest_step;
+        bool trusted = true;
+        for (Index i = 0; i < step_.size(); ++i) {
+            step_[i] = -step_[i];
+            trusted = trusted && std::abs(step_[i]) <= longest_step;
+        }
+        return trusted;
     }
 
     /// coefficients_ <- products^-1 coefficients_, by Cholesky's decomposition.

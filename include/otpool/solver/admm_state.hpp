@@ -29,6 +29,9 @@ namespace detail {
 /// alpha0 = inf in the limit rho = alpha0 -> inf.
 template <BagScalar Scalar, Regularizer R>
 class AdmmState {
+    using RealVector = Vector<typename RealOf<Scalar>::type>;
+    using RealMatrix = Matrix<typename RealOf<Scalar>::type>;
+
 public:
     AdmmState(const UotProblem<Scalar, R>& problem, Real rho) : reward_(problem.reward), scratch_(rows()) {
         Priors priors(problem);

@@ -16,9 +16,12 @@ namespace otpool::detail {
 
 /// The exponents z of a kernel as a matrix of doubles, either side its rows, at alpha0 or a multiple of it: for solvers
 /// that come back to every entry, each time with other potentials.
+template <BagScalar Scalar>
 class DenseKernel {
 public:
-    template <BagScalar Scalar>
+    using RealVector = Vector<typename RealOf<Scalar>::type>;
+    using RealMatrix = Matrix<typename RealOf<Scalar>::type>;
+
     DenseKernel(const ScaledReward<Scalar>& kernel, bool features_are_rows)
         : rows_(features_are_rows ? kernel.rows() : kernel.cols()),
           exponents_(padded(rows_), features_are_rows ? kernel.cols() : kernel.rows()),
@@ -66,14 +69,14 @@ public:
             weight = top_.head(count) + in_block(result.col_potential);
             const Real highest = weight.maxCoeff();
             if (highest > level) {
-                row_mass_ *= std::exp(std::max(level - highest, least_exponent));
+                row_mass_ *= std::exp(std::max(level - highest, Sweep::least_exponent));
                 level = highest;
             }
-            weight = (weight - level).max(least_exponent).exp();
+            weight = (weight - level).max(Sweep::least_exponent).exp();
             multiply<Real>(block_.data(), lanes(), count, weight_.data(), partial_.data());
             row_mass_ += partial_;
         }
-        if (row_mass_.head(rows_).minCoeff() > least_mass) {
+        if (row_mass_.head(rows_).minCoeff() > Sweep::least_mass) {
             result.log_row_mass = row_mass_.head(rows_).array().log() + level;
         } else {
             result.log_row_mass = row_potential + result.log_row_sums(*this, result.col_potential);
@@ -108,10 +111,6 @@ private:
     using View = Eigen::Map<const Lanes>;
     /// Columns whose logarithms and exponentials are taken at once.
     static constexpr Index block_cols = 16;
-    /// No exponential is taken of less, so that products of two are no denormal numbers, which cost a hundred times as
-    /// much; and below this mass a row has lost digits to that.
-    static constexpr Real least_exponent = -300;
-    static constexpr Real least_mass = 1e-100;
 
     Index lanes() const { return exponents_.rows(); }
 
@@ -129,7 +128,7 @@ private:
         const Real top = highest.maxCoeff();
         Lanes sum = Lanes::Zero();
         for (Index l = 0; l < lanes(); l += register_lanes) {
-            const Lanes entry = bounded_exp((View(e + l) - top).max(least_exponent));
+            const Lanes entry = bounded_exp((View(e + l) - top).max(Sweep::least_exponent));
             sum += entry;
             Eigen::Map<Lanes>(e + l) = entry;
         }

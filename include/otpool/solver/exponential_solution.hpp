@@ -74,14 +74,11 @@ Real residual_of_plan(const Solution<Scalar, R>& solution, const ScaledProblem<S
     return residual;
 }
 
-/// Whether rounding may have broken the promise of `converged` between the iteration and the plan.
-inline bool is_in_doubt(Real attainable, double tolerance) { return attainable > 0.1 * tolerance; }
-
 /// Holds `converged` to what it promises, where rounding may have broken it between the iteration and the plan.
 template <class Scalar, class R>
 void check_promise(Solution<Scalar, R>& solution, const ScaledProblem<Scalar>& scaled, Real attainable,
                    double tolerance) {
-    if (solution.converged() && is_in_doubt(attainable, tolerance)) {
+    if (solution.converged() && attainable > 0.1 * tolerance) {
         solution.residual = std::min(residual_of_plan(solution, scaled), std::numeric_limits<Real>::max());
         if (!(solution.residual <= tolerance)) solution.status = Status::precision_limit;
     }

@@ -35,6 +35,9 @@ namespace detail {
 /// A step of Sinkhorn's is one of block coordinate ascent on the same dual, so the two mix freely.
 template <class Kernel>
 class SemidualNewton {
+    using RealVector = typename Kernel::RealVector;
+    using RealMatrix = typename Kernel::RealMatrix;
+
 public:
     Buffer<Real> potential;  ///< Of the rows.
     Buffer<Real> penalty;    ///< The rows' potential / alpha.
@@ -139,7 +142,7 @@ private:
         hessian_.diagonal().array() += 1 + (rows_.is_soft() ? rows_.ratio : 0) * (1 + gradient.array());
         if (rows_.is_hard() && columns_.is_hard()) {
             // f + t, g - t is the same plan: hold the multiple of sqrt(r) in y that this leaves open.
-            hessian_.selfadjointView<Eigen::Lower>().rankUpdate(root_r / root_r.norm());
+            hessian_.template selfadjointView<Eigen::Lower>().rankUpdate(root_r / root_r.norm());
         }
         const RealVector right_side = root_r.array() * gradient.array();
         for (Real ridge = 1e-15 * static_cast<Real>(size);; ridge *= 100) {
@@ -155,7 +158,8 @@ private:
         const Index size = kernel_.rows();
         hessian_.setZero(size, size);
         if (20 * pairs > static_cast<Real>(size * size * kernel_.cols())) {
-            hessian_.selfadjointView<Eigen::Lower>().rankUpdate(balanced_plan_.topRows(size), -columns_.damping);
+            hessian_.template selfadjointView<Eigen::Lower>().rankUpdate(balanced_plan_.topRows(size),
+                                                                         -columns_.damping);
             return;
         }
         present_.resize(balanced_plan_.rows() + 1);
@@ -251,8 +255,8 @@ private:
 
     template <class Scalar, class R>
     static Solution<Scalar, R> finish(const UotProblem<Scalar, R>& problem, const detail::ScaledProblem<Scalar>& scaled,
-                                      const detail::SemidualNewton<detail::DenseKernel>& newton, bool features_are_rows,
-                                      detail::Iterations& iterations) {
+                                      const detail::SemidualNewton<detail::DenseKernel<Scalar>>& newton,
+                                      bool features_are_rows, detail::Iterations& iterations) {
         const detail::ScaledPotential rows{newton.potential, newton.penalty};
         const detail::ScaledPotential columns{newton.sweep.col_potential, newton.sweep.col_penalty};
         Solution<Scalar, R> solution = detail::exponential_solution(problem, scaled, features_are_rows ? rows : columns,

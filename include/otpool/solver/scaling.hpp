@@ -35,8 +35,8 @@ inline Real rounding(const auto& f, const auto& g) {
 
 /// The instance potentials of a run's warm start, or zeros, as kernel potentials.
 template <class Scalar, class R>
-RealVector starting_instance_potential(const ScaledProblem<Scalar>& scaled, const Run<Scalar, R>& run) {
-    RealVector potential = scaled.instances.anchor;
+Buffer<Real> starting_instance_potential(const ScaledProblem<Scalar>& scaled, const Run<Scalar, R>& run) {
+    Buffer<Real> potential = scaled.instances.anchor;
     if (run.warm_start == nullptr) return potential;
     const ScaledMarginal& side = scaled.instances;
     const Real taken =
@@ -55,14 +55,14 @@ template <BagScalar Scalar>
 class Scaling {
 public:
     Scaling() = default;
-    Scaling(const ScaledProblem<Scalar>& problem, const auto& instance_potential) {
+    Scaling(const ScaledProblem<Scalar>& problem, const Buffer<Real>& instance_potential) {
         start(problem, instance_potential);
     }
 
     /// Starts from instance potentials; pools `values`, if given, with the plan that these make when the features are
     /// updated. Views the problem. Cost: one exp an element, one pass (two in the log domain).
-    void start(const ScaledProblem<Scalar>& problem, const auto& instance_potential, const Execution& execution = {},
-               const MatrixView<Scalar>* values = nullptr) {
+    void start(const ScaledProblem<Scalar>& problem, const Buffer<Real>& instance_potential,
+               const Execution& execution = {}, const MatrixView<Scalar>* values = nullptr) {
         problem_ = &problem;
         absorbed_.set(problem.kernel, execution);
         in_double_ = false;
@@ -107,8 +107,11 @@ public:
     /// f <- f + step alpha0
     template <class Step>
     void move_features(const Step& step) {
-        feature_potential_ += step;
-        if (problem_->features.is_soft()) feature_penalty_ += problem_->features.ratio * step;
+        const ScaledMarginal& side = problem_->features;
+        for (Index d = 0; d < feature_potential_.size(); ++d) {
+            feature_potential_[d] += step[d];
+            if (side.is_soft()) feature_penalty_[d] += side.ratio * step[d];
+        }
     }
 
     /// g <- k2 a0 (log q0 - LSE_d((X + f)/a0)). Pools `values`, if given, on the way: conditional_mean().

@@ -1,6 +1,7 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -15,6 +16,11 @@ namespace otpool::detail {
 /// A kernel has rows(), cols() and column(k, out), which gives the exponents z_k <= 0.
 class Sweep {
 public:
+    /// No exponential is taken of less, so that products of two are no denormal numbers, which cost a hundred times as
+    /// much; and below this mass a row has lost digits to that.
+    static constexpr Real least_exponent = -300;
+    static constexpr Real least_mass = 1e-100;
+
     Buffer<Real> col_potential;  ///< Kernel potential of every column, of the last pass.
     Buffer<Real> col_penalty;    ///< col_potential's potential / alpha.
     Buffer<Real> log_col_sum;    ///< LSE_d(z_dk + row_potential_d).
@@ -33,19 +39,19 @@ public:
             kernel.column(k, column_);
             column_ += row_potential;
             const Real top = column_.maxCoeff();
-            column_.array() = (column_.array() - top).exp();
+            column_.array() = (column_.array() - top).max(least_exponent).exp();
             log_col_sum[k] = top + std::log(column_.sum());
             col_potential[k] = columns.half_step(k, log_col_sum[k]);
             col_penalty[k] = columns.penalty(k, log_col_sum[k]);
 
             const Real log_unit = top + col_potential[k];  // P_dk = column_d exp(log_unit)
             if (log_unit > level) {
-                row_mass_ *= std::exp(level - log_unit);
+                row_mass_ *= std::exp(std::max(level - log_unit, least_exponent));
                 level = log_unit;
             }
-            row_mass_ += std::exp(log_unit - level) * column_;
+            row_mass_ += std::exp(std::max(log_unit - level, least_exponent)) * column_;
         }
-        if (row_mass_.minCoeff() > smallest_sum) {
+        if (row_mass_.minCoeff() > least_mass) {
             log_row_mass = row_mass_.array().log() + level;
         } else {
             log_row_mass = row_potential + log_row_sums(kernel, col_potential);
@@ -78,9 +84,6 @@ public:
     }
 
 private:
-    /// Below it a sum has lost digits to denormal numbers.
-    static constexpr Real smallest_sum = 1e-280;
-
     void resize_scratch(Index rows) {
         column_.resize(rows);
         row_mass_.resize(rows);

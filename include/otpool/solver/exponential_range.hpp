@@ -1,0 +1,35 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <concepts>
+
+#include "otpool/core/matrix.hpp"
+
+namespace otpool::detail {
+
+/// Within these bounds exponentials in Scalar, and sums of them, keep all the digits that Scalar has.
+template <BagScalar Scalar>
+struct ExponentialRange {
+    static constexpr bool single = std::same_as<Scalar, float>;
+    /// Logarithms of scalings: what underflows in M stays nothing when it is scaled up, what is scaled down stays normal.
+    static constexpr Scalar smallest_log_scaling = single ? -60 : -460;
+    static constexpr Scalar largest_log_scaling = single ? 20 : 230;
+    static constexpr Scalar smallest_sum = single ? Scalar(1e-14) : Scalar(1e-180);
+    /// Of exp(), beyond which a sum is out of range anyway.
+    static constexpr Scalar largest_exponent = single ? 88 : 708;
+    static constexpr Scalar largest_sum = single ? Scalar(1e30) : Scalar(1e250);
+    /// Exponents are sums with potentials, whose digits they lose: 1e-5 is left of a float.
+    static constexpr Real largest_potential = single ? 64 : 1e10;
+};
+
+/// Whether all numbers are within the bounds; NaN is not.
+template <class Number>
+bool within(const Number* numbers, Index size, Number low, Number high) {
+    int outside = 0;  // gathered, as a search that ends early is not vectorised
+    for (Index i = 0; i < size; ++i) {
+        outside |= static_cast<int>(!(numbers[i] >= low)) | static_cast<int>(!(numbers[i] <= high));
+    }
+    return outside == 0;
+}
+
+}  // namespace otpool::detail
