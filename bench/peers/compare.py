@@ -42,7 +42,7 @@ examples:
   build/venv/bin/python bench/peers/compare.py --quick                  a few small rows, nothing written
   build/venv/bin/python bench/peers/compare.py                          everything, on a machine that does nothing else
   build/venv/bin/python bench/peers/compare.py --rows 'badmm*' --update
-  build/venv/bin/python bench/peers/compare.py --rows 'solve*/0.1/*' --peers pot --output /tmp/pot.json
+  build/venv/bin/python bench/peers/compare.py --rows 'solve*/0.1/*' --peers pot --output build/pot.json
   cmake -P bench/update_readme.cmake                                    puts the new table into the README
 
 exit status: 0; 1 if answers disagree or otpool does not solve a row; 2 for bad usage; 3 if otpool_worker is not built"""
