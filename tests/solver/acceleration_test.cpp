@@ -94,8 +94,10 @@ double compare_with_plain(const ProblemRange& range, std::uint64_t first, std::u
         CHECK(difference.cwiseAbs().maxCoeff() <= allowed_error * spread(random.bag));
         const auto pooled = Sinkhorn{.options = options}.solve(random.problem, {.pooled_only = true});
         CHECK(pooled.iterations == fast.iterations);
-        CHECK((ConditionalReadout{}(pooled)-ConditionalReadout{}(fast)).cwiseAbs().maxCoeff() <=
-              (std::is_same_v<Scalar, double> ? 1e-12 : 1e-5) * spread(random.bag));
+        const Vector<Scalar> read = ConditionalReadout{}(fast);
+        const double rounding = 2 * std::numeric_limits<Scalar>::epsilon() * read.cwiseAbs().maxCoeff();
+        CHECK((ConditionalReadout{}(pooled)-read).cwiseAbs().maxCoeff() <=
+              (std::is_same_v<Scalar, double> ? 1e-12 : 1e-5) * spread(random.bag) + rounding);
         if (plain.iterations < 50) continue;
         ++compared;
         log_ratio += std::log(plain.iterations / static_cast<double>(fast.iterations));
