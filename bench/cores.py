@@ -40,7 +40,7 @@ def markdown(run):
              "run against one thread.\n",
              "| bags/N/D/K | one thread, ms | " + " | ".join(f"{POLICIES[p]}, ms | times faster" for p in policies) + " |",
              "|---" + "|--:" * (1 + 2 * len(policies)) + "|"]
-    for layer, of in times.items():
+    for layer, of in sorted(times.items()):
         cells = [f"`{layer}`", spread(of["sequential"])]
         for policy in policies:
             cells += [spread(of[policy]), spread([one / all for one, all in zip(of["sequential"], of[policy])])]
