@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <limits>
 #include <vector>
 
 #include "otpool/core/matrix.hpp"
@@ -11,6 +10,7 @@
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/solver/admm_sweep.hpp"
 #include "otpool/solver/priors.hpp"
+#include "otpool/solver/reward_range.hpp"
 
 namespace otpool::detail {
 
@@ -52,15 +52,7 @@ struct AdmmSweepRecord {
     /// The highest of the values less the lowest.
     Real values_range() const {
         if (values.empty()) return range;
-        Vector<Scalar> scratch(values.rows());
-        Real high = std::numeric_limits<Real>::lowest();
-        Real low = -high;
-        for (const Index n : priors.active) {
-            const auto v = values.contiguous_col(n, scratch);
-            high = std::max(high, static_cast<Real>(v.maxCoeff()));
-            low = std::min(low, static_cast<Real>(v.minCoeff()));
-        }
-        return high - low;
+        return RewardRange<Scalar>(values, priors.active, {}).spread();
     }
 };
 

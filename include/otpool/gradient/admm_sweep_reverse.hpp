@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 
 #include "otpool/core/matrix.hpp"
@@ -14,6 +13,7 @@
 #include "otpool/gradient/problem_gradient.hpp"
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/gradient/trajectory.hpp"
+#include "otpool/solver/admm_marginal.hpp"
 #include "otpool/solver/admm_sweep.hpp"
 #include "otpool/solver/instance_tiles.hpp"
 #include "otpool/solver/scaled_problem.hpp"
@@ -124,7 +124,7 @@ private:
         const StepParameters& parameters = record_.parameters(k);
         const RealVector& log_p = record_.priors.log_p;
         const Real scale = weight * parameters.rho;
-        const Real damping = std::isinf(parameters.alpha1) ? 1 : parameters.alpha1 / (parameters.alpha1 + scale);
+        const Real damping = marginal_damping(parameters.alpha1, scale);
         const RealVector log_sum = step.log_row_sum + step.transport_row / weight;
         row_ -= sums_.gap_row;
         const auto [of_prior, of_log_sum, of_damping] = pull_back_marginal(
@@ -140,9 +140,7 @@ private:
 
     Instances side(std::size_t k, Real weight, Real from_gap) const {
         const StepParameters& parameters = record_.parameters(k);
-        const Real alpha2 = parameters.alpha2;
-        Instances side{weight, std::isinf(alpha2) ? 1 : alpha2 / (alpha2 + parameters.rho),
-                       RealVector::Zero(col_.size())};
+        Instances side{weight, marginal_damping(parameters.alpha2, parameters.rho), RealVector::Zero(col_.size())};
         const RealVector log_sum = record_.steps[k].log_col_sum.head(record_.cols());
         const RealVector log_mass = log_sum + side.damping * (record_.priors.log_q - log_sum);
         side.of_mass.head(log_mass.size()) = -from_gap * (log_mass.array() - log_sum_exp(log_mass)).exp();

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "otpool/core/matrix.hpp"
+#include "otpool/solver/admm_marginal.hpp"
 #include "otpool/solver/scaled_problem.hpp"
 
 namespace otpool::detail {
@@ -23,7 +24,7 @@ inline MarginalCotangents pull_back_marginal(RealVector shift, Real alpha, Real 
     RealVector of_mass = RealVector::Zero(shift.size());
     if (unit_mass) of_mass = -shift.sum() * (log_marginal.array() - log_sum_exp(log_marginal)).exp();
     shift += of_mass;
-    const Real damping = std::isinf(alpha) ? 1 : alpha / (alpha + scale);
+    const Real damping = marginal_damping(alpha, scale);
     return {damping * shift, of_mass - damping * shift, shift.dot(log_prior - log_sum)};
 }
 

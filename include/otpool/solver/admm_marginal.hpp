@@ -8,6 +8,9 @@
 
 namespace otpool::detail {
 
+/// k = alpha / (alpha + weight), by which a step of Bregman ADMM meets a marginal; 1 where that is hard.
+inline Real marginal_damping(Real alpha, Real weight) { return std::isinf(alpha) ? 1 : alpha / (alpha + weight); }
+
 /// One marginal as Bregman ADMM sees it, in units of rho.
 struct AdmmMarginal {
     Real alpha = 0;   ///< alpha / rho
@@ -22,7 +25,7 @@ struct AdmmMarginal {
     /// log(plan) += k (log prior - log sum), k = alpha / (alpha + weight): replaces the log sums by what is to be
     /// added.
     void update(RealVector& log_sum) {
-        const Real damping = is_hard() ? 1 : alpha / (alpha + weight);
+        const Real damping = marginal_damping(alpha, weight);
         log_marginal = log_sum;
         log_sum = damping * (log_prior - log_sum);
         log_marginal += log_sum;

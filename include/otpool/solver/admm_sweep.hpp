@@ -15,6 +15,7 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
 #include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/admm_marginal.hpp"
 #include "otpool/solver/instance_tiles.hpp"
 #include "otpool/solver/leveled_sums.hpp"
 #include "otpool/solver/priors.hpp"
@@ -100,10 +101,10 @@ public:
         rho_ = rho;
         inverse_rho_ = 1 / rho;
         weight_ = 1 + problem.alpha0 / rho;
-        feature_damping_ = damping(problem.features.alpha, rho + problem.alpha0);
-        instance_damping_ = damping(problem.instances.alpha, rho);
+        feature_damping_ = marginal_damping(problem.features.alpha, rho + problem.alpha0);
+        instance_damping_ = marginal_damping(problem.instances.alpha, rho);
         const auto& top = range_.highest;
-        spread_ = static_cast<Real>(top.maxCoeff()) - static_cast<Real>(range_.lowest.minCoeff());
+        spread_ = range_.spread();
         reward_row_ = (top.template cast<Real>().array() - static_cast<Real>(top.maxCoeff())) * inverse_rho_;
         reward_col_.resize(log_q_.size());
         reward_col_.setZero();
@@ -204,8 +205,6 @@ private:
         RealVector row;
         Buffer<Real> col;
     };
-
-    static Real damping(Real alpha, Real weight) { return std::isinf(alpha) ? 1 : alpha / (alpha + weight); }
 
     Index rows() const { return log_p_.size(); }
     auto of_tile(Buffer<Real>& per_instance, Index tile) const {

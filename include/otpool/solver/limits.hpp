@@ -127,20 +127,19 @@ private:
 /// element.
 template <BagScalar Scalar, EntropicRegularizer R>
 Solution<Scalar, R> closed_form(const UotProblem<Scalar, R>& problem, double tolerance, const Run<Scalar, R>& run) {
+    const bool max_pooling = run.pooled_only && problem.instances.alpha == 0 && problem.values.empty();
+    if (problem.alpha0 == 0 && !max_pooling) return WinnersLimit<Scalar, R>(problem).solution();
     Workspace own;
     Workspace& workspace = run.workspace != nullptr ? *run.workspace : own;
     auto& [scaled, scaling] = workspace.get<ScalingWorkspace<Scalar>>();
+    scaled.set(problem, run.execution);
     if (problem.alpha0 == 0) {
-        const bool max_pooling = run.pooled_only && problem.instances.alpha == 0 && problem.values.empty();
-        if (!max_pooling) return WinnersLimit<Scalar, R>(problem).solution();
-        scaled.set(problem, run.execution);
         Solution<Scalar, R> solution;
         solution.conditional_mean = std::move(workspace.get<PooledMean>().values);
         *solution.conditional_mean = scaled.kernel.row_shift;
         return solution;
     }
     // With a free side, or without a reward, scaling ends after its first iteration.
-    scaled.set(problem, run.execution);
     const MatrixView<Scalar>* values = run.pooled_only ? &problem.pooled_values() : nullptr;
     const bool updates_instances = scaled.instances.alpha > 0;
     scaling.start(scaled, scaled.instances.anchor, run.execution, updates_instances ? nullptr : values);

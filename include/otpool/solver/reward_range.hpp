@@ -38,6 +38,9 @@ struct RewardRange {
         }
     }
 
+    /// The highest of all less the lowest.
+    Real spread() const { return static_cast<Real>(highest.maxCoeff()) - static_cast<Real>(lowest.minCoeff()); }
+
 private:
     struct Part {
         Vector<Scalar> highest, lowest, scratch;

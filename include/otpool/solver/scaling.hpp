@@ -33,11 +33,10 @@ inline Real rounding(const auto& f, const auto& g) {
     return 4 * std::numeric_limits<Real>::epsilon() * largest;
 }
 
-/// The instance potentials of a run's warm start, or zeros, as kernel potentials.
+/// The instance potentials of a run's warm start as kernel potentials.
 template <class Scalar, class R>
 Buffer<Real> starting_instance_potential(const ScaledProblem<Scalar>& scaled, const Run<Scalar, R>& run) {
     Buffer<Real> potential = scaled.instances.anchor;
-    if (run.warm_start == nullptr) return potential;
     const ScaledMarginal& side = scaled.instances;
     const Real taken =
         side.is_hard() ? scaled.offset_of_instances() : side.alpha * scaled.mass_shift;  // see unscaled()
@@ -178,14 +177,13 @@ struct ScalingWorkspace {
     Scaling<Scalar> scaling;
 };
 
-/// Starts from the instance potentials of the run's warm start, or zeros. `values`: see Scaling::start().
+/// Starts from the instance potentials of the run's warm start, or zeros.
 template <class Scalar, class R>
-void start(Scaling<Scalar>& scaling, const ScaledProblem<Scalar>& scaled, const Run<Scalar, R>& run,
-           const MatrixView<Scalar>* values = nullptr) {
+void start(Scaling<Scalar>& scaling, const ScaledProblem<Scalar>& scaled, const Run<Scalar, R>& run) {
     if (run.warm_start != nullptr) {
-        scaling.start(scaled, starting_instance_potential(scaled, run), run.execution, values);
+        scaling.start(scaled, starting_instance_potential(scaled, run), run.execution);
     } else {
-        scaling.start(scaled, scaled.instances.anchor, run.execution, values);
+        scaling.start(scaled, scaled.instances.anchor, run.execution);
     }
 }
 
