@@ -95,26 +95,30 @@ public:
             .template cast<Real>();
     }
 
+    /// Whether its columns follow each other in memory without a gap.
+    bool is_contiguous() const { return row_stride_ == 1 && col_stride_ == rows_; }
+
     bool all_finite() const {
         // x - x is 0 or NaN, and so is the sum
-        if (row_stride_ == 1 && col_stride_ == rows_) {
+        if (is_contiguous()) {
             const Eigen::Map<const Vector<Scalar>> all(data_, rows_ * cols_);
             return (all - all).sum() == 0;
         }
         Vector<Scalar> scratch(rows_);
         for (Index n = 0; n < cols_; ++n) {
-            const auto x = contiguous_col(n, scratch);
+            const auto x = contiguous_col(n, scratch.data());
             if ((x - x).sum() != 0) return false;
         }
         return true;
     }
 
-    /// The same column where its numbers are consecutive in memory; `scratch`, which becomes a copy, where they are not.
-    Eigen::Map<const Vector<Scalar>> contiguous_col(Index col, Eigen::Ref<Vector<Scalar>> scratch) const {
+    /// The same column where its numbers are consecutive in memory; where they are not, its copy in `scratch` (rows()
+    /// numbers).
+    Eigen::Map<const Vector<Scalar>> contiguous_col(Index col, Scalar* scratch) const {
         const Scalar* first = data_ + col * col_stride_;
         if (row_stride_ == 1) return {first, rows_};
         for (Index row = 0; row < rows_; ++row) scratch[row] = first[row * row_stride_];
-        return {scratch.data(), rows_};
+        return {scratch, rows_};
     }
 
     /// The columns [first, first + count), sharing this view's memory.

@@ -126,7 +126,7 @@ private:
         matrix.col(matrix.cols() - 1) = column;
     }
 
-    auto value(Index k) { return values_.contiguous_col(kernel_.instance(k), scratch_); }
+    auto value(Index k) { return values_.contiguous_col(kernel_.instance(k), scratch_.data()); }
 
     /// W of a block.
     auto weights(const Block& block) {

@@ -233,7 +233,7 @@ private:
                 Scalar block_moment = 0;
                 for (Index j = 0; j < count; ++j) {
                     const Index n = kernel.instance(first + j);
-                    const auto x = kernel.reward.contiguous_col(n, scratch);
+                    const auto x = kernel.reward.contiguous_col(n, scratch.data());
                     gradient_.reward.col(n) += inverse_alpha0 * Y.col(j);
                     if (W.cols() > 0) of_values.col(n) += W.col(j);
                     block_total += Y.col(j).sum();

@@ -48,7 +48,8 @@ struct Unrolled {
     Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool pooled_only = false) const {
         detail::require(solver.options.iterations.has_value(), "number of iterations to unroll", "not set",
                         "at least 1");
-        detail::validated_tolerance<Scalar, R>(solver.options, problem, {});
+        detail::validate(solver.options);
+        validate(problem);
         detail::validate(steps, *solver.options.iterations);
         const bool closed = steps.empty() && solver.options.closed_forms && detail::has_closed_form(problem);
         if (closed) return {solver.solve(problem)};

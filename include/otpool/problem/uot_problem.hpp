@@ -56,28 +56,31 @@ void require_finite(const MatrixView<Scalar>& matrix, const auto& name, const Ex
     }
 }
 
-}  // namespace detail
-
-/// Throws InvalidArgument, naming the field, what was found and what is allowed, if the problem is not well formed.
-/// Every solver calls it before any work. Cost: one pass over reward and values.
+/// validate(), but for the entries of reward and values.
 template <class Scalar, class R>
-void validate(const UotProblem<Scalar, R>& problem, const Execution& execution = {}) {
-    using detail::require;
-    using detail::shape_text;
-    using detail::text;
+void validate_fields(const UotProblem<Scalar, R>& problem) {
     const auto& [reward, values, alpha0, features, instances] = problem;
     require(!reward.empty(), "shape of reward", shape_text(reward.rows(), reward.cols()),
             "at least one feature and one instance");
     require(values.empty() || (values.rows() == reward.rows() && values.cols() == reward.cols()), "shape of values",
             shape_text(values.rows(), values.cols()),
             text(shape_text(reward.rows(), reward.cols()), ", the shape of the reward"));
-    detail::require_alpha(alpha0, "alpha0");
-    detail::require_alpha(features.alpha, "alpha1");
-    detail::require_alpha(instances.alpha, "alpha2");
-    detail::require_prior(features.prior, reward.rows(), false, "p0");
-    detail::require_prior(instances.prior, reward.cols(), true, "q0");
-    detail::require_finite(reward, "reward", execution);
-    detail::require_finite(values, "values", execution);
+    require_alpha(alpha0, "alpha0");
+    require_alpha(features.alpha, "alpha1");
+    require_alpha(instances.alpha, "alpha2");
+    require_prior(features.prior, reward.rows(), false, "p0");
+    require_prior(instances.prior, reward.cols(), true, "q0");
+}
+
+}  // namespace detail
+
+/// Throws InvalidArgument, naming the field, what was found and what is allowed, if the problem is not well formed, as every
+/// solver does before any work. Cost: one pass over reward and values.
+template <class Scalar, class R>
+void validate(const UotProblem<Scalar, R>& problem, const Execution& execution = {}) {
+    detail::validate_fields(problem);
+    detail::require_finite(problem.reward, "reward", execution);
+    detail::require_finite(problem.values, "values", execution);
 }
 
 }  // namespace otpool

@@ -95,7 +95,10 @@ public:
             absorbed_ = false;
             return false;
         }
-        for (Index d = 0; d < rows_; ++d) result.log_row_mass[d] += row_potential[d] - static_cast<Real>(F_[d]);
+        const Real* f = row_potential.data();
+        const Scalar* F = F_.data();
+        Real* log_row_mass = result.log_row_mass.data();
+        for (Index d = 0; d < rows_; ++d) log_row_mass[d] += f[d] - static_cast<Real>(F[d]);
         return true;
     }
 
@@ -115,9 +118,7 @@ public:
     /// scaling <- exp(potential - absorbed), unless it is out of range.
     static bool scalings(const auto& potential, const Buffer<Scalar>& absorbed, auto& scaling) {
         const Index size = potential.size();  // scaling may be padded
-        for (Index i = 0; i < size; ++i) {
-            scaling[i] = static_cast<Scalar>(potential[i] - static_cast<Real>(absorbed[i]));
-        }
+        subtract(potential.data(), absorbed.data(), size, scaling.data());
         return exponentiate(scaling.data(), size);
     }
 
@@ -168,12 +169,13 @@ private:
     /// A block stays in the first-level cache, a kept kernel in the second; doubles' exponentials cost more than memory.
     static constexpr Index block_elements = (1 << 15) / sizeof(Scalar);
     static constexpr Index kept_elements = std::same_as<Scalar, float> ? 1 << 18 : 1 << 22;
+    /// So far ahead of its exponentials a reward is fetched.
+    static constexpr Index fetched_ahead = 4096 / sizeof(Scalar);
 
     /// What a worker needs for itself.
     struct Worker {
         Buffer<Scalar> M;  ///< Of its present block, where M is not kept.
         Buffer<Scalar> sum, partial, lane;
-        Buffer<Scalar> weighted;  ///< M * (values - reference) of its present block
     };
     /// What a part adds up.
     struct Sums {
@@ -187,8 +189,15 @@ private:
 
     static void set_padded(const auto& vector, Buffer<Scalar>& out) {
         out.resize(padded(vector.size()));
-        for (Index i = 0; i < vector.size(); ++i) out[i] = static_cast<Scalar>(vector[i]);
+        std::copy_n(vector.data(), vector.size(), out.data());
         std::fill(out.data() + vector.size(), out.data() + out.size(), Scalar(0));
+    }
+
+    /// log_scaling <- potential - absorbed
+    static void subtract(const Real* potential, const Scalar* absorbed, Index size, Scalar* log_scaling) {
+        for (Index i = 0; i < size; ++i) {
+            log_scaling[i] = static_cast<Scalar>(potential[i] - static_cast<Real>(absorbed[i]));
+        }
     }
 
     /// Of M, so many columns.
@@ -203,7 +212,7 @@ private:
             for (Index k = 0; k < block.count; ++k) lane[k] = matrix(item, kernel_->instance(block.first + k));
             return lane.data();
         }
-        const auto column = matrix.contiguous_col(kernel_->instance(block.first + item), lane.head(rows_));
+        const auto column = matrix.contiguous_col(kernel_->instance(block.first + item), lane.data());
         if (rows_ == lanes(block)) return column.data();
         if (column.data() != lane.data()) lane.head(rows_) = column;
         return lane.data();
@@ -222,6 +231,7 @@ private:
         for (Index i = 0; i < items(block); ++i, M += lanes) {
             const Scalar* x = lane_values(kernel_->reward, block, i);
             for (Index l = 0; l < lanes; l += register_lanes) {
+                Eigen::internal::prefetch(x + l + fetched_ahead);
                 const Lanes z = (LanesView(x + l) - LanesView(lane_shift + l) - item_shift[i]) * inverse_alpha0_;
                 Eigen::Map<Lanes>(M + l) =
                     bounded_exp((z + (LanesView(lane_potential + l) + item_potential[i])).min(Range::largest_exponent));
@@ -250,11 +260,16 @@ private:
     }
 
     /// to_d += sum_k M_dk v_k of a block; within it in Scalar.
-    void add_sum_over_cols(const Block& block, const Scalar* M, RealVector& to) {
-        Scalar* partial = worker_of(block).partial.data();
-        (by_instance_ ? multiply_transposed<Scalar> : multiply<Scalar>)(M, lanes(block), items(block),
-                                                                        v_.data() + block.first, partial);
-        for (Index d = 0; d < rows_; ++d) to[d] += static_cast<Real>(partial[d]);
+    void add_sum_over_cols(const Block& block, RealVector& to) {
+        (by_instance_ ? multiply_transposed<Scalar> : multiply<Scalar>)(block.M, lanes(block), items(block),
+                                                                        v_.data() + block.first,
+                                                                        worker_of(block).partial.data());
+        add_partial(block, to);
+    }
+    void add_partial(const Block& block, RealVector& to) {
+        const Scalar* partial = worker_of(block).partial.data();
+        Real* sum = to.data();
+        for (Index d = 0; d < rows_; ++d) sum[d] += static_cast<Real>(partial[d]);
     }
 
     /// The half step of a block's columns, and v.
@@ -266,25 +281,17 @@ private:
         }
         Buffer<Scalar>& sum = worker_of(block).sum;
         sum.head(block.count) = sum.head(block.count).array().log();
-        // Plain pointers, of which compilers make vectors.
         const Index first = block.first;
         const Scalar* log_sum = sum.data();
         const Scalar* G = G_.data() + first;
-        const Real* log_prior = columns.log_prior.data() + first;
-        const Real* anchor = columns.anchor.data() + first;
         Real* log_col_sum = result.log_col_sum.data() + first;
         Real* potential = result.col_potential.data() + first;
-        Real* penalty = result.col_penalty.data() + first;
-        Scalar* v = v_.data() + first;
         for (Index i = 0; i < block.count; ++i) {
-            const Real absorbed = G[i];
-            log_col_sum[i] = static_cast<Real>(log_sum[i]) - absorbed;
-            const Real excess = log_prior[i] - log_col_sum[i];
-            potential[i] = columns.damping * excess + columns.relaxation * anchor[i];
-            penalty[i] = columns.relaxation * (excess - anchor[i]);
-            v[i] = static_cast<Scalar>(potential[i] - absorbed);
+            log_col_sum[i] = static_cast<Real>(log_sum[i]) - static_cast<Real>(G[i]);
         }
-        return exponentiate(v, block.count);
+        columns.half_steps(first, block.count, log_col_sum, potential, result.col_penalty.data() + first);
+        subtract(potential, G, block.count, v_.data() + first);
+        return exponentiate(v_.data() + first, block.count);
     }
 
     /// Over all blocks: the columns' half step, if they are given; log_mass <- log M v; the values, if they are given.
@@ -299,8 +306,8 @@ private:
             Sums& sums = sums_[static_cast<std::size_t>(block.part)];
             sums.in_range = sums.in_range && (columns == nullptr || update_columns(block, *columns, *result));
             if (!sums.in_range) return;
-            add_sum_over_cols(block, block.M, sums.row_mass);
-            if (values != nullptr) add_sum_over_cols(block, weighted(block, *values), sums.weighted);
+            add_sum_over_cols(block, sums.row_mass);
+            if (values != nullptr) add_pooled(block, *values, sums.weighted);
         });
         return add_up_parts(values != nullptr) && take_logarithm(log_mass);
     }
@@ -322,10 +329,10 @@ private:
     bool take_logarithm(Buffer<Real>& log_mass) {
         if (!within(total_.row_mass.data(), rows_, Real(Range::smallest_sum), Real(Range::largest_sum))) return false;
         auto logs = workers_.front().partial.head(rows_);
-        for (Index d = 0; d < rows_; ++d) logs[d] = static_cast<Scalar>(total_.row_mass[d]);
+        std::copy_n(total_.row_mass.data(), rows_, logs.data());
         logs = logs.array().log();
         log_mass.resize(rows_);
-        for (Index d = 0; d < rows_; ++d) log_mass[d] = static_cast<Real>(logs[d]);
+        std::copy_n(logs.data(), rows_, log_mass.data());
         return true;
     }
 
@@ -334,31 +341,36 @@ private:
         reference_.resize(row_shift_.size());
         reference_.setZero();
         for (Index d = 0; d < rows_; ++d) reference_[d] = values(d, kernel_->instance(0));
-        for (Worker& worker : workers_) worker.weighted.resize(block_size(block_));
     }
 
-    /// M * (values - reference)
-    const Scalar* weighted(const Block& block, const MatrixView<Scalar>& values) {
+    /// to_d += sum_k M_dk v_k (value_dk - reference_d) of a block.
+    void add_pooled(const Block& block, const MatrixView<Scalar>& values, RealVector& to) {
         using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
         using P = Packet<Scalar>;
         const Index lanes = this->lanes(block);
         const Scalar* M = block.M;
-        Scalar* const all = worker_of(block).weighted.data();
-        Scalar* weighted = all;
-        const auto weigh = [&](Index item, const auto& reference) {
-            const Scalar* value = lane_values(values, block, item);
-            for (Index l = 0; l < lanes; l += packet_size<Scalar>) {
-                pstoreu(weighted + l, pmul(ploadu<P>(M + l), psub(ploadu<P>(value + l), reference(l))));
-            }
-        };
-        for (Index i = 0; i < items(block); ++i, M += lanes, weighted += lanes) {
+        const Scalar* v = v_.data() + block.first;
+        Buffer<Scalar>& partial = worker_of(block).partial;
+        partial.setZero();
+        for (Index i = 0; i < items(block); ++i, M += lanes) {
+            const Scalar* value = lane_values(values, block, i);
             if (by_instance_) {
-                weigh(i, [of_item = pset1<P>(reference_[i])](Index) { return of_item; });
+                const P reference = pset1<P>(reference_[i]);
+                P sum = pset1<P>(Scalar(0));
+                for (Index l = 0; l < lanes; l += packet_size<Scalar>) {
+                    sum = pmadd(pmul(ploadu<P>(M + l), ploadu<P>(v + l)), psub(ploadu<P>(value + l), reference), sum);
+                }
+                partial[i] = predux(sum);
             } else {
-                weigh(i, [of_lane = reference_.data()](Index l) { return ploadu<P>(of_lane + l); });
+                const P weight = pset1<P>(v[i]);
+                for (Index l = 0; l < lanes; l += packet_size<Scalar>) {
+                    const P deviation = psub(ploadu<P>(value + l), ploadu<P>(reference_.data() + l));
+                    const P sum = pmadd(pmul(ploadu<P>(M + l), weight), deviation, ploadu<P>(partial.data() + l));
+                    pstoreu(partial.data() + l, sum);
+                }
             }
         }
-        return all;
+        add_partial(block, to);
     }
 
     /// log_scaling <- exp(log_scaling), unless it is out of range.

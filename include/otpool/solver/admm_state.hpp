@@ -197,7 +197,7 @@ private:
 
     /// X / rho; of a RelativeEntropy problem the reward X + alpha0 log(p0 q0^T) of the Entropy problem that it is.
     void reward_column(Index k, RealVector& out) const {
-        out = reward_.contiguous_col(instance(k), scratch_).template cast<Real>();
+        out = reward_.contiguous_col(instance(k), scratch_.data()).template cast<Real>();
         out = ((out.array() - offset_) * inverse_rho_).max(lowest_exponent).min(-lowest_exponent);
         if constexpr (std::same_as<R, RelativeEntropy>) {
             out += strength_ * features_.log_prior;

@@ -16,10 +16,9 @@
 #include "otpool/core/workspace.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/admm_marginal.hpp"
+#include "otpool/solver/first_pass.hpp"
 #include "otpool/solver/instance_tiles.hpp"
 #include "otpool/solver/leveled_sums.hpp"
-#include "otpool/solver/priors.hpp"
-#include "otpool/solver/reward_range.hpp"
 #include "otpool/solver/scaled_problem.hpp"
 
 namespace otpool::detail {
@@ -62,18 +61,21 @@ public:
     AdmmSweep() = default;
     template <EntropicRegularizer R>
     AdmmSweep(const UotProblem<Scalar, R>& problem, Real rho) {
-        start(problem, rho);
+        start(problem, FirstPass<Scalar>(problem), rho);
     }
 
     /// Before the first step; views the bag.
     template <EntropicRegularizer R>
-    void start(const UotProblem<Scalar, R>& problem, Real rho, const Execution& execution = {}) {
+    void start(const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass, Real rho,
+               const Execution& execution = {}) {
         execution_ = execution;
-        set_log_priors(problem, log_p_, log_q_, active_);
-        range_.set(problem.reward, active_, execution);
-        x_.set(problem.reward, active_, range_.highest, execution.workers());
+        active_ = pass.priors.active;
+        highest_ = pass.range.highest;
+        spread_ = pass.range.spread();
+        x_.set(problem.reward, active_, highest_, execution.workers());
         values_ = problem.values;
-        log_q_ = padded_with_zeros(log_q_);
+        log_p_ = pass.priors.log_p;
+        log_q_ = padded_with_zeros(pass.priors.log_q);
         smooth_.slope = transport_.slope = 0;
         smooth_.row = transport_.row = log_p_;
         smooth_.col = transport_.col = log_col_sum_ = log_q_;
@@ -103,9 +105,7 @@ public:
         weight_ = 1 + problem.alpha0 / rho;
         feature_damping_ = marginal_damping(problem.features.alpha, rho + problem.alpha0);
         instance_damping_ = marginal_damping(problem.instances.alpha, rho);
-        const auto& top = range_.highest;
-        spread_ = range_.spread();
-        reward_row_ = (top.template cast<Real>().array() - static_cast<Real>(top.maxCoeff())) * inverse_rho_;
+        reward_row_ = (highest_.template cast<Real>().array() - static_cast<Real>(highest_.maxCoeff())) * inverse_rho_;
         reward_col_.resize(log_q_.size());
         reward_col_.setZero();
         if constexpr (std::same_as<R, RelativeEntropy>) {  // Entropy with reward X + alpha0 log(p0 q0^T)
@@ -158,7 +158,7 @@ public:
         });
         if (!end_step(sums)) return false;
         mean = sums.value().cwiseQuotient(sums.weight());
-        mean += (of_reward ? range_.highest : first_value_).template cast<Real>();
+        mean += (of_reward ? highest_ : first_value_).template cast<Real>();
         return mean.allFinite();  // unless values were too large for sums in Work
     }
 
@@ -175,7 +175,7 @@ public:
                 log_col_sum_};
     }
     /// The highest reward of every feature.
-    const Vector<Scalar>& top() const { return range_.highest; }
+    const Vector<Scalar>& top() const { return highest_; }
     /// The highest reward less the lowest.
     Real spread() const { return spread_; }
     /// With keep_duals(every): the Z that step `every` starts from, counted from 0, that of step 2 every, ..., tile by tile, in
@@ -343,8 +343,8 @@ private:
     RealVector log_p_;
     Buffer<Real> log_q_;  ///< What there is one of an instance is padded to whole tiles, here and below.
     std::vector<Index> active_;
-    RewardRange<Scalar> range_;
-    Real spread_ = 0;  ///< The highest reward of all less the lowest.
+    Vector<Scalar> highest_;  ///< Of the rewards of every feature.
+    Real spread_ = 0;         ///< The highest reward of all less the lowest.
     InstanceTiles<Scalar, Work> x_;
     MatrixView<Scalar> values_;  ///< Empty: the reward.
     InstanceTiles<Scalar, Work> value_tiles_;
@@ -372,10 +372,10 @@ private:
 /// mean <- the conditional mean of the values after so many steps, in the narrowest type that resolves them; whether one
 /// does.
 template <BagScalar Scalar, EntropicRegularizer R>
-bool pool_by_sweeps(const UotProblem<Scalar, R>& problem, Real rho, int steps, const Execution& execution,
-                    Workspace& workspace, RealVector& mean) {
+bool pool_by_sweeps(const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass, Real rho, int steps,
+                    const Execution& execution, Workspace& workspace, RealVector& mean) {
     const auto pool = [&](auto& sweep) {
-        sweep.start(problem, rho, execution);
+        sweep.start(problem, pass, rho, execution);
         if (!sweep.resolves(steps)) return false;
         for (int k = 1; k < steps; ++k) {
             if (!sweep.step()) return false;

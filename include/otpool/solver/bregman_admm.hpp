@@ -17,10 +17,10 @@
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/admm_state.hpp"
 #include "otpool/solver/admm_sweep.hpp"
+#include "otpool/solver/first_pass.hpp"
 #include "otpool/solver/iterations.hpp"
 #include "otpool/solver/limits.hpp"
 #include "otpool/solver/options.hpp"
-#include "otpool/solver/priors.hpp"
 #include "otpool/solver/quadratic_limits.hpp"
 #include "otpool/solver/reward_spread.hpp"
 #include "otpool/solver/solution.hpp"
@@ -57,19 +57,21 @@ struct BregmanAdmm {
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
         const double given_rho = rho.value_or(1);
         detail::require(given_rho > 0 && std::isfinite(given_rho), "rho", given_rho, "finite and > 0");
-        const double tolerance = detail::validated_tolerance(options, problem, run);
-        if (options.closed_forms && detail::has_closed_form(problem))
-            return detail::closed_form(problem, tolerance, run);
-
         Workspace own;
         Workspace& workspace = run.workspace != nullptr ? *run.workspace : own;
-        const double weight = rho ? *rho : default_rho(problem, run.execution, workspace);
+        const detail::FirstPass<Scalar>& pass = detail::first_pass(options, problem, run, workspace);
+        const double tolerance = detail::tolerance_or_default<Scalar>(options);
+        if (options.closed_forms && detail::has_closed_form(problem))
+            return detail::closed_form(problem, pass, tolerance, run, workspace);
+
+        const double weight = rho ? *rho : default_rho(problem, pass, run.execution, workspace);
         if constexpr (EntropicRegularizer<R>) {
             const bool sweeps = run.pooled_only && options.iterations && !options.history && !run.observer &&
                                 run.warm_start == nullptr && dual_step == DualStep::scaled;
             if (sweeps) {
                 RealVector& mean = workspace.get<detail::PooledMean>().values;
-                if (detail::pool_by_sweeps(problem, weight, *options.iterations, run.execution, workspace, mean)) {
+                if (detail::pool_by_sweeps(problem, pass, weight, *options.iterations, run.execution, workspace,
+                                           mean)) {
                     Solution<Scalar, R> solution;
                     solution.iterations = *options.iterations;
                     solution.conditional_mean = std::move(mean);
@@ -101,18 +103,18 @@ struct BregmanAdmm {
     template <BagScalar Scalar, Regularizer R>
     static double default_rho(const UotProblem<Scalar, R>& problem) {
         Workspace workspace;
-        return default_rho(problem, {}, workspace);
+        return default_rho(problem, detail::FirstPass<Scalar>(problem), {}, workspace);
     }
 
 private:
     template <BagScalar Scalar, Regularizer R>
-    static double default_rho(const UotProblem<Scalar, R>& problem, const Execution& execution, Workspace& workspace) {
+    static double default_rho(const UotProblem<Scalar, R>& problem, const detail::FirstPass<Scalar>& pass,
+                              const Execution& execution, Workspace& workspace) {
         const double alpha0 = problem.alpha0;
-        auto& [log_p, log_q, active, spread] = workspace.get<RhoWorkspace<Scalar>>();
-        detail::set_log_priors(problem, log_p, log_q, active);
-        double rho = 0.1 * spread.standard_deviation(problem.reward, active, execution);
+        auto& spread = workspace.get<detail::RewardSpread<Scalar>>();
+        double rho = 0.1 * spread.standard_deviation(problem.reward, pass, execution);
         if constexpr (std::same_as<R, Quadratic>) {
-            rho = std::max(rho, 2 * alpha0 * largest_entry(problem, log_p, log_q, active));
+            rho = std::max(rho, 2 * alpha0 * largest_entry(problem, pass));
         } else {
             rho += alpha0;
         }
@@ -120,22 +122,12 @@ private:
         return std::clamp(rho, 1e-300, 1e300);
     }
 
-    /// What default_rho() uses again from bag to bag.
-    template <BagScalar Scalar>
-    struct RhoWorkspace {
-        RealVector log_p;
-        detail::Buffer<Real> log_q;
-        std::vector<Index> active;
-        detail::RewardSpread<Scalar> spread;
-    };
-
     /// An upper bound P of the entries of a Quadratic plan. A hard marginal bounds them by its prior's entries; else, as
     /// each entry is at most its marginals,  2 alpha0 P + alpha1 log(P / max p0) + alpha2 log(P / max q0) <= max X.
     template <class Scalar>
-    static double largest_entry(const UotProblem<Scalar, Quadratic>& problem, const RealVector& all_log_p,
-                                const detail::Buffer<Real>& all_log_q, const std::vector<Index>& active) {
-        const double log_p = all_log_p.maxCoeff();
-        const double log_q = all_log_q.maxCoeff();
+    static double largest_entry(const UotProblem<Scalar, Quadratic>& problem, const detail::FirstPass<Scalar>& pass) {
+        const double log_p = pass.priors.log_p.maxCoeff();
+        const double log_q = pass.priors.log_q.maxCoeff();
         const double alpha1 = problem.features.alpha;
         const double alpha2 = problem.instances.alpha;
         double log_bound = std::numeric_limits<double>::infinity();
@@ -143,8 +135,7 @@ private:
         if (std::isinf(alpha2)) log_bound = std::min(log_bound, log_q);
         if (std::isfinite(log_bound)) return std::exp(log_bound);
 
-        double highest = -std::numeric_limits<double>::infinity();
-        for (const Index n : active) highest = std::max(highest, problem.reward.col(n).maxCoeff());
+        const double highest = pass.range.highest.maxCoeff();
         const auto holds = [&](double log_entry) {
             return 2 * problem.alpha0 * std::exp(log_entry) + alpha1 * (log_entry - log_p) +
                        alpha2 * (log_entry - log_q) <=

@@ -28,7 +28,8 @@ bool has_closed_form(const UotProblem<Scalar, R>& problem) {
 template <BagScalar Scalar, Regularizer R>
 class WinnersLimit {
 public:
-    explicit WinnersLimit(const UotProblem<Scalar, R>& problem) : problem_(problem), scaled_(problem) {
+    WinnersLimit(const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass) : problem_(problem) {
+        scaled_.set(problem, pass);
         plan_ = {scaled_.kernel.reward, scaled_.kernel.active, {}, RealVector::Zero(cols()), scaled_.kernel.row_shift};
         plan_.instance_potential = RealVector::Zero(cols());
         if (relative) plan_.log_weight = scaled_.instances.log_prior;
@@ -126,13 +127,12 @@ private:
 /// The exact solution where has_closed_form(). Cost: one to three passes over the reward, at most two exps an
 /// element.
 template <BagScalar Scalar, EntropicRegularizer R>
-Solution<Scalar, R> closed_form(const UotProblem<Scalar, R>& problem, double tolerance, const Run<Scalar, R>& run) {
+Solution<Scalar, R> closed_form(const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass, double tolerance,
+                                const Run<Scalar, R>& run, Workspace& workspace) {
     const bool max_pooling = run.pooled_only && problem.instances.alpha == 0 && problem.values.empty();
-    if (problem.alpha0 == 0 && !max_pooling) return WinnersLimit<Scalar, R>(problem).solution();
-    Workspace own;
-    Workspace& workspace = run.workspace != nullptr ? *run.workspace : own;
+    if (problem.alpha0 == 0 && !max_pooling) return WinnersLimit<Scalar, R>(problem, pass).solution();
     auto& [scaled, scaling] = workspace.get<ScalingWorkspace<Scalar>>();
-    scaled.set(problem, run.execution);
+    scaled.set(problem, pass);
     if (problem.alpha0 == 0) {
         Solution<Scalar, R> solution;
         solution.conditional_mean = std::move(workspace.get<PooledMean>().values);

@@ -210,12 +210,16 @@ struct Newton {
     /// closed form applies. Thread-safe.
     template <BagScalar Scalar, EntropicRegularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
-        const double tolerance = detail::validated_tolerance(options, problem, run);
+        Workspace own;
+        Workspace& workspace = run.workspace != nullptr ? *run.workspace : own;
+        const detail::FirstPass<Scalar>& pass = detail::first_pass(options, problem, run, workspace);
+        const double tolerance = detail::tolerance_or_default<Scalar>(options);
         if (options.closed_forms && detail::has_closed_form(problem))
-            return detail::closed_form(problem, tolerance, run);
+            return detail::closed_form(problem, pass, tolerance, run, workspace);
         detail::require_positive_alpha0("Newton", problem);
 
-        const detail::ScaledProblem<Scalar> scaled(problem);
+        detail::ScaledProblem<Scalar> scaled;
+        scaled.set(problem, pass);
         const bool features_are_rows = scaled.kernel.rows() <= scaled.kernel.cols();
         const detail::ScaledMarginal& rows = features_are_rows ? scaled.features : scaled.instances;
         const detail::ScaledMarginal& columns = features_are_rows ? scaled.instances : scaled.features;

@@ -6,35 +6,36 @@
 #include <limits>
 #include <vector>
 
+#include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/problem/uot_problem.hpp"
 
 namespace otpool::detail {
 
 /// The priors of a problem as logarithms, over the features and over the active instances: those of prior > 0.
-template <class Scalar, class R>
-void set_log_priors(const UotProblem<Scalar, R>& problem, auto& log_p, auto& log_q, std::vector<Index>& active) {
-    set_log_prior(problem.features.prior, problem.reward.rows(), log_p);
-    set_log_prior(problem.instances.prior, problem.reward.cols(), log_q);
-    active.clear();
-    active.reserve(static_cast<std::size_t>(log_q.size()));
-    for (Index n = 0; n < log_q.size(); ++n) {
-        if (log_q[n] == -std::numeric_limits<Real>::infinity()) continue;
-        log_q[static_cast<Index>(active.size())] = log_q[n];
-        active.push_back(n);
-    }
-    if (log_q.size() > static_cast<Index>(active.size())) log_q = log_q.head(static_cast<Index>(active.size())).eval();
-}
-
-/// The same as values.
 struct Priors {
     RealVector log_p;
-    RealVector log_q;
+    Buffer<Real> log_q;
     std::vector<Index> active;
 
+    Priors() = default;
     template <class Scalar, class R>
     explicit Priors(const UotProblem<Scalar, R>& problem) {
-        set_log_priors(problem, log_p, log_q, active);
+        set(problem);
+    }
+
+    template <class Scalar, class R>
+    void set(const UotProblem<Scalar, R>& problem) {
+        set_log_prior(problem.features.prior, problem.reward.rows(), log_p);
+        set_log_prior(problem.instances.prior, problem.reward.cols(), log_q);
+        active.clear();
+        active.reserve(static_cast<std::size_t>(log_q.size()));
+        for (Index n = 0; n < log_q.size(); ++n) {
+            if (log_q[n] == -std::numeric_limits<Real>::infinity()) continue;
+            log_q[static_cast<Index>(active.size())] = log_q[n];
+            active.push_back(n);
+        }
+        log_q.resize(static_cast<Index>(active.size()));
     }
 };
 

@@ -91,9 +91,9 @@ bool has_closed_form(const UotProblem<Scalar, Quadratic>& problem) {
 template <BagScalar Scalar>
 class ThresholdLimit {
 public:
-    explicit ThresholdLimit(const UotProblem<Scalar, Quadratic>& problem)
+    ThresholdLimit(const UotProblem<Scalar, Quadratic>& problem, const Priors& priors)
         : problem_(problem),
-          priors_(problem),
+          priors_(priors),
           reward_(problem.reward.rows(), static_cast<Index>(priors_.active.size())),
           log_plan_(reward_.rows(), reward_.cols()),
           f_(RealVector::Zero(reward_.rows())),
@@ -167,7 +167,7 @@ private:
     }
 
     const UotProblem<Scalar, Quadratic>& problem_;
-    Priors priors_;
+    const Priors& priors_;
     RealMatrix reward_;
     RealMatrix log_plan_;
     RealVector f_, g_;
@@ -177,8 +177,10 @@ private:
 /// Quadratic with alpha0 = inf and a side not hard: constant along that side, p0_d / N or q0_n / D; nothing without a
 /// hard side.
 template <BagScalar Scalar>
-Solution<Scalar, Quadratic> constant_limit(const UotProblem<Scalar, Quadratic>& problem) {
-    ScaledProblem<Scalar> scaled(problem);
+Solution<Scalar, Quadratic> constant_limit(const UotProblem<Scalar, Quadratic>& problem,
+                                           const FirstPass<Scalar>& pass) {
+    ScaledProblem<Scalar> scaled;
+    scaled.set(problem, pass);
     RealVector log_scale = RealVector::Zero(scaled.kernel.rows());
     RealVector log_weight = RealVector::Zero(scaled.kernel.cols());
     if (scaled.features.is_hard()) {
@@ -202,11 +204,11 @@ Solution<Scalar, Quadratic> constant_limit(const UotProblem<Scalar, Quadratic>& 
 
 /// The exact solution where has_closed_form().
 template <BagScalar Scalar>
-Solution<Scalar, Quadratic> closed_form(const UotProblem<Scalar, Quadratic>& problem, double tolerance,
-                                        const Run<Scalar, Quadratic>&) {
-    if (problem.alpha0 == 0) return WinnersLimit<Scalar, Quadratic>(problem).solution();
-    if (std::isinf(problem.alpha0)) return constant_limit(problem);
-    return ThresholdLimit<Scalar>(problem).solution(tolerance);
+Solution<Scalar, Quadratic> closed_form(const UotProblem<Scalar, Quadratic>& problem, const FirstPass<Scalar>& pass,
+                                        double tolerance, const Run<Scalar, Quadratic>&, Workspace&) {
+    if (problem.alpha0 == 0) return WinnersLimit<Scalar, Quadratic>(problem, pass).solution();
+    if (std::isinf(problem.alpha0)) return constant_limit(problem, pass);
+    return ThresholdLimit<Scalar>(problem, pass.priors).solution(tolerance);
 }
 
 }  // namespace otpool::detail

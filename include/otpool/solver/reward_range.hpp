@@ -3,18 +3,22 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <numeric>
 #include <vector>
 
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/core/packet.hpp"
 
 namespace otpool::detail {
 
-/// The highest and the lowest reward of every feature, over the active instances. Cost: one pass.
+/// The highest reward of every feature and the lowest of all, over the active instances, and whether all are finite. Cost:
+/// one pass.
 template <BagScalar Scalar>
 struct RewardRange {
     Vector<Scalar> highest;
-    Vector<Scalar> lowest;
+    Scalar lowest = 0;
+    bool all_finite = true;  ///< Else the others are any.
 
     RewardRange() = default;
     RewardRange(const MatrixView<Scalar>& reward, const std::vector<Index>& active, const Execution& execution) {
@@ -30,30 +34,59 @@ struct RewardRange {
         });
         highest = parts_.front().highest;
         lowest = parts_.front().lowest;
+        all_finite = true;
         for (const Part& part : parts_) {
+            lowest = std::min(lowest, part.lowest);
+            all_finite = all_finite && part.all_finite;
             for (Index d = 0; d < highest.size(); ++d) {
                 highest[d] = std::max(highest[d], part.highest[d]);
-                lowest[d] = std::min(lowest[d], part.lowest[d]);
             }
         }
     }
 
     /// The highest of all less the lowest.
-    Real spread() const { return static_cast<Real>(highest.maxCoeff()) - static_cast<Real>(lowest.minCoeff()); }
+    Real spread() const { return static_cast<Real>(highest.maxCoeff()) - static_cast<Real>(lowest); }
 
 private:
     struct Part {
-        Vector<Scalar> highest, lowest, scratch;
+        Vector<Scalar> highest, joined, scratch;
+        Scalar lowest = 0;
+        bool all_finite = true;
 
+        /// Instances that are next to each other in memory are looked at together, as many as make whole registers.
         void look_at(const MatrixView<Scalar>& reward, const Index* first, const Index* last) {
-            scratch.resize(reward.rows());
-            highest = reward.contiguous_col(*first, scratch);
-            lowest = highest;
-            for (; first != last; ++first) {
-                const auto x = reward.contiguous_col(*first, scratch);
-                highest = highest.cwiseMax(x);
-                lowest = lowest.cwiseMin(x);
+            using Lanes = Eigen::Array<Scalar, register_lanes, 1>;
+            using LanesView = Eigen::Map<const Lanes>;
+            constexpr Index registers = 4 * register_lanes;
+            const Index rows = reward.rows();
+            const bool adjacent = reward.is_contiguous() && *(last - 1) - *first == last - 1 - first;
+            const Index together = adjacent ? registers / std::gcd(registers, rows) : 1;
+            scratch.resize(rows);
+            highest = reward.contiguous_col(*first, scratch.data());
+            joined = highest.replicate(together, 1);
+            Lanes low = Lanes::Constant(highest[0]);
+            Lanes excess = Lanes::Zero();  // x - x is 0 or NaN, and so is the sum
+            while (first != last) {
+                const Index cols = last - first < together ? 1 : together;
+                const Scalar* x = reward.contiguous_col(*first, scratch.data()).data();
+                Index i = 0;
+                for (; i + register_lanes <= cols * rows; i += register_lanes) {
+                    const Lanes lanes = LanesView(x + i);
+                    Eigen::Map<Lanes> high(joined.data() + i);
+                    high = high.max(lanes);
+                    low = low.min(lanes);
+                    excess += lanes - lanes;
+                }
+                for (; i < cols * rows; ++i) {
+                    joined[i] = std::max(joined[i], x[i]);
+                    low[0] = std::min(low[0], x[i]);
+                    excess[0] += x[i] - x[i];
+                }
+                first += cols;
             }
+            for (Index c = 0; c < together; ++c) highest = highest.cwiseMax(joined.segment(c * rows, rows));
+            lowest = low.minCoeff();
+            all_finite = excess.sum() == 0;
         }
     };
     std::vector<Part> parts_;

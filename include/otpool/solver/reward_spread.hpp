@@ -9,7 +9,7 @@
 
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
-#include "otpool/solver/reward_range.hpp"
+#include "otpool/solver/first_pass.hpp"
 
 namespace otpool::detail {
 
@@ -18,14 +18,14 @@ template <BagScalar Scalar>
 class RewardSpread {
 public:
     /// Of entries relative to the first one, so that little cancels, and to a scale at which squares stay within range.
-    /// Cost: one pass, of doubles two.
-    Real standard_deviation(const MatrixView<Scalar>& reward, const std::vector<Index>& active,
+    /// Cost: one pass.
+    Real standard_deviation(const MatrixView<Scalar>& reward, const FirstPass<Scalar>& pass,
                             const Execution& execution) {
+        const std::vector<Index>& active = pass.priors.active;
         Real inverse_scale = 1;
         if constexpr (std::same_as<Scalar, Real>) {
-            range_.set(reward, active, execution);
             inverse_scale =
-                1 / std::max({1e-300, range_.highest.cwiseAbs().maxCoeff(), range_.lowest.cwiseAbs().maxCoeff()});
+                1 / std::max({1e-300, std::abs(pass.range.highest.maxCoeff()), std::abs(pass.range.lowest)});
         }
         const Real origin = static_cast<Real>(reward(0, active[0])) / 2;
         const InstanceParts parts(reward.rows(), static_cast<Index>(active.size()));
@@ -35,7 +35,7 @@ public:
             part.sum = part.squares = 0;
             part.scratch.resize(reward.rows());
             for (Index k = parts.first(p); k < parts.end(p); ++k) {
-                const auto x = reward.contiguous_col(active[static_cast<std::size_t>(k)], part.scratch);
+                const auto x = reward.contiguous_col(active[static_cast<std::size_t>(k)], part.scratch.data());
                 part.column = x.template cast<Real>();
                 part.column = (part.column.array() / 2 - origin) * inverse_scale;  // halves, lest a difference overflow
                 part.sum += part.column.sum();
@@ -59,7 +59,6 @@ private:
         Vector<Scalar> scratch;
         RealVector column;
     };
-    RewardRange<Scalar> range_;
     std::vector<Part> parts_;
 };
 

@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "otpool/core/buffer.hpp"
-#include "otpool/core/execution.hpp"
+#include "otpool/core/exponential.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/core/packet.hpp"
 #include "otpool/problem/uot_problem.hpp"
-#include "otpool/solver/priors.hpp"
-#include "otpool/solver/reward_range.hpp"
+#include "otpool/solver/first_pass.hpp"
 
 namespace otpool::detail {
 
@@ -58,6 +58,17 @@ struct ScaledMarginal {
     }
     /// potential / alpha at that half step; computed apart, as potential = kernel potential - anchor cancels.
     Real penalty(Index i, Real log_sum_exp) const { return relaxation * (log_prior[i] - log_sum_exp - anchor[i]); }
+    /// Both of [first, first + count), of which each array has `count` entries. Plain pointers are what compilers make vectors
+    /// of, here and in other loops over what there is one of a feature or an instance.
+    void half_steps(Index first, Index count, const Real* log_sum_exp, Real* potential, Real* penalty) const {
+        const Real* log_priors = log_prior.data() + first;
+        const Real* anchors = anchor.data() + first;
+        for (Index i = 0; i < count; ++i) {
+            const Real excess = log_priors[i] - log_sum_exp[i];
+            potential[i] = damping * excess + relaxation * anchors[i];
+            penalty[i] = relaxation * (excess - anchors[i]);
+        }
+    }
 
 private:
     void set_damping() {
@@ -109,17 +120,19 @@ struct ScaledProblem {
 
     ScaledProblem() = default;
     template <Regularizer R>
-    explicit ScaledProblem(const UotProblem<Scalar, R>& problem, const Execution& execution = {}) {
-        set(problem, execution);
+    explicit ScaledProblem(const UotProblem<Scalar, R>& problem) {
+        set(problem, FirstPass<Scalar>(problem));
     }
 
     template <Regularizer R>
-    void set(const UotProblem<Scalar, R>& problem, const Execution& execution) {
+    void set(const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass) {
         const Real alpha0 = problem.alpha0;
         features.set(problem.features.alpha, alpha0);
         instances.set(problem.instances.alpha, alpha0);
         all_instances = problem.reward.cols();
-        set_log_priors(problem, features.log_prior, instances.log_prior, kernel.active);
+        features.log_prior = pass.priors.log_p;
+        instances.log_prior = pass.priors.log_q;
+        kernel.active = pass.priors.active;
         kernel.reward = problem.reward;
         kernel.inverse_alpha0 = std::min(1 / alpha0, std::numeric_limits<Real>::max());
         kernel.row_shift.resize(kernel.rows());
@@ -138,8 +151,7 @@ struct ScaledProblem {
             }
             set_anchor(instances, kernel.col_shift);
         } else {
-            range_.set(problem.reward, kernel.active, execution);
-            for (Index d = 0; d < kernel.rows(); ++d) kernel.row_shift[d] = static_cast<Real>(range_.highest[d]);
+            for (Index d = 0; d < kernel.rows(); ++d) kernel.row_shift[d] = static_cast<Real>(pass.range.highest[d]);
             set_anchor(features, kernel.row_shift);
         }
         if constexpr (std::same_as<R, RelativeEntropy>) {
@@ -149,16 +161,21 @@ struct ScaledProblem {
         const Real stiffness = alpha0 + features.alpha + instances.alpha;
         mass_shift = stiffness > 0 ? std::clamp(offset / stiffness, lowest_exponent, -lowest_exponent) : 0;
     }
-
-private:
-    RewardRange<Scalar> range_;
 };
 
 /// log sum_i exp(a_i), without overflow.
 template <class Derived>
 Real log_sum_exp(const Eigen::MatrixBase<Derived>& a) {
+    using Lanes = Eigen::Array<Real, register_lanes, 1>;
     const Real top = a.maxCoeff();
-    return top + std::log((a.array() - top).exp().sum());
+    Lanes sums = Lanes::Zero();
+    Index i = 0;
+    for (; i + register_lanes <= a.size(); i += register_lanes) {
+        sums += bounded_exp(a.template segment<register_lanes>(i).array() - top);
+    }
+    Real sum = sums.sum();
+    for (; i < a.size(); ++i) sum += std::exp(a.derived().coeff(i) - top);
+    return top + std::log(sum);
 }
 
 /// log sum_k exp(a_dk) of every row, without overflow.

@@ -80,10 +80,8 @@ public:
 
     /// f <- k1 a0 (log p0 - LSE_n((X + g)/a0))
     void update_features() {
-        for (Index d = 0; d < feature_potential_.size(); ++d) {
-            feature_potential_[d] = problem_->features.half_step(d, log_row_sum_[d]);
-            feature_penalty_[d] = problem_->features.penalty(d, log_row_sum_[d]);
-        }
+        problem_->features.half_steps(0, feature_potential_.size(), log_row_sum_.data(), feature_potential_.data(),
+                                      feature_penalty_.data());
         sweep_.log_row_mass = feature_potential_ + log_row_sum_;
     }
 

@@ -44,16 +44,17 @@ struct Sinkhorn {
     template <BagScalar Scalar, EntropicRegularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
         detail::validate(acceleration);
-        const double tolerance = detail::validated_tolerance(options, problem, run);
-        if (options.closed_forms && detail::has_closed_form(problem))
-            return detail::closed_form(problem, tolerance, run);
-        detail::require_positive_alpha0("Sinkhorn", problem);
-
         Workspace own;
         Workspace& workspace = run.workspace != nullptr ? *run.workspace : own;
+        const detail::FirstPass<Scalar>& pass = detail::first_pass(options, problem, run, workspace);
+        const double tolerance = detail::tolerance_or_default<Scalar>(options);
+        if (options.closed_forms && detail::has_closed_form(problem))
+            return detail::closed_form(problem, pass, tolerance, run, workspace);
+        detail::require_positive_alpha0("Sinkhorn", problem);
+
         auto& [scaled, scaling] = workspace.get<detail::ScalingWorkspace<Scalar>>();
         auto& anderson = workspace.get<detail::AndersonSteps<>>();
-        scaled.set(problem, run.execution);
+        scaled.set(problem, pass);
         detail::start(scaling, scaled, run);
         detail::Iterations iterations(options, tolerance, 10000, run.observer);
         anderson.set(options.iterations ? 0 : acceleration.memory, scaled.kernel.rows());

@@ -8,6 +8,7 @@
 #include "otpool/core/execution.hpp"
 #include "otpool/core/workspace.hpp"
 #include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/first_pass.hpp"
 #include "otpool/solver/options.hpp"
 #include "otpool/solver/solution.hpp"
 
@@ -55,13 +56,15 @@ void validate_warm_start(const UotProblem<Scalar, R>& problem, const Run<Scalar,
             text(shape_text(reward.rows(), reward.cols()), ", the shape of the reward"));
 }
 
-/// Throws InvalidArgument if anything that a solver is given is not well formed. Returns the tolerance to solve to.
+/// Throws InvalidArgument if anything that a solver is given is not well formed. The pass is in the workspace.
 template <class Scalar, class R>
-double validated_tolerance(const Options& options, const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) {
+const FirstPass<Scalar>& first_pass(const Options& options, const UotProblem<Scalar, R>& problem,
+                                    const Run<Scalar, R>& run, Workspace& workspace) {
     validate(options);
-    otpool::validate(problem, run.execution);
+    auto& pass = workspace.get<FirstPass<Scalar>>();
+    pass.set(problem, run.execution);
     validate_warm_start(problem, run);
-    return tolerance_or_default<Scalar>(options);
+    return pass;
 }
 
 }  // namespace detail

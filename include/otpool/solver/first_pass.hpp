@@ -1,0 +1,39 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <cstddef>
+
+#include "otpool/core/execution.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/priors.hpp"
+#include "otpool/solver/reward_range.hpp"
+
+namespace otpool::detail {
+
+/// What every solver starts with, all from one pass over the reward: whether the problem is well formed, its priors, and the
+/// range of its reward.
+template <BagScalar Scalar>
+struct FirstPass {
+    Priors priors;
+    RewardRange<Scalar> range;
+
+    FirstPass() = default;
+    template <Regularizer R>
+    explicit FirstPass(const UotProblem<Scalar, R>& problem) {
+        set(problem, {});
+    }
+
+    /// Throws InvalidArgument as validate() does.
+    template <Regularizer R>
+    void set(const UotProblem<Scalar, R>& problem, const Execution& execution) {
+        validate_fields(problem);
+        priors.set(problem);
+        range.set(problem.reward, priors.active, execution);
+        const bool all_seen = static_cast<Index>(priors.active.size()) == problem.reward.cols();
+        if (!range.all_finite || !all_seen) require_finite(problem.reward, "reward", execution);
+        require_finite(problem.values, "values", execution);
+    }
+};
+
+}  // namespace otpool::detail
