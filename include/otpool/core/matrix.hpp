@@ -95,8 +95,10 @@ public:
             .template cast<Real>();
     }
 
-    /// Whether its columns follow each other in memory without a gap.
-    bool is_contiguous() const { return row_stride_ == 1 && col_stride_ == rows_; }
+    /// Whether the numbers of a column are consecutive in memory.
+    bool has_contiguous_cols() const { return row_stride_ == 1; }
+    /// Whether its columns, too, follow each other without a gap.
+    bool is_contiguous() const { return has_contiguous_cols() && col_stride_ == rows_; }
 
     bool all_finite() const {
         // x - x is 0 or NaN, and so is the sum

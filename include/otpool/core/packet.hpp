@@ -3,6 +3,8 @@
 
 #include <Eigen/Core>
 
+#include <array>
+#include <cstddef>
 #include <type_traits>
 
 #include "otpool/core/matrix.hpp"
@@ -64,5 +66,33 @@ void multiply(const Scalar* M, Index lanes, Index items, const Scalar* weight, S
     for (; first + four <= lanes; first += four) add(std::integral_constant<int, 4>(), first);
     for (; first < lanes; first += packet_size<Scalar>) add(std::integral_constant<int, 1>(), first);
 }
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wignored-attributes"  // those of P, as a template's argument; Eigen knows them
+#endif
+/// to[row * count + c] = columns[c][row] - anchor[row], of so many rows; rows and the number of columns, `count`, are multiples of
+/// packet_size.
+template <BagScalar Scalar, std::size_t count>
+void transpose_differences(const std::array<const Scalar*, count>& columns, const Scalar* anchor, Index rows,
+                           Scalar* to) {
+    using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
+    using P = Packet<Scalar>;
+    constexpr auto size = packet_size<Scalar>;
+    for (Index row = 0; row < rows; row += size) {
+        const P of_rows = ploadu<P>(anchor + row);
+        for (std::size_t first = 0; first < count; first += size) {
+            PacketBlock<P, size> block;
+            for (std::size_t c = 0; c < size; ++c) block.packet[c] = psub(ploadu<P>(columns[first + c] + row), of_rows);
+            ptranspose(block);
+            for (std::size_t r = 0; r < size; ++r) {
+                pstoreu(to + (static_cast<std::size_t>(row) + r) * count + first, block.packet[r]);
+            }
+        }
+    }
+}
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 }  // namespace otpool::detail

@@ -5,10 +5,11 @@
 #include <concepts>
 #include <cstddef>
 #include <utility>
+#include <vector>
 
 #include "otpool/core/exponential.hpp"
 #include "otpool/core/matrix.hpp"
-#include "otpool/gradient/admm_duals.hpp"
+#include "otpool/solver/admm_duals.hpp"
 #include "otpool/solver/admm_sweep.hpp"
 #include "otpool/solver/instance_tiles.hpp"
 
@@ -38,19 +39,22 @@ public:
     using Tiles = typename Tiling::Tiles;
     using Tile = typename Tiling::Tile;
     using Lanes = typename Tiling::Lanes;
+    using Gap = typename AdmmDuals<Scalar, Work>::Gap;
     using RealLanes = Eigen::Array<Real, Tiling::lanes, 1>;
     static constexpr Index lanes = Tiling::lanes;
 
     /// `slope_unit`: x~ is in units of it.
-    AdmmReversePass(Tiling reward, AdmmDuals<Scalar, Work> duals, Real slope_unit)
+    AdmmReversePass(Tiling reward, const AdmmDuals<Scalar, Work>& duals, std::vector<Gap> gaps, Real slope_unit)
         : x_(std::move(reward)),
-          duals_(std::move(duals)),
+          duals_(duals),
+          gaps_(std::move(gaps)),
           slope_unit_(slope_unit),
           of_reward_(lanes, x_.rows() * x_.count()),
           of_dual_(lanes, x_.rows() * x_.count()),
           transport_lanes_(Tiles::Zero(lanes, x_.rows())),
           gap_lanes_(transport_lanes_),
-          gap_col_(RealVector::Zero(x_.count() * lanes)) {}
+          gap_col_(RealVector::Zero(x_.count() * lanes)),
+          scratch_(lanes, x_.rows()) {}
 
     /// Sums over all elements, u and q times their step's exponents slope x; g times the step's transport slope x.
     struct Sums {
@@ -76,8 +80,8 @@ public:
             if (k == 0) {
                 transport(tile, x, of_shift);
             } else {
-                duals_.compute(k - 1, tile, x, before_);
-                transport_and_gap(tile, x, of_shift, duals_.gap(k - 1));
+                const Tile before = duals_.of_step(k - 1, gaps_, tile, x, scratch_);
+                transport_and_gap(tile, x, of_shift, before, gaps_[k - 1]);
             }
             done(tile, reward_tile(tile));
         }
@@ -157,8 +161,7 @@ private:
     }
 
     /// x~ += transport slope q + gap slope g,  Z~ -= q + g
-    void transport_and_gap(Index tile, const Tile& x, const Lanes& of_shift,
-                           const typename AdmmDuals<Scalar, Work>::Gap& before) {
+    void transport_and_gap(Index tile, Tile x, const Lanes& of_shift, Tile dual_before, const Gap& before) {
         const Work slope = static_cast<Work>(transport_slope_);
         const Work reward_slope = in_unit(transport_slope_);
         const Work gap_slope = in_unit(static_cast<Real>(before.slope));
@@ -171,9 +174,9 @@ private:
         Lanes gap_moment = Lanes::Zero();
         Lanes dual_moment = Lanes::Zero();
         for (Index d = 0; d < x_.rows(); ++d) {
-            const Lanes gap = before.slope * x.col(d) + before.row[d] + gap_col - before_.col(d);
+            const Lanes gap = before.slope * x.col(d) + before.row[d] + gap_col - dual_before.col(d);
             const Lanes decay = bounded_exp((-gap.abs()).max(lowest_decay));
-            const Lanes z = before.ratio * (before_.col(d) + dual_step(gap, decay));
+            const Lanes z = before.ratio * (dual_before.col(d) + dual_step(gap, decay));
             const Lanes exponent = slope * x.col(d);
             const Lanes q = bounded_exp((exponent + transport_row_[d] - z - col).max(lowest_power)) * of_shift;
             const Lanes of_z = of_dual.col(d) - q;
@@ -203,7 +206,8 @@ private:
     }
 
     Tiling x_;
-    AdmmDuals<Scalar, Work> duals_;
+    const AdmmDuals<Scalar, Work>& duals_;
+    std::vector<Gap> gaps_;
     Real slope_unit_;
     Tiles of_reward_, of_dual_;  ///< x~ and Z~
     Tiles transport_lanes_, gap_lanes_;
@@ -212,7 +216,7 @@ private:
     Real transport_slope_ = 0;
     Sums sums_;
     Vector<Work> smooth_row_, smooth_col_, transport_row_, transport_col_;
-    Tiles before_;  ///< Of the present tile, the Z that the step before starts from.
+    Tiles scratch_;
 };
 
 }  // namespace otpool::detail

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "otpool/core/matrix.hpp"
-#include "otpool/gradient/admm_duals.hpp"
 #include "otpool/gradient/step_parameters.hpp"
+#include "otpool/solver/admm_duals.hpp"
 #include "otpool/solver/admm_sweep.hpp"
 #include "otpool/solver/priors.hpp"
 #include "otpool/solver/reward_range.hpp"
@@ -27,19 +27,25 @@ struct AdmmSweepRecord {
     Vector<Scalar> top = {};                     ///< The highest reward of every feature.
     Real range = 0;                              ///< The highest reward less the lowest.
     std::vector<SweptStep> steps = {};
-    std::vector<typename AdmmDuals<Scalar, Work>::Tiles> duals = {};  ///< Those that AdmmDuals wants kept.
-    RealVector mean = {};                                             ///< What is pooled.
+    AdmmDuals<Scalar, Work> duals = {};
+    RealVector mean = {};  ///< What is pooled.
 
     Index cols() const { return priors.log_q.size(); }
     const StepParameters& parameters(std::size_t k) const {
         return parameter_sets[std::min(k + 1, parameter_sets.size()) - 1];
     }
 
-    /// rho of every step but the last over the next one's: Z is in units of it.
-    std::vector<Real> rho_ratios() const {
-        std::vector<Real> ratios;
-        for (std::size_t k = 0; k + 1 < steps.size(); ++k) ratios.push_back(parameters(k).rho / parameters(k + 1).rho);
-        return ratios;
+    /// Of all steps but the last, which moves no dual.
+    std::vector<typename AdmmDuals<Scalar, Work>::Gap> gaps() const {
+        std::vector<typename AdmmDuals<Scalar, Work>::Gap> gaps(steps.size() - 1);
+        for (std::size_t k = 0; k < gaps.size(); ++k) {
+            const SweptStep& step = steps[k];
+            gaps[k].slope = static_cast<Work>(step.transport_slope - step.smooth_slope);
+            gaps[k].row = (step.transport_row - step.smooth_row).template cast<Work>();
+            gaps[k].col = (step.transport_col - step.smooth_col).template cast<Work>();
+            gaps[k].ratio = static_cast<Work>(parameters(k).rho / parameters(k + 1).rho);
+        }
+        return gaps;
     }
 
     /// The largest slope that x has in an exponent.

@@ -5,7 +5,6 @@
 #include <cstddef>
 
 #include "otpool/core/matrix.hpp"
-#include "otpool/gradient/admm_duals.hpp"
 #include "otpool/gradient/admm_reverse_pass.hpp"
 #include "otpool/gradient/admm_sweep_record.hpp"
 #include "otpool/gradient/marginal_shift.hpp"
@@ -42,8 +41,7 @@ public:
           unit_(cotangent.slope.cwiseAbs().maxCoeff() *
                 std::max({1e-30, record.values_range(), record.values.empty() ? 1 / slope_unit_ : 0})),
           slope_(cotangent.slope / unit_),
-          pass_({record.reward, record.priors.active, record.top}, {record.steps, record.rho_ratios(), record.duals},
-                slope_unit_),
+          pass_({record.reward, record.priors.active, record.top}, record.duals, record.gaps(), slope_unit_),
           row_(RealVector::Zero(cotangent.slope.size())),
           col_(RealVector::Zero(record.steps.back().smooth_col.size())),
           log_p_(row_),

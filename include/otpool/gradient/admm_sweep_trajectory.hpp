@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "otpool/core/matrix.hpp"
-#include "otpool/gradient/admm_duals.hpp"
 #include "otpool/gradient/admm_sweep_record.hpp"
 #include "otpool/gradient/admm_sweep_reverse.hpp"
 #include "otpool/gradient/plan_cotangent.hpp"
@@ -34,7 +33,7 @@ public:
         Priors priors(problem);
         const bool shared = parameters.size() == 1;
         AdmmSweep<Scalar, Work> sweep(with_parameters(problem, parameters[0]), parameters[0].rho);
-        sweep.keep_duals(AdmmDuals<Scalar, Work>::kept_every);
+        sweep.keep_duals();
         AdmmSweepRecord<Scalar, Work> record{problem.reward, problem.values, std::move(priors), parameters,
                                              std::same_as<R, RelativeEntropy>};
         for (int k = 0; k < steps; ++k) {
@@ -54,7 +53,7 @@ public:
         }
         record.top = sweep.top();
         record.range = sweep.spread();
-        record.duals = sweep.take_kept_duals();
+        record.duals = sweep.take_duals();
         return AdmmSweepTrajectory(std::move(record));
     }
 

@@ -15,6 +15,7 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
 #include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/admm_duals.hpp"
 #include "otpool/solver/admm_marginal.hpp"
 #include "otpool/solver/first_pass.hpp"
 #include "otpool/solver/instance_tiles.hpp"
@@ -32,14 +33,6 @@ struct SweptStep {
     RealVector log_col_sum;  ///< LSE_d(log T_dn), before the instances' part of the step
 };
 
-/// sign(gap) (1 - decay): by how much Z moves, in units of rho, where gap = log T - log S and decay = exp(-|gap|).
-template <class Lanes>
-Lanes dual_step(const Lanes& gap, const Lanes& decay) {
-    Lanes step = 1 - decay;
-    for (Index i = 0; i < Lanes::SizeAtCompileTime; ++i) step[i] = std::copysign(step[i], gap[i]);
-    return step;
-}
-
 /// Steps of BregmanAdmm with an entropic regulariser and the scaled dual step, each in one pass over reward and dual.
 ///
 /// As Z + rho log T is X + rho log S up to a constant a column, log S is after every step a multiple of X plus a
@@ -49,12 +42,13 @@ Lanes dual_step(const Lanes& gap, const Lanes& decay) {
 ///     log S_dn = smooth.slope x_dn + smooth.row_d + smooth.col_n
 ///     log T_dn = transport.slope x_dn + transport.row_d + transport.col_n - z_dn
 ///
-/// Z is brought up to date at the beginning of the next step, when all of S is known. Tiles of instances are visited in parts
-/// (InstanceParts) that may run at the same time.
+/// Z is brought up to date at the beginning of the next step, when all of S is known: see AdmmDuals. Tiles of instances are
+/// visited in parts (InstanceParts) that may run at the same time.
 ///
-/// What there is one of an element is computed in Work, what there is one of a row or column in double. A step costs three
-/// exps an element, reads x and Z and writes Z once: 0.6 ns an element in float, of which the exps are 0.4. Memory: Z, and
-/// the tiles of x.
+/// What there is one of an element is computed in Work, what there is one of a row or column in double. A step reads x, and
+/// costs three exps an element and reads and writes Z, or where that is large, in the first four steps does without it for one
+/// exp more each.
+/// Memory: the tiles of x, and Z.
 template <BagScalar Scalar, BagScalar Work>
 class AdmmSweep {
 public:
@@ -75,17 +69,22 @@ public:
         x_.set(problem.reward, active_, highest_, execution.workers());
         values_ = problem.values;
         log_p_ = pass.priors.log_p;
-        log_q_ = padded_with_zeros(pass.priors.log_q);
+        log_q_.resize(x_.count() * lanes);
+        log_q_.setZero();
+        log_q_.head(x_.cols()) = pass.priors.log_q;
         smooth_.slope = transport_.slope = 0;
         smooth_.row = transport_.row = log_p_;
         smooth_.col = transport_.col = log_col_sum_ = log_q_;
         tiles_ = InstanceParts(rows() * lanes, x_.count());
         parts_.resize(static_cast<std::size_t>(tiles_.count()));
-        log_T_.resize(static_cast<std::size_t>(execution.workers()));
-        for (Tiles& log_T : log_T_) log_T.resize(lanes, rows());
+        scratch_.resize(static_cast<std::size_t>(execution.workers()));
+        for (Scratch& scratch : scratch_) {
+            scratch.z.resize(lanes, rows());
+            scratch.log_T.resize(lanes, rows());
+        }
+        const bool large = lanes * rows() * x_.count() > largest_in_cache;
+        duals_.start(rows(), x_.count(), {.first = large ? 4U : 1U});
         steps_ = 0;
-        kept_every_ = 0;
-        kept_duals_.clear();
         most_dual_ = 0;
         rho_ = rho;
         set_parameters(problem, rho);
@@ -114,8 +113,8 @@ public:
         }
     }
 
-    /// Keeps the Z of every so many steps, at least 2. To be said before the first step.
-    void keep_duals(int every) { kept_every_ = every; }
+    /// Keeps for take_duals() what says the Z of every step. To be said before the first step.
+    void keep_duals() { duals_.start(rows(), x_.count(), {.first = 8, .every = 8, .all = true}); }
 
     /// Whether Work resolves the exponents of so many further steps as well as a pooled vector needs.
     bool resolves(int steps) const {
@@ -123,7 +122,7 @@ public:
         for (int k = 0; k < steps && slope < largest_exponent; ++k) slope = (1 + slope) / weight_;
         const auto spread = [](const auto& v) { return v.maxCoeff() - v.minCoeff(); };
         const Real exponents = (1 + slope) * (spread_ * inverse_rho_ + spread(reward_row_)) + spread(log_p_) +
-                               spread(log_q_.head(x_.cols())) + std::max(0.0, most_dual_ - steps_);
+                               spread(log_q_.head(x_.cols())) + std::max(0.0, most_dual_ - static_cast<Real>(steps_));
         return dual_ratio_ >= smallest_sum && exponents <= largest_exponent && std::isfinite(weight_) &&
                spread_ <= largest_factor && (1 + slope) * inverse_rho_ <= largest_factor;
     }
@@ -137,7 +136,7 @@ public:
         begin_step(false);
         const Part& sums = for_each_tile([&](Index tile, Index worker, Part& part) {
             const Tile x = x_.tile(tile, worker);
-            update_dual_and_transport(tile, x, log_T_[static_cast<std::size_t>(worker)]);
+            update_transport(tile, x, scratch_[static_cast<std::size_t>(worker)]);
             update_smooth(tile, x, part);
         });
         return end_step(sums);
@@ -153,7 +152,7 @@ public:
         }
         const Part& sums = for_each_tile([&](Index tile, Index worker, Part& part) {
             const Tile x = x_.tile(tile, worker);
-            update_dual_and_transport(tile, x, log_T_[static_cast<std::size_t>(worker)]);
+            update_transport(tile, x, scratch_[static_cast<std::size_t>(worker)]);
             pool(tile, x, of_reward ? x : value_tiles_.tile(tile, worker), part);
         });
         if (!end_step(sums)) return false;
@@ -161,8 +160,6 @@ public:
         mean += (of_reward ? highest_ : first_value_).template cast<Real>();
         return mean.allFinite();  // unless values were too large for sums in Work
     }
-
-    using Tiles = typename InstanceTiles<Scalar, Work>::Tiles;
 
     SweptStep last_step() const {
         return {transport_.slope * inverse_rho_,
@@ -178,20 +175,26 @@ public:
     const Vector<Scalar>& top() const { return highest_; }
     /// The highest reward less the lowest.
     Real spread() const { return spread_; }
-    /// With keep_duals(every): the Z that step `every` starts from, counted from 0, that of step 2 every, ..., tile by tile, in
-    /// units of those steps' rho.
-    std::vector<Tiles> take_kept_duals() { return std::move(kept_duals_); }
+    AdmmDuals<Scalar, Work> take_duals() { return std::move(duals_); }
 
 private:
     static constexpr Index lanes = InstanceTiles<Scalar, Work>::lanes;
     using Lanes = typename InstanceTiles<Scalar, Work>::Lanes;
     using Tile = typename InstanceTiles<Scalar, Work>::Tile;
+    /// Copied to a local one, as Tile is, a compiler keeps its address in a register.
+    using Tiles = Eigen::Map<typename InstanceTiles<Scalar, Work>::Tiles, Eigen::AlignedMax>;
     using RealLanes = Eigen::Array<Real, lanes, 1>;
 
+    /// What a worker has of its present tile: log T is without the columns' part.
+    struct Scratch {
+        typename InstanceTiles<Scalar, Work>::Tiles z, log_T;
+    };
     /// Of S, without what there is one of a row, over a part of the instances.
     using Part = LeveledSums<Scalar, Work>;
 
     static constexpr bool single = std::same_as<Work, float>;
+    /// A Z of so many entries is near, so that to read and write it costs less than exps do.
+    static constexpr Index largest_in_cache = (1 << 20) / sizeof(Work);
     /// Up to it, pooled vectors were found within 5e-7 of the values' range in float on 6000 random problems; an exponent of
     /// this size is rounded by up to 2e-5, but then of an entry far below the largest ones.
     static constexpr Real largest_exponent = single ? 300 : 1e6;
@@ -211,67 +214,40 @@ private:
         return per_instance.template segment<lanes>(tile * lanes).array();
     }
 
-    /// To whole tiles.
-    const Buffer<Real>& padded_with_zeros(const Buffer<Real>& per_instance) {
-        gap_.col.resize(x_.count() * lanes);
-        gap_.col.setZero();
-        gap_.col.head(per_instance.size()) = per_instance;
-        return gap_.col;
-    }
-
-    /// Whether the Z that the step, counted from 1, starts from is kept.
-    bool is_kept(int step) const { return kept_every_ > 0 && step > 1 && (step - 1) % kept_every_ == 0; }
-
     void begin_step(bool pools) {
-        gap_.slope = transport_.slope - smooth_.slope;
-        gap_.row = transport_.row - smooth_.row;
-        gap_.col = transport_.col - smooth_.col;
+        const std::size_t k = steps_++;
+        duals_.begin_step(k);
+        if (k > 0) {
+            if (gaps_.size() < k) gaps_.resize(k);
+            auto& gap = gaps_[k - 1];
+            gap.slope = static_cast<Work>((transport_.slope - smooth_.slope) * inverse_rho_);
+            gap.row = (transport_.row - smooth_.row).template cast<Work>();
+            gap.col = (transport_.col - smooth_.col).template cast<Work>();
+            gap.ratio = static_cast<Work>(dual_ratio_);
+        }
         transport_.slope = 1 + smooth_.slope;
         transport_.row = smooth_.row + reward_row_;
         transport_.col = smooth_.col + reward_col_;
         smooth_.slope = transport_.slope / weight_;
         smooth_.row = transport_.row / weight_;
-        gap_row_ = gap_.row.template cast<Work>();
         transport_row_ = transport_.row.template cast<Work>();
         for (Part& part : parts_) part.start(rows(), pools);
-        if (++steps_ == 2) dual_.resize(lanes * rows() * x_.count());
-        if (is_kept(steps_)) kept_duals_.emplace_back(lanes, rows() * x_.count());
         most_dual_ += 1;
     }
 
-    /// The dual of the step before, and log T from it.
-    void update_dual_and_transport(Index tile, const Tile& x, Tiles& all_log_T) {
+    void update_transport(Index tile, Tile x, Scratch& scratch) {
+        const Tile z = duals_.of_present_step(steps_ - 1, gaps_, tile, x, scratch.z);
         const Work slope = static_cast<Work>(transport_.slope * inverse_rho_);
+        const Work* row = transport_row_.data();
+        Tiles log_T(scratch.log_T.data(), lanes, rows());
         Lanes top = Lanes::Constant(std::numeric_limits<Work>::lowest());
-        if (steps_ == 1) {  // Z = 0
-            for (Index d = 0; d < rows(); ++d) {
-                const Lanes log_T = slope * x.col(d) + transport_row_[d];
-                all_log_T.col(d) = log_T;
-                top = top.max(log_T);
-            }
-        } else {
-            const Work gap_slope = static_cast<Work>(gap_.slope * inverse_rho_);
-            const Lanes gap_col = of_tile(gap_.col, tile).template cast<Work>();
-            const Work ratio = static_cast<Work>(dual_ratio_);
-            const auto dual_of = [&](int step) {
-                Work* const all = is_kept(step) ? kept_duals_.back().data() : dual_.data();
-                return Eigen::Map<Tiles, Eigen::AlignedMax>(all + tile * lanes * rows(), lanes, rows());
-            };
-            auto dual = dual_of(steps_);
-            const auto last = dual_of(steps_ - 1);
-            const bool was_zero = steps_ == 2;
-            for (Index d = 0; d < rows(); ++d) {
-                const Lanes before = was_zero ? Lanes(Lanes::Zero()) : Lanes(last.col(d));
-                const Lanes gap = gap_slope * x.col(d) + gap_row_[d] + gap_col - before;
-                const Lanes z = ratio * (before + dual_step(gap, bounded_exp(-gap.abs())));
-                const Lanes log_T = slope * x.col(d) + transport_row_[d] - z;
-                dual.col(d) = z;
-                all_log_T.col(d) = log_T;
-                top = top.max(log_T);
-            }
+        for (Index d = 0; d < x.cols(); ++d) {
+            const Lanes of_row = slope * x.col(d) + row[d] - z.col(d);
+            log_T.col(d) = of_row;
+            top = top.max(of_row);
         }
         Lanes sum = Lanes::Zero();
-        for (Index d = 0; d < rows(); ++d) sum += bounded_exp(all_log_T.col(d) - top);
+        for (Index d = 0; d < x.cols(); ++d) sum += bounded_exp(log_T.col(d) - top);
 
         auto col = of_tile(transport_.col, tile);
         sum = sum.log();
@@ -282,20 +258,23 @@ private:
         of_tile(smooth_.col, tile) = col / weight_;
     }
 
-    void update_smooth(Index tile, const Tile& x, Part& part) {
+    void update_smooth(Index tile, Tile x, Part& part) {
         const Work slope = static_cast<Work>(smooth_.slope * inverse_rho_);
         const Lanes col = smooth_col(tile, part);
-        for (Index d = 0; d < rows(); ++d) part.weight_lanes.col(d) += bounded_exp(slope * x.col(d) + col);
+        Tiles weight(part.weight_lanes.data(), lanes, rows());
+        for (Index d = 0; d < x.cols(); ++d) weight.col(d) += bounded_exp(slope * x.col(d) + col);
     }
 
     /// update_smooth(), and the sums of S times the values.
-    void pool(Index tile, const Tile& x, const Tile& values, Part& part) {
+    void pool(Index tile, Tile x, Tile values, Part& part) {
         const Work slope = static_cast<Work>(smooth_.slope * inverse_rho_);
         const Lanes col = smooth_col(tile, part);
-        for (Index d = 0; d < rows(); ++d) {
+        Tiles weight(part.weight_lanes.data(), lanes, rows());
+        Tiles value(part.value_lanes.data(), lanes, rows());
+        for (Index d = 0; d < x.cols(); ++d) {
             const Lanes S = bounded_exp(slope * x.col(d) + col);
-            part.weight_lanes.col(d) += S;
-            part.value_lanes.col(d) += S * values.col(d);
+            weight.col(d) += S;
+            value.col(d) += S * values.col(d);
         }
     }
 
@@ -352,21 +331,19 @@ private:
     RealVector reward_row_;       ///< X / rho is x_dn + reward_row_d + reward_col_n + a constant.
     Buffer<Real> reward_col_;
 
-    int steps_ = 0;
+    std::size_t steps_ = 0;
     LogPlane transport_, smooth_;
-    LogPlane gap_;       ///< log T - log S, but for Z
-    Buffer<Work> dual_;  ///< Z, tile by tile
-    std::vector<Tiles> kept_duals_;
-    int kept_every_ = 0;
+    AdmmDuals<Scalar, Work> duals_;
+    std::vector<typename AdmmDuals<Scalar, Work>::Gap> gaps_;  ///< Of the steps before.
     Real dual_ratio_ = 1;  ///< rho of the step before over the present one: what Z is multiplied by, in units of rho
     Real most_dual_ = 0;   ///< No entry of Z is larger.
     Buffer<Real> log_col_sum_;  ///< LSE_d(log T), before the instances' part of the step
     RealVector log_row_sum_;    ///< LSE_n(log S) less what there is one of a row
     RealVector log_sum_;
     InstanceParts tiles_{1, 1};
-    std::vector<Tiles> log_T_;  ///< Of each worker's present tile, without the columns' part.
+    std::vector<Scratch> scratch_;  ///< Of every worker.
     std::vector<Part> parts_;
-    Vector<Work> gap_row_, transport_row_;
+    Vector<Work> transport_row_;
 };
 
 /// mean <- the conditional mean of the values after so many steps, in the narrowest type that resolves them; whether one
