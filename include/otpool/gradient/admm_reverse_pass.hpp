@@ -38,6 +38,8 @@ public:
     using Tiling = InstanceTiles<Scalar, Work>;
     using Tiles = typename Tiling::Tiles;
     using Tile = typename Tiling::Tile;
+    /// Local copies of these, as of what else there is one of a tile, are what compilers keep in registers.
+    using MutableTile = Eigen::Map<Tiles, Eigen::AlignedMax>;
     using Lanes = typename Tiling::Lanes;
     using Gap = typename AdmmDuals<Scalar, Work>::Gap;
     using RealLanes = Eigen::Array<Real, Tiling::lanes, 1>;
@@ -91,11 +93,11 @@ public:
     }
 
     const Tiling& reward() const { return x_; }
-    auto reward_tile(Index tile) { return of_reward_.middleCols(tile * x_.rows(), x_.rows()); }
+    MutableTile reward_tile(Index tile) { return tile_of(of_reward_, tile); }
     /// Before the pass of the last step.
     void clear(Index tile) {
         reward_tile(tile).setZero();
-        of_dual_.middleCols(tile * x_.rows(), x_.rows()).setZero();
+        dual_tile(tile).setZero();
     }
     /// sum_d g, of the step before the one whose pass has been over the tile.
     auto gap_col(Index tile) const { return gap_col_.segment<lanes>(tile * lanes).array(); }
@@ -107,6 +109,11 @@ private:
     static constexpr Work lowest_power = single ? -40 : -300;
     static constexpr Work lowest_decay = single ? -20 : -40;
     static constexpr Real outside = -1e30;
+
+    MutableTile tile_of(Tiles& all, Index tile) const {
+        return {all.data() + tile * lanes * x_.rows(), lanes, x_.rows()};
+    }
+    MutableTile dual_tile(Index tile) { return tile_of(of_dual_, tile); }
 
     void begin(const SweptStep& step, const RealVector& log_col_sum) {
         smooth_slope_ = step.smooth_slope;
@@ -124,16 +131,17 @@ private:
 
     /// x~ += smooth slope u; sum_d u
     template <class Factor>
-    RealLanes smooth(Index tile, const Tile& x, Factor factor) {
+    RealLanes smooth(Index tile, Tile x, Factor factor) {
         const Work slope = static_cast<Work>(smooth_slope_);
         const Work reward_slope = in_unit(smooth_slope_);
         const Lanes col = smooth_col_.template segment<lanes>(tile * lanes).array();
         auto of_reward = reward_tile(tile);
         Lanes sum = Lanes::Zero();
         Lanes moment = Lanes::Zero();
-        for (Index d = 0; d < x_.rows(); ++d) {
+        const Work* row = smooth_row_.data();
+        for (Index d = 0; d < x.cols(); ++d) {
             const Lanes exponent = slope * x.col(d);
-            const Lanes P = bounded_exp((exponent + col - smooth_row_[d]).max(lowest_power));
+            const Lanes P = bounded_exp((exponent + col - row[d]).max(lowest_power));
             const Lanes u = P * factor(d, P);
             sum += u;
             moment += exponent * u;
@@ -144,17 +152,19 @@ private:
     }
 
     /// x~ += transport slope q,  Z = 0
-    void transport(Index tile, const Tile& x, const Lanes& of_shift) {
+    void transport(Index tile, Tile x, const Lanes& of_shift) {
         const Work slope = static_cast<Work>(transport_slope_);
         const Work reward_slope = in_unit(transport_slope_);
         const Lanes col = transport_col_.template segment<lanes>(tile * lanes).array();
         auto of_reward = reward_tile(tile);
         Lanes moment = Lanes::Zero();
-        for (Index d = 0; d < x_.rows(); ++d) {
+        MutableTile transport_lanes(transport_lanes_.data(), lanes, x.cols());
+        const Work* row = transport_row_.data();
+        for (Index d = 0; d < x.cols(); ++d) {
             const Lanes exponent = slope * x.col(d);
-            const Lanes q = bounded_exp((exponent + transport_row_[d] - col).max(lowest_power)) * of_shift;
+            const Lanes q = bounded_exp((exponent + row[d] - col).max(lowest_power)) * of_shift;
             moment += exponent * q;
-            transport_lanes_.col(d) += q;
+            transport_lanes.col(d) += q;
             of_reward.col(d) += reward_slope * q;
         }
         add(sums_.transport_moment, moment);
@@ -167,25 +177,31 @@ private:
         const Work gap_slope = in_unit(static_cast<Real>(before.slope));
         const Lanes col = transport_col_.template segment<lanes>(tile * lanes).array();
         const Lanes gap_col = before.tile_of_col(tile);
+        const Work before_slope = before.slope;
+        const Work ratio = before.ratio;
+        const Work* before_row = before.row.data();
+        const Work* row = transport_row_.data();
+        MutableTile transport_lanes(transport_lanes_.data(), lanes, x.cols());
+        MutableTile gap_lanes(gap_lanes_.data(), lanes, x.cols());
         auto of_reward = reward_tile(tile);
-        auto of_dual = of_dual_.middleCols(tile * x_.rows(), x_.rows());
+        auto of_dual = dual_tile(tile);
         Lanes gap_sum = Lanes::Zero();
         Lanes moment = Lanes::Zero();
         Lanes gap_moment = Lanes::Zero();
         Lanes dual_moment = Lanes::Zero();
-        for (Index d = 0; d < x_.rows(); ++d) {
-            const Lanes gap = before.slope * x.col(d) + before.row[d] + gap_col - dual_before.col(d);
+        for (Index d = 0; d < x.cols(); ++d) {
+            const Lanes gap = before_slope * x.col(d) + before_row[d] + gap_col - dual_before.col(d);
             const Lanes decay = bounded_exp((-gap.abs()).max(lowest_decay));
-            const Lanes z = before.ratio * (dual_before.col(d) + dual_step(gap, decay));
+            const Lanes z = ratio * (dual_before.col(d) + dual_step(gap, decay));
             const Lanes exponent = slope * x.col(d);
-            const Lanes q = bounded_exp((exponent + transport_row_[d] - z - col).max(lowest_power)) * of_shift;
+            const Lanes q = bounded_exp((exponent + row[d] - z - col).max(lowest_power)) * of_shift;
             const Lanes of_z = of_dual.col(d) - q;
-            const Lanes moved = before.ratio * of_z;
+            const Lanes moved = ratio * of_z;
             const Lanes g = moved * decay;
             of_dual.col(d) = moved - g;
             of_reward.col(d) += reward_slope * q + gap_slope * g;
-            transport_lanes_.col(d) += q;
-            gap_lanes_.col(d) += g;
+            transport_lanes.col(d) += q;
+            gap_lanes.col(d) += g;
             gap_sum += g;
             moment += exponent * q;
             gap_moment += exponent * g;

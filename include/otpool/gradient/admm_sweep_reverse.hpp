@@ -159,7 +159,8 @@ private:
         };
         if (k + 1 == record_.steps.size()) return pool(run, done);
         const Vector<Work> factor = of_log_row_sum.template cast<Work>();
-        return run([&](Index, const auto&) { return [&](Index d, const Lanes&) { return factor[d]; }; }, done);
+        return run([&](Index, const auto&) { return [f = factor.data()](Index d, const Lanes&) { return f[d]; }; },
+                   done);
     }
 
     /// The last step, whose P is the weights that the values are pooled with: u = P (v - y) dL/dy.
@@ -176,9 +177,10 @@ private:
             const Vector<Work> of_value = (slope_ / slope_unit_).template cast<Work>();
             const auto factor = [&](Index tile, const auto& x) {
                 pass_.clear(tile);
-                return [&, x, of_x = pass_.reward_tile(tile)](Index d, const Lanes& P) mutable -> Lanes {
-                    of_x.col(d) += of_value[d] * P;
-                    return slope[d] * x.col(d) - offset[d];
+                return [v = of_value.data(), s = slope.data(), o = offset.data(), x, of_x = pass_.reward_tile(tile)](
+                           Index d, const Lanes& P) mutable -> Lanes {
+                    of_x.col(d) += v[d] * P;
+                    return s[d] * x.col(d) - o[d];
                 };
             };
             return run(factor, done);

@@ -28,13 +28,13 @@ class AdmmSweepTrajectory {
 public:
     /// `parameters`: of all steps, or one set for each. Nothing where Work does not resolve the steps.
     template <EntropicRegularizer R>
-    static std::optional<AdmmSweepTrajectory> of(const UotProblem<Scalar, R>& problem,
+    static std::optional<AdmmSweepTrajectory> of(const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass,
                                                  const std::vector<StepParameters>& parameters, int steps) {
-        Priors priors(problem);
         const bool shared = parameters.size() == 1;
-        AdmmSweep<Scalar, Work> sweep(with_parameters(problem, parameters[0]), parameters[0].rho);
+        AdmmSweep<Scalar, Work> sweep;
+        sweep.start(with_parameters(problem, parameters[0]), pass, parameters[0].rho);
         sweep.keep_duals();
-        AdmmSweepRecord<Scalar, Work> record{problem.reward, problem.values, std::move(priors), parameters,
+        AdmmSweepRecord<Scalar, Work> record{problem.reward, problem.values, pass.priors, parameters,
                                              std::same_as<R, RelativeEntropy>};
         for (int k = 0; k < steps; ++k) {
             if (k == 0 || !shared) {

@@ -49,7 +49,11 @@ struct ProblemGradient {
                        ? Number(0)
                        : std::clamp(value, std::numeric_limits<Number>::lowest(), std::numeric_limits<Number>::max());
         };
-        const auto saturate_all = [&](auto&... arrays) { ((arrays = arrays.unaryExpr(finite)), ...); };
+        const auto saturate = [&](auto& array) {
+            const bool all_finite = (array - array).sum() == 0;  // else it is NaN; to look is faster than to write
+            if (!all_finite) array = array.unaryExpr(finite);
+        };
+        const auto saturate_all = [&](auto&... arrays) { (saturate(arrays), ...); };
         saturate_all(reward, values, alpha0, alpha1, alpha2, rho, log_p0, log_q0);
     }
 

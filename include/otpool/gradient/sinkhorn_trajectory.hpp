@@ -40,8 +40,8 @@ class Trajectory<Sinkhorn, Scalar, R> {
 public:
     /// `steps`: empty, or one set of parameters for each of options.iterations.
     /// All of the solution costs no more than what is pooled.
-    Trajectory(const Sinkhorn& solver, const UotProblem<Scalar, R>& problem, const std::vector<StepParameters>& steps,
-               bool /*pooled_only*/)
+    Trajectory(const Sinkhorn& solver, const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass,
+               const std::vector<StepParameters>& steps, bool /*pooled_only*/)
         : problem_(steps.empty() ? problem : with_parameters(problem, steps.back())), parameters_(steps) {
         for (std::size_t k = 0; k < std::max<std::size_t>(1, steps.size()); ++k)
             require_interior("Sinkhorn", alpha0(k));
@@ -50,7 +50,7 @@ public:
         Iterations iterations(solver.options, tolerance, 0, none);
         std::optional<Scaling<Scalar>> scaling;
         for (std::size_t k = 0; iterations.again(); ++k) {
-            if (k == 0 || !steps.empty()) begin(k, scaling);
+            if (k == 0 || !steps.empty()) begin(k, pass, scaling);
             Step& step = steps_.emplace_back();
             step.scaled = scaled_.back();
             step.from = scaling->instances().kernel;
@@ -97,9 +97,9 @@ private:
     };
 
     /// Starts the steps' parameters that begin at k, from the potential that step k - 1 left.
-    void begin(std::size_t k, std::optional<Scaling<Scalar>>& scaling) {
-        const auto problem = parameters_.empty() ? problem_ : with_parameters(problem_, parameters_[k]);
-        const Problem scaled = std::make_shared<const ScaledProblem<Scalar>>(problem);
+    void begin(std::size_t k, const FirstPass<Scalar>& pass, std::optional<Scaling<Scalar>>& scaling) {
+        const auto scaled = std::make_shared<ScaledProblem<Scalar>>();
+        scaled->set(parameters_.empty() ? problem_ : with_parameters(problem_, parameters_[k]), pass);
         Buffer<Real> potential = scaled->instances.anchor;
         if (k > 0)
             potential += (steps_.back().instances - scaled_.back()->instances.anchor) * (alpha0(k - 1) / alpha0(k));
@@ -199,15 +199,17 @@ private:
 
         /// X is taken relative to its largest entry, which the priors' parts of y do not see.
         void finish() {
-            const auto& kernel = trajectory_.steps_.front().scaled->kernel;
             const Priors priors(trajectory_.problem_);
             add_prior_gradients(priors, log_p_, log_q_, gradient_);
-            for (Index col = 0; col < kernel.cols(); ++col) {
-                for (Index d = 0; d < kernel.rows(); ++d) {
-                    if (kernel.reward(d, kernel.instance(col)) < trajectory_.steps_.front().scaled->offset) continue;
-                    gradient_.reward(d, kernel.instance(col)) += static_cast<Scalar>(offset_);
-                    return;
-                }
+            const auto& kernel = trajectory_.steps_.front().scaled->kernel;
+            const auto highest = static_cast<Scalar>(trajectory_.steps_.front().scaled->offset);
+            Vector<Scalar> scratch(kernel.rows());
+            for (const Index n : kernel.active) {
+                Index d = 0;
+                if (kernel.reward.contiguous_col(n, scratch.data()).maxCoeff() < highest) continue;
+                kernel.reward.contiguous_col(n, scratch.data()).maxCoeff(&d);
+                gradient_.reward(d, n) += static_cast<Scalar>(offset_);
+                return;
             }
         }
 

@@ -49,11 +49,11 @@ struct Unrolled {
         detail::require(solver.options.iterations.has_value(), "number of iterations to unroll", "not set",
                         "at least 1");
         detail::validate(solver.options);
-        validate(problem);
+        const detail::FirstPass<Scalar> pass(problem);
         detail::validate(steps, *solver.options.iterations);
         const bool closed = steps.empty() && solver.options.closed_forms && detail::has_closed_form(problem);
         if (closed) return {solver.solve(problem)};
-        detail::Trajectory<Solver, Scalar, R> trajectory(solver, problem, steps, pooled_only);
+        detail::Trajectory<Solver, Scalar, R> trajectory(solver, problem, pass, steps, pooled_only);
         return {trajectory.solution, std::move(trajectory)};
     }
 
