@@ -5,6 +5,8 @@
 #include <benchmark/benchmark.h>
 
 #include <iostream>
+#include <otpool/core/exponential.hpp>
+#include <otpool/core/packet.hpp>
 #include <otpool/learning.hpp>
 #include <otpool/otpool.hpp>
 #include <string>
@@ -21,10 +23,16 @@ constexpr const char* help =
   sinkhorn_layer<float>/128/100/64/4           128 bags of N = 100 instances with D = 64 features, K = 4 steps
   sinkhorn_layer_backward<float>/128/100/64/4  forward and backward: the gradient of bags and parameters, too
 
+  limit/exp<float>, limit/read<float>          what they cannot beat: an exponential, reading a number from memory
+
 Counters: bytes, of the bags, a second; per_element_step, the time per entry of the bags and step; residual, of the first
 bag's plan after the K steps.
 
-Example: layer_bench --benchmark_filter='sinkhorn.*<float>/.*/4$'
+Examples: one solver's layers; the table of the README
+
+  layer_bench --benchmark_filter='sinkhorn.*<float>/.*/4$'
+  layer_bench --benchmark_filter='limit|_layer(_backward)?<float>/.*/4$' --benchmark_repetitions=5 \
+              --benchmark_out=build/layers.json --benchmark_out_format=json && python3 bench/limits.py build/layers.json
 
 )";
 
@@ -48,6 +56,31 @@ void pool_and_pull_back(benchmark::State& state, const LayerSize& size) {
     const auto layer = bench::learned_layer<Scalar, Solver>(size.steps);
     for (auto _ : state) benchmark::DoNotOptimize(layer.backward(layer.forward(bags), dL_dpooled));
     bench::count(state, batch, size.steps);
+}
+
+/// Exponentials of what a first-level cache holds.
+template <class Scalar>
+void exponentials(benchmark::State& state) {
+    using Lanes = Eigen::Array<Scalar, otpool::detail::register_lanes, 1>;
+    otpool::Matrix<Scalar> x = bench::Random(3).normal_matrix<Scalar>(Lanes::SizeAtCompileTime, 256);
+    for (auto _ : state) {
+        for (otpool::Index k = 0; k < x.cols(); ++k) {
+            x.col(k) = otpool::detail::bounded_exp(-Lanes(x.col(k)).abs()).matrix();
+        }
+        benchmark::DoNotOptimize(x.data());
+        benchmark::ClobberMemory();
+    }
+    state.counters["per_element_step"] = benchmark::Counter(
+        static_cast<double>(x.size()), benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
+}
+
+/// The sum of what no cache holds.
+template <class Scalar>
+void read(benchmark::State& state) {
+    const otpool::Vector<Scalar> x = otpool::Vector<Scalar>::Ones(Eigen::Index{1} << 27);
+    for (auto _ : state) benchmark::DoNotOptimize(x.sum());
+    state.counters["per_element_step"] = benchmark::Counter(
+        static_cast<double>(x.size()), benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
 }
 
 using Benchmark = void (*)(benchmark::State&, const LayerSize&);
@@ -82,6 +115,8 @@ int main(int argc, char** argv) {
     add("sinkhorn_layer_backward<double>", pool_and_pull_back<double, Sinkhorn>, sizes);
     add("badmm_layer_backward<float>", pool_and_pull_back<float, BregmanAdmm>, sizes);
     add("badmm_layer_backward<double>", pool_and_pull_back<double, BregmanAdmm>, sizes);
+    benchmark::RegisterBenchmark("limit/exp<float>", exponentials<float>);
+    benchmark::RegisterBenchmark("limit/read<float>", read<float>)->Unit(benchmark::kMillisecond);
 
     return bench::run(argc, argv, [] {
         std::cout << help;

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <utility>
 #include <vector>
 
 namespace otpool {
@@ -15,19 +14,31 @@ public:
     template <class State>
     State& get() {
         const void* const type = &type_of<State>;
-        for (const auto& [known, state] : states_) {
-            if (known == type) return *static_cast<State*>(state.get());
+        for (const auto& state : states_) {
+            if (state->type == type) return static_cast<Of<State>&>(*state).state;
         }
-        const auto state = std::make_shared<State>();
-        states_.emplace_back(type, state);
-        return *state;
+        states_.push_back(std::make_unique<Of<State>>(type));
+        return static_cast<Of<State>&>(*states_.back()).state;
     }
 
 private:
     template <class State>
     static constexpr char type_of = 0;  ///< Its address names the type.
 
-    std::vector<std::pair<const void*, std::shared_ptr<void>>> states_;
+    struct Any {
+        const void* type;
+        explicit Any(const void* type_) : type(type_) {}
+        Any(const Any&) = delete;
+        Any& operator=(const Any&) = delete;
+        virtual ~Any() = default;
+    };
+    template <class State>
+    struct Of : Any {
+        using Any::Any;
+        State state;
+    };
+
+    std::vector<std::unique_ptr<Any>> states_;
 };
 
 }  // namespace otpool

@@ -302,7 +302,8 @@ private:
     /// The feature marginal, and both copies to mass 1.
     bool end_step(const Part& sums) {
         const auto log_col_sum = log_col_sum_.head(x_.cols());
-        transport_.col.array() -= log_sum_exp(log_col_sum + instance_damping_ * (log_q_.head(x_.cols()) - log_col_sum));
+        log_mass_ = log_col_sum + instance_damping_ * (log_q_.head(x_.cols()) - log_col_sum);
+        transport_.col.array() -= log_sum_exp(log_mass_);
         if (!(sums.weight().minCoeff() > smallest_sum)) return false;
         log_row_sum_ = sums.weight().array().log() + sums.level();
         log_sum_ = log_row_sum_ + smooth_.row;
@@ -340,6 +341,7 @@ private:
     Buffer<Real> log_col_sum_;  ///< LSE_d(log T), before the instances' part of the step
     RealVector log_row_sum_;    ///< LSE_n(log S) less what there is one of a row
     RealVector log_sum_;
+    Buffer<Real> log_mass_;
     InstanceParts tiles_{1, 1};
     std::vector<Scratch> scratch_;  ///< Of every worker.
     std::vector<Part> parts_;

@@ -61,9 +61,11 @@ Real residual_of_plan(const Solution<Scalar, R>& solution, const ScaledProblem<S
         return side.is_free() ? 0
                               : std::abs(log_mass - side.log_prior[i] + (side.is_hard() ? 0 : potential / side.alpha));
     };
+    RealVector log_column;
     solution.log_plan.for_each_column([&](Index k, Index n, const RealVector& score) {
         row_mass.array() += (score - top).array().exp();
-        residual = std::max(residual, violation(scaled.instances, k, log_sum_exp(score + solution.log_plan.log_scale()),
+        log_column = score + solution.log_plan.log_scale();
+        residual = std::max(residual, violation(scaled.instances, k, log_sum_exp(log_column),
                                                 static_cast<Real>(solution.instance_potential[n])));
     });
     for (Index d = 0; d < top.size(); ++d) {

@@ -55,38 +55,40 @@ private:
 
         /// Instances that are next to each other in memory are looked at together, as many as make whole registers.
         void look_at(const MatrixView<Scalar>& reward, const Index* first, const Index* last) {
-            using Lanes = Eigen::Array<Scalar, register_lanes, 1>;
-            using LanesView = Eigen::Map<const Lanes>;
+            using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
+            using P = Packet<Scalar>;
             constexpr Index registers = 4 * register_lanes;
             const Index rows = reward.rows();
             const bool adjacent = reward.is_contiguous() && *(last - 1) - *first == last - 1 - first;
             const Index together = adjacent ? registers / std::gcd(registers, rows) : 1;
             scratch.resize(rows);
             highest = reward.contiguous_col(*first, scratch.data());
-            joined = highest.replicate(together, 1);
-            Lanes low = Lanes::Constant(highest[0]);
-            Lanes excess = Lanes::Zero();  // x - x is 0 or NaN, and so is the sum
+            joined.resize(together * rows);
+            for (Index i = 0; i < joined.size(); ++i) joined[i] = highest[i % rows];
+            P low = pset1<P>(highest[0]);
+            P excess = pset1<P>(Scalar(0));  // x - x is 0 or NaN, and so is the sum
+            lowest = highest[0];
+            Scalar rest = 0;
             while (first != last) {
                 const Index cols = last - first < together ? 1 : together;
                 const Scalar* x = reward.contiguous_col(*first, scratch.data()).data();
                 Index i = 0;
-                for (; i + register_lanes <= cols * rows; i += register_lanes) {
-                    const Lanes lanes = LanesView(x + i);
-                    Eigen::Map<Lanes> high(joined.data() + i);
-                    high = high.max(lanes);
-                    low = low.min(lanes);
-                    excess += lanes - lanes;
+                for (; i + packet_size<Scalar> <= cols * rows; i += packet_size<Scalar>) {
+                    const P lanes = ploadu<P>(x + i);
+                    pstoreu(joined.data() + i, pmax(ploadu<P>(joined.data() + i), lanes));
+                    low = pmin(low, lanes);
+                    excess = padd(excess, psub(lanes, lanes));
                 }
                 for (; i < cols * rows; ++i) {
                     joined[i] = std::max(joined[i], x[i]);
-                    low[0] = std::min(low[0], x[i]);
-                    excess[0] += x[i] - x[i];
+                    lowest = std::min(lowest, x[i]);
+                    rest += x[i] - x[i];
                 }
                 first += cols;
             }
-            for (Index c = 0; c < together; ++c) highest = highest.cwiseMax(joined.segment(c * rows, rows));
-            lowest = low.minCoeff();
-            all_finite = excess.sum() == 0;
+            for (Index i = 0; i < joined.size(); ++i) highest[i % rows] = std::max(highest[i % rows], joined[i]);
+            lowest = std::min(lowest, predux_min(low));
+            all_finite = predux(excess) + rest == 0;
         }
     };
     std::vector<Part> parts_;

@@ -164,18 +164,24 @@ struct ScaledProblem {
 };
 
 /// log sum_i exp(a_i), without overflow.
-template <class Derived>
-Real log_sum_exp(const Eigen::MatrixBase<Derived>& a) {
-    using Lanes = Eigen::Array<Real, register_lanes, 1>;
-    const Real top = a.maxCoeff();
+template <class Number>
+Number log_sum_exp(const Number* a, Index size) {
+    using Lanes = Eigen::Array<Number, register_lanes, 1>;
+    const Number top = Eigen::Map<const Vector<Number>>(a, size).maxCoeff();
     Lanes sums = Lanes::Zero();
     Index i = 0;
-    for (; i + register_lanes <= a.size(); i += register_lanes) {
-        sums += bounded_exp(a.template segment<register_lanes>(i).array() - top);
+    for (; i + register_lanes <= size; i += register_lanes) {
+        sums += bounded_exp(Eigen::Map<const Lanes>(a + i) - top);
     }
-    Real sum = sums.sum();
-    for (; i < a.size(); ++i) sum += std::exp(a.derived().coeff(i) - top);
+    Number sum = sums.sum();
+    for (; i < size; ++i) sum += std::exp(a[i] - top);
     return top + std::log(sum);
+}
+/// Of a vector in memory.
+template <class Numbers>
+auto log_sum_exp(const Numbers& a) {
+    static_assert(int(Numbers::InnerStrideAtCompileTime) == 1);
+    return log_sum_exp(a.data(), a.size());
 }
 
 /// log sum_k exp(a_dk) of every row, without overflow.

@@ -93,8 +93,11 @@ public:
         const auto& [features, instances] = std::tie(problem_->features, problem_->instances);
         const bool has_translation = !features.is_free() && !instances.is_free();
         if (!has_translation || (features.is_hard() && instances.is_hard())) return 0;
-        const Real t = (log_sum_exp(features.log_prior - feature_penalty_) -
-                        log_sum_exp(instances.log_prior - sweep_.col_penalty)) /
+        const auto log_mass = [&](const ScaledMarginal& side, const Buffer<Real>& penalty) {
+            log_marginal_ = side.log_prior - penalty;
+            return log_sum_exp(log_marginal_);
+        };
+        const Real t = (log_mass(features, feature_penalty_) - log_mass(instances, sweep_.col_penalty)) /
                        (features.ratio + instances.ratio);
         feature_potential_.array() += t;
         feature_penalty_.array() += features.ratio * t;
@@ -166,6 +169,7 @@ private:
     Buffer<Real> log_row_sum_;  ///< LSE_k(z_dk + instance potential_k)
     Buffer<Real> feature_potential_;
     Buffer<Real> feature_penalty_;
+    Buffer<Real> log_marginal_;
 };
 
 /// What Sinkhorn uses again from bag to bag.
