@@ -11,6 +11,7 @@
 #     bench/peers/compare.py
 #     build/release/bench/growth_bench --benchmark_out=build/growth.json --benchmark_out_format=json, and
 #     bench/growth.py build/growth.json
+#     build/release/bench/layer_bench, and bench/limits.py, as that says
 #     build/release/bench/cores_bench, and bench/cores.py, as that says
 #     cmake -P bench/update_readme.cmake                                  # put them into the README
 #     cmake -D CHECK=ON -P bench/update_readme.cmake                      # fail if the README says something else
@@ -19,7 +20,7 @@
 
 cmake_minimum_required(VERSION 3.25)
 
-set(results accuracy cores growth learn_pooling peers published reproduce train_mil)
+set(results accuracy cores growth learn_pooling limits peers published reproduce train_mil)
 cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH root)
 if(NOT DEFINED README)
     set(README ${root}/README.md)

@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+# Copyright (c) 2026 the otpool authors. MIT licence.
+"""Writes what share of their limits layers reach, from what layer_bench measured: bench/results/limits.md. The limits are the
+exponentials that a layer takes and the bytes that it reads and writes where the bags are larger than the caches.
+
+example:
+  build/release/bench/layer_bench --benchmark_filter='limit|_layer(_backward)?<float>/.*/4$' --benchmark_repetitions=5 \\
+      --benchmark_out=build/layers.json --benchmark_out_format=json
+  python3 bench/limits.py build/layers.json
+  cmake -P bench/update_readme.cmake"""
+
+import argparse
+import json
+from pathlib import Path
+from statistics import median
+
+# Of four steps: exponentials and numbers from and to memory, an entry of the bags; and what the rest of the time goes to, as
+# a profiler of the program says.
+ROWS = {
+    "sinkhorn_layer<float>/128/100/64/4": (1, 1, "two multiplications an element and step, a fifth; logarithms, exponentials "
+                                                 "and sums in double of what there is one of a feature or an instance"),
+    "sinkhorn_layer<float>/32/1000/256/4": (1, 1, "two multiplications an element and step and pooling, on what the "
+                                                  "second-level cache holds"),
+    "sinkhorn_layer<float>/1/10000/1024/4": (5, 6, "the two multiplications, while nothing is fetched"),
+    "badmm_layer<float>/128/100/64/4": (11, 1, "some 40 instructions to 16 elements and step beside the exponentials"),
+    "badmm_layer<float>/32/1000/256/4": (11, 1, "the same, and tiles and duals from the second-level cache"),
+    "badmm_layer<float>/1/10000/1024/4": (14, 6, "the same, and the tiles' layout, made anew in every step"),
+    "sinkhorn_layer_backward<float>/128/100/64/4": (2, 3, "an eighth is asking for memory; vectors in double; the rank-2K "
+                                                          "product"),
+    "sinkhorn_layer_backward<float>/32/1000/256/4": (2, 3, "multiplications an element and step, the rank-2K product, the "
+                                                           "gradient's passes: a bag's, made finite, into the batch's"),
+    "sinkhorn_layer_backward<float>/1/10000/1024/4": (16, 19, "the multiplications; page faults of the gradient"),
+    "badmm_layer_backward<float>/128/100/64/4": (28, 3, "cotangents, five sums, loads and stores of two matrices"),
+    "badmm_layer_backward<float>/32/1000/256/4": (28, 3, "the same, from beyond the second-level cache"),
+    "badmm_layer_backward<float>/1/10000/1024/4": (28, 28, "the same; page faults of the cotangents' memory"),
+}
+
+
+def nanoseconds(benchmarks):
+    """{name: median nanoseconds an element-step}"""
+    times = {}
+    for benchmark in benchmarks:
+        if benchmark["run_type"] == "iteration":
+            times.setdefault(benchmark["run_name"], []).append(1e9 * benchmark["per_element_step"])
+    return {name: median(values) for name, values in times.items()}
+
+
+def markdown(run):
+    times = nanoseconds(run["benchmarks"])
+    exponential, read = times["limit/exp<float>"], times["limit/read<float>"]
+    lines = [f"One thread, float: an exponential takes {exponential:.2f} ns, a number from memory {read:.2f} ns; medians.\n",
+             "| bags/N/D/K | ns an element-step | exponentials alone | memory alone | what else takes time |", "|---|--:|--:|--:|---|"]
+    for name, (exponentials, numbers, rest) in ROWS.items():
+        if name not in times:
+            continue
+        steps = int(name.rsplit("/", 1)[1])
+        shares = [count / steps * limit / times[name] for count, limit in ((exponentials, exponential), (numbers, read))]
+        lines.append(f"| `{name}` | {times[name]:.2f} | {shares[0]:.0%} | {shares[1]:.0%} | {rest} |")
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("measured", type=Path, help="the JSON that layer_bench wrote")
+    measured = parser.parse_args().measured
+    if not measured.exists():
+        parser.error(f"{measured} does not exist; layer_bench --help says how to make it")
+    run = json.loads(measured.read_text())
+    (Path(__file__).resolve().parent / "results/limits.md").write_text(markdown(run))
+
+
+if __name__ == "__main__":
+    main()
