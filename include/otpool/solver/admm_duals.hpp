@@ -1,6 +1,8 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <vector>
 
@@ -47,6 +49,9 @@ public:
         std::size_t first = 1;
         std::size_t every = 1;
         bool all = false;
+
+        /// So many gaps, those of the steps just before, say the Z of the present step.
+        std::size_t gaps() const { return std::max(first, every); }
     };
 
     /// Before the first step, which starts from Z = 0.
@@ -65,8 +70,8 @@ public:
         if (memory.size() < size_) memory.resize(size_);
     }
 
-    /// The Z that step k starts from, in units of its rho, given the gaps of the steps before: in `scratch`, or where it is
-    /// stored; it is stored now, if it is to be.
+    /// The Z that step k starts from, in units of its rho: in `scratch`, or where it is stored; it is stored now, if it is to
+    /// be. Of the gaps of the steps before, that of step j is gaps[j % gaps.size()].
     Tile of_present_step(std::size_t k, const std::vector<Gap>& gaps, Index tile, Tile x, Tiles& scratch) {
         return compute(stored_before(k), k, gaps, tile, x, is_stored(k) ? stored(k, tile) : scratch.data());
     }
@@ -91,7 +96,7 @@ private:
     Tile compute(std::size_t from, std::size_t to, const std::vector<Gap>& gaps, Index tile, Tile x,
                  Work* memory) const {
         const Work* z = from == 0 ? zero_.data() : stored(from, tile);
-        for (std::size_t k = from; k < to; ++k, z = memory) move(gaps[k], tile, x, z, memory);
+        for (std::size_t k = from; k < to; ++k, z = memory) move(gaps[k % gaps.size()], tile, x, z, memory);
         return {z, lanes, rows_};
     }
 

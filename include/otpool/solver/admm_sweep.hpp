@@ -83,7 +83,7 @@ public:
             scratch.log_T.resize(lanes, rows());
         }
         const bool large = lanes * rows() * x_.count() > largest_in_cache;
-        duals_.start(rows(), x_.count(), {.first = large ? 4U : 1U});
+        start_duals({.first = large ? 4U : 1U});
         steps_ = 0;
         most_dual_ = 0;
         rho_ = rho;
@@ -114,7 +114,7 @@ public:
     }
 
     /// Keeps for take_duals() what says the Z of every step. To be said before the first step.
-    void keep_duals() { duals_.start(rows(), x_.count(), {.first = 8, .every = 8, .all = true}); }
+    void keep_duals() { start_duals({.first = 8, .every = 8, .all = true}); }
 
     /// Whether Work resolves the exponents of so many further steps as well as a pooled vector needs.
     bool resolves(int steps) const {
@@ -214,12 +214,16 @@ private:
         return per_instance.template segment<lanes>(tile * lanes).array();
     }
 
+    void start_duals(const typename AdmmDuals<Scalar, Work>::Storage& storage) {
+        duals_.start(rows(), x_.count(), storage);
+        gaps_.resize(storage.gaps());
+    }
+
     void begin_step(bool pools) {
         const std::size_t k = steps_++;
         duals_.begin_step(k);
         if (k > 0) {
-            if (gaps_.size() < k) gaps_.resize(k);
-            auto& gap = gaps_[k - 1];
+            auto& gap = gaps_[(k - 1) % gaps_.size()];
             gap.slope = static_cast<Work>((transport_.slope - smooth_.slope) * inverse_rho_);
             gap.row = (transport_.row - smooth_.row).template cast<Work>();
             gap.col = (transport_.col - smooth_.col).template cast<Work>();
@@ -335,7 +339,7 @@ private:
     std::size_t steps_ = 0;
     LogPlane transport_, smooth_;
     AdmmDuals<Scalar, Work> duals_;
-    std::vector<typename AdmmDuals<Scalar, Work>::Gap> gaps_;  ///< Of the steps before.
+    std::vector<typename AdmmDuals<Scalar, Work>::Gap> gaps_;  ///< Of the last steps, in turn.
     Real dual_ratio_ = 1;  ///< rho of the step before over the present one: what Z is multiplied by, in units of rho
     Real most_dual_ = 0;   ///< No entry of Z is larger.
     Buffer<Real> log_col_sum_;  ///< LSE_d(log T), before the instances' part of the step

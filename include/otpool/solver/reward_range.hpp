@@ -53,18 +53,23 @@ private:
         Scalar lowest = 0;
         bool all_finite = true;
 
-        /// Instances that are next to each other in memory are looked at together, as many as make whole registers.
+        /// Instances that are next to each other in memory are looked at together, as many as make whole registers, if these
+        /// are not too many to put together again.
         void look_at(const MatrixView<Scalar>& reward, const Index* first, const Index* last) {
             using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
             using P = Packet<Scalar>;
             constexpr Index registers = 4 * register_lanes;
+            constexpr Index most = 1024;
             const Index rows = reward.rows();
-            const bool adjacent = reward.is_contiguous() && *(last - 1) - *first == last - 1 - first;
-            const Index together = adjacent ? registers / std::gcd(registers, rows) : 1;
+            const Index count = last - first;
+            const bool adjacent = reward.is_contiguous() && *(last - 1) - *first == count - 1;
+            const Index together =
+                adjacent ? std::clamp(registers / std::gcd(registers, rows), Index{1}, std::max<Index>(most / rows, 1))
+                         : 1;
             scratch.resize(rows);
             highest = reward.contiguous_col(*first, scratch.data());
             joined.resize(together * rows);
-            for (Index i = 0; i < joined.size(); ++i) joined[i] = highest[i % rows];
+            for (Index c = 0; c < together; ++c) std::copy_n(highest.data(), rows, joined.data() + c * rows);
             P low = pset1<P>(highest[0]);
             P excess = pset1<P>(Scalar(0));  // x - x is 0 or NaN, and so is the sum
             lowest = highest[0];
@@ -86,7 +91,10 @@ private:
                 }
                 first += cols;
             }
-            for (Index i = 0; i < joined.size(); ++i) highest[i % rows] = std::max(highest[i % rows], joined[i]);
+            for (Index c = 0; c < together; ++c) {
+                const Scalar* of_joined = joined.data() + c * rows;
+                for (Index d = 0; d < rows; ++d) highest[d] = std::max(highest[d], of_joined[d]);
+            }
             lowest = std::min(lowest, predux_min(low));
             all_finite = predux(excess) + rest == 0;
         }
