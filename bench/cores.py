@@ -8,10 +8,9 @@ example:
   python3 bench/cores.py build/cores.json
   cmake -P bench/update_readme.cmake"""
 
-import argparse
-import json
-from pathlib import Path
 from statistics import median
+
+import measured
 
 POLICIES = {"openmp": "`OpenMp`", "onetbb": "`OneTbb`"}
 
@@ -49,13 +48,8 @@ def markdown(run):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("measured", type=Path, help="the JSON that cores_bench wrote")
-    measured = parser.parse_args().measured
-    if not measured.exists():
-        parser.error(f"{measured} does not exist; cores_bench --help says how to make it")
-    run = json.loads(measured.read_text())
-    (Path(__file__).resolve().parent / "results/cores.md").write_text(markdown(run))
+    run = measured.read(__doc__, "cores_bench")
+    (measured.RESULTS / "cores.md").write_text(markdown(run))
 
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ example:
   python3 bench/growth.py build/growth.json
   cmake -P bench/update_readme.cmake"""
 
-import argparse
-import json
 import math
 import sys
-from pathlib import Path
+
+import measured
 
 SOLVERS = {"sinkhorn": "Sinkhorn", "badmm": "BregmanAdmm", "newton": "Newton"}
 # What grows: where it is in the name, what it is called, and what stays the same.
@@ -93,16 +92,10 @@ def chart(run, path):
 
 
 def main():
-    here = Path(__file__).resolve().parent
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("measured", type=Path, help="the JSON that growth_bench wrote")
-    measured = parser.parse_args().measured
-    if not measured.exists():
-        parser.error(f"{measured} does not exist; growth_bench --help says how to make it")
-    run = json.loads(measured.read_text())
-    (here / "results/growth.md").write_text(markdown(run))
+    run = measured.read(__doc__, "growth_bench")
+    (measured.RESULTS / "growth.md").write_text(markdown(run))
     try:
-        chart(run, here / "growth.png")
+        chart(run, measured.RESULTS.parent / "growth.png")
     except ModuleNotFoundError as error:
         sys.exit(f"no chart: {error.name} is not installed (pip install -r bench/peers/requirements.txt)")
 

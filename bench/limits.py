@@ -9,10 +9,9 @@ example:
   python3 bench/limits.py build/layers.json
   cmake -P bench/update_readme.cmake"""
 
-import argparse
-import json
-from pathlib import Path
 from statistics import median
+
+import measured
 
 # Of four steps: exponentials and numbers from and to memory, an entry of the bags; and what the rest of the time goes to, as
 # a profiler of the program says.
@@ -60,13 +59,8 @@ def markdown(run):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("measured", type=Path, help="the JSON that layer_bench wrote")
-    measured = parser.parse_args().measured
-    if not measured.exists():
-        parser.error(f"{measured} does not exist; layer_bench --help says how to make it")
-    run = json.loads(measured.read_text())
-    (Path(__file__).resolve().parent / "results/limits.md").write_text(markdown(run))
+    run = measured.read(__doc__, "layer_bench")
+    (measured.RESULTS / "limits.md").write_text(markdown(run))
 
 
 if __name__ == "__main__":
