@@ -38,8 +38,7 @@ public:
     using Tiling = InstanceTiles<Scalar, Work>;
     using Tiles = typename Tiling::Tiles;
     using Tile = typename Tiling::Tile;
-    /// Local copies of these, as of what else there is one of a tile, are what compilers keep in registers.
-    using MutableTile = Eigen::Map<Tiles, Eigen::AlignedMax>;
+    using MutableTile = typename Tiling::MutableTile;
     using Lanes = typename Tiling::Lanes;
     using Gap = typename AdmmDuals<Scalar, Work>::Gap;
     using RealLanes = Eigen::Array<Real, Tiling::lanes, 1>;

@@ -40,10 +40,8 @@ struct AdmmSweepRecord {
         std::vector<typename AdmmDuals<Scalar, Work>::Gap> gaps(steps.size() - 1);
         for (std::size_t k = 0; k < gaps.size(); ++k) {
             const SweptStep& step = steps[k];
-            gaps[k].slope = static_cast<Work>(step.transport_slope - step.smooth_slope);
-            gaps[k].row = (step.transport_row - step.smooth_row).template cast<Work>();
-            gaps[k].col = (step.transport_col - step.smooth_col).template cast<Work>();
-            gaps[k].ratio = static_cast<Work>(parameters(k).rho / parameters(k + 1).rho);
+            gaps[k].set(step.transport_slope - step.smooth_slope, step.transport_row - step.smooth_row,
+                        step.transport_col - step.smooth_col, parameters(k).rho / parameters(k + 1).rho);
         }
         return gaps;
     }

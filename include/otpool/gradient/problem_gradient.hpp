@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <type_traits>
 
 #include "otpool/core/matrix.hpp"
 #include "otpool/problem/uot_problem.hpp"
@@ -50,8 +51,8 @@ struct ProblemGradient {
                        : std::clamp(value, std::numeric_limits<Number>::lowest(), std::numeric_limits<Number>::max());
         };
         const auto saturate = [&](auto& array) {
-            const bool all_finite = (array - array).sum() == 0;  // else it is NaN; to look is faster than to write
-            if (!all_finite) array = array.unaryExpr(finite);
+            const MatrixView<std::decay_t<decltype(array(0))>> view(array);
+            if (!view.all_finite()) array = array.unaryExpr(finite);  // to look is faster than to write
         };
         const auto saturate_all = [&](auto&... arrays) { (saturate(arrays), ...); };
         saturate_all(reward, values, alpha0, alpha1, alpha2, rho, log_p0, log_q0);

@@ -205,9 +205,10 @@ private:
             const auto highest = static_cast<Scalar>(trajectory_.steps_.front().scaled->offset);
             Vector<Scalar> scratch(kernel.rows());
             for (const Index n : kernel.active) {
+                const auto x = kernel.reward.contiguous_col(n, scratch.data());
+                if (x.maxCoeff() < highest) continue;
                 Index d = 0;
-                if (kernel.reward.contiguous_col(n, scratch.data()).maxCoeff() < highest) continue;
-                kernel.reward.contiguous_col(n, scratch.data()).maxCoeff(&d);
+                x.maxCoeff(&d);
                 gradient_.reward(d, n) += static_cast<Scalar>(offset_);
                 return;
             }

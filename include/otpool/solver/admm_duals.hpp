@@ -40,6 +40,14 @@ public:
         Buffer<Work> col;
         Work ratio = 1;  ///< The step's rho over the next one's, Z being in units of rho.
 
+        /// log T - log S but for z, given what both have of x, of the features and of the instances.
+        void set(Real slope_of_x, const auto& of_rows, const auto& of_cols, Real of_ratio) {
+            slope = static_cast<Work>(slope_of_x);
+            row = of_rows.template cast<Work>();
+            col = of_cols.template cast<Work>();
+            ratio = static_cast<Work>(of_ratio);
+        }
+
         auto tile_of_col(Index tile) const { return col.template segment<lanes>(tile * lanes).array(); }
     };
 

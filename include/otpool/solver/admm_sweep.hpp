@@ -46,8 +46,8 @@ struct SweptStep {
 /// visited in parts (InstanceParts) that may run at the same time.
 ///
 /// What there is one of an element is computed in Work, what there is one of a row or column in double. A step reads x, and
-/// costs three exps an element and reads and writes Z, or where that is large, in the first four steps does without it for one
-/// exp more each.
+/// costs three exps an element and reads and writes Z, or where that is large, in the first four steps does without it for
+/// up to two exps more.
 /// Memory: the tiles of x, and Z.
 template <BagScalar Scalar, BagScalar Work>
 class AdmmSweep {
@@ -181,8 +181,7 @@ private:
     static constexpr Index lanes = InstanceTiles<Scalar, Work>::lanes;
     using Lanes = typename InstanceTiles<Scalar, Work>::Lanes;
     using Tile = typename InstanceTiles<Scalar, Work>::Tile;
-    /// Copied to a local one, as Tile is, a compiler keeps its address in a register.
-    using Tiles = Eigen::Map<typename InstanceTiles<Scalar, Work>::Tiles, Eigen::AlignedMax>;
+    using MutableTile = typename InstanceTiles<Scalar, Work>::MutableTile;
     using RealLanes = Eigen::Array<Real, lanes, 1>;
 
     /// What a worker has of its present tile: log T is without the columns' part.
@@ -223,11 +222,8 @@ private:
         const std::size_t k = steps_++;
         duals_.begin_step(k);
         if (k > 0) {
-            auto& gap = gaps_[(k - 1) % gaps_.size()];
-            gap.slope = static_cast<Work>((transport_.slope - smooth_.slope) * inverse_rho_);
-            gap.row = (transport_.row - smooth_.row).template cast<Work>();
-            gap.col = (transport_.col - smooth_.col).template cast<Work>();
-            gap.ratio = static_cast<Work>(dual_ratio_);
+            gaps_[(k - 1) % gaps_.size()].set((transport_.slope - smooth_.slope) * inverse_rho_,
+                                              transport_.row - smooth_.row, transport_.col - smooth_.col, dual_ratio_);
         }
         transport_.slope = 1 + smooth_.slope;
         transport_.row = smooth_.row + reward_row_;
@@ -243,7 +239,7 @@ private:
         const Tile z = duals_.of_present_step(steps_ - 1, gaps_, tile, x, scratch.z);
         const Work slope = static_cast<Work>(transport_.slope * inverse_rho_);
         const Work* row = transport_row_.data();
-        Tiles log_T(scratch.log_T.data(), lanes, rows());
+        MutableTile log_T(scratch.log_T.data(), lanes, rows());
         Lanes top = Lanes::Constant(std::numeric_limits<Work>::lowest());
         for (Index d = 0; d < x.cols(); ++d) {
             const Lanes of_row = slope * x.col(d) + row[d] - z.col(d);
@@ -265,7 +261,7 @@ private:
     void update_smooth(Index tile, Tile x, Part& part) {
         const Work slope = static_cast<Work>(smooth_.slope * inverse_rho_);
         const Lanes col = smooth_col(tile, part);
-        Tiles weight(part.weight_lanes.data(), lanes, rows());
+        MutableTile weight(part.weight_lanes.data(), lanes, rows());
         for (Index d = 0; d < x.cols(); ++d) weight.col(d) += bounded_exp(slope * x.col(d) + col);
     }
 
@@ -273,8 +269,8 @@ private:
     void pool(Index tile, Tile x, Tile values, Part& part) {
         const Work slope = static_cast<Work>(smooth_.slope * inverse_rho_);
         const Lanes col = smooth_col(tile, part);
-        Tiles weight(part.weight_lanes.data(), lanes, rows());
-        Tiles value(part.value_lanes.data(), lanes, rows());
+        MutableTile weight(part.weight_lanes.data(), lanes, rows());
+        MutableTile value(part.value_lanes.data(), lanes, rows());
         for (Index d = 0; d < x.cols(); ++d) {
             const Lanes S = bounded_exp(slope * x.col(d) + col);
             weight.col(d) += S;

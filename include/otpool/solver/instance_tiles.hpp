@@ -23,7 +23,9 @@ public:
     static constexpr Index lanes = 16;
     using Lanes = Eigen::Array<Work, lanes, 1>;
     using Tiles = Eigen::Array<Work, lanes, Eigen::Dynamic>;
+    /// Local copies of these, as of what else there is one of a tile, are what compilers keep in registers.
     using Tile = Eigen::Map<const Tiles, Eigen::AlignedMax>;
+    using MutableTile = Eigen::Map<Tiles, Eigen::AlignedMax>;
 
     InstanceTiles() = default;
     InstanceTiles(const MatrixView<Scalar>& matrix, const std::vector<Index>& active, const Vector<Scalar>& anchor) {
