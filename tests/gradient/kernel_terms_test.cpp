@@ -1,5 +1,7 @@
 #include "otpool/gradient/kernel_terms.hpp"
 
+#include <optional>
+
 #include "otpool/solver/scaled_problem.hpp"
 #include "support/catch.hpp"
 #include "support/random_bags.hpp"
@@ -38,48 +40,67 @@ TEMPLATE_TEST_CASE("Terms of a kernel add up", "", float, double) {
         }
         const RealVector at_rows = random_vector(random, D, -2, 1);
         const RealVector at_cols = random_vector(random, N, 1, 1);
-        KernelTerms<Scalar> terms(scaled.kernel, at_rows, at_cols);
-        RealMatrix expected = RealMatrix::Zero(D, N);
-        const auto close = [&](const RealVector& found, const RealVector& wanted, double scale) {
-            CHECK((found - wanted).cwiseAbs().maxCoeff() <= tolerance * scale);
+        KernelTerms<Scalar> terms(scaled.kernel, bag, at_rows, at_cols, 8);
+        const RealMatrix values = bag.template cast<double>();
+        RealMatrix Y = RealMatrix::Zero(D, N);
+        RealMatrix W = Y;
+        // Some are far from what the kernel has absorbed: exp(1000) times exp(-1000), beyond double, too.
+        const auto random_term = [&](double away) {
+            return KernelTerm{random_vector(random, D, -2 + away, 1), random_vector(random, D, 0, 3),
+                              random_vector(random, N, 1 - away, 1), random_vector(random, N, 0, 3)};
         };
-        for (int t = 0; t < 6; ++t) {
-            // Every third is far from what the kernel has absorbed: exp(1000) times exp(-1000), beyond double, too.
-            const double away = t % 3 == 2 ? 1000 : 0;
-            const KernelTerm term{random_vector(random, D, -2 + away, 1), random_vector(random, D, 0, 3),
-                                  random_vector(random, N, 1 - away, 1), random_vector(random, N, 0, 3)};
-            const RealMatrix dense =
-                term.row_factor.asDiagonal() *
-                (((z.colwise() + term.row_exponent).rowwise() + term.col_exponent.transpose()).array().exp().matrix()) *
-                term.col_factor.asDiagonal();
-            expected += dense;
-            const double scale = dense.cwiseAbs().sum();
-            if (t % 2 == 0) {
-                close(terms.add_for_row_sums(term), dense.rowwise().sum(), scale);
-            } else {
-                close(terms.add_for_col_sums(term), dense.colwise().sum().transpose(), scale);
-            }
-        }
-        const double scale = expected.cwiseAbs().sum();
-        const auto check_sum = [&](const RealMatrix& whole, const RealMatrix& weights) {
-            terms.for_each_block([&](Index first, Index count, const auto& Y, const auto& W) {
-                const RealMatrix found = Y.leftCols(count).template cast<double>();
-                CHECK((found - whole.middleCols(first, count)).cwiseAbs().maxCoeff() <= tolerance * scale);
-                REQUIRE(W.cols() == (weights.size() == 0 ? 0 : count));
-                if (weights.size() == 0) return;
-                const RealMatrix found_weights = W.template cast<double>();
-                CHECK((found_weights - weights.middleCols(first, count)).cwiseAbs().maxCoeff() <= tolerance * scale);
+        const auto kernel = [&](const KernelTerm& term) -> RealMatrix {
+            const RealMatrix exponents = (z.colwise() + term.row_exponent).rowwise() + term.col_exponent.transpose();
+            return (exponents.array().exp().rowwise() * term.col_factor.transpose().array()).matrix();
+        };
+        const auto dense = [&](const KernelTerm& term) -> RealMatrix {
+            const RealMatrix exponentials = kernel(term);
+            RealMatrix whole = term.row_factor.asDiagonal() * exponentials;
+            if (term.has_slope()) whole += (term.slope.asDiagonal() * exponentials).cwiseProduct(values);
+            return whole;
+        };
+        const auto check = [&](const RealMatrix& found, const RealMatrix& wanted, const RealMatrix& of) {
+            CHECK((found - wanted).cwiseAbs().maxCoeff() <= tolerance * of.cwiseAbs().sum());
+        };
+        const auto check_columns = [&](bool has_slope) {
+            const double scale = tolerance * Y.cwiseAbs().sum();
+            Index visited = 0;
+            terms.for_each_column([&](Index k, const auto& Y_k, const auto& W_k) {
+                CHECK((Y_k.template cast<double>() - Y.col(k)).cwiseAbs().maxCoeff() <= scale);
+                if (has_slope) CHECK((W_k.template cast<double>() - W.col(k)).cwiseAbs().maxCoeff() <= scale);
+                ++visited;
             });
+            CHECK(visited == N);
         };
-        check_sum(expected, {});
-        for (const double away : {0., 1000.}) {
-            const KernelTerm weight{at_rows.array() + away, RealVector::Constant(D, 2), at_cols.array() - away,
-                                    RealVector::Ones(N)};
-            const RealMatrix W = 2 * ((z.colwise() + at_rows).rowwise() + at_cols.transpose()).array().exp();
-            const RealMatrix of_values = W.cwiseProduct(bag.template cast<double>());
-            close(terms.set_weights(weight, bag), of_values.colwise().sum().transpose(), scale);
-            check_sum(expected + of_values, W);
+
+        const KernelTerm alone = random_term(0);
+        terms.add(alone);
+        Y += dense(alone);
+        const KernelTerm for_sums = random_term(seed % 3 == 0 ? 1000 : 0);
+        check(terms.add_for_col_sums(for_sums), dense(for_sums).colwise().sum().transpose(), dense(for_sums));
+        Y += dense(for_sums);
+        check_columns(false);
+
+        // The factors of a second term are made of the column sums of a first, whichever of them is out of range.
+        std::optional<KernelTerm> first = random_term(seed % 2 == 0 ? 1000 : 0);
+        first->slope = random_vector(random, D, 0, 2);
+        for (int pass = 0; pass < 2; ++pass) {
+            KernelTerm second = random_term(seed % 5 < 2 ? 1000 : 0);
+            const RealVector addend = second.col_factor;
+            const auto sums =
+                terms.add_for_sums(first, second, [&](Index k, double sum) { return addend[k] - sum / 2; });
+            if (first) {
+                Y += dense(*first);
+                W += first->slope.asDiagonal() * kernel(*first);
+                const RealVector of_cols = dense(*first).colwise().sum();
+                check(sums.of_cols, of_cols, dense(*first));
+                second.col_factor = addend - of_cols / 2;
+            }
+            check(sums.of_rows, dense(second).rowwise().sum(), dense(second));
+            Y += dense(second);
+            first.reset();
         }
+        check_columns(true);
     }
 }
 

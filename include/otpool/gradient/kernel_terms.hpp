@@ -6,171 +6,226 @@
 #include <utility>
 #include <vector>
 
+#include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/core/packet.hpp"
 #include "otpool/solver/absorbed_kernel.hpp"
 #include "otpool/solver/scaled_problem.hpp"
 
 namespace otpool::detail {
 
-/// exp(z_dk + row_exponent_d + col_exponent_k) row_factor_d col_factor_k, of a kernel's exponents z.
+/// exp(z_dk + row_exponent_d + col_exponent_k) (row_factor_d + slope_d value_dk) col_factor_k, of a kernel's exponents z.
 struct KernelTerm {
     RealVector row_exponent, row_factor;
     RealVector col_exponent, col_factor;
+    RealVector slope = {};  ///< Empty for 0.
+
+    bool has_slope() const { return slope.size() > 0; }
 };
 
-/// A sum Y of such terms, of which only the vectors are kept: D x N numbers are made of it a block of columns at a time,
+/// A sum Y of such terms, of which only the vectors are kept: D x N numbers are made of it a column at a time,
 ///
-///     Y = M * (R C^T),  M_dk = exp(z_dk + F_d + G_k),
+///     Y = M * (R C^T) + W * values,  M_dk = exp(z_dk + F_d + G_k),
 ///
-/// one multiplication an element and term, all in the bag's own scalar. What does not fit its range is computed in the log
-/// domain, one exp an element and term.
+/// one multiplication an element and term, all in the bag's own scalar; W is what the slope of one term makes of M. What
+/// does not fit its range is computed in the log domain, one exp an element and term.
 template <BagScalar Scalar>
 class KernelTerms {
 public:
-    /// Terms shall be near exp(row_potential) and exp(col_potential).
-    KernelTerms(const ScaledReward<Scalar>& kernel, const RealVector& row_potential, const RealVector& col_potential)
+    /// For at most `most` terms, near exp(row_potential) and exp(col_potential). Views kernel and values.
+    KernelTerms(const ScaledReward<Scalar>& kernel, const MatrixView<Scalar>& values, const RealVector& row_potential,
+                const RealVector& col_potential, Index most)
         : kernel_(kernel),
+          values_(values),
           absorbed_(kernel, {}, 0),
           in_range_(absorbed_.absorb(row_potential, col_potential)),
-          row_factors_(kernel.rows(), 0),
-          col_factors_(kernel.cols(), 0),
+          lanes_(padded(kernel.rows())),
+          row_factors_(lanes_, most),
+          col_factors_(most, kernel.cols()),
+          sum_(std::max(lanes_, kernel.cols())),
+          row_(Vector<Scalar>::Zero(lanes_)),
+          weights_(lanes_),
           scratch_(kernel.rows()) {}
 
-    /// Adds a term; returns its row sums, whose cost is one pass.
-    RealVector add_for_row_sums(KernelTerm term) {
-        if (!add(term)) return log_domain_sums(log_terms_.back()).first;
-        RealVector sums = RealVector::Zero(kernel_.rows());
-        absorbed_.for_each_block([&](const Block& block) {
-            partial_.noalias() = absorbed_.matrix(block) * col_factors_.col(last()).segment(block.first, block.count);
-            sums += partial_.template cast<Real>();
-        });
-        return sums.cwiseProduct(row_factors_.col(last()).template cast<Real>());
-    }
+    void add(const KernelTerm& term) { add(term, factors_of(term)); }
 
-    /// Adds a term; returns its column sums.
-    RealVector add_for_col_sums(KernelTerm term) {
-        if (!add(term)) return log_domain_sums(log_terms_.back()).second;
-        RealVector sums(kernel_.cols());
-        absorbed_.for_each_block([&](const Block& block) {
-            partial_.noalias() = absorbed_.matrix(block).transpose() * row_factors_.col(last());
-            sums.segment(block.first, block.count) = partial_.template cast<Real>();
-        });
-        return sums.cwiseProduct(col_factors_.col(last()).template cast<Real>());
-    }
+    /// Whether a term has a slope, and there is a W.
+    bool has_slope() const { return has_slope_; }
 
-    /// Sets the one term W of Y + W * values; returns the column sums of W * values.
-    RealVector set_weights(KernelTerm term, const MatrixView<Scalar>& values) {
-        weights_in_range_ = scaled(term, weights_row_, weights_col_);
-        weights_term_ = std::move(term);
-        values_ = values;
+    /// Adds a term; returns its column sums. Cost: one pass.
+    RealVector add_for_col_sums(const KernelTerm& term) {
+        const std::optional<Factors> factors = factors_of(term);
         RealVector sums(kernel_.cols());
-        absorbed_.for_each_block([&](const Block& block) {
-            const auto W = weights(block);
-            for (Index j = 0; j < block.count; ++j) {
-                sums[block.first + j] = static_cast<Real>(W.col(j).dot(value(block.first + j)));
-            }
-        });
+        if (factors) {
+            absorbed_.for_each_block([&](const Block& block) { set_col_sums(block, *factors, sums); });
+        } else {
+            sums = log_domain_sums(term).of_cols;
+        }
+        add(term, factors);
         return sums;
     }
 
-    /// visit(first, count, Y + W * values, W) of every block of columns; without set_weights() W is empty.
-    template <class Visit>
-    void for_each_block(const Visit& visit) {
-        Matrix<Scalar> Y;
+    struct Sums {
+        RealVector of_cols, of_rows;
+    };
+
+    /// Adds `first`, if there is one, and then `second`, of which col_factor_k is made of the k-th column sum of the first:
+    /// col_factor(k, sum), 0 without it. Returns the column sums of the first and the row sums of the second. Cost: one
+    /// pass.
+    template <class ColFactor>
+    Sums add_for_sums(const std::optional<KernelTerm>& first, KernelTerm second, const ColFactor& col_factor) {
+        Sums sums{RealVector::Zero(kernel_.cols()), RealVector::Zero(kernel_.rows())};
+        const std::optional<Factors> of_first = first ? factors_of(*first) : std::nullopt;
+        if (first && !of_first) sums.of_cols = log_domain_sums(*first).of_cols;
+        second.col_factor = RealVector::Ones(kernel_.cols());
+        std::optional<Factors> of_second = factors_of(second);
         absorbed_.for_each_block([&](const Block& block) {
-            const auto [first, count] = std::pair(block.first, block.count);
-            Y.noalias() = row_factors_ * col_factors_.middleRows(first, count).transpose();
-            Y.array() *= absorbed_.matrix(block).array();
-            for (const KernelTerm& term : log_terms_) {
-                for (Index j = 0; j < count; ++j) Y.col(j) += column(term, first + j).template cast<Scalar>();
+            if (of_first) set_col_sums(block, *of_first, sums.of_cols);
+            for (Index k = block.first; k < block.first + block.count; ++k) {
+                second.col_factor[k] = col_factor(k, sums.of_cols[k]);
+                if (of_second) of_second->col[k] *= static_cast<Scalar>(second.col_factor[k]);
             }
-            const auto W = weights_term_ ? weights(block) : weights_.leftCols(0);
-            for (Index j = 0; j < W.cols(); ++j) Y.col(j) += W.col(j).cwiseProduct(value(first + j));
-            visit(first, count, Y, W);
+            if (of_second) add_row_sums(block, *of_second, sums.of_rows);
+        });
+        if (of_second && is_finite(of_second->col)) {
+            sums.of_rows.array() *= of_second->row.head(kernel_.rows()).template cast<Real>().array();
+        } else {
+            of_second.reset();
+            sums.of_rows = log_domain_sums(second).of_rows;
+        }
+        if (first) add(*first, of_first);
+        add(second, of_second);
+        return sums;
+    }
+
+    /// visit(k, Y_k, W_k) of every column; W_k is any numbers unless has_slope().
+    template <class Visit>
+    void for_each_column(const Visit& visit) {
+        absorbed_.for_each_block([&](const Block& block) {
+            for (Index j = 0; j < block.count; ++j) {
+                set_column(block.M + j * lanes_, block.first + j);
+                visit(block.first + j, row_.head(kernel_.rows()), weights_.head(kernel_.rows()));
+            }
         });
     }
 
 private:
     using Block = typename AbsorbedKernel<Scalar>::Block;
 
-    Index last() const { return row_factors_.cols() - 1; }
+    /// A term as it multiplies M; what there is one of a row is padded by zeros.
+    struct Factors {
+        Vector<Scalar> row, col, slope;
+    };
 
-    /// Whether the term is within the scalar's range; else it is kept for the log domain.
-    bool add(KernelTerm& term) {
-        Vector<Scalar> row;
-        Vector<Scalar> col;
-        if (scaled(term, row, col)) {
-            append(row_factors_, row);
-            append(col_factors_, col);
-            return true;
+    /// None if the scalar's range does not hold them.
+    std::optional<Factors> factors_of(const KernelTerm& term) const {
+        Factors factors{Vector<Scalar>(kernel_.rows()), Vector<Scalar>(kernel_.cols()), {}};
+        if (!in_range_ || !absorbed_.scalings(term.row_exponent, absorbed_.row_potential(), factors.row)) return {};
+        if (!absorbed_.scalings(term.col_exponent, absorbed_.col_potential(), factors.col)) return {};
+        if (term.has_slope()) {
+            factors.slope = factors.row.array() * term.slope.template cast<Scalar>().array();
+            if (!is_finite(factors.slope)) return {};
+            pad(factors.slope);
         }
-        log_terms_.push_back(std::move(term));
-        return false;
+        factors.row.array() *= term.row_factor.template cast<Scalar>().array();
+        factors.col.array() *= term.col_factor.template cast<Scalar>().array();
+        if (!is_finite(factors.row) || !is_finite(factors.col)) return {};
+        pad(factors.row);
+        return factors;
     }
 
-    bool scaled(const KernelTerm& term, Vector<Scalar>& row, Vector<Scalar>& col) const {
-        return in_range_ && scaled(term.row_exponent, absorbed_.row_potential(), term.row_factor, row) &&
-               scaled(term.col_exponent, absorbed_.col_potential(), term.col_factor, col);
+    static bool is_finite(const Vector<Scalar>& vector) { return MatrixView<Scalar>(vector).all_finite(); }
+    void pad(Vector<Scalar>& of_rows) const {
+        of_rows.conservativeResize(lanes_);
+        of_rows.tail(lanes_ - kernel_.rows()).setZero();
     }
 
-    static bool scaled(const RealVector& exponent, const Buffer<Scalar>& absorbed, const RealVector& factor,
-                       Vector<Scalar>& out) {
-        out.resize(exponent.size());
-        if (!AbsorbedKernel<Scalar>::scalings(exponent, absorbed, out)) return false;
-        out.array() *= factor.template cast<Scalar>().array();
-        return out.allFinite();
+    void add(const KernelTerm& term, const std::optional<Factors>& factors) {
+        has_slope_ |= term.has_slope();
+        if (!factors) return log_terms_.push_back(term);
+        row_factors_.col(terms_) = factors->row;
+        col_factors_.row(terms_) = factors->col;
+        ++terms_;
+        if (factors->slope.size() > 0) slope_ = *factors;
     }
 
-    static void append(Matrix<Scalar>& matrix, const Vector<Scalar>& column) {
-        matrix.conservativeResize(Eigen::NoChange, matrix.cols() + 1);
-        matrix.col(matrix.cols() - 1) = column;
+    /// sums_k <- sum_d of the term, in a block.
+    void set_col_sums(const Block& block, const Factors& term, RealVector& sums) {
+        if (term.slope.size() == 0) {
+            multiply_transposed<Scalar>(block.M, lanes_, block.count, term.row.data(), sum_.data());
+        } else {
+            for (Index j = 0; j < block.count; ++j) {
+                const auto x = value(block.first + j);
+                for (Index d = 0; d < x.size(); ++d) row_[d] = term.row[d] + term.slope[d] * x[d];
+                multiply_transposed<Scalar>(block.M + j * lanes_, lanes_, 1, row_.data(), sum_.data() + j);
+            }
+        }
+        for (Index j = 0; j < block.count; ++j) {
+            sums[block.first + j] = static_cast<Real>(sum_[j] * term.col[block.first + j]);
+        }
+    }
+
+    /// sums_d += sum_k of the term, in a block, over its factor of the row.
+    void add_row_sums(const Block& block, const Factors& term, RealVector& sums) {
+        multiply<Scalar>(block.M, lanes_, block.count, term.col.data() + block.first, sum_.data());
+        for (Index d = 0; d < sums.size(); ++d) sums[d] += static_cast<Real>(sum_[d]);
+    }
+
+    /// Y_k and W_k, given M_k.
+    void set_column(const Scalar* M, Index k) {
+        multiply<Scalar>(row_factors_.data(), lanes_, terms_, col_factors_.col(k).data(), row_.data());
+        if (slope_) {
+            const auto x = value(k);
+            const Scalar col = slope_->col[k];
+            for (Index d = 0; d < x.size(); ++d) {
+                weights_[d] = M[d] * (slope_->slope[d] * col);
+                row_[d] = M[d] * row_[d] + weights_[d] * x[d];
+            }
+        } else {
+            for (Index d = 0; d < lanes_; ++d) row_[d] *= M[d];
+        }
+        for (const KernelTerm& term : log_terms_) {
+            const RealVector& unit = log_domain_column(term, k);
+            row_.head(unit.size()) += unit.cwiseProduct(row_factor(term, k)).template cast<Scalar>();
+            if (term.has_slope()) weights_.head(unit.size()) = unit.cwiseProduct(term.slope).template cast<Scalar>();
+        }
+    }
+
+    /// What there is of the term, but for the factor of the row.
+    const RealVector& log_domain_column(const KernelTerm& term, Index k) {
+        kernel_.column(k, column_);
+        column_ += term.row_exponent;
+        column_.array() = (column_.array() + term.col_exponent[k]).exp() * term.col_factor[k];
+        return column_;
+    }
+    RealVector row_factor(const KernelTerm& term, Index k) const {
+        if (!term.has_slope()) return term.row_factor;
+        return term.row_factor + term.slope.cwiseProduct(values_.col(kernel_.instance(k)));
+    }
+
+    Sums log_domain_sums(const KernelTerm& term) {
+        Sums sums{RealVector(kernel_.cols()), RealVector::Zero(kernel_.rows())};
+        for (Index k = 0; k < kernel_.cols(); ++k) {
+            const RealVector column = log_domain_column(term, k).cwiseProduct(row_factor(term, k));
+            sums.of_rows += column;
+            sums.of_cols[k] = column.sum();
+        }
+        return sums;
     }
 
     auto value(Index k) { return values_.contiguous_col(kernel_.instance(k), scratch_.data()); }
 
-    /// W of a block.
-    auto weights(const Block& block) {
-        const auto M = absorbed_.matrix(block);
-        weights_.resize(kernel_.rows(), std::max(block.count, weights_.cols()));
-        for (Index j = 0; j < block.count; ++j) {
-            if (weights_in_range_) {
-                weights_.col(j) = weights_col_[block.first + j] * M.col(j).cwiseProduct(weights_row_);
-            } else {
-                weights_.col(j) = column(*weights_term_, block.first + j).template cast<Scalar>();
-            }
-        }
-        return weights_.leftCols(block.count);
-    }
-
-    const RealVector& column(const KernelTerm& term, Index k) {
-        kernel_.column(k, column_);
-        column_ += term.row_exponent;
-        column_.array() = (column_.array() + term.col_exponent[k]).exp() * term.row_factor.array();
-        column_ *= term.col_factor[k];
-        return column_;
-    }
-
-    std::pair<RealVector, RealVector> log_domain_sums(const KernelTerm& term) {
-        RealVector rows = RealVector::Zero(kernel_.rows());
-        RealVector cols(kernel_.cols());
-        for (Index k = 0; k < kernel_.cols(); ++k) {
-            rows += column(term, k);
-            cols[k] = column_.sum();
-        }
-        return {rows, cols};
-    }
-
     const ScaledReward<Scalar>& kernel_;
+    MatrixView<Scalar> values_;
     AbsorbedKernel<Scalar> absorbed_;
     bool in_range_;
-    Matrix<Scalar> row_factors_, col_factors_;  ///< R and C, a column a term
+    Index lanes_;  ///< rows of M in memory
+    Index terms_ = 0;
+    bool has_slope_ = false;
+    Matrix<Scalar> row_factors_, col_factors_;  ///< R, a column a term, and C^T, a row a term
+    std::optional<Factors> slope_;              ///< of the term that has one
     std::vector<KernelTerm> log_terms_;
-    std::optional<KernelTerm> weights_term_;  ///< W
-    bool weights_in_range_ = false;
-    Vector<Scalar> weights_row_, weights_col_;
-    Matrix<Scalar> weights_;
-    MatrixView<Scalar> values_;
-    Vector<Scalar> partial_, scratch_;
+    Vector<Scalar> sum_, row_, weights_, scratch_;
     RealVector column_;
 };
 

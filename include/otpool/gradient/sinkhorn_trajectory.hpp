@@ -122,7 +122,6 @@ private:
               gradient_(gradient),
               features_(RealVector::Zero(trajectory.steps_.back().features.size())),
               instances_(RealVector::Zero(trajectory.steps_.back().instances.size())),
-              from_(instances_),
               log_p_(features_),
               log_q_(instances_) {}
 
@@ -133,12 +132,11 @@ private:
             open(last);
             const Step& step = trajectory_.steps_[last];
             const RealVector ones = RealVector::Ones(step.instances.size());
-            const RealVector mean = conditional_mean(found);
-            features_ = cotangent.slope.cwiseProduct(mean) - cotangent.offset;
-            instances_ = terms_->add_for_col_sums({-trajectory_.log_row_sum_, -cotangent.offset, step.instances, ones});
-            instances_ += terms_->set_weights({-trajectory_.log_row_sum_, cotangent.slope, step.instances, ones},
-                                              found.problem.pooled_values());
+            features_ = cotangent.slope.cwiseProduct(conditional_mean(found)) - cotangent.offset;
+            of_instances_ =
+                KernelTerm{-trajectory_.log_row_sum_, -cotangent.offset, step.instances, ones, cotangent.slope};
             const Real total = features_.sum();
+            total_ += total;
             const auto& problem = found.problem;
             const Real stiffness = static_cast<Real>(problem.alpha0) + problem.features.alpha + problem.instances.alpha;
             if (std::isinf(stiffness)) return;
@@ -152,11 +150,14 @@ private:
         /// u = LSE_d(y + F'),  G = k2 (log q0 - u)
         void update_instances(std::size_t k) {
             const Step& step = trajectory_.steps_[k];
-            const RealVector u =
-                half_step(k, step.scaled->instances, step.log_col_sum, instances_, log_q_, gradient_.alpha2);
-            features_ +=
-                terms_->add_for_row_sums({step.features, RealVector::Ones(step.features.size()), -step.log_col_sum, u});
-            from_.setZero();
+            const ScaledMarginal& side = step.scaled->instances;
+            const auto sums = terms_->add_for_sums(
+                of_instances_, {step.features, RealVector::Ones(step.features.size()), -step.log_col_sum, {}},
+                [&](Index n, Real sum) { return of_log_sum(side, instances_[n] + sum); });
+            features_ += sums.of_rows;
+            instances_ += sums.of_cols;
+            half_step(k, side, step.log_col_sum, instances_, log_q_, gradient_.alpha2);
+            instances_.setZero();
         }
 
         /// T = (LSE(log p0 - th1 F) - LSE(log q0 - th2 G)) / (th1 + th2)
@@ -169,29 +170,32 @@ private:
             const RealVector G = step.from - instances.anchor;
             const Real of_difference = features_.sum() / (features.ratio + instances.ratio);
             pull_back_log_sum(k, features, F, of_difference, step.translation, features_, log_p_, gradient_.alpha1);
-            pull_back_log_sum(k, instances, G, -of_difference, -step.translation, from_, log_q_, gradient_.alpha2);
+            pull_back_log_sum(k, instances, G, -of_difference, -step.translation, instances_, log_q_, gradient_.alpha2);
         }
 
         /// s = LSE_n(y + G),  F = k1 (log p0 - s)
         void update_features(std::size_t k) {
             const Step& step = trajectory_.steps_[k];
-            const RealVector s =
-                half_step(k, step.scaled->features, step.log_row_sum, features_, log_p_, gradient_.alpha1);
-            from_ += terms_->add_for_col_sums({-step.log_row_sum, s, step.from, RealVector::Ones(step.from.size())});
+            const ScaledMarginal& side = step.scaled->features;
+            half_step(k, side, step.log_row_sum, features_, log_p_, gradient_.alpha1);
+            of_instances_ = KernelTerm{-step.log_row_sum, of_log_sum(side, features_), step.from,
+                                       RealVector::Ones(step.from.size())};
             features_.setZero();
         }
 
         /// The G that step k starts from is the one that step k - 1 ended with, in units of its own alpha0.
         void begin(std::size_t k) {
-            instances_ = from_;
             if (k > 0 && trajectory_.parameters_.empty()) return;
+            if (k > 0) instances_ += terms_->add_for_col_sums(*of_instances_);
+            if (k == 0) terms_->add(*of_instances_);
+            of_instances_.reset();
             close(k);
             if (k == 0) return;
             open(k - 1);
             const Real before = trajectory_.alpha0(k - 1);
             const Real now = trajectory_.alpha0(k);
             const Step& step = trajectory_.steps_[k];
-            const Real moved = from_.dot(step.from - step.scaled->instances.anchor);
+            const Real moved = instances_.dot(step.from - step.scaled->instances.anchor);
             of_step(gradient_.alpha0, k - 1) += moved / before;
             of_step(gradient_.alpha0, k) -= moved / now;
             instances_ *= before / now;
@@ -201,24 +205,17 @@ private:
         void finish() {
             const Priors priors(trajectory_.problem_);
             add_prior_gradients(priors, log_p_, log_q_, gradient_);
-            const auto& kernel = trajectory_.steps_.front().scaled->kernel;
-            const auto highest = static_cast<Scalar>(trajectory_.steps_.front().scaled->offset);
-            Vector<Scalar> scratch(kernel.rows());
-            for (const Index n : kernel.active) {
-                const auto x = kernel.reward.contiguous_col(n, scratch.data());
-                if (x.maxCoeff() < highest) continue;
-                Index d = 0;
-                x.maxCoeff(&d);
-                gradient_.reward(d, n) += static_cast<Scalar>(offset_);
-                return;
-            }
+            const auto [d, n] = trajectory_.steps_.front().scaled->highest();
+            gradient_.reward(d, n) += static_cast<Scalar>(offset_);
         }
 
     private:
-        /// Starts the terms of dL/dy of the steps up to k that share their parameters.
+        /// Starts the terms of dL/dy of the steps up to k that share their parameters: two a step, and the plan's.
         void open(std::size_t k) {
             const Step& step = trajectory_.steps_[k];
-            terms_.emplace(step.scaled->kernel, step.features, step.instances);
+            const auto steps = trajectory_.parameters_.empty() ? static_cast<Index>(k) + 1 : 1;
+            terms_.emplace(step.scaled->kernel, trajectory_.solution.problem.pooled_values(), step.features,
+                           step.instances, 2 * steps + 1);
         }
 
         /// Adds what the terms make of dL/dX by y = (X - max X) / alpha0, to which RelativeEntropy adds log p0 + log q0.
@@ -227,42 +224,35 @@ private:
             const ScaledReward<Scalar>& kernel = scaled.kernel;
             const auto inverse_alpha0 = static_cast<Scalar>(kernel.inverse_alpha0);
             const auto offset = static_cast<Scalar>(scaled.offset);
-            Matrix<Scalar>& of_values = gradient_.pooled_values();
             Vector<Scalar> scratch(kernel.rows());
-            Real total = 0;
             Real moment = 0;  // <dL/dy, X - max X>
-            terms_->for_each_block([&](Index first, Index count, auto& Y, const auto& W) {
-                Scalar block_total = 0;
-                Scalar block_moment = 0;
-                for (Index j = 0; j < count; ++j) {
-                    const Index n = kernel.instance(first + j);
-                    const auto x = kernel.reward.contiguous_col(n, scratch.data());
-                    gradient_.reward.col(n) += inverse_alpha0 * Y.col(j);
-                    if (W.cols() > 0) of_values.col(n) += W.col(j);
-                    block_total += Y.col(j).sum();
-                    block_moment += (Y.col(j).array() * (x.array() - offset)).sum();
-                    if constexpr (std::same_as<R, RelativeEntropy>) {
-                        log_p_ += Y.col(j).template cast<Real>();
-                        log_q_[first + j] += static_cast<Real>(Y.col(j).sum());
-                    }
+            terms_->for_each_column([&](Index col, const auto& Y, const auto& W) {
+                const Index n = kernel.instance(col);
+                const auto x = kernel.reward.contiguous_col(n, scratch.data());
+                gradient_.reward.col(n) += inverse_alpha0 * Y;
+                if (terms_->has_slope()) gradient_.pooled_values().col(n) += W;
+                moment += static_cast<Real>((Y.array() * (x.array() - offset)).sum());
+                if constexpr (std::same_as<R, RelativeEntropy>) {
+                    log_p_ += Y.template cast<Real>();
+                    log_q_[col] += static_cast<Real>(Y.sum());
                 }
-                total += static_cast<Real>(block_total);
-                moment += static_cast<Real>(block_moment);
             });
-            offset_ -= total * kernel.inverse_alpha0;
+            offset_ -= total_ * kernel.inverse_alpha0;
+            total_ = 0;
             of_step(gradient_.alpha0, k) -= moment * kernel.inverse_alpha0 * kernel.inverse_alpha0;
         }
 
-        /// F = k (log prior - s), k = alpha / (alpha + alpha0); s as the kernel's log sum has it. Returns dL/ds.
-        RealVector half_step(std::size_t k, const ScaledMarginal& side, const RealVector& log_sum,
-                             const RealVector& potential, RealVector& log_prior, RealVector& alpha) {
-            const RealVector of_prior = side.damping * potential;
-            log_prior += of_prior;
+        /// F = k (log prior - s), k = alpha / (alpha + alpha0); s as the kernel's log sum has it.
+        void half_step(std::size_t k, const ScaledMarginal& side, const RealVector& log_sum,
+                       const RealVector& potential, RealVector& log_prior, RealVector& alpha) {
+            log_prior += side.damping * potential;
+            total_ -= side.damping * potential.sum();  // the weights of a log sum add up to 1
             const Real of_damping = potential.dot(side.log_prior - log_sum - side.anchor);
             of_step(gradient_.alpha0, k) +=
                 pull_back_damping(of_damping, side.alpha, trajectory_.alpha0(k), of_step(alpha, k));
-            return -of_prior;
         }
+        /// dL/ds of it
+        static auto of_log_sum(const ScaledMarginal& side, const auto& potential) { return -side.damping * potential; }
 
         /// Of  L = LSE(log prior - th F)  and of the th in T's denominator, given dL/d(L).
         void pull_back_log_sum(std::size_t k, const ScaledMarginal& side, const RealVector& F, Real of_log_sum,
@@ -279,9 +269,12 @@ private:
 
         const Trajectory& trajectory_;
         ProblemGradient<Scalar>& gradient_;
-        RealVector features_, instances_, from_;  ///< of F' or F, of G, of the G that a step starts from
+        RealVector features_;   ///< of F' or F
+        RealVector instances_;  ///< of G, or of the G that a step starts from, but for what a pass is to find
+        std::optional<KernelTerm> of_instances_;  ///< whose column sums that is
         RealVector log_p_, log_q_;
-        Real offset_ = 0;
+        Real offset_ = 0;                           ///< of max X
+        Real total_ = 0;                            ///< sum_dk dL/dy_dk of the terms
         std::optional<KernelTerms<Scalar>> terms_;  ///< of dL/dy
     };
 

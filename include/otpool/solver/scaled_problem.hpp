@@ -118,6 +118,23 @@ struct ScaledProblem {
     Real offset_of_features() const { return offset; }
     Real offset_of_instances() const { return features.is_hard() ? 0 : offset; }
 
+    /// Whether each instance's largest reward is taken out of the kernel, not each feature's.
+    bool shifts_instances() const { return features.alpha == 0 && instances.alpha > 0; }
+
+    /// A feature and an instance whose reward is the largest of all. Cost: O(D + N).
+    std::pair<Index, Index> highest() const {
+        Index d = 0;
+        if (shifts_instances()) {
+            Index k = 0;
+            kernel.col_shift.maxCoeff(&k);
+            kernel.reward.col(kernel.instance(k)).maxCoeff(&d);
+            return {d, kernel.instance(k)};
+        }
+        kernel.row_shift.maxCoeff(&d);
+        return {d, *std::find_if(kernel.active.begin(), kernel.active.end(),
+                                 [&](Index n) { return static_cast<Real>(kernel.reward(d, n)) >= offset; })};
+    }
+
     ScaledProblem() = default;
     template <Regularizer R>
     explicit ScaledProblem(const UotProblem<Scalar, R>& problem) {
@@ -145,7 +162,7 @@ struct ScaledProblem {
             offset = highest.maxCoeff();
             side.anchor = ((highest.array() - offset) * kernel.inverse_alpha0).max(lowest_exponent);
         };
-        if (features.alpha == 0 && instances.alpha > 0) {
+        if (shifts_instances()) {
             for (Index k = 0; k < kernel.cols(); ++k) {
                 kernel.col_shift[k] = problem.reward.col(kernel.instance(k)).maxCoeff();
             }
