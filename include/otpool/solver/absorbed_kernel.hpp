@@ -89,9 +89,9 @@ public:
     /// `values`, if given, with the plan that results.
     bool sweep(const Buffer<Real>& row_potential, const ScaledMarginal& columns, Sweep& result,
                const MatrixView<Scalar>* values = nullptr) {
-        const bool kept = absorbed_ && scalings(row_potential, F_, u_);
-        if (!kept && !absorb(row_potential, result.col_potential)) return false;
-        if (!pass(&columns, &result, values, result.log_row_mass)) {
+        const auto pass_is_in_range = [&] { return pass(&columns, &result, values, result.log_row_mass); };
+        const bool kept = absorbed_ && scalings(row_potential, F_, u_) && pass_is_in_range();
+        if (!kept && !(absorb(row_potential, result.col_potential) && pass_is_in_range())) {
             absorbed_ = false;
             return false;
         }
@@ -239,7 +239,7 @@ private:
         }
     }
 
-    /// G_k <- -max_d(z_dk + F_d) in a block, for columns that their old potential leaves without a mass that Scalar can hold.
+    /// G_k <- -max_d(z_dk + F_d) in a block, whose old potential leaves it without a mass that Scalar can hold.
     void absorb_highest(const Block& block) {
         RealVector exponents(rows_);
         const RealVector F = F_.head(rows_).template cast<Real>();
@@ -249,6 +249,14 @@ private:
                 -std::clamp((exponents + F).maxCoeff(), -Range::largest_potential, Range::largest_potential));
         }
         exponentiate(block);
+    }
+
+    /// G <- potential in a block, which is too far from the old one.
+    bool absorb_columns(const Block& block, const Real* potential) {
+        if (!within(potential, block.count, -Range::largest_potential, Range::largest_potential)) return false;
+        std::copy_n(potential, block.count, G_.data() + block.first);
+        exponentiate(block);
+        return true;
     }
 
     /// sum <- sum_d M_dk u_d of a block. Whether it is in range.
@@ -290,8 +298,11 @@ private:
             log_col_sum[i] = static_cast<Real>(log_sum[i]) - static_cast<Real>(G[i]);
         }
         columns.half_steps(first, block.count, log_col_sum, potential, result.col_penalty.data() + first);
-        subtract(potential, G, block.count, v_.data() + first);
-        return exponentiate(v_.data() + first, block.count);
+        const auto scale = [&] {
+            subtract(potential, G, block.count, v_.data() + first);
+            return exponentiate(v_.data() + first, block.count);
+        };
+        return scale() || (!absorbed_ && absorb_columns(block, potential) && scale());
     }
 
     /// Over all blocks: the columns' half step, if they are given; log_mass <- log M v; the values, if they are given.
