@@ -4,7 +4,8 @@
 #     what results/accuracy.md says
 #     <!-- accuracy: end -->
 #
-#     build/release/bench/accuracy --output bench/results/accuracy.md     # store new results, and likewise
+#     cmake --build build/release --target bench/all                      # then store new results:
+#     build/release/bench/accuracy --output bench/results/accuracy.md
 #     build/release/examples/learn_pooling --seeds 5 --output examples/learn_pooling.png --table bench/results/learn_pooling.md
 #     what reproduce and reproduce --published print, in published.md and reproduce.md
 #     bench/train_mil.sh FOLDER musk1 elephant fox

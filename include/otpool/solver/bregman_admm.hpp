@@ -72,10 +72,7 @@ struct BregmanAdmm {
                 RealVector& mean = workspace.get<detail::PooledMean>().values;
                 if (detail::pool_by_sweeps(problem, pass, weight, *options.iterations, run.execution, workspace,
                                            mean)) {
-                    Solution<Scalar, R> solution;
-                    solution.iterations = *options.iterations;
-                    solution.conditional_mean = std::move(mean);
-                    return solution;
+                    return detail::pooled_solution<Scalar, R>(std::move(mean), *options.iterations);
                 }
             }
         }

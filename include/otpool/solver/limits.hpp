@@ -133,11 +133,10 @@ Solution<Scalar, R> closed_form(const UotProblem<Scalar, R>& problem, const Firs
     if (problem.alpha0 == 0 && !max_pooling) return WinnersLimit<Scalar, R>(problem, pass).solution();
     auto& [scaled, scaling] = workspace.get<ScalingWorkspace<Scalar>>();
     scaled.set(problem, pass);
+    RealVector& mean = workspace.get<PooledMean>().values;
     if (problem.alpha0 == 0) {
-        Solution<Scalar, R> solution;
-        solution.conditional_mean = std::move(workspace.get<PooledMean>().values);
-        *solution.conditional_mean = scaled.kernel.row_shift;
-        return solution;
+        mean = scaled.kernel.row_shift;
+        return pooled_solution<Scalar, R>(std::move(mean));
     }
     // With a free side, or without a reward, scaling ends after its first iteration.
     const MatrixView<Scalar>* values = run.pooled_only ? &problem.pooled_values() : nullptr;
@@ -145,13 +144,11 @@ Solution<Scalar, R> closed_form(const UotProblem<Scalar, R>& problem, const Firs
     scaling.start(scaled, scaled.instances.anchor, run.execution, updates_instances ? nullptr : values);
     scaling.update_features();
     if (updates_instances) scaling.update_instances(values);
-    Solution<Scalar, R> solution;
-    if (scaling.pooled()) {  // nothing else was asked for
-        solution.conditional_mean = std::move(workspace.get<PooledMean>().values);
-        scaling.conditional_mean(*solution.conditional_mean);
-        return solution;
+    if (scaling.pooled()) {
+        scaling.conditional_mean(mean);
+        return pooled_solution<Scalar, R>(std::move(mean));
     }
-    solution = scaling.solution(problem);
+    Solution<Scalar, R> solution = scaling.solution(problem);
     solution.residual = scaling.feature_residual();
     solution.status = solution.residual <= tolerance ? Status::converged : Status::precision_limit;
     check_promise(solution, scaled, scaling.attainable(), tolerance);

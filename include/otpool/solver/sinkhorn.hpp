@@ -73,15 +73,15 @@ struct Sinkhorn {
                 anderson.restart();
             }
         }
-        Solution<Scalar, R> solution;
         if (run.pooled_only && !scaling.pooled()) scaling.pool(problem.pooled_values());
-        if (scaling.pooled()) {  // nothing else was asked for
-            solution.conditional_mean = std::move(workspace.get<detail::PooledMean>().values);
-            scaling.conditional_mean(*solution.conditional_mean);
+        if (scaling.pooled()) {
+            RealVector& mean = workspace.get<detail::PooledMean>().values;
+            scaling.conditional_mean(mean);
+            auto solution = detail::pooled_solution<Scalar, R>(std::move(mean));
             iterations.report(solution);
             return solution;
         }
-        solution = scaling.solution(problem);
+        Solution<Scalar, R> solution = scaling.solution(problem);
         iterations.report(solution);
         detail::check_promise(solution, scaled, std::max(scaling.attainable(), scaling.resolution()), tolerance);
         return solution;

@@ -176,6 +176,12 @@ struct PooledMean {
     RealVector values;
 };
 
+/// What Run::pooled_only asks for, and nothing else.
+template <class Scalar, class R>
+Solution<Scalar, R> pooled_solution(RealVector&& conditional_mean, int iterations = 0) {
+    return {.problem = {}, .iterations = iterations, .conditional_mean = std::move(conditional_mean)};
+}
+
 /// Replaces `converged` where the plan's mass cannot be written as a Scalar.
 template <class Scalar, class R>
 void check_mass_range(Solution<Scalar, R>& solution) {
