@@ -9,7 +9,7 @@
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/packet.hpp"
-#include "otpool/solver/absorbed_kernel.hpp"
+#include "otpool/solver/kernel_blocks.hpp"
 #include "otpool/solver/scaled_problem.hpp"
 
 namespace otpool::detail {
@@ -37,15 +37,16 @@ public:
                 const RealVector& col_potential, Index most)
         : kernel_(kernel),
           values_(values),
-          absorbed_(kernel, {}, 0),
-          in_range_(absorbed_.absorb(row_potential, col_potential)),
           lanes_(padded(kernel.rows())),
           row_factors_(lanes_, most),
           col_factors_(most, kernel.cols()),
           sum_(std::max(lanes_, kernel.cols())),
           row_(Vector<Scalar>::Zero(lanes_)),
           weights_(lanes_),
-          scratch_(kernel.rows()) {}
+          scratch_(kernel.rows()) {
+        blocks_.set(kernel, {}, 0);
+        in_range_ = blocks_.absorb(row_potential, col_potential);
+    }
 
     void add(const KernelTerm& term) { add(term, factors_of(term)); }
 
@@ -57,7 +58,7 @@ public:
         const std::optional<Factors> factors = factors_of(term);
         RealVector sums(kernel_.cols());
         if (factors) {
-            absorbed_.for_each_block([&](const Block& block) { set_col_sums(block, *factors, sums); });
+            blocks_.for_each_block([&](const Block& block) { set_col_sums(block, *factors, sums); });
         } else {
             sums = log_domain_sums(term).of_cols;
         }
@@ -79,7 +80,7 @@ public:
         if (first && !of_first) sums.of_cols = log_domain_sums(*first).of_cols;
         second.col_factor = RealVector::Ones(kernel_.cols());
         std::optional<Factors> of_second = factors_of(second);
-        absorbed_.for_each_block([&](const Block& block) {
+        blocks_.for_each_block([&](const Block& block) {
             if (of_first) set_col_sums(block, *of_first, sums.of_cols);
             for (Index k = block.first; k < block.first + block.count; ++k) {
                 second.col_factor[k] = col_factor(k, sums.of_cols[k]);
@@ -101,7 +102,7 @@ public:
     /// visit(k, Y_k, W_k) of every column; W_k is any numbers unless has_slope().
     template <class Visit>
     void for_each_column(const Visit& visit) {
-        absorbed_.for_each_block([&](const Block& block) {
+        blocks_.for_each_block([&](const Block& block) {
             for (Index j = 0; j < block.count; ++j) {
                 set_column(block.M + j * lanes_, block.first + j);
                 visit(block.first + j, row_.head(kernel_.rows()), weights_.head(kernel_.rows()));
@@ -110,7 +111,7 @@ public:
     }
 
 private:
-    using Block = typename AbsorbedKernel<Scalar>::Block;
+    using Block = typename KernelBlocks<Scalar>::Block;
 
     /// A term as it multiplies M; what there is one of a row is padded by zeros.
     struct Factors {
@@ -119,9 +120,14 @@ private:
 
     /// None if the scalar's range does not hold them.
     std::optional<Factors> factors_of(const KernelTerm& term) const {
-        Factors factors{Vector<Scalar>(kernel_.rows()), Vector<Scalar>(kernel_.cols()), {}};
-        if (!in_range_ || !absorbed_.scalings(term.row_exponent, absorbed_.row_potential(), factors.row)) return {};
-        if (!absorbed_.scalings(term.col_exponent, absorbed_.col_potential(), factors.col)) return {};
+        if (!in_range_) return {};
+        Factors factors;
+        const auto scale = [](const RealVector& exponent, const Buffer<Scalar>& absorbed, Vector<Scalar>& out) {
+            out.resize(exponent.size());
+            return set_scaling(exponent.data(), absorbed.data(), out.size(), out.data());
+        };
+        if (!scale(term.row_exponent, blocks_.row_potential(), factors.row)) return {};
+        if (!scale(term.col_exponent, blocks_.col_potential(), factors.col)) return {};
         if (term.has_slope()) {
             factors.slope = factors.row.array() * term.slope.template cast<Scalar>().array();
             if (!is_finite(factors.slope)) return {};
@@ -152,7 +158,7 @@ private:
     /// sums_k <- sum_d of the term, in a block.
     void set_col_sums(const Block& block, const Factors& term, RealVector& sums) {
         if (term.slope.size() == 0) {
-            multiply_transposed<Scalar>(block.M, lanes_, block.count, term.row.data(), sum_.data());
+            blocks_.sum_over_rows(block, term.row.data(), sum_.data());
         } else {
             for (Index j = 0; j < block.count; ++j) {
                 const auto x = value(block.first + j);
@@ -167,7 +173,7 @@ private:
 
     /// sums_d += sum_k of the term, in a block, over its factor of the row.
     void add_row_sums(const Block& block, const Factors& term, RealVector& sums) {
-        multiply<Scalar>(block.M, lanes_, block.count, term.col.data() + block.first, sum_.data());
+        blocks_.sum_over_cols(block, term.col.data() + block.first, sum_.data());
         for (Index d = 0; d < sums.size(); ++d) sums[d] += static_cast<Real>(sum_[d]);
     }
 
@@ -217,8 +223,8 @@ private:
 
     const ScaledReward<Scalar>& kernel_;
     MatrixView<Scalar> values_;
-    AbsorbedKernel<Scalar> absorbed_;
-    bool in_range_;
+    KernelBlocks<Scalar> blocks_;
+    bool in_range_ = false;
     Index lanes_;  ///< rows of M in memory
     Index terms_ = 0;
     bool has_slope_ = false;

@@ -32,4 +32,17 @@ bool within(const Number* numbers, Index size, Number low, Number high) {
     return outside == 0;
 }
 
+/// scaling <- exp(potential - absorbed). Whether it is in range; otherwise scaling is any numbers.
+template <BagScalar Scalar>
+bool set_scaling(const Real* potential, const Scalar* absorbed, Index size, Scalar* scaling) {
+    using Range = ExponentialRange<Scalar>;
+    for (Index i = 0; i < size; ++i) {
+        scaling[i] = static_cast<Scalar>(potential[i] - static_cast<Real>(absorbed[i]));
+    }
+    if (!within(scaling, size, Range::smallest_log_scaling, Range::largest_log_scaling)) return false;
+    Eigen::Map<Vector<Scalar>> all(scaling, size);
+    all = all.array().exp();
+    return true;
+}
+
 }  // namespace otpool::detail
