@@ -140,4 +140,17 @@ TEST_CASE("A layer in float is as good where it leaves the range of float") {
     }
 }
 
+TEST_CASE("Potentials take what instances differ by, however much more than alpha0 that is") {
+    // Exponents are then small differences of large numbers.
+    Random random(6200);
+    for (const double offset : {1e2, 1e3, 1e4, 1e5}) {
+        Matrix<float> bag = random_bag<float>(random, 12, 60, BagKind::normal);
+        for (Index n = 0; n < bag.cols(); ++n) bag.col(n).array() += static_cast<float>(offset * random.normal());
+        const UotProblem<float> problem{
+            .reward = bag, .alpha0 = 1, .features = {.alpha = 1}, .instances = {.alpha = hard}};
+        INFO("offset " << offset);
+        CHECK(error_of_steps(problem, 3) <= tolerance<float>);
+    }
+}
+
 }  // namespace steps_test

@@ -69,4 +69,18 @@ inline typename Derived::PlainObject bounded_exp(const Eigen::ArrayBase<Derived>
     return result;
 }
 
+/// The same, but 0 of what is not above `least`.
+template <class Derived>
+inline typename Derived::PlainObject exp_above(typename Derived::Scalar least, const Eigen::ArrayBase<Derived>& x) {
+    using Scalar = typename Derived::Scalar;
+    using Bits = typename ExponentialOf<Scalar>::Bits;
+    const typename Derived::PlainObject exponent = x;
+    typename Derived::PlainObject result = bounded_exp(exponent);
+    for (int i = 0; i < result.size(); ++i) {  // a mask instead of a choice: compilers vectorise it
+        const Bits mask = Bits(0) - static_cast<Bits>(exponent[i] > least);
+        result[i] = std::bit_cast<Scalar>(std::bit_cast<Bits>(result[i]) & mask);
+    }
+    return result;
+}
+
 }  // namespace otpool::detail

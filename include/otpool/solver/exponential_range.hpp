@@ -11,15 +11,20 @@ namespace otpool::detail {
 template <BagScalar Scalar>
 struct ExponentialRange {
     static constexpr bool single = std::same_as<Scalar, float>;
-    /// Logarithms of scalings: what underflows in M stays nothing when it is scaled up, what is scaled down stays normal.
-    static constexpr Scalar smallest_log_scaling = single ? -60 : -460;
+    /// Logarithms of scalings: what counts as zero in M stays nothing when it is scaled up, little else becomes denormal when it
+    /// is scaled down.
+    static constexpr Scalar smallest_log_scaling = single ? -20 : -230;
     static constexpr Scalar largest_log_scaling = single ? 20 : 230;
     static constexpr Scalar smallest_sum = single ? Scalar(1e-14) : Scalar(1e-180);
+    /// Of exp(), which counts as zero below it: products of such numbers are denormal, and cost a hundred times as much.
+    static constexpr Scalar smallest_exponent = single ? -80 : -700;
     /// Of exp(), beyond which a sum is out of range anyway.
     static constexpr Scalar largest_exponent = single ? 88 : 708;
     static constexpr Scalar largest_sum = single ? Scalar(1e30) : Scalar(1e250);
-    /// Exponents are sums with potentials, whose digits they lose: 1e-5 is left of a float.
-    static constexpr Real largest_potential = single ? 64 : 1e10;
+    /// Exponents are sums with potentials, whose digits they lose: with floats up to here, 1e-5 is left of a float.
+    static constexpr Scalar largest_potential_summed = single ? 64 : 1e10;
+    /// Beyond it, exponents of floats are summed in double. Up to here scalings make up for a potential's rounding.
+    static constexpr Real largest_potential = single ? 1e6 : 1e10;
 };
 
 /// Whether all numbers are within the bounds; NaN is not.

@@ -40,7 +40,6 @@ public:
         kept_ = rows_ * cols_ <= kept_elements;
         computed_ = false;
         parts_ = InstanceParts(rows_, cols_, width_);
-        inverse_alpha0_ = static_cast<Scalar>(kernel.inverse_alpha0);
         set_padded(kernel.row_shift, row_shift_);
         set_padded(kernel.col_shift, col_shift_);
         F_.resize(padded_rows());
@@ -203,8 +202,24 @@ private:
 
     /// M of a block. Cost: one exp an element.
     void exponentiate(const Block& block) {
+        const auto small = [](const Scalar* potential, Index size) {
+            return within(potential, size, -Range::largest_potential_summed, Range::largest_potential_summed);
+        };
+        if (small(F_.data(), rows_) && small(G_.data() + block.first, block.count)) {
+            exponentiate<Scalar>(block);
+        } else {
+            exponentiate<Real>(block);
+        }
+    }
+
+    /// The same, with exponents summed in Number.
+    template <class Number>
+    void exponentiate(const Block& block) {
         using Lanes = Eigen::Array<Scalar, register_lanes, 1>;
-        using LanesView = Eigen::Map<const Lanes>;
+        const auto lanes_at = [](const Scalar* first) {
+            return Eigen::Map<const Lanes>(first).template cast<Number>();
+        };
+        const auto inverse_alpha0 = static_cast<Number>(kernel_->inverse_alpha0);
         const Scalar* lane_shift = by_instance_ ? col_shift_.data() + block.first : row_shift_.data();
         const Scalar* lane_potential = by_instance_ ? G_.data() + block.first : F_.data();
         const Scalar* item_shift = by_instance_ ? row_shift_.data() : col_shift_.data() + block.first;
@@ -215,9 +230,10 @@ private:
             const Scalar* x = lane_values(kernel_->reward, block, i);
             for (Index l = 0; l < lanes; l += register_lanes) {
                 Eigen::internal::prefetch(x + l + fetched_ahead);
-                const Lanes z = (LanesView(x + l) - LanesView(lane_shift + l) - item_shift[i]) * inverse_alpha0_;
-                Eigen::Map<Lanes>(M + l) =
-                    bounded_exp((z + (LanesView(lane_potential + l) + item_potential[i])).min(Range::largest_exponent));
+                const auto z = (lanes_at(x + l) - lanes_at(lane_shift + l) - Number(item_shift[i])) * inverse_alpha0;
+                const auto potential = lanes_at(lane_potential + l) + Number(item_potential[i]);
+                const Lanes exponent = (z + potential).template cast<Scalar>();
+                Eigen::Map<Lanes>(M + l) = exp_above(Range::smallest_exponent, exponent.min(Range::largest_exponent));
             }
         }
     }
@@ -231,7 +247,6 @@ private:
     bool kept_ = false;      ///< Whether M as a whole is kept, in M_.
     bool computed_ = false;  ///< Whether M_ is M.
     InstanceParts parts_{1, 1};
-    Scalar inverse_alpha0_ = 0;
     Buffer<Scalar> row_shift_, col_shift_, F_, G_;  ///< padded to whole registers
     Buffer<Scalar> M_;
     std::vector<Worker> workers_;
