@@ -113,13 +113,25 @@ public:
 
     /// G_k <- -max_d(z_dk + F_d) in a block that is being visited, so that no column of M is all but zero.
     void absorb_highest(const Block& block) {
-        RealVector exponents(rows_);
-        const RealVector F = F_.head(rows_).template cast<Real>();
-        for (Index k = block.first; k < block.first + block.count; ++k) {
-            kernel_->column(k, exponents);
-            G_[k] = static_cast<Scalar>(
-                -std::clamp((exponents + F).maxCoeff(), -Range::largest_potential, Range::largest_potential));
+        constexpr auto limit = static_cast<Scalar>(Range::largest_potential);
+        const auto inverse_alpha0 = static_cast<Scalar>(kernel_->inverse_alpha0);
+        auto top = G_.segment(block.first, block.count).array();
+        top.setConstant(-limit);
+        for (Index i = 0; i < items(block); ++i) {
+            const Scalar* x = lane_values(kernel_->reward, block, i);
+            if (by_instance_) {
+                const auto z =
+                    (Eigen::Map<const Vector<Scalar>>(x, block.count) - col_shift_.segment(block.first, block.count))
+                        .array() -
+                    row_shift_[i];
+                top = top.max(z * inverse_alpha0 + F_[i]);
+            } else {
+                const auto z = (Eigen::Map<const Vector<Scalar>>(x, rows_) - row_shift_.head(rows_)).array() -
+                               col_shift_[block.first + i];
+                top[i] = std::max(top[i], (z * inverse_alpha0 + F_.head(rows_).array()).maxCoeff());
+            }
         }
+        top = -top.min(limit);
         exponentiate(block);
     }
 
