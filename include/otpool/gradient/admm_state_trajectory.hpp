@@ -9,9 +9,9 @@
 
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/gradient/bag_gradient.hpp"
 #include "otpool/gradient/marginal_shift.hpp"
 #include "otpool/gradient/plan_cotangent.hpp"
-#include "otpool/gradient/problem_gradient.hpp"
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/gradient/trajectory.hpp"
 #include "otpool/problem/uot_problem.hpp"
@@ -70,7 +70,7 @@ public:
 
     /// `found`: the solution.
     template <class Readout>
-    void add_to(ProblemGradient<Scalar>& gradient, const Solution<Scalar, R>& found, const Readout& readout,
+    void add_to(BagGradient<Scalar>& gradient, const Solution<Scalar, R>& found, const Readout& readout,
                 const RealVector& dL_dy) const {
         const PlanCotangent cotangent = pull_back(readout, found, dL_dy, gradient);
         Reverse reverse(*this, found, gradient);
@@ -101,8 +101,7 @@ private:
     /// Cotangents of the state, walked backwards; those of the parameters are added up in the gradient.
     class Reverse {
     public:
-        Reverse(const AdmmStateTrajectory& trajectory, const Solution<Scalar, R>& found,
-                ProblemGradient<Scalar>& gradient)
+        Reverse(const AdmmStateTrajectory& trajectory, const Solution<Scalar, R>& found, BagGradient<Scalar>& gradient)
             : trajectory_(trajectory),
               found_(found),
               gradient_(gradient),
@@ -267,7 +266,7 @@ private:
 
         const AdmmStateTrajectory& trajectory_;
         const Solution<Scalar, R>& found_;
-        ProblemGradient<Scalar>& gradient_;
+        BagGradient<Scalar>& gradient_;
         RealMatrix t_, s_, z_;
         RealVector log_p_, log_q_;
     };

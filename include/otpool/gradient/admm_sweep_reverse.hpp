@@ -7,9 +7,9 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/admm_reverse_pass.hpp"
 #include "otpool/gradient/admm_sweep_record.hpp"
+#include "otpool/gradient/bag_gradient.hpp"
 #include "otpool/gradient/marginal_shift.hpp"
 #include "otpool/gradient/plan_cotangent.hpp"
-#include "otpool/gradient/problem_gradient.hpp"
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/gradient/trajectory.hpp"
 #include "otpool/solver/admm_marginal.hpp"
@@ -33,7 +33,7 @@ namespace otpool::detail {
 template <BagScalar Scalar, BagScalar Work>
 class AdmmSweepReverse {
 public:
-    AdmmSweepReverse(const AdmmSweepRecord<Scalar, Work>& record, ProblemGradient<Scalar>& gradient,
+    AdmmSweepReverse(const AdmmSweepRecord<Scalar, Work>& record, BagGradient<Scalar>& gradient,
                      const PlanCotangent& cotangent)
         : record_(record),
           gradient_(gradient),
@@ -219,7 +219,7 @@ private:
     }
 
     const AdmmSweepRecord<Scalar, Work>& record_;
-    ProblemGradient<Scalar>& gradient_;
+    BagGradient<Scalar>& gradient_;
     Real slope_unit_;
     Real unit_;
     RealVector slope_;  ///< dL/dy

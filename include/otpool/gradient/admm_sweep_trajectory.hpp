@@ -10,8 +10,8 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/admm_sweep_record.hpp"
 #include "otpool/gradient/admm_sweep_reverse.hpp"
+#include "otpool/gradient/bag_gradient.hpp"
 #include "otpool/gradient/plan_cotangent.hpp"
-#include "otpool/gradient/problem_gradient.hpp"
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/admm_sweep.hpp"
@@ -73,7 +73,7 @@ public:
                 record_.priors.active};
     }
 
-    void add_to(ProblemGradient<Scalar>& gradient, const PlanCotangent& cotangent) const {
+    void add_to(BagGradient<Scalar>& gradient, const PlanCotangent& cotangent) const {
         if (cotangent.slope.isZero(0)) return;
         AdmmSweepReverse<Scalar, Work> reverse(record_, gradient, cotangent);
         for (std::size_t k = record_.steps.size(); k-- > 0;) reverse.step(k);

@@ -11,8 +11,8 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/admm_state_trajectory.hpp"
 #include "otpool/gradient/admm_sweep_trajectory.hpp"
+#include "otpool/gradient/bag_gradient.hpp"
 #include "otpool/gradient/plan_cotangent.hpp"
-#include "otpool/gradient/problem_gradient.hpp"
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/gradient/trajectory.hpp"
 #include "otpool/pooling/readout.hpp"
@@ -57,7 +57,7 @@ public:
 
     /// Throws UnsupportedProblem where swept() and the readout is of more than the conditional mean.
     template <class Readout>
-    void add_to(ProblemGradient<Scalar>& gradient, const Readout& readout, const RealVector& dL_dy) const {
+    void add_to(BagGradient<Scalar>& gradient, const Readout& readout, const RealVector& dL_dy) const {
         if (states_) {
             states_->add_to(gradient, solution, readout, dL_dy);
         } else if constexpr (std::same_as<Readout, ConditionalReadout>) {

@@ -2,14 +2,16 @@
 #pragma once
 
 #include <concepts>
+#include <cstddef>
+#include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "otpool/core/bags.hpp"
 #include "otpool/core/error.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/gradient/bag_gradient.hpp"
 #include "otpool/gradient/implicit.hpp"
 #include "otpool/gradient/problem_gradient.hpp"
 #include "otpool/gradient/unrolled.hpp"
@@ -61,42 +63,19 @@ struct DifferentiablePooling {
             "shape of dL/dpooled", shape_text(dL_dpooled.rows(), dL_dpooled.cols()),
             detail::text(shape_text(forward.pooled.rows(), forward.pooled.cols()), ", the shape of what was pooled"));
         detail::require_finite(dL_dpooled, "dL/dpooled");
-        if (forward.tapes.size() == 1) {
-            return mode.backward(readout, forward.tapes[0], Vector<Scalar>(dL_dpooled.matrix().col(0)));
-        }
-        Index instances = 0;
-        std::vector<Index> first_of;
-        for (const auto& tape : forward.tapes) {
-            first_of.push_back(instances);
-            instances += tape.solution.problem.reward.cols();
-        }
-        ProblemGradient<Scalar> batch{.reward = Matrix<Scalar>(dL_dpooled.rows(), instances)};
-        batch.log_q0.resize(instances);
+        std::vector<Index> first_of = {0};
+        for (const auto& tape : forward.tapes)
+            first_of.push_back(first_of.back() + tape.solution.problem.reward.cols());
         const bool has_values = !forward.tapes.empty() && !forward.tapes[0].solution.problem.values.empty();
-        if (has_values) batch.values.resize(batch.reward.rows(), batch.reward.cols());
-        std::vector<ProblemGradient<Scalar>> of(forward.tapes.size());
-        execution.for_each(static_cast<Index>(of.size()), [&](Index b, Index) {
-            const Vector<Scalar> dL_dy = dL_dpooled.matrix().col(b);
-            ProblemGradient<Scalar>& bag = of[static_cast<std::size_t>(b)];
-            bag = mode.backward(readout, forward.tapes[static_cast<std::size_t>(b)], dL_dy);
-            const Index first = first_of[static_cast<std::size_t>(b)];
-            const Index size = bag.reward.cols();
-            batch.reward.middleCols(first, size) = std::exchange(bag.reward, {});
-            if (has_values) batch.values.middleCols(first, size) = std::exchange(bag.values, {});
-            batch.log_q0.segment(first, size) = bag.log_q0;
+        auto batch = ProblemGradient<Scalar>::sized(dL_dpooled.rows(), first_of.back(), has_values, mode.parameters());
+        std::vector<std::optional<detail::BagGradient<Scalar>>> of(forward.tapes.size());
+        execution.for_each(static_cast<Index>(of.size()), [&](Index bag, Index) {
+            const auto b = static_cast<std::size_t>(bag);
+            const Vector<Scalar> dL_dy = dL_dpooled.matrix().col(bag);
+            of[b].emplace(batch, first_of[b], first_of[b + 1] - first_of[b]);
+            mode.add_gradient(readout, forward.tapes[b], dL_dy, *of[b]);
         });
-        for (std::size_t b = 0; b < of.size(); ++b) {
-            const ProblemGradient<Scalar>& bag = of[b];
-            if (b == 0) {
-                batch.alpha0 = batch.alpha1 = batch.alpha2 = batch.rho = RealVector::Zero(bag.alpha0.size());
-                batch.log_p0 = Vector<Scalar>::Zero(bag.log_p0.size());
-            }
-            batch.alpha0 += bag.alpha0;
-            batch.alpha1 += bag.alpha1;
-            batch.alpha2 += bag.alpha2;
-            batch.rho += bag.rho;
-            batch.log_p0 += bag.log_p0;
-        }
+        for (const auto& bag : of) bag->add_shared_to(batch);
         return batch;
     }
 

@@ -8,6 +8,7 @@
 
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/gradient/bag_gradient.hpp"
 #include "otpool/gradient/coupling.hpp"
 #include "otpool/gradient/plan_cotangent.hpp"
 #include "otpool/gradient/problem_gradient.hpp"
@@ -51,7 +52,7 @@ public:
         coupling_.solve(lambda_, mu_);
     }
 
-    void add_to(ProblemGradient<Scalar>& gradient) {
+    void add_to(BagGradient<Scalar>& gradient) {
         const UotProblem<Scalar, R>& problem = solution_.problem;
         RealVector row_sum = RealVector::Zero(lambda_.size());  // H 1
         RealVector col_sum(mu_.size());                         // H^T 1
@@ -193,11 +194,10 @@ private:
     RealVector lambda_, mu_;  ///< times the roots of their diagonals
 };
 
-/// dL/d(problem) of a solution taken for the optimum.
+/// Adds dL/d(problem) of a solution taken for the optimum.
 template <class Readout, class Scalar, class R>
-ProblemGradient<Scalar> gradient_of_optimum(const Readout& readout, const Solution<Scalar, R>& solution,
-                                            const Vector<Scalar>& dL_dy) {
-    auto gradient = ProblemGradient<Scalar>::zero(solution.problem);
+void add_gradient_of_optimum(const Readout& readout, const Solution<Scalar, R>& solution, const Vector<Scalar>& dL_dy,
+                             BagGradient<Scalar>& gradient) {
     const PlanCotangent cotangent = pull_back(readout, solution, dL_dy.template cast<Real>(), gradient);
     if (solution.problem.alpha0 > 0) {
         OptimumGradient<Scalar, R>(solution, cotangent).add_to(gradient);
@@ -205,7 +205,6 @@ ProblemGradient<Scalar> gradient_of_optimum(const Readout& readout, const Soluti
         WinnersGradient<Scalar, R>(solution, cotangent).add_to(gradient);
     }
     gradient.saturate();
-    return gradient;
 }
 
 }  // namespace detail
@@ -239,11 +238,23 @@ struct Implicit {
     template <class Readout, BagScalar Scalar, Regularizer R>
     ProblemGradient<Scalar> backward(const Readout& readout, const Tape<Scalar, R>& tape,
                                      const Vector<Scalar>& dL_dy) const {
+        return detail::gradient_of(tape.solution.problem, parameters(), [&](detail::BagGradient<Scalar>& gradient) {
+            add_gradient(readout, tape, dL_dy, gradient);
+        });
+    }
+
+    /// How many alphas and rhos the gradient has entries for.
+    Index parameters() const { return 1; }
+
+    /// The same, added to a bag's part of a batch's gradient.
+    template <class Readout, BagScalar Scalar, Regularizer R>
+    void add_gradient(const Readout& readout, const Tape<Scalar, R>& tape, const Vector<Scalar>& dL_dy,
+                      detail::BagGradient<Scalar>& gradient) const {
         const Solution<Scalar, R>& solution = tape.solution;
         const bool solved = solution.converged() || solution.status == Status::mass_out_of_range;
         detail::require(solved || accept_unconverged, "status of the solution", name(solution.status),
                         "converged, or any with accept_unconverged");
-        return detail::gradient_of_optimum(readout, solution, dL_dy);
+        detail::add_gradient_of_optimum(readout, solution, dL_dy, gradient);
     }
 };
 

@@ -7,7 +7,7 @@
 
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
-#include "otpool/gradient/problem_gradient.hpp"
+#include "otpool/gradient/bag_gradient.hpp"
 #include "otpool/pooling/readout.hpp"
 #include "otpool/solver/solution.hpp"
 
@@ -36,20 +36,20 @@ struct PlanCotangent {
 /// readout takes from elsewhere is added to `gradient`.
 template <class Scalar, class R>
 PlanCotangent pull_back_readout(const ConditionalReadout&, const Solution<Scalar, R>& solution, const RealVector& dL_dy,
-                                ProblemGradient<Scalar>&) {
+                                BagGradient<Scalar>&) {
     return {dL_dy, dL_dy.cwiseProduct(conditional_mean(solution))};
 }
 
 template <class Scalar, class R>
 PlanCotangent pull_back_readout(const SumReadout&, const Solution<Scalar, R>& solution, const RealVector& dL_dy,
-                                ProblemGradient<Scalar>& gradient) {
+                                BagGradient<Scalar>& gradient) {
     const RealVector of_mean = static_cast<Real>(solution.log_plan.active().size()) * dL_dy;
     return pull_back_readout(ConditionalReadout{}, solution, of_mean, gradient);
 }
 
 template <class Scalar, class R>
 PlanCotangent pull_back_readout(const JointReadout&, const Solution<Scalar, R>& solution, const RealVector& dL_dy,
-                                ProblemGradient<Scalar>&) {
+                                BagGradient<Scalar>&) {
     // A mass beyond that saturates y as well; its derivatives shall have room left to be numbers.
     const RealVector marginal = solution.feature_marginal().template cast<Real>().cwiseMin(1e150);
     const Real features = static_cast<Real>(dL_dy.size());
@@ -59,7 +59,7 @@ PlanCotangent pull_back_readout(const JointReadout&, const Solution<Scalar, R>& 
 /// The plan has no part in it where the instances are free. Throws UnsupportedProblem where they are not.
 template <class Scalar, class R>
 PlanCotangent pull_back_readout(const LogMeanExpReadout&, const Solution<Scalar, R>& solution, const RealVector& dL_dy,
-                                ProblemGradient<Scalar>& gradient) {
+                                BagGradient<Scalar>& gradient) {
     const UotProblem<Scalar, R>& problem = solution.problem;
     if (problem.instances.alpha > 0) {
         throw UnsupportedProblem("the gradient of LogMeanExpReadout", "alpha2 > 0", "alpha2 = 0");
@@ -97,12 +97,12 @@ PlanCotangent pull_back_readout(const LogMeanExpReadout&, const Solution<Scalar,
 /// The same for a plan that is read column by column; adds the values' gradient.
 template <class Readout, class Scalar, class R>
 PlanCotangent pull_back(const Readout& readout, const Solution<Scalar, R>& solution, const RealVector& dL_dy,
-                        ProblemGradient<Scalar>& gradient) {
+                        BagGradient<Scalar>& gradient) {
     PlanCotangent cotangent = pull_back_readout(readout, solution, dL_dy, gradient);
     cotangent.log_row_sum = solution.log_plan.log_row_sums();
     const RealVector none = RealVector::Zero(cotangent.slope.size());
     const PlanCotangent of_values{none, -cotangent.slope};
-    Matrix<Scalar>& values = gradient.pooled_values();
+    auto& values = gradient.pooled_values();
     solution.log_plan.for_each_column([&](Index, Index n, const RealVector& score) {
         values.col(n) += of_values.column(none, cotangent.log_weight(score)).template cast<Scalar>();
     });

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "otpool/core/matrix.hpp"
+#include "otpool/gradient/bag_gradient.hpp"
 #include "otpool/gradient/kernel_terms.hpp"
 #include "otpool/gradient/plan_cotangent.hpp"
-#include "otpool/gradient/problem_gradient.hpp"
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/gradient/trajectory.hpp"
 #include "otpool/problem/uot_problem.hpp"
@@ -73,7 +73,7 @@ public:
     Solution<Scalar, R> solution;
 
     template <class Readout>
-    void add_to(ProblemGradient<Scalar>& gradient, const Readout& readout, const RealVector& dL_dy) const {
+    void add_to(BagGradient<Scalar>& gradient, const Readout& readout, const RealVector& dL_dy) const {
         Reverse reverse(*this, gradient);
         reverse.plan(pull_back_readout(readout, solution, dL_dy, gradient));
         for (std::size_t k = steps_.size(); k-- > 0;) {
@@ -117,7 +117,7 @@ private:
     /// Cotangents of the state, walked backwards; those of the parameters are added up in the gradient.
     class Reverse {
     public:
-        Reverse(const Trajectory& trajectory, ProblemGradient<Scalar>& gradient)
+        Reverse(const Trajectory& trajectory, BagGradient<Scalar>& gradient)
             : trajectory_(trajectory),
               gradient_(gradient),
               features_(RealVector::Zero(trajectory.steps_.back().features.size())),
@@ -268,7 +268,7 @@ private:
         }
 
         const Trajectory& trajectory_;
-        ProblemGradient<Scalar>& gradient_;
+        BagGradient<Scalar>& gradient_;
         RealVector features_;   ///< of F' or F
         RealVector instances_;  ///< of G, or of the G that a step starts from, but for what a pass is to find
         std::optional<KernelTerm> of_instances_;  ///< whose column sums that is

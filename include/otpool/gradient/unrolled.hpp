@@ -1,6 +1,7 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/admm_trajectory.hpp"
+#include "otpool/gradient/bag_gradient.hpp"
 #include "otpool/gradient/implicit.hpp"
 #include "otpool/gradient/plan_cotangent.hpp"
 #include "otpool/gradient/problem_gradient.hpp"
@@ -60,12 +62,21 @@ struct Unrolled {
     template <class Readout, BagScalar Scalar, Regularizer R>
     ProblemGradient<Scalar> backward(const Readout& readout, const Tape<Scalar, R>& tape,
                                      const Vector<Scalar>& dL_dy) const {
-        if (!tape.trajectory) return detail::gradient_of_optimum(readout, tape.solution, dL_dy);
-        auto gradient =
-            ProblemGradient<Scalar>::zero(tape.solution.problem, std::max<Index>(1, static_cast<Index>(steps.size())));
+        return detail::gradient_of(tape.solution.problem, parameters(), [&](detail::BagGradient<Scalar>& gradient) {
+            add_gradient(readout, tape, dL_dy, gradient);
+        });
+    }
+
+    /// How many alphas and rhos the gradient has entries for.
+    Index parameters() const { return std::max<Index>(1, static_cast<Index>(steps.size())); }
+
+    /// The same, added to a bag's part of a batch's gradient.
+    template <class Readout, BagScalar Scalar, Regularizer R>
+    void add_gradient(const Readout& readout, const Tape<Scalar, R>& tape, const Vector<Scalar>& dL_dy,
+                      detail::BagGradient<Scalar>& gradient) const {
+        if (!tape.trajectory) return detail::add_gradient_of_optimum(readout, tape.solution, dL_dy, gradient);
         tape.trajectory->add_to(gradient, readout, dL_dy.template cast<Real>());
         gradient.saturate();
-        return gradient;
     }
 };
 

@@ -6,8 +6,8 @@
 
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/gradient/bag_gradient.hpp"
 #include "otpool/gradient/plan_cotangent.hpp"
-#include "otpool/gradient/problem_gradient.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/priors.hpp"
 #include "otpool/solver/solution.hpp"
@@ -29,7 +29,7 @@ public:
         }
     }
 
-    void add_to(ProblemGradient<Scalar>& gradient) const {
+    void add_to(BagGradient<Scalar>& gradient) const {
         const auto& problem = solution_.problem;
         const bool by_feature = problem.instances.alpha == 0;  // the lines are the features'
         const Real alpha = by_feature ? problem.features.alpha : problem.instances.alpha;

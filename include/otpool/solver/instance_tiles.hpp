@@ -59,8 +59,8 @@ public:
     void all_filled() { filled_ = kept_; }
 
     /// Adds `factor` times a tile to the columns of a D x N matrix that it stands for.
-    template <class From>
-    void add_to(Matrix<Scalar>& matrix, Index tile, const From& from, Real factor) const {
+    template <class Matrix, class From>
+    void add_to(Matrix& matrix, Index tile, const From& from, Real factor) const {
         for (Index first = 0; first < rows(); first += block) {
             const Index end = std::min(first + block, rows());
             for (Index lane = 0; lane < std::min(lanes, cols() - tile * lanes); ++lane) {

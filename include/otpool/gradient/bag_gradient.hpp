@@ -1,0 +1,99 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <type_traits>
+
+#include "otpool/core/matrix.hpp"
+#include "otpool/gradient/problem_gradient.hpp"
+#include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/priors.hpp"
+
+namespace otpool::detail {
+
+/// A bag's part of the gradient of a batch, to which its derivatives are added: what there is one of an instance is in the
+/// batch's memory, what bags share is the bag's own.
+template <BagScalar Scalar>
+struct BagGradient {
+    Eigen::Map<Matrix<Scalar>> reward;
+    Eigen::Map<Matrix<Scalar>> values;  ///< Empty where the values are the reward.
+    Eigen::Map<Vector<Scalar>> log_q0;
+    Vector<Scalar> log_p0;
+    RealVector alpha0, alpha1, alpha2, rho;
+
+    /// Zeros, for the instances [first, first + size) of `batch`; with as many alphas and rhos as the batch has.
+    BagGradient(ProblemGradient<Scalar>& batch, Index first, Index size)
+        : reward(columns(batch.reward, first, size)),
+          values(columns(batch.values, first, batch.values.size() == 0 ? 0 : size)),
+          log_q0(batch.log_q0.data() + first, size),
+          log_p0(Vector<Scalar>::Zero(reward.rows())) {
+        reward.setZero();
+        values.setZero();
+        log_q0.setZero();
+        alpha0 = alpha1 = alpha2 = rho = RealVector::Zero(batch.alpha0.size());
+    }
+
+    /// The derivative with respect to what is pooled.
+    auto& pooled_values() { return values.size() == 0 ? reward : values; }
+
+    /// Makes finite numbers of all: the largest one of an infinity, which a plan's mass out of range brings, and 0 of what
+    /// has no digits left, where the rewards are some 1e20 times alpha0.
+    void saturate() {
+        const auto finite = []<class Number>(Number value) {
+            return std::isnan(value)
+                       ? Number(0)
+                       : std::clamp(value, std::numeric_limits<Number>::lowest(), std::numeric_limits<Number>::max());
+        };
+        const auto saturate = [&](auto& array) {
+            const MatrixView<std::decay_t<decltype(array(0))>> view(array);
+            if (!view.all_finite()) array = array.unaryExpr(finite);  // to look is faster than to write
+        };
+        const auto saturate_all = [&](auto&... arrays) { (saturate(arrays), ...); };
+        saturate_all(reward, values, alpha0, alpha1, alpha2, rho, log_p0, log_q0);
+    }
+
+    /// Adds what bags share.
+    void add_shared_to(ProblemGradient<Scalar>& batch) const {
+        batch.alpha0 += alpha0;
+        batch.alpha1 += alpha1;
+        batch.alpha2 += alpha2;
+        batch.rho += rho;
+        batch.log_p0 += log_p0;
+    }
+
+private:
+    static Eigen::Map<Matrix<Scalar>> columns(Matrix<Scalar>& matrix, Index first, Index count) {
+        return {matrix.data() + first * matrix.rows(), matrix.rows(), count};
+    }
+};
+
+/// Adds the derivatives with respect to the normalised log-priors of the active instances.
+template <class Scalar>
+void add_prior_gradients(const Priors& priors, const RealVector& log_p, const RealVector& log_q,
+                         BagGradient<Scalar>& gradient) {
+    const auto through_normalization = [](const RealVector& log_prior, const RealVector& derivative) -> RealVector {
+        return derivative.array() - derivative.sum() * log_prior.array().exp();
+    };
+    gradient.log_p0 += through_normalization(priors.log_p, log_p).template cast<Scalar>();
+    const RealVector active = through_normalization(priors.log_q, log_q);
+    for (std::size_t k = 0; k < priors.active.size(); ++k) {
+        gradient.log_q0[priors.active[k]] += static_cast<Scalar>(active[static_cast<Index>(k)]);
+    }
+}
+
+/// The gradient of a problem by what add_to(BagGradient&) adds, with so many alphas and rhos.
+template <BagScalar Scalar, class R, class AddTo>
+ProblemGradient<Scalar> gradient_of(const UotProblem<Scalar, R>& problem, Index parameters, const AddTo& add_to) {
+    const Index D = problem.reward.rows();
+    const Index N = problem.reward.cols();
+    auto gradient = ProblemGradient<Scalar>::sized(D, N, !problem.values.empty(), parameters);
+    BagGradient<Scalar> all(gradient, 0, N);
+    add_to(all);
+    all.add_shared_to(gradient);
+    return gradient;
+}
+
+}  // namespace otpool::detail
