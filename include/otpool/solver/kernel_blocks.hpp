@@ -217,6 +217,7 @@ private:
         const auto small = [](const Scalar* potential, Index size) {
             return within(potential, size, -Range::largest_potential_summed, Range::largest_potential_summed);
         };
+        // NOLINTNEXTLINE(bugprone-branch-clone): they differ where Scalar is float
         if (small(F_.data(), rows_) && small(G_.data() + block.first, block.count)) {
             exponentiate<Scalar>(block);
         } else {
