@@ -44,7 +44,7 @@ public:
           row_(Vector<Scalar>::Zero(lanes_)),
           weights_(lanes_),
           scratch_(kernel.rows()) {
-        blocks_.set(kernel, {}, 0);
+        blocks_.set(kernel, {}, ExponentialRange<Scalar>::largest_potential, 0);
         in_range_ = blocks_.absorb(row_potential, col_potential);
     }
 

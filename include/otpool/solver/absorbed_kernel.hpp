@@ -28,10 +28,10 @@ namespace otpool::detail {
 template <BagScalar Scalar>
 class AbsorbedKernel {
 public:
-    /// Views the kernel.
-    void set(const ScaledReward<Scalar>& kernel, const Execution& execution) {
+    /// Views the kernel. Potentials beyond the largest are out of range.
+    void set(const ScaledReward<Scalar>& kernel, const Execution& execution, Real largest_potential) {
         kernel_ = &kernel;
-        blocks_.set(kernel, execution);
+        blocks_.set(kernel, execution, largest_potential);
         u_.resize(blocks_.padded_rows());
         v_.resize(blocks_.padded_cols());
         for (Buffer<Scalar>* scaling : {&u_, &v_}) scaling->setZero();  // what pads them stays so

@@ -25,6 +25,8 @@ struct ExponentialRange {
     static constexpr Scalar largest_potential_summed = single ? 64 : 1e10;
     /// Beyond it, exponents of floats are summed in double. Up to here scalings make up for a potential's rounding.
     static constexpr Real largest_potential = single ? 1e6 : 1e10;
+    /// Where steps shall converge: beyond it, what sums of floats lose makes that take longer than doubles do.
+    static constexpr Real largest_potential_converging = largest_potential_summed;
 };
 
 /// Whether all numbers are within the bounds; NaN is not.

@@ -29,9 +29,11 @@ namespace otpool::detail {
 template <BagScalar Scalar>
 class KernelBlocks {
 public:
-    /// Views the kernel; the potentials are zero. `few_features`: below it, registers hold instances.
-    void set(const ScaledReward<Scalar>& kernel, const Execution& execution, Index few_features = 32) {
+    /// Views the kernel; the potentials are zero, and shall not be absorbed beyond `largest_potential`. `few_features`: below it, registers hold instances.
+    void set(const ScaledReward<Scalar>& kernel, const Execution& execution,
+             Real largest_potential = ExponentialRange<Scalar>::largest_potential, Index few_features = 32) {
         kernel_ = &kernel;
+        largest_potential_ = largest_potential;
         execution_ = execution;
         rows_ = kernel.rows();
         cols_ = kernel.cols();
@@ -65,8 +67,8 @@ public:
 
     /// F and G become what Scalar makes of the potentials. Whether they and the kernel are in range; if not, nothing is done.
     bool absorb(const auto& row_potential, const auto& col_potential) {
-        const auto in_range = [](const auto& potential) {
-            return within(potential.data(), potential.size(), -Range::largest_potential, Range::largest_potential);
+        const auto in_range = [&](const auto& potential) {
+            return within(potential.data(), potential.size(), -largest_potential_, largest_potential_);
         };
         computed_ = false;
         if (!in_range(row_potential) || !in_range(col_potential)) return false;
@@ -105,7 +107,7 @@ public:
 
     /// G <- potential in a block that is being visited, unless it is out of range.
     bool absorb_columns(const Block& block, const Real* potential) {
-        if (!within(potential, block.count, -Range::largest_potential, Range::largest_potential)) return false;
+        if (!within(potential, block.count, -largest_potential_, largest_potential_)) return false;
         std::copy_n(potential, block.count, G_.data() + block.first);
         exponentiate(block);
         return true;
@@ -113,7 +115,7 @@ public:
 
     /// G_k <- -max_d(z_dk + F_d) in a block that is being visited, so that no column of M is all but zero.
     void absorb_highest(const Block& block) {
-        constexpr auto limit = static_cast<Scalar>(Range::largest_potential);
+        const auto limit = static_cast<Scalar>(largest_potential_);
         const auto inverse_alpha0 = static_cast<Scalar>(kernel_->inverse_alpha0);
         auto top = G_.segment(block.first, block.count).array();
         top.setConstant(-limit);
@@ -257,6 +259,7 @@ private:
     Index cols_ = 0;
     bool by_instance_ = false;  ///< Whether the lanes are instances.
     Index width_ = 0;
+    Real largest_potential_ = 0;
     bool kept_ = false;      ///< Whether M as a whole is kept, in M_.
     bool computed_ = false;  ///< Whether M_ is M.
     InstanceParts parts_{1, 1};

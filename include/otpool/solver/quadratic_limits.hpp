@@ -113,7 +113,8 @@ public:
     }
 
     Solution<Scalar, Quadratic> solution(double tolerance) {
-        const Real log_mass = log_plan_.maxCoeff() > nothing ? log_sum_exp(log_plan_.data(), log_plan_.size()) : lowest_exponent;
+        const Real log_mass =
+            log_plan_.maxCoeff() > nothing ? log_sum_exp(log_plan_.data(), log_plan_.size()) : lowest_exponent;
         RealVector log_scale = fill_empty_features();
         Solution<Scalar, Quadratic> solution{.problem = problem_};
         solution.status = residual_ <= tolerance ? Status::converged : Status::precision_limit;

@@ -13,6 +13,7 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
 #include "otpool/solver/absorbed_kernel.hpp"
+#include "otpool/solver/exponential_range.hpp"
 #include "otpool/solver/exponential_solution.hpp"
 #include "otpool/solver/scaled_problem.hpp"
 #include "otpool/solver/solution.hpp"
@@ -59,11 +60,13 @@ public:
     }
 
     /// Starts from instance potentials; pools `values`, if given, with the plan that these make when the features are
-    /// updated. Views the problem. Cost: one exp an element, one pass (two in the log domain).
+    /// updated. Views the problem. Beyond the largest potential passes are in the log domain. Cost: one exp an element, one
+    /// pass (two in the log domain).
     void start(const ScaledProblem<Scalar>& problem, const Buffer<Real>& instance_potential,
-               const Execution& execution = {}, const MatrixView<Scalar>* values = nullptr) {
+               const Execution& execution = {}, const MatrixView<Scalar>* values = nullptr,
+               Real largest_potential = ExponentialRange<Scalar>::largest_potential) {
         problem_ = &problem;
-        absorbed_.set(problem.kernel, execution);
+        absorbed_.set(problem.kernel, execution, largest_potential);
         in_double_ = false;
         sweep_.resize(problem.kernel.rows(), problem.kernel.cols());
         sweep_.col_potential = instance_potential;
@@ -179,13 +182,16 @@ struct ScalingWorkspace {
     Scaling<Scalar> scaling;
 };
 
-/// Starts from the instance potentials of the run's warm start, or zeros.
+/// Starts from the instance potentials of the run's warm start, or zeros. `converges`: whether to go on until it has, not for
+/// a number of steps.
 template <class Scalar, class R>
-void start(Scaling<Scalar>& scaling, const ScaledProblem<Scalar>& scaled, const Run<Scalar, R>& run) {
+void start(Scaling<Scalar>& scaling, const ScaledProblem<Scalar>& scaled, const Run<Scalar, R>& run, bool converges) {
+    using Range = ExponentialRange<Scalar>;
+    const Real largest = converges ? Range::largest_potential_converging : Range::largest_potential;
     if (run.warm_start != nullptr) {
-        scaling.start(scaled, starting_instance_potential(scaled, run), run.execution);
+        scaling.start(scaled, starting_instance_potential(scaled, run), run.execution, nullptr, largest);
     } else {
-        scaling.start(scaled, scaled.instances.anchor, run.execution);
+        scaling.start(scaled, scaled.instances.anchor, run.execution, nullptr, largest);
     }
 }
 

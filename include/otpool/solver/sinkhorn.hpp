@@ -55,7 +55,7 @@ struct Sinkhorn {
         auto& [scaled, scaling] = workspace.get<detail::ScalingWorkspace<Scalar>>();
         auto& anderson = workspace.get<detail::AndersonSteps<>>();
         scaled.set(problem, pass);
-        detail::start(scaling, scaled, run);
+        detail::start(scaling, scaled, run, !options.iterations);
         detail::Iterations iterations(options, tolerance, 10000, run.observer);
         anderson.set(options.iterations ? 0 : acceleration.memory, scaled.kernel.rows());
         Real residual = std::numeric_limits<Real>::max();
