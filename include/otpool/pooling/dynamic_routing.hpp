@@ -61,7 +61,8 @@ private:
         for (Index n = 0; n < scores.size(); ++n) {
             weighted[n] = prior[n] > 0 ? scores[n] + std::log(prior[n]) : std::numeric_limits<Scalar>::lowest();
         }
-        return softmax(weighted);
+        // Nothing that is excluded comes back, with a weight that has but underflowed.
+        return (prior.array() > 0).select(softmax(weighted), Scalar(0));
     }
 };
 

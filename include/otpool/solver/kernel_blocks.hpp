@@ -29,7 +29,8 @@ namespace otpool::detail {
 template <BagScalar Scalar>
 class KernelBlocks {
 public:
-    /// Views the kernel; the potentials are zero, and shall not be absorbed beyond `largest_potential`. `few_features`: below it, registers hold instances.
+    /// Views the kernel; the potentials are zero, and will not be absorbed beyond `largest_potential`. `few_features`: below
+    /// it, registers hold instances.
     void set(const ScaledReward<Scalar>& kernel, const Execution& execution,
              Real largest_potential = ExponentialRange<Scalar>::largest_potential, Index few_features = 32) {
         kernel_ = &kernel;
@@ -65,7 +66,7 @@ public:
     Index parts() const { return parts_.count(); }
     std::size_t workers() const { return workers_.size(); }
 
-    /// F and G become what Scalar makes of the potentials. Whether they and the kernel are in range; if not, nothing is done.
+    /// F and G become what Scalar makes of the potentials. Whether they and the kernel are in range; if not, F and G stay.
     bool absorb(const auto& row_potential, const auto& col_potential) {
         const auto in_range = [&](const auto& potential) {
             return within(potential.data(), potential.size(), -largest_potential_, largest_potential_);
