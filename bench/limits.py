@@ -27,7 +27,7 @@ ROWS = {
     "sinkhorn_layer_backward<float>/128/100/64/4": (2, 3, "an eighth is asking for memory; vectors in double; the rank-2K "
                                                           "product"),
     "sinkhorn_layer_backward<float>/32/1000/256/4": (2, 3, "multiplications an element and step, the rank-2K product, the "
-                                                           "gradient's passes: a bag's, made finite, into the batch's"),
+                                                           "gradient's passes: zeroed, added to, looked through"),
     "sinkhorn_layer_backward<float>/1/10000/1024/4": (10, 13, "the multiplications; page faults of the gradient"),
     "badmm_layer_backward<float>/128/100/64/4": (28, 3, "cotangents, five sums, loads and stores of two matrices"),
     "badmm_layer_backward<float>/32/1000/256/4": (28, 3, "the same, from beyond the second-level cache"),

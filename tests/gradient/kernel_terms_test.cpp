@@ -40,7 +40,7 @@ TEMPLATE_TEST_CASE("Terms of a kernel add up", "", float, double) {
         }
         const RealVector at_rows = random_vector(random, D, -2, 1);
         const RealVector at_cols = random_vector(random, N, 1, 1);
-        KernelTerms<Scalar> terms(scaled.kernel, bag, at_rows, at_cols, 8);
+        KernelTerms<Scalar> terms(scaled.kernel, bag, at_rows, at_cols);
         const RealMatrix values = bag.template cast<double>();
         RealMatrix Y = RealMatrix::Zero(D, N);
         RealMatrix W = Y;
@@ -71,6 +71,7 @@ TEMPLATE_TEST_CASE("Terms of a kernel add up", "", float, double) {
                 ++visited;
             });
             CHECK(visited == N);
+            CHECK(terms.has_slope() == has_slope);
         };
 
         const KernelTerm alone = random_term(0);

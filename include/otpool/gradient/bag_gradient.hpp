@@ -9,7 +9,6 @@
 
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/problem_gradient.hpp"
-#include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/priors.hpp"
 
 namespace otpool::detail {
@@ -84,14 +83,16 @@ void add_prior_gradients(const Priors& priors, const RealVector& log_p, const Re
     }
 }
 
-/// The gradient of a problem by what add_to(BagGradient&) adds, with so many alphas and rhos.
-template <BagScalar Scalar, class R, class AddTo>
-ProblemGradient<Scalar> gradient_of(const UotProblem<Scalar, R>& problem, Index parameters, const AddTo& add_to) {
-    const Index D = problem.reward.rows();
+/// The gradient of one problem: all of what a mode adds.
+template <class Mode, class Readout, class Tape, BagScalar Scalar>
+ProblemGradient<Scalar> gradient_of(const Mode& mode, const Readout& readout, const Tape& tape,
+                                    const Vector<Scalar>& dL_dy) {
+    const auto& problem = tape.solution.problem;
     const Index N = problem.reward.cols();
-    auto gradient = ProblemGradient<Scalar>::sized(D, N, !problem.values.empty(), parameters);
+    auto gradient =
+        ProblemGradient<Scalar>::sized(problem.reward.rows(), N, !problem.values.empty(), mode.parameters());
     BagGradient<Scalar> all(gradient, 0, N);
-    add_to(all);
+    mode.add_gradient(readout, tape, dL_dy, all);
     all.add_shared_to(gradient);
     return gradient;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -32,14 +33,12 @@ struct KernelTerm {
 template <BagScalar Scalar>
 class KernelTerms {
 public:
-    /// For at most `most` terms, near exp(row_potential) and exp(col_potential). Views kernel and values.
+    /// Terms shall be near exp(row_potential) and exp(col_potential). Views kernel and values.
     KernelTerms(const ScaledReward<Scalar>& kernel, const MatrixView<Scalar>& values, const RealVector& row_potential,
-                const RealVector& col_potential, Index most)
+                const RealVector& col_potential)
         : kernel_(kernel),
           values_(values),
           lanes_(padded(kernel.rows())),
-          row_factors_(lanes_, most),
-          col_factors_(most, kernel.cols()),
           sum_(std::max(lanes_, kernel.cols())),
           row_(Vector<Scalar>::Zero(lanes_)),
           weights_(lanes_),
@@ -113,7 +112,7 @@ public:
 private:
     using Block = typename KernelBlocks<Scalar>::Block;
 
-    /// A term as it multiplies M; what there is one of a row is padded by zeros.
+    /// A term as it multiplies M; `row` is padded by zeros.
     struct Factors {
         Vector<Scalar> row, col, slope;
     };
@@ -131,28 +130,27 @@ private:
         if (term.has_slope()) {
             factors.slope = factors.row.array() * term.slope.template cast<Scalar>().array();
             if (!is_finite(factors.slope)) return {};
-            pad(factors.slope);
         }
         factors.row.array() *= term.row_factor.template cast<Scalar>().array();
         factors.col.array() *= term.col_factor.template cast<Scalar>().array();
         if (!is_finite(factors.row) || !is_finite(factors.col)) return {};
-        pad(factors.row);
+        factors.row.conservativeResize(lanes_);
+        factors.row.tail(lanes_ - kernel_.rows()).setZero();
         return factors;
     }
 
     static bool is_finite(const Vector<Scalar>& vector) { return MatrixView<Scalar>(vector).all_finite(); }
-    void pad(Vector<Scalar>& of_rows) const {
-        of_rows.conservativeResize(lanes_);
-        of_rows.tail(lanes_ - kernel_.rows()).setZero();
-    }
 
     void add(const KernelTerm& term, const std::optional<Factors>& factors) {
         has_slope_ |= term.has_slope();
         if (!factors) return log_terms_.push_back(term);
-        row_factors_.col(terms_) = factors->row;
-        col_factors_.row(terms_) = factors->col;
-        ++terms_;
-        if (factors->slope.size() > 0) slope_ = *factors;
+        if (term.has_slope()) {
+            slope_ = factors->slope;
+            term_of_slope_ = col_factors_.size();
+        }
+        row_factors_.insert(row_factors_.end(), factors->row.begin(), factors->row.end());
+        col_factors_.push_back(factors->col);
+        of_column_.resize(static_cast<Index>(col_factors_.size()));
     }
 
     /// sums_k <- sum_d of the term, in a block.
@@ -179,12 +177,13 @@ private:
 
     /// Y_k and W_k, given M_k.
     void set_column(const Scalar* M, Index k) {
-        multiply<Scalar>(row_factors_.data(), lanes_, terms_, col_factors_.col(k).data(), row_.data());
-        if (slope_) {
+        for (std::size_t t = 0; t < col_factors_.size(); ++t) of_column_[static_cast<Index>(t)] = col_factors_[t][k];
+        multiply<Scalar>(row_factors_.data(), lanes_, of_column_.size(), of_column_.data(), row_.data());
+        if (slope_.size() > 0) {
             const auto x = value(k);
-            const Scalar col = slope_->col[k];
+            const Scalar col = col_factors_[term_of_slope_][k];
             for (Index d = 0; d < x.size(); ++d) {
-                weights_[d] = M[d] * (slope_->slope[d] * col);
+                weights_[d] = M[d] * (slope_[d] * col);
                 row_[d] = M[d] * row_[d] + weights_[d] * x[d];
             }
         } else {
@@ -226,12 +225,13 @@ private:
     KernelBlocks<Scalar> blocks_;
     bool in_range_ = false;
     Index lanes_;  ///< rows of M in memory
-    Index terms_ = 0;
     bool has_slope_ = false;
-    Matrix<Scalar> row_factors_, col_factors_;  ///< R, a column a term, and C^T, a row a term
-    std::optional<Factors> slope_;              ///< of the term that has one
+    std::vector<Scalar> row_factors_;          ///< R, one term after the other
+    std::vector<Vector<Scalar>> col_factors_;  ///< C, a vector a term
+    Vector<Scalar> slope_;                     ///< Of the term that has one, if that is in range: multiplies its M.
+    std::size_t term_of_slope_ = 0;
     std::vector<KernelTerm> log_terms_;
-    Vector<Scalar> sum_, row_, weights_, scratch_;
+    Vector<Scalar> sum_, row_, weights_, of_column_, scratch_;
     RealVector column_;
 };
 

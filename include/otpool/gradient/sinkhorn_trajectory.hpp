@@ -210,12 +210,11 @@ private:
         }
 
     private:
-        /// Starts the terms of dL/dy of the steps up to k that share their parameters: two a step, and the plan's.
+        /// Starts the terms of dL/dy of the steps up to k that share their parameters.
         void open(std::size_t k) {
             const Step& step = trajectory_.steps_[k];
-            const auto steps = trajectory_.parameters_.empty() ? static_cast<Index>(k) + 1 : 1;
             terms_.emplace(step.scaled->kernel, trajectory_.solution.problem.pooled_values(), step.features,
-                           step.instances, 2 * steps + 1);
+                           step.instances);
         }
 
         /// Adds what the terms make of dL/dX by y = (X - max X) / alpha0, to which RelativeEntropy adds log p0 + log q0.

@@ -62,9 +62,7 @@ struct Unrolled {
     template <class Readout, BagScalar Scalar, Regularizer R>
     ProblemGradient<Scalar> backward(const Readout& readout, const Tape<Scalar, R>& tape,
                                      const Vector<Scalar>& dL_dy) const {
-        return detail::gradient_of(tape.solution.problem, parameters(), [&](detail::BagGradient<Scalar>& gradient) {
-            add_gradient(readout, tape, dL_dy, gradient);
-        });
+        return detail::gradient_of(*this, readout, tape, dL_dy);
     }
 
     /// How many alphas and rhos the gradient has entries for.
