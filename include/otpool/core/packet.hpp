@@ -67,6 +67,23 @@ void multiply(const Scalar* M, Index lanes, Index items, const Scalar* weight, S
     for (; first < lanes; first += packet_size<Scalar>) add(std::integral_constant<int, 1>(), first);
 }
 
+/// to_i = matrix(row, cols[i]), of rising cols; fastest where they are consecutive.
+template <BagScalar Scalar>
+void copy_row(const MatrixView<Scalar>& matrix, Index row, const Index* cols, Index count, Scalar* to) {
+    using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
+    using P = Packet<Scalar>;
+    Index i = 0;
+    if (count > 0 && cols[count - 1] - cols[0] == count - 1) {
+        const auto all = matrix.matrix();
+        const Index stride = all.outerStride();
+        const Scalar* from = all.data() + row * all.innerStride() + cols[0] * stride;
+        for (; i + packet_size<Scalar> <= count; i += packet_size<Scalar>) {
+            pstoreu(to + i, pgather<Scalar, P>(from + i * stride, stride));
+        }
+    }
+    for (; i < count; ++i) to[i] = matrix(row, cols[i]);
+}
+
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wignored-attributes"  // those of P, as a template's argument; Eigen knows them

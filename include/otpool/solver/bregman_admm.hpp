@@ -66,8 +66,8 @@ struct BregmanAdmm {
 
         const double weight = rho ? *rho : default_rho(problem, pass, run.execution, workspace);
         if constexpr (EntropicRegularizer<R>) {
-            const bool sweeps = run.pooled_only && options.iterations && !options.history && !run.observer &&
-                                run.warm_start == nullptr && dual_step == DualStep::scaled;
+            const bool sweeps =
+                detail::only_pools(options, run) && run.warm_start == nullptr && dual_step == DualStep::scaled;
             if (sweeps) {
                 RealVector& mean = workspace.get<detail::PooledMean>().values;
                 if (detail::pool_by_sweeps(problem, pass, weight, *options.iterations, run.execution, workspace,

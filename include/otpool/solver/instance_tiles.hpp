@@ -81,8 +81,8 @@ private:
         return active_[static_cast<std::size_t>(std::min(tile * lanes + lane, cols() - 1))];
     }
 
-    /// Blocks that are as wide as a register are transposed in registers, where columns can be read so; the rest by a store an
-    /// element.
+    /// Blocks that are as wide as a register are transposed in registers, where columns can be read so; the rest is gathered, a row
+    /// after the other.
     void fill(Index tile, Work* out) const {
         Index whole = 0;
         if constexpr (std::same_as<Scalar, Work>) {
@@ -95,15 +95,13 @@ private:
                 transpose_differences<Scalar>(columns, anchor_.data(), whole, out);
             }
         }
-        const auto all = matrix_.matrix();
-        for (Index first = whole; first < rows(); first += block) {
-            const Index end = std::min(first + block, rows());
-            for (Index lane = 0; lane < lanes; ++lane) {
-                const Index n = instance(tile, lane);
-                for (Index d = first; d < end; ++d) {
-                    out[d * lanes + lane] = static_cast<Work>(all(d, n)) - static_cast<Work>(anchor_[d]);
-                }
-            }
+        const Index count = std::min(lanes, cols() - tile * lanes);
+        Eigen::Array<Scalar, lanes, 1> row;
+        for (Index d = whole; d < rows(); ++d) {
+            copy_row(matrix_, d, active_.data() + tile * lanes, count, row.data());
+            row.tail(lanes - count).setConstant(row[count - 1]);
+            Eigen::Map<Lanes, Eigen::AlignedMax>(out + d * lanes) =
+                row.template cast<Work>() - static_cast<Work>(anchor_[d]);
         }
     }
 

@@ -206,11 +206,14 @@ private:
     const Scalar* lane_values(const MatrixView<Scalar>& matrix, const Block& block, Index item) {
         Buffer<Scalar>& lane = of_worker(block.worker).lane;
         if (by_instance_) {
-            for (Index k = 0; k < block.count; ++k) lane[k] = matrix(item, kernel_->instance(block.first + k));
+            copy_row(matrix, item, kernel_->active.data() + block.first, block.count, lane.data());
             return lane.data();
         }
-        const auto column = matrix.contiguous_col(kernel_->instance(block.first + item), lane.data());
-        if (rows_ == lanes(block)) return column.data();
+        const Index n = kernel_->instance(block.first + item);
+        const auto column = matrix.contiguous_col(n, lane.data());
+        // What pads a column may be any numbers: where there are more columns, those of the next.
+        const bool has_padding = matrix.is_contiguous() && n * rows_ + lanes(block) <= matrix.cols() * rows_;
+        if (rows_ == lanes(block) || has_padding) return column.data();
         if (column.data() != lane.data()) lane.head(rows_) = column;
         return lane.data();
     }

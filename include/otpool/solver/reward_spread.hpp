@@ -5,10 +5,12 @@
 #include <cmath>
 #include <concepts>
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/core/packet.hpp"
 #include "otpool/solver/first_pass.hpp"
 
 namespace otpool::detail {
@@ -27,19 +29,21 @@ public:
             inverse_scale =
                 1 / std::max({1e-300, std::abs(pass.range.highest.maxCoeff()), std::abs(pass.range.lowest)});
         }
-        const Real origin = static_cast<Real>(reward(0, active[0])) / 2;
+        const Real half_origin = static_cast<Real>(reward(0, active[0])) / 2;
         const InstanceParts parts(reward.rows(), static_cast<Index>(active.size()));
         parts_.resize(static_cast<std::size_t>(parts.count()));
         execution.for_each(parts.count(), [&](Index p, Index) {
             Part& part = parts_[static_cast<std::size_t>(p)];
-            part.sum = part.squares = 0;
+            part = {std::move(part.scratch), half_origin, inverse_scale};
             part.scratch.resize(reward.rows());
-            for (Index k = parts.first(p); k < parts.end(p); ++k) {
-                const auto x = reward.contiguous_col(active[static_cast<std::size_t>(k)], part.scratch.data());
-                part.column = x.template cast<Real>();
-                part.column = (part.column.array() / 2 - origin) * inverse_scale;  // halves, lest a difference overflow
-                part.sum += part.column.sum();
-                part.squares += part.column.squaredNorm();
+            const Index* const first = active.data() + parts.first(p);
+            const Index* const last = active.data() + parts.end(p);
+            if (reward.is_contiguous() && *(last - 1) - *first == last - first - 1) {
+                part.add(reward.contiguous_col(*first, nullptr).data(), (last - first) * reward.rows());
+            } else {
+                std::for_each(first, last, [&](Index n) {
+                    part.add(reward.contiguous_col(n, part.scratch.data()).data(), reward.rows());
+                });
             }
         });
         Real sum = 0;
@@ -54,10 +58,33 @@ public:
 
 private:
     struct Part {
+        Vector<Scalar> scratch;
+        Real half_origin = 0;
+        Real inverse_scale = 1;
         Real sum = 0;
         Real squares = 0;
-        Vector<Scalar> scratch;
-        RealVector column;
+
+        /// Of halves, lest a difference overflow.
+        void add(const Scalar* x, Index size) {
+            using Lanes = Eigen::Array<Real, register_lanes, 1>;
+            const auto scaled = [&](const auto& entry) { return (entry / 2 - half_origin) * inverse_scale; };
+            Lanes sums = Lanes::Zero();
+            Lanes square_sums = Lanes::Zero();
+            Index i = 0;
+            for (; i + register_lanes <= size; i += register_lanes) {
+                const Lanes entries =
+                    scaled(Eigen::Map<const Eigen::Array<Scalar, register_lanes, 1>>(x + i).template cast<Real>());
+                sums += entries;
+                square_sums += entries * entries;
+            }
+            sum += sums.sum();
+            squares += square_sums.sum();
+            for (; i < size; ++i) {
+                const Real entry = scaled(static_cast<Real>(x[i]));
+                sum += entry;
+                squares += entry * entry;
+            }
+        }
     };
     std::vector<Part> parts_;
 };

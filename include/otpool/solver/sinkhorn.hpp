@@ -58,13 +58,19 @@ struct Sinkhorn {
         detail::start(scaling, scaled, run, !options.iterations);
         detail::Iterations iterations(options, tolerance, 10000, run.observer);
         anderson.set(options.iterations ? 0 : acceleration.memory, scaled.kernel.rows());
+        const bool only_pools = detail::only_pools(options, run);
         Real residual = std::numeric_limits<Real>::max();
         while (iterations.again()) {
             const bool pool = run.pooled_only && iterations.is_last();
             scaling.update_features();
-            if (translation) scaling.translate();
+            // A translation multiplies the plans of all later steps by a number each, which their conditional means do not see.
+            if (translation && !only_pools) scaling.translate();
             if (anderson.active()) scaling.move_features(anderson.step(scaling.features().kernel, residual));
             scaling.update_instances(pool ? &problem.pooled_values() : nullptr);
+            if (only_pools) {
+                iterations.skip();
+                continue;
+            }
             residual = scaling.feature_residual();
             const Real hidden = options.iterations ? 0 : scaling.resolution();
             iterations.record(residual + hidden, scaling.attainable());
@@ -81,6 +87,7 @@ struct Sinkhorn {
             iterations.report(solution);
             return solution;
         }
+        if (only_pools) iterations.settle(scaling.feature_residual(), scaling.attainable());
         Solution<Scalar, R> solution = scaling.solution(problem);
         iterations.report(solution);
         detail::check_promise(solution, scaled, std::max(scaling.attainable(), scaling.resolution()), tolerance);

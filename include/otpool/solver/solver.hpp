@@ -39,6 +39,12 @@ concept SolverOf = requires(const S& solver, const UotProblem<Scalar, R>& proble
 
 namespace detail {
 
+/// Whether a number of steps is taken of which nothing will be seen but what the last one pools.
+template <class Scalar, class R>
+bool only_pools(const Options& options, const Run<Scalar, R>& run) {
+    return run.pooled_only && options.iterations && !options.history && !run.observer;
+}
+
 template <class Scalar, class R>
 void require_positive_alpha0(const std::string& solver, const UotProblem<Scalar, R>& problem) {
     if (!(problem.alpha0 > 0)) {
