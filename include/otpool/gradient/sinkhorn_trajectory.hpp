@@ -39,15 +39,15 @@ template <BagScalar Scalar, EntropicRegularizer R>
 class Trajectory<Sinkhorn, Scalar, R> {
 public:
     /// `steps`: empty, or one set of parameters for each of options.iterations.
-    /// All of the solution costs no more than what is pooled.
     Trajectory(const Sinkhorn& solver, const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass,
-               const std::vector<StepParameters>& steps, bool /*pooled_only*/)
+               const std::vector<StepParameters>& steps, bool pooled_only)
         : problem_(steps.empty() ? problem : with_parameters(problem, steps.back())), parameters_(steps) {
         for (std::size_t k = 0; k < std::max<std::size_t>(1, steps.size()); ++k)
             require_interior("Sinkhorn", alpha0(k));
         const double tolerance = tolerance_or_default<Scalar>(solver.options);
         const Observer none;
         Iterations iterations(solver.options, tolerance, 0, none);
+        const bool only_pools = pooled_only && !solver.options.history;
         std::optional<Scaling<Scalar>> scaling;
         for (std::size_t k = 0; iterations.again(); ++k) {
             if (k == 0 || !steps.empty()) begin(k, pass, scaling);
@@ -56,12 +56,16 @@ public:
             step.from = scaling->instances().kernel;
             step.log_row_sum = scaling->log_row_sum();
             scaling->update_features();
-            if (solver.translation) step.translation = scaling->translate();
+            if (solver.translation && !only_pools) step.translation = scaling->translate();  // as Sinkhorn itself
             scaling->update_instances(iterations.is_last() ? &problem_.pooled_values() : nullptr);
             step.features = scaling->features().kernel;
             step.log_col_sum = scaling->log_col_sum();
             step.instances = scaling->instances().kernel;
-            iterations.record(scaling->feature_residual(), scaling->attainable());
+            if (only_pools && !iterations.is_last()) {
+                iterations.skip();
+            } else {
+                iterations.record(scaling->feature_residual(), scaling->attainable());
+            }
         }
         log_row_sum_ = scaling->log_row_sum();
         solution = scaling->solution(problem_);
@@ -70,7 +74,7 @@ public:
         check_promise(solution, *scaled_.back(), std::max(scaling->attainable(), scaling->resolution()), tolerance);
     }
 
-    Solution<Scalar, R> solution;
+    Solution<Scalar, R> solution;  ///< Where it is only to pool, without the translations: of a multiple of the plan.
 
     template <class Readout>
     void add_to(BagGradient<Scalar>& gradient, const Readout& readout, const RealVector& dL_dy) const {
