@@ -40,7 +40,8 @@ TEMPLATE_TEST_CASE("Terms of a kernel add up", "", float, double) {
         }
         const RealVector at_rows = random_vector(random, D, -2, 1);
         const RealVector at_cols = random_vector(random, N, 1, 1);
-        KernelTerms<Scalar> terms(scaled.kernel, bag, at_rows, at_cols);
+        KernelTerms<Scalar> terms;
+        terms.start(scaled.kernel, bag, at_rows, at_cols);
         const RealMatrix values = bag.template cast<double>();
         RealMatrix Y = RealMatrix::Zero(D, N);
         RealMatrix W = Y;
@@ -88,8 +89,8 @@ TEMPLATE_TEST_CASE("Terms of a kernel add up", "", float, double) {
         for (int pass = 0; pass < 2; ++pass) {
             KernelTerm second = random_term(seed % 5 < 2 ? 1000 : 0);
             const RealVector addend = second.col_factor;
-            const auto sums =
-                terms.add_for_sums(first, second, [&](Index k, double sum) { return addend[k] - sum / 2; });
+            const auto sums = terms.add_for_sums(first ? &*first : nullptr, second,
+                                                 [&](Index k, double sum) { return addend[k] - sum / 2; });
             if (first) {
                 Y += dense(*first);
                 W += first->slope.asDiagonal() * kernel(*first);

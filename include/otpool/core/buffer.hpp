@@ -16,6 +16,10 @@ class Buffer : public Eigen::Map<Vector<Number>, Eigen::AlignedMax> {
 public:
     Buffer() : Map(nullptr, 0) {}
     Buffer(const Buffer& other) : Buffer() { *this = other; }
+    template <class Derived>
+    explicit(false) Buffer(const Eigen::DenseBase<Derived>& other) : Buffer() {
+        *this = other;
+    }
     Buffer& operator=(const Buffer& other) { return *this = static_cast<const Map&>(other); }
     ~Buffer() = default;
 

@@ -9,6 +9,7 @@
 
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/core/workspace.hpp"
 #include "otpool/gradient/admm_state_trajectory.hpp"
 #include "otpool/gradient/admm_sweep_trajectory.hpp"
 #include "otpool/gradient/bag_gradient.hpp"
@@ -29,7 +30,7 @@ class Trajectory<BregmanAdmm, Scalar, R> {
 public:
     /// `steps`: empty, or one set of parameters for each of options.iterations.
     Trajectory(const BregmanAdmm& solver, const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass,
-               const std::vector<StepParameters>& steps, bool pooled_only) {
+               const std::vector<StepParameters>& steps, bool pooled_only, Workspace& /*workspace*/) {
         require(solver.rho.has_value() || !steps.empty(), "rho of the steps to unroll", "not set", "finite and > 0");
         std::vector<StepParameters> parameters = steps;
         if (steps.empty()) {
@@ -55,13 +56,15 @@ public:
 
     bool swept() const { return !states_; }
 
-    /// Throws UnsupportedProblem where swept() and the readout is of more than the conditional mean.
+    /// `found`: the solution, which may have been moved. Throws UnsupportedProblem where swept() and the readout is of more than
+    /// the conditional mean.
     template <class Readout>
-    void add_to(BagGradient<Scalar>& gradient, const Readout& readout, const RealVector& dL_dy) const {
+    void add_to(BagGradient<Scalar>& gradient, const Solution<Scalar, R>& found, const Readout& readout,
+                const RealVector& dL_dy, Workspace& /*workspace*/) const {
         if (states_) {
-            states_->add_to(gradient, solution, readout, dL_dy);
+            states_->add_to(gradient, found, readout, dL_dy);
         } else if constexpr (std::same_as<Readout, ConditionalReadout>) {
-            const PlanCotangent cotangent = pull_back_readout(readout, solution, dL_dy, gradient);
+            const PlanCotangent cotangent = pull_back_readout(readout, found, dL_dy, gradient);
             if (narrow_) narrow_->add_to(gradient, cotangent);
             if (wide_) wide_->add_to(gradient, cotangent);
         } else {

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "otpool/core/matrix.hpp"
+#include "otpool/core/workspace.hpp"
 #include "otpool/gradient/problem_gradient.hpp"
 #include "otpool/solver/priors.hpp"
 
@@ -69,17 +70,15 @@ private:
     }
 };
 
-/// Adds the derivatives with respect to the normalised log-priors of the active instances.
+/// Adds the derivatives with respect to the normalised log-priors of the active instances, which `log_p` and `log_q` become, given
+/// those with respect to any log-priors.
 template <class Scalar>
-void add_prior_gradients(const Priors& priors, const RealVector& log_p, const RealVector& log_q,
-                         BagGradient<Scalar>& gradient) {
-    const auto through_normalization = [](const RealVector& log_prior, const RealVector& derivative) -> RealVector {
-        return derivative.array() - derivative.sum() * log_prior.array().exp();
-    };
-    gradient.log_p0 += through_normalization(priors.log_p, log_p).template cast<Scalar>();
-    const RealVector active = through_normalization(priors.log_q, log_q);
+void add_prior_gradients(const Priors& priors, auto&& log_p, auto&& log_q, BagGradient<Scalar>& gradient) {
+    log_p.array() -= log_p.sum() * priors.log_p.array().exp();
+    log_q.array() -= log_q.sum() * priors.log_q.array().exp();
+    gradient.log_p0 += log_p.template cast<Scalar>();
     for (std::size_t k = 0; k < priors.active.size(); ++k) {
-        gradient.log_q0[priors.active[k]] += static_cast<Scalar>(active[static_cast<Index>(k)]);
+        gradient.log_q0[priors.active[k]] += static_cast<Scalar>(log_q[static_cast<Index>(k)]);
     }
 }
 
@@ -92,7 +91,8 @@ ProblemGradient<Scalar> gradient_of(const Mode& mode, const Readout& readout, co
     auto gradient =
         ProblemGradient<Scalar>::sized(problem.reward.rows(), N, !problem.values.empty(), mode.parameters());
     BagGradient<Scalar> all(gradient, 0, N);
-    mode.add_gradient(readout, tape, dL_dy, all);
+    Workspace workspace;
+    mode.add_gradient(readout, tape, dL_dy, all, workspace);
     all.add_shared_to(gradient);
     return gradient;
 }

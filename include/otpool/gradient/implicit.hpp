@@ -8,6 +8,7 @@
 
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/core/workspace.hpp"
 #include "otpool/gradient/bag_gradient.hpp"
 #include "otpool/gradient/coupling.hpp"
 #include "otpool/gradient/plan_cotangent.hpp"
@@ -247,7 +248,7 @@ struct Implicit {
     /// The same, added to a bag's part of a batch's gradient.
     template <class Readout, BagScalar Scalar, Regularizer R>
     void add_gradient(const Readout& readout, const Tape<Scalar, R>& tape, const Vector<Scalar>& dL_dy,
-                      detail::BagGradient<Scalar>& gradient) const {
+                      detail::BagGradient<Scalar>& gradient, Workspace& /*workspace*/) const {
         const Solution<Scalar, R>& solution = tape.solution;
         const bool solved = solution.converged() || solution.status == Status::mass_out_of_range;
         detail::require(solved || accept_unconverged, "status of the solution", name(solution.status),

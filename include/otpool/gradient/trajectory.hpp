@@ -15,7 +15,7 @@ template <class Solver, BagScalar Scalar, Regularizer R>
 class Trajectory;
 
 /// The entry of step k, from 0, of a parameter's gradient: there is one for every step, or one for all.
-inline Real& of_step(RealVector& gradient, std::size_t k) {
+inline Real& of_step(RealVector& gradient, auto k) {
     return gradient[gradient.size() == 1 ? 0 : static_cast<Index>(k)];
 }
 

@@ -8,6 +8,7 @@
 
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/core/workspace.hpp"
 #include "otpool/gradient/admm_trajectory.hpp"
 #include "otpool/gradient/bag_gradient.hpp"
 #include "otpool/gradient/implicit.hpp"
@@ -48,15 +49,21 @@ struct Unrolled {
     /// `pooled_only`: the tape is for the conditional readout alone, and its solution may lack the rest, as Run has it.
     template <BagScalar Scalar, Regularizer R>
     Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool pooled_only = false) const {
+        Workspace workspace;
+        return solve(problem, pooled_only, workspace);
+    }
+    template <BagScalar Scalar, Regularizer R>
+    Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool pooled_only, Workspace& workspace) const {
         detail::require(solver.options.iterations.has_value(), "number of iterations to unroll", "not set",
                         "at least 1");
         detail::validate(solver.options);
-        const detail::FirstPass<Scalar> pass(problem);
+        auto& pass = workspace.get<detail::FirstPass<Scalar>>();
+        pass.set(problem, {});
         detail::validate(steps, *solver.options.iterations);
         const bool closed = steps.empty() && solver.options.closed_forms && detail::has_closed_form(problem);
-        if (closed) return {solver.solve(problem)};
-        detail::Trajectory<Solver, Scalar, R> trajectory(solver, problem, pass, steps, pooled_only);
-        return {trajectory.solution, std::move(trajectory)};
+        if (closed) return {solver.solve(problem, {.workspace = &workspace})};
+        detail::Trajectory<Solver, Scalar, R> trajectory(solver, problem, pass, steps, pooled_only, workspace);
+        return {std::move(trajectory.solution), std::move(trajectory)};
     }
 
     template <class Readout, BagScalar Scalar, Regularizer R>
@@ -71,9 +78,9 @@ struct Unrolled {
     /// The same, added to a bag's part of a batch's gradient.
     template <class Readout, BagScalar Scalar, Regularizer R>
     void add_gradient(const Readout& readout, const Tape<Scalar, R>& tape, const Vector<Scalar>& dL_dy,
-                      detail::BagGradient<Scalar>& gradient) const {
+                      detail::BagGradient<Scalar>& gradient, Workspace& workspace) const {
         if (!tape.trajectory) return detail::add_gradient_of_optimum(readout, tape.solution, dL_dy, gradient);
-        tape.trajectory->add_to(gradient, readout, dL_dy.template cast<Real>());
+        tape.trajectory->add_to(gradient, tape.solution, readout, dL_dy.template cast<Real>(), workspace);
         gradient.saturate();
     }
 };
