@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "otpool/core/matrix.hpp"
+#include "otpool/core/workspace.hpp"
 #include "otpool/gradient/admm_sweep_record.hpp"
 #include "otpool/gradient/admm_sweep_reverse.hpp"
 #include "otpool/gradient/bag_gradient.hpp"
@@ -29,11 +30,13 @@ public:
     /// `parameters`: of all steps, or one set for each. Nothing where Work does not resolve the steps.
     template <EntropicRegularizer R>
     static std::optional<AdmmSweepTrajectory> of(const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass,
-                                                 const std::vector<StepParameters>& parameters, int steps) {
+                                                 const std::vector<StepParameters>& parameters, int steps,
+                                                 Workspace& workspace) {
         const bool shared = parameters.size() == 1;
-        AdmmSweep<Scalar, Work> sweep;
+        auto& sweep = workspace.get<AdmmSweep<Scalar, Work>>();
         sweep.start(with_parameters(problem, parameters[0]), pass, parameters[0].rho);
-        sweep.keep_duals();
+        const bool keeps_duals = static_cast<std::size_t>(steps) > AdmmSweep<Scalar, Work>::kept_duals.first;
+        if (keeps_duals) sweep.keep_duals();
         AdmmSweepRecord<Scalar, Work> record{problem.reward, problem.values, pass.priors, parameters,
                                              std::same_as<R, RelativeEntropy>};
         for (int k = 0; k < steps; ++k) {
@@ -53,7 +56,7 @@ public:
         }
         record.top = sweep.top();
         record.range = sweep.spread();
-        record.duals = sweep.take_duals();
+        record.duals = keeps_duals ? sweep.take_duals() : sweep.no_duals();
         return AdmmSweepTrajectory(std::move(record));
     }
 

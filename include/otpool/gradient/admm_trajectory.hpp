@@ -30,7 +30,7 @@ class Trajectory<BregmanAdmm, Scalar, R> {
 public:
     /// `steps`: empty, or one set of parameters for each of options.iterations.
     Trajectory(const BregmanAdmm& solver, const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass,
-               const std::vector<StepParameters>& steps, bool pooled_only, Workspace& /*workspace*/) {
+               const std::vector<StepParameters>& steps, bool pooled_only, Workspace& workspace) {
         require(solver.rho.has_value() || !steps.empty(), "rho of the steps to unroll", "not set", "finite and > 0");
         std::vector<StepParameters> parameters = steps;
         if (steps.empty()) {
@@ -41,9 +41,9 @@ public:
         }
         if constexpr (EntropicRegularizer<R>) {
             if (pooled_only && !solver.options.history && solver.dual_step == DualStep::scaled) {
-                if (sweep(narrow_, problem, pass, parameters, *solver.options.iterations)) return;
+                if (sweep(narrow_, problem, pass, parameters, *solver.options.iterations, workspace)) return;
                 if constexpr (!std::same_as<Scalar, Real>) {
-                    if (sweep(wide_, problem, pass, parameters, *solver.options.iterations)) return;
+                    if (sweep(wide_, problem, pass, parameters, *solver.options.iterations, workspace)) return;
                 }
             }
         }
@@ -75,8 +75,8 @@ public:
 private:
     template <class Sweeps>
     bool sweep(std::optional<Sweeps>& kept, const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass,
-               const std::vector<StepParameters>& parameters, int steps) {
-        kept = Sweeps::of(problem, pass, parameters, steps);
+               const std::vector<StepParameters>& parameters, int steps, Workspace& workspace) {
+        kept = Sweeps::of(problem, pass, parameters, steps, workspace);
         if (!kept) return false;
         solution.problem = with_parameters(problem, parameters.back());
         solution.iterations = steps;

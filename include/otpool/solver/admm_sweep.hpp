@@ -113,8 +113,10 @@ public:
         }
     }
 
-    /// Keeps for take_duals() what says the Z of every step. To be said before the first step.
-    void keep_duals() { start_duals({.first = 8, .every = 8, .all = true}); }
+    /// Of so many steps the Z are kept for their reverse: it computes those of the others again.
+    static constexpr typename AdmmDuals<Scalar, Work>::Storage kept_duals = {.first = 8, .every = 8, .all = true};
+    /// Keeps them, for take_duals(). To be said before the first step.
+    void keep_duals() { start_duals(kept_duals); }
 
     /// Whether Work resolves the exponents of so many further steps as well as a pooled vector needs.
     bool resolves(int steps) const {
@@ -176,6 +178,12 @@ public:
     /// The highest reward less the lowest.
     Real spread() const { return spread_; }
     AdmmDuals<Scalar, Work> take_duals() { return std::move(duals_); }
+    /// The same where there are none to keep.
+    AdmmDuals<Scalar, Work> no_duals() const {
+        AdmmDuals<Scalar, Work> duals;
+        duals.start(rows(), x_.count(), kept_duals);
+        return duals;
+    }
 
 private:
     static constexpr Index lanes = InstanceTiles<Scalar, Work>::lanes;
