@@ -51,15 +51,26 @@ template <BagScalar Scalar>
 void multiply(const Scalar* M, Index lanes, Index items, const Scalar* weight, Scalar* sums) {
     using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
     using P = Packet<Scalar>;
+    // Eight sums at a time, of several items where there are fewer registers to an item: an addition waits for the last to its sum.
     const auto add = [&]<int count>(std::integral_constant<int, count>, Index first) {
-        P sum[count];  // NOLINT(modernize-avoid-c-arrays): std::array drops the alignment of P, with a warning
+        constexpr int together = 8 / count;
+        P sum[together *
+              count];  // NOLINT(modernize-avoid-c-arrays): std::array drops the alignment of P, with a warning
         for (P& zero : sum) zero = pset1<P>(Scalar(0));
-        for (Index i = 0; i < items; ++i) {
-            const P w = pset1<P>(weight[i]);
-            const Scalar* lane = M + i * lanes + first;
-            for (int c = 0; c < count; ++c) sum[c] = pmadd(ploadu<P>(lane + c * packet_size<Scalar>), w, sum[c]);
+        const auto add_item = [&](Index item, P* to) {
+            const P w = pset1<P>(weight[item]);
+            const Scalar* lane = M + item * lanes + first;
+            for (int c = 0; c < count; ++c) to[c] = pmadd(ploadu<P>(lane + c * packet_size<Scalar>), w, to[c]);
+        };
+        Index i = 0;
+        for (; i + together <= items; i += together) {
+            for (int t = 0; t < together; ++t) add_item(i + t, sum + t * count);
         }
-        for (int c = 0; c < count; ++c) pstoreu(sums + first + c * packet_size<Scalar>, sum[c]);
+        for (; i < items; ++i) add_item(i, sum);
+        for (int c = 0; c < count; ++c) {
+            for (int t = 1; t < together; ++t) sum[c] = padd(sum[c], sum[t * count + c]);
+            pstoreu(sums + first + c * packet_size<Scalar>, sum[c]);
+        }
     };
     Index first = 0;
     constexpr Index four = 4 * packet_size<Scalar>;

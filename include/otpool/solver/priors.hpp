@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include "otpool/core/buffer.hpp"
@@ -28,6 +29,11 @@ struct Priors {
     void set(const UotProblem<Scalar, R>& problem) {
         set_log_prior(problem.features.prior, problem.reward.rows(), log_p);
         set_log_prior(problem.instances.prior, problem.reward.cols(), log_q);
+        if (problem.instances.prior.size() == 0) {
+            active.resize(static_cast<std::size_t>(log_q.size()));
+            std::iota(active.begin(), active.end(), Index{0});
+            return;
+        }
         active.clear();
         active.reserve(static_cast<std::size_t>(log_q.size()));
         for (Index n = 0; n < log_q.size(); ++n) {
