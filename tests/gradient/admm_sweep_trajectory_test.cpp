@@ -47,7 +47,7 @@ struct Drawn {
     }
 };
 
-PooledOnly mode(const Parameters& at, int steps) {
+PooledOnly<BregmanAdmm> mode(const Parameters& at, int steps) {
     return {{{{.iterations = steps, .closed_forms = false}, at.shared.rho}, at.steps}};
 }
 

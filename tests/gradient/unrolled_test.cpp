@@ -1,5 +1,6 @@
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "otpool/learning.hpp"
@@ -7,6 +8,7 @@
 #include "support/catch.hpp"
 #include "support/central_differences.hpp"
 #include "support/message_of.hpp"
+#include "support/pooled_only.hpp"
 #include "support/sample.hpp"
 
 // The gradient of a fixed number of steps.
@@ -24,9 +26,9 @@ auto unrolled(BregmanAdmm solver, const Parameters& at) {
     return Unrolled<BregmanAdmm>{solver, at.steps};
 }
 
-/// Many problems, with parameters shared by the steps, and one set a step.
-template <class R, class Readout, class Solver>
-void check(Solver solver) {
+/// Many problems, with parameters shared by the steps, and one set a step; of what `wrapped` makes of the mode.
+template <class R, class Readout, class Solver, class Wrapped = std::identity>
+void check(Solver solver, const Wrapped& wrapped = {}) {
     for (std::uint64_t seed = 0; seed < 40; ++seed) {
         if (!tests::in_sample(seed)) continue;
         Random random(seed);
@@ -44,7 +46,7 @@ void check(Solver solver) {
                 parameters.steps.push_back(step);
             }
         }
-        const auto mode = [&](const Parameters& at) { return unrolled(solver, at); };
+        const auto mode = [&](const Parameters& at) { return wrapped(unrolled(solver, at)); };
         const auto check = tests::check_gradient<R>(random, parameters, mode, Readout{});
         INFO("seed " << seed << ": " << check);
         CHECK(check.error() < 1e-6);
@@ -59,6 +61,29 @@ TEMPLATE_TEST_CASE("Unrolled is the derivative of Sinkhorn's steps", "", Conditi
 
 TEST_CASE("Unrolled is the derivative of Sinkhorn's steps without translation") {
     check<Entropy, JointReadout>(Sinkhorn{.translation = false});
+}
+
+TEST_CASE("Unrolled is the derivative of Sinkhorn's steps that are only to pool") {
+    const auto only_pools = [](const Unrolled<Sinkhorn>& mode) { return tests::PooledOnly{mode}; };
+    check<Entropy, ConditionalReadout>(Sinkhorn{}, only_pools);
+    check<RelativeEntropy, ConditionalReadout>(Sinkhorn{}, only_pools);
+}
+
+TEST_CASE("A tape of Sinkhorn's that is only to pool pools as any, and is of no use to other readouts") {
+    for (std::uint64_t seed = 0; seed < 20; ++seed) {
+        Random random(seed);
+        const Parameters parameters = tests::random_parameters(random, {});
+        const auto problem = parameters.problem<Entropy>();
+        if (parameters.shared.alpha1 == 0 || parameters.shared.alpha2 == 0) continue;  // a closed form
+        const Unrolled<Sinkhorn> mode{{{.iterations = 5}}};
+        const auto tape = mode.solve(problem, true);
+        const Vector<double> pooled = ConditionalReadout{}(tape.solution);
+        const Vector<double> expected = ConditionalReadout{}(mode.solve(problem).solution);
+        CHECK((pooled - expected).cwiseAbs().maxCoeff() <= 1e-13 * expected.cwiseAbs().maxCoeff());
+        CHECK(tests::message_of<UnsupportedProblem>([&] { mode.backward(JointReadout{}, tape, pooled); }) ==
+              "a tape of no more than pooled vectors does not solve a problem with another readout; allowed: "
+              "ConditionalReadout");
+    }
 }
 
 TEMPLATE_TEST_CASE("Unrolled is the derivative of Bregman ADMM's steps", "", ConditionalReadout, JointReadout,

@@ -70,19 +70,37 @@ TEMPLATE_TEST_CASE("A batch pools as its bags do, to the last bit", "", float, d
 TEMPLATE_TEST_CASE("A batch is pooled from memory of any layout", "", float, double) {
     using Scalar = TestType;
     using RowMajor = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-    const Matrix<Scalar> X = forty_instances<Scalar>(5);
-    const RowMajor by_feature = X;               // each feature's row in one piece
-    const RowMajor by_instance = X.transpose();  // the (sum N, D) array of PyTorch
-    const Eigen::Map<const Matrix<Scalar>> map(by_instance.data(), 5, 40);
-    Random random(24);
-    tests::for_each_pooling<Scalar>(random, 5, [&](const char* name, const auto& pooling) {
-        INFO(name);
-        const Matrix<Scalar> expected = pooling(Bags{X, ragged});
-        CHECK(pooling(Bags{by_feature, ragged}) == expected);
-        CHECK(pooling(Bags{by_instance.transpose(), ragged}) == expected);
-        CHECK(pooling(Bags{map, ragged}) == expected);
-        CHECK(pooling(Bags{X + Matrix<Scalar>::Zero(5, 40), ragged}) == expected);
-    });
+    for (const Index D : {5, 37, 64}) {  // less than a register, no whole number of them, and one
+        CAPTURE(D);
+        const Matrix<Scalar> X = forty_instances<Scalar>(D);
+        const RowMajor by_feature = X;               // each feature's row in one piece
+        const RowMajor by_instance = X.transpose();  // the (sum N, D) array of PyTorch
+        const Eigen::Map<const Matrix<Scalar>> map(by_instance.data(), D, 40);
+        Random random(24);
+        tests::for_each_pooling<Scalar>(random, D, [&](const char* name, const auto& pooling) {
+            INFO(name);
+            const Matrix<Scalar> expected = pooling(Bags{X, ragged});
+            CHECK(pooling(Bags{by_feature, ragged}) == expected);
+            CHECK(pooling(Bags{by_instance.transpose(), ragged}) == expected);
+            CHECK(pooling(Bags{map, ragged}) == expected);
+            CHECK(pooling(Bags{X + Matrix<Scalar>::Zero(D, 40), ragged}) == expected);
+        });
+    }
+}
+
+TEMPLATE_TEST_CASE("What lies behind a bag does not matter", "", float, double) {
+    using Scalar = TestType;
+    for (const Index D : {5, 37}) {
+        CAPTURE(D);
+        const Matrix<Scalar> bag = forty_instances<Scalar>(D).leftCols(12);
+        Matrix<Scalar> memory = Matrix<Scalar>::Constant(D, 14, std::numeric_limits<Scalar>::quiet_NaN());
+        memory.middleCols(1, 12) = bag;
+        Random random(26);
+        tests::for_each_pooling<Scalar>(random, D, [&](const char* name, const auto& pooling) {
+            INFO(name);
+            CHECK(pooling(memory.middleCols(1, 12)) == pooling(bag));
+        });
+    }
 }
 
 TEMPLATE_TEST_CASE("A batch without bags pools to no vectors", "", float, double) {

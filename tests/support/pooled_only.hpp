@@ -5,8 +5,9 @@
 namespace tests {
 
 /// A mode whose tapes are only to pool.
+template <class Solver>
 struct PooledOnly {
-    otpool::Unrolled<otpool::BregmanAdmm> mode;
+    otpool::Unrolled<Solver> mode;
 
     template <otpool::BagScalar Scalar, otpool::Regularizer R>
     auto solve(const otpool::UotProblem<Scalar, R>& problem) const {
@@ -19,5 +20,7 @@ struct PooledOnly {
         return mode.backward(readout, tape, dL_dy);
     }
 };
+template <class Solver>
+PooledOnly(otpool::Unrolled<Solver>) -> PooledOnly<Solver>;
 
 }  // namespace tests

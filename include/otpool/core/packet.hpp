@@ -51,11 +51,11 @@ template <BagScalar Scalar>
 void multiply(const Scalar* M, Index lanes, Index items, const Scalar* weight, Scalar* sums) {
     using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
     using P = Packet<Scalar>;
-    // Eight sums at a time, of several items where there are fewer registers to an item: an addition waits for the last to its sum.
+    // Eight sums at a time, of several items where there are fewer registers to an item: each waits for its last addition.
     const auto add = [&]<int count>(std::integral_constant<int, count>, Index first) {
         constexpr int together = 8 / count;
-        P sum[together *
-              count];  // NOLINT(modernize-avoid-c-arrays): std::array drops the alignment of P, with a warning
+        // NOLINTNEXTLINE(modernize-avoid-c-arrays): std::array drops the alignment of P, with a warning
+        P sum[together * count];
         for (P& zero : sum) zero = pset1<P>(Scalar(0));
         const auto add_item = [&](Index item, P* to) {
             const P w = pset1<P>(weight[item]);

@@ -32,23 +32,24 @@ namespace otpool::detail {
 ///     F' = F + T,         T = (LSE(log p0 - th1 F) - LSE(log q0 - th2 G)) / (th1 + th2)
 ///     u = LSE_d(y + F'),  G = k2 (log q0 - u)
 ///
-/// Only G before and after, F', s, u and T of every step are kept. The plans exp(y + G - s) and exp(y + F' - u) that the reverse needs are
-/// exp(y) scaled by vectors, and so is what they add to dL/dy: steps that share their parameters share one exp an element,
-/// and their 2K rank-one updates are one product (KernelTerms). Memory: the D x N gradient of the reward, and 3 (D + N)
-/// numbers a step.
+/// Only F', s, u, T and both G of every step are kept. The plans exp(y + G - s) and exp(y + F' - u) that the reverse needs
+/// are exp(y) scaled by vectors, and so is what they add to dL/dy: steps that share their parameters share one exp an
+/// element, and their 2K rank-one updates are one product (KernelTerms). Memory: the D x N gradient of the reward, and
+/// 2 D + 3 N numbers a step.
+///
+/// Where only the conditional mean is wanted, T is left out, as Sinkhorn does: the mean and its gradient do not see it.
 template <BagScalar Scalar, EntropicRegularizer R>
 class Trajectory<Sinkhorn, Scalar, R> {
 public:
     /// `steps`: empty, or one set of parameters for each of options.iterations.
     Trajectory(const Sinkhorn& solver, const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass,
                const std::vector<StepParameters>& steps, bool pooled_only, Workspace& workspace)
-        : alpha0_(problem.alpha0), parameters_(steps) {
+        : alpha0_(problem.alpha0), parameters_(steps), only_pools_(pooled_only && !solver.options.history) {
         for (Index k = 0; k < std::max<Index>(1, static_cast<Index>(steps.size())); ++k)
             require_interior("Sinkhorn", alpha0(k));
         const double tolerance = tolerance_or_default<Scalar>(solver.options);
         const Observer none;
         Iterations iterations(solver.options, tolerance, 0, none);
-        const bool only_pools = pooled_only && !solver.options.history;
         auto& scaling = workspace.get<ScalingWorkspace<Scalar>>().scaling;
         resize(problem.reward.rows(), static_cast<Index>(pass.priors.active.size()), *solver.options.iterations);
         for (Index k = 0; iterations.again(); ++k) {
@@ -56,12 +57,12 @@ public:
             from_.col(k) = scaling.instances().kernel;
             log_row_sum_.col(k) = scaling.log_row_sum();
             scaling.update_features();
-            if (solver.translation && !only_pools) translation_[k] = scaling.translate();  // as Sinkhorn itself
+            if (solver.translation && !only_pools_) translation_[k] = scaling.translate();
             scaling.update_instances(iterations.is_last() ? &problem.pooled_values() : nullptr);
             features_.col(k) = scaling.features().kernel;
             log_col_sum_.col(k) = scaling.log_col_sum();
             instances_.col(k) = scaling.instances().kernel;
-            if (only_pools && !iterations.is_last()) {
+            if (only_pools_ && !iterations.is_last()) {
                 iterations.skip();
             } else {
                 iterations.record(scaling.feature_residual(), scaling.attainable());
@@ -77,10 +78,12 @@ public:
     /// Where it is only to pool, without the translations: of a multiple of the plan.
     Solution<Scalar, R> solution;
 
-    /// `found`: the solution, which may have been moved.
+    /// `found`: the solution, which may have been moved. Throws UnsupportedProblem where the tape is only to pool and the
+    /// readout is of more than the conditional mean.
     template <class Readout>
     void add_to(BagGradient<Scalar>& gradient, const Solution<Scalar, R>& found, const Readout& readout,
                 const RealVector& dL_dy, Workspace& workspace) const {
+        if (only_pools_) require_conditional_mean<Readout>();
         auto& reverse = workspace.get<Reverse>();
         reverse.start(*this, found, gradient);
         reverse.plan(pull_back_readout(readout, found, dL_dy, gradient));
@@ -306,6 +309,7 @@ private:
 
     Real alpha0_;  ///< Of all steps, unless each has parameters_.
     std::vector<StepParameters> parameters_;
+    bool only_pools_;
     std::vector<std::shared_ptr<const ScaledProblem<Scalar>>> scaled_;
     // A column a step:
     RealMatrix from_;         ///< kernel potential of the instances that it starts from

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cmath>
-#include <cstddef>
+#include <concepts>
 
+#include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/pooling/readout.hpp"
 #include "otpool/problem/regularizer.hpp"
 
 namespace otpool::detail {
@@ -13,6 +15,14 @@ namespace otpool::detail {
 /// unrolled.
 template <class Solver, BagScalar Scalar, Regularizer R>
 class Trajectory;
+
+/// Of a tape that is only to pool.
+template <class Readout>
+void require_conditional_mean() {
+    if constexpr (!std::same_as<Readout, ConditionalReadout>) {
+        throw UnsupportedProblem("a tape of no more than pooled vectors", "another readout", "ConditionalReadout");
+    }
+}
 
 /// The entry of step k, from 0, of a parameter's gradient: there is one for every step, or one for all.
 inline Real& of_step(RealVector& gradient, auto k) {

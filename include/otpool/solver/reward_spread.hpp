@@ -5,7 +5,6 @@
 #include <cmath>
 #include <concepts>
 #include <cstddef>
-#include <utility>
 #include <vector>
 
 #include "otpool/core/execution.hpp"
@@ -34,17 +33,25 @@ public:
         parts_.resize(static_cast<std::size_t>(parts.count()));
         execution.for_each(parts.count(), [&](Index p, Index) {
             Part& part = parts_[static_cast<std::size_t>(p)];
-            part = {std::move(part.scratch), half_origin, inverse_scale};
-            part.scratch.resize(reward.rows());
             const Index* const first = active.data() + parts.first(p);
             const Index* const last = active.data() + parts.end(p);
+            Sums sums{half_origin, inverse_scale};
             if (reward.is_contiguous() && *(last - 1) - *first == last - first - 1) {
-                part.add(reward.contiguous_col(*first, nullptr).data(), (last - first) * reward.rows());
-            } else {
-                std::for_each(first, last, [&](Index n) {
-                    part.add(reward.contiguous_col(n, part.scratch.data()).data(), reward.rows());
-                });
+                sums.add(reward.contiguous_col(*first, nullptr).data(), (last - first) * reward.rows());
+            } else {  // as many columns at a time as are whole registers: the same sums
+                part.columns.resize(register_lanes * reward.rows());
+                for (const Index* n = first; n < last; n += register_lanes) {
+                    const Index count = std::min<Index>(register_lanes, last - n);
+                    for (Index k = 0; k < count; ++k) {
+                        Scalar* column = part.columns.data() + k * reward.rows();
+                        const auto x = reward.contiguous_col(n[k], column);
+                        if (x.data() != column) std::copy_n(x.data(), x.size(), column);
+                    }
+                    sums.add(part.columns.data(), count * reward.rows());
+                }
             }
+            part.sum = sums.of_lanes.sum() + sums.rest;
+            part.squares = sums.squares_of_lanes.sum() + sums.squares_of_rest;
         });
         Real sum = 0;
         Real squares = 0;
@@ -57,34 +64,39 @@ public:
     }
 
 private:
-    struct Part {
-        Vector<Scalar> scratch;
-        Real half_origin = 0;
-        Real inverse_scale = 1;
-        Real sum = 0;
-        Real squares = 0;
+    using Lanes = Eigen::Array<Real, register_lanes, 1>;
 
-        /// Of halves, lest a difference overflow.
+    /// Of entries and their squares; of halves, lest a difference overflow.
+    struct Sums {
+        Real half_origin;
+        Real inverse_scale;
+        Lanes of_lanes = Lanes::Zero();
+        Lanes squares_of_lanes = Lanes::Zero();
+        Real rest = 0;
+        Real squares_of_rest = 0;
+
+        /// What is no whole register may be in the last call alone.
         void add(const Scalar* x, Index size) {
-            using Lanes = Eigen::Array<Real, register_lanes, 1>;
             const auto scaled = [&](const auto& entry) { return (entry / 2 - half_origin) * inverse_scale; };
-            Lanes sums = Lanes::Zero();
-            Lanes square_sums = Lanes::Zero();
             Index i = 0;
             for (; i + register_lanes <= size; i += register_lanes) {
                 const Lanes entries =
                     scaled(Eigen::Map<const Eigen::Array<Scalar, register_lanes, 1>>(x + i).template cast<Real>());
-                sums += entries;
-                square_sums += entries * entries;
+                of_lanes += entries;
+                squares_of_lanes += entries * entries;
             }
-            sum += sums.sum();
-            squares += square_sums.sum();
             for (; i < size; ++i) {
                 const Real entry = scaled(static_cast<Real>(x[i]));
-                sum += entry;
-                squares += entry * entry;
+                rest += entry;
+                squares_of_rest += entry * entry;
             }
         }
+    };
+
+    struct Part {
+        Real sum = 0;
+        Real squares = 0;
+        Vector<Scalar> columns;
     };
     std::vector<Part> parts_;
 };
