@@ -47,6 +47,7 @@ struct Unrolled {
     /// Throws InvalidArgument if the problem or `steps` is not well formed, or the solver has no number of iterations,
     /// or BregmanAdmm no rho (its default would depend on the bag).
     /// `pooled_only`: the tape is for the conditional readout alone, and its solution may lack the rest, as Run has it.
+    /// `workspace`: memory to work in, which the next solve may use again.
     template <BagScalar Scalar, Regularizer R>
     Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool pooled_only = false) const {
         Workspace workspace;
