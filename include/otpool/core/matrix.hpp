@@ -33,6 +33,9 @@ using RealMatrix = Matrix<Real>;
 
 namespace detail {
 
+/// Whether rising numbers of columns [first, last), at least one, are without a gap.
+inline bool are_consecutive(const Index* first, const Index* last) { return *(last - 1) - *first == last - first - 1; }
+
 /// Real, by a name that depends on a template's parameter: what is written with it costs time to compile only where the
 /// template is used.
 template <class>

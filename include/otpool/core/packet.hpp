@@ -84,7 +84,7 @@ void copy_row(const MatrixView<Scalar>& matrix, Index row, const Index* cols, In
     using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
     using P = Packet<Scalar>;
     Index i = 0;
-    if (count > 0 && cols[count - 1] - cols[0] == count - 1) {
+    if (count > 0 && are_consecutive(cols, cols + count)) {
         const auto all = matrix.matrix();
         const Index stride = all.outerStride();
         const Scalar* from = all.data() + row * all.innerStride() + cols[0] * stride;

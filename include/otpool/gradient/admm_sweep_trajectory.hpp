@@ -35,8 +35,7 @@ public:
         const bool shared = parameters.size() == 1;
         auto& sweep = workspace.get<AdmmSweep<Scalar, Work>>();
         sweep.start(with_parameters(problem, parameters[0]), pass, parameters[0].rho);
-        const bool keeps_duals = static_cast<std::size_t>(steps) > AdmmSweep<Scalar, Work>::kept_duals.first;
-        if (keeps_duals) sweep.keep_duals();
+        sweep.keep_duals(steps);
         AdmmSweepRecord<Scalar, Work> record{problem.reward, problem.values, pass.priors, parameters,
                                              std::same_as<R, RelativeEntropy>};
         for (int k = 0; k < steps; ++k) {
@@ -56,7 +55,7 @@ public:
         }
         record.top = sweep.top();
         record.range = sweep.spread();
-        record.duals = keeps_duals ? sweep.take_duals() : sweep.no_duals();
+        record.duals = sweep.take_duals();
         return AdmmSweepTrajectory(std::move(record));
     }
 

@@ -62,10 +62,10 @@ public:
             features_.col(k) = scaling.features().kernel;
             log_col_sum_.col(k) = scaling.log_col_sum();
             instances_.col(k) = scaling.instances().kernel;
-            if (only_pools_ && !iterations.is_last()) {
-                iterations.skip();
-            } else {
+            if (iterations.wants_residual()) {
                 iterations.record(scaling.feature_residual(), scaling.attainable());
+            } else {
+                iterations.skip();
             }
         }
         log_row_sum_.rightCols(1) = scaling.log_row_sum();

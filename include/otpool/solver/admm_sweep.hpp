@@ -113,10 +113,10 @@ public:
         }
     }
 
-    /// Of so many steps the Z are kept for their reverse: it computes those of the others again.
-    static constexpr typename AdmmDuals<Scalar, Work>::Storage kept_duals = {.first = 8, .every = 8, .all = true};
-    /// Keeps them, for take_duals(). To be said before the first step.
-    void keep_duals() { start_duals(kept_duals); }
+    /// Keeps for take_duals() what says the Z of each of so many steps. To be said before the first step.
+    void keep_duals(int steps) {
+        if (static_cast<std::size_t>(steps) > kept_duals.first) start_duals(kept_duals);
+    }
 
     /// Whether Work resolves the exponents of so many further steps as well as a pooled vector needs.
     bool resolves(int steps) const {
@@ -177,12 +177,12 @@ public:
     const Vector<Scalar>& top() const { return highest_; }
     /// The highest reward less the lowest.
     Real spread() const { return spread_; }
-    AdmmDuals<Scalar, Work> take_duals() { return std::move(duals_); }
-    /// The same where there are none to keep.
-    AdmmDuals<Scalar, Work> no_duals() const {
-        AdmmDuals<Scalar, Work> duals;
-        duals.start(rows(), x_.count(), kept_duals);
-        return duals;
+    /// After the steps that keep_duals() was told.
+    AdmmDuals<Scalar, Work> take_duals() {
+        if (steps_ > kept_duals.first) return std::move(duals_);
+        AdmmDuals<Scalar, Work> none;
+        none.start(rows(), x_.count(), kept_duals);
+        return none;
     }
 
 private:
@@ -199,6 +199,8 @@ private:
     /// Of S, without what there is one of a row, over a part of the instances.
     using Part = LeveledSums<Scalar, Work>;
 
+    /// Of so many steps the Z are kept for their reverse, which computes those of the others again.
+    static constexpr typename AdmmDuals<Scalar, Work>::Storage kept_duals = {.first = 8, .every = 8, .all = true};
     static constexpr bool single = std::same_as<Work, float>;
     /// A Z of so many entries is near, so that to read and write it costs less than exps do.
     static constexpr Index largest_in_cache = (1 << 20) / sizeof(Work);

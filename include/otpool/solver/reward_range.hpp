@@ -61,8 +61,7 @@ private:
             constexpr Index registers = 4 * register_lanes;
             constexpr Index most = 1024;
             const Index rows = reward.rows();
-            const Index count = last - first;
-            const bool adjacent = reward.is_contiguous() && *(last - 1) - *first == count - 1;
+            const bool adjacent = reward.is_contiguous() && are_consecutive(first, last);
             const Index together =
                 adjacent ? std::clamp(registers / std::gcd(registers, rows), Index{1}, std::max<Index>(most / rows, 1))
                          : 1;

@@ -36,7 +36,7 @@ public:
             const Index* const first = active.data() + parts.first(p);
             const Index* const last = active.data() + parts.end(p);
             Sums sums{half_origin, inverse_scale};
-            if (reward.is_contiguous() && *(last - 1) - *first == last - first - 1) {
+            if (reward.is_contiguous() && are_consecutive(first, last)) {
                 sums.add(reward.contiguous_col(*first, nullptr).data(), (last - first) * reward.rows());
             } else {  // as many columns at a time as are whole registers: the same sums
                 part.columns.resize(register_lanes * reward.rows());

@@ -58,16 +58,16 @@ struct Sinkhorn {
         detail::start(scaling, scaled, run, !options.iterations);
         detail::Iterations iterations(options, tolerance, 10000, run.observer);
         anderson.set(options.iterations ? 0 : acceleration.memory, scaled.kernel.rows());
-        const bool only_pools = detail::only_pools(options, run);
+        // A translation multiplies the plans of all later steps by a number each, which their conditional means do not see.
+        const bool translates = translation && !detail::only_pools(options, run);
         Real residual = std::numeric_limits<Real>::max();
         while (iterations.again()) {
             const bool pool = run.pooled_only && iterations.is_last();
             scaling.update_features();
-            // A translation multiplies the plans of all later steps by a number each, which their conditional means do not see.
-            if (translation && !only_pools) scaling.translate();
+            if (translates) scaling.translate();
             if (anderson.active()) scaling.move_features(anderson.step(scaling.features().kernel, residual));
             scaling.update_instances(pool ? &problem.pooled_values() : nullptr);
-            if (only_pools) {
+            if (!iterations.wants_residual()) {
                 iterations.skip();
                 continue;
             }
@@ -87,7 +87,6 @@ struct Sinkhorn {
             iterations.report(solution);
             return solution;
         }
-        if (only_pools) iterations.settle(scaling.feature_residual(), scaling.attainable());
         Solution<Scalar, R> solution = scaling.solution(problem);
         iterations.report(solution);
         detail::check_promise(solution, scaled, std::max(scaling.attainable(), scaling.resolution()), tolerance);
