@@ -39,9 +39,9 @@ public:
             if (reward.is_contiguous() && are_consecutive(first, last)) {
                 sums.add(reward.contiguous_col(*first, nullptr).data(), (last - first) * reward.rows());
             } else {  // as many columns at a time as are whole registers: the same sums
-                part.columns.resize(register_lanes * reward.rows());
-                for (const Index* n = first; n < last; n += register_lanes) {
-                    const Index count = std::min<Index>(register_lanes, last - n);
+                part.columns.resize(lanes * reward.rows());
+                for (const Index* n = first; n < last; n += lanes) {
+                    const Index count = std::min<Index>(lanes, last - n);
                     for (Index k = 0; k < count; ++k) {
                         Scalar* column = part.columns.data() + k * reward.rows();
                         const auto x = reward.contiguous_col(n[k], column);
@@ -64,7 +64,8 @@ public:
     }
 
 private:
-    using Lanes = Eigen::Array<Real, register_lanes, 1>;
+    static constexpr Index lanes = 2 * register_lanes;
+    using Lanes = Eigen::Array<Real, lanes, 1>;
 
     /// Of entries and their squares; of halves, lest a difference overflow.
     struct Sums {
@@ -79,9 +80,10 @@ private:
         void add(const Scalar* x, Index size) {
             const auto scaled = [&](const auto& entry) { return (entry / 2 - half_origin) * inverse_scale; };
             Index i = 0;
-            for (; i + register_lanes <= size; i += register_lanes) {
-                const Lanes entries =
-                    scaled(Eigen::Map<const Eigen::Array<Scalar, register_lanes, 1>>(x + i).template cast<Real>());
+            for (; i + lanes <= size; i += lanes) {
+                Lanes entries;  // cast by a loop, which every compiler makes vectors of, not by Eigen, which does not
+                std::copy_n(x + i, lanes, entries.data());
+                entries = scaled(entries);
                 of_lanes += entries;
                 squares_of_lanes += entries * entries;
             }
