@@ -52,4 +52,39 @@ TEMPLATE_TEST_CASE("The bounded exponential at its bounds", "", float, double) {
     CHECK(exponential[3] == exponential[1]);
 }
 
+TEMPLATE_TEST_CASE("The bounded exponential of any number of entries", "", float, double) {
+    const double promised = std::is_same_v<TestType, float> ? 3e-7 : 4e-16;
+    using Array = Eigen::Array<TestType, Eigen::Dynamic, 1>;
+    for (Eigen::Index size = 1; size <= 70; ++size) {
+        const Array x = Array::LinSpaced(size, -20, 3);
+        const Array exponential = otpool::detail::bounded_exp(x);
+        const TestType least = x[size / 2];
+        const Array above = otpool::detail::exp_above(least, x.tail(size - 1));  // of other alignment, too
+        for (Eigen::Index i = 0; i < size; ++i) {
+            const long double exact = std::exp(static_cast<long double>(x[i]));
+            CHECK(std::abs(static_cast<double>(exponential[i] / exact - 1)) <= promised);
+            if (i == 0) continue;
+            const long double exact_above = x[i] > least ? exact : 0;
+            CHECK(std::abs(static_cast<double>(above[i - 1] - exact_above)) <=
+                  promised * static_cast<double>(exact_above));
+        }
+    }
+}
+
+TEMPLATE_TEST_CASE("What is multiplied and added", "", float, double) {
+    using Array = Eigen::Array<TestType, Eigen::Dynamic, 1>;
+    for (Eigen::Index size = 1; size <= 40; ++size) {
+        const Array a = Array::Random(size);
+        const Array b = Array::Random(size);
+        const Array c = Array::Random(size);
+        const Array by_array = otpool::detail::multiply_add(a, b, c);
+        CHECK((by_array - (a * b + c)).abs().maxCoeff() <= Eigen::NumTraits<TestType>::epsilon());
+    }
+    using Lanes = Eigen::Array<TestType, 16, 1>;
+    const Lanes a = Lanes::Random();
+    const Lanes c = Lanes::Random();
+    const Lanes by_number = otpool::detail::multiply_add(a, TestType(3), c);
+    CHECK((by_number - (3 * a + c)).abs().maxCoeff() <= 4 * Eigen::NumTraits<TestType>::epsilon());
+}
+
 }  // namespace exponential_test

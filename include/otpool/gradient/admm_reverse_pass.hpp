@@ -143,8 +143,8 @@ private:
             const Lanes P = bounded_exp((exponent + col - row[d]).max(lowest_power));
             const Lanes u = P * factor(d, P);
             sum += u;
-            moment += exponent * u;
-            of_reward.col(d) += reward_slope * u;
+            moment = multiply_add(exponent, u, moment);
+            of_reward.col(d) = multiply_add(u, reward_slope, of_reward.col(d));
         }
         add(sums_.smooth_moment, moment);
         return sum.template cast<Real>();
@@ -162,9 +162,9 @@ private:
         for (Index d = 0; d < x.cols(); ++d) {
             const Lanes exponent = slope * x.col(d);
             const Lanes q = bounded_exp((exponent + row[d] - col).max(lowest_power)) * of_shift;
-            moment += exponent * q;
+            moment = multiply_add(exponent, q, moment);
             transport_lanes.col(d) += q;
-            of_reward.col(d) += reward_slope * q;
+            of_reward.col(d) = multiply_add(q, reward_slope, of_reward.col(d));
         }
         add(sums_.transport_moment, moment);
     }
@@ -189,7 +189,7 @@ private:
         Lanes gap_moment = Lanes::Zero();
         Lanes dual_moment = Lanes::Zero();
         for (Index d = 0; d < x.cols(); ++d) {
-            const Lanes gap = before_slope * x.col(d) + before_row[d] + gap_col - dual_before.col(d);
+            const Lanes gap = multiply_add(x.col(d), before_slope, before_row[d] + gap_col - dual_before.col(d));
             const Lanes decay = bounded_exp((-gap.abs()).max(lowest_decay));
             const Lanes z = ratio * (dual_before.col(d) + dual_step(gap, decay));
             const Lanes exponent = slope * x.col(d);
@@ -198,13 +198,13 @@ private:
             const Lanes moved = ratio * of_z;
             const Lanes g = moved * decay;
             of_dual.col(d) = moved - g;
-            of_reward.col(d) += reward_slope * q + gap_slope * g;
+            of_reward.col(d) = multiply_add(q, reward_slope, multiply_add(g, gap_slope, of_reward.col(d)));
             transport_lanes.col(d) += q;
             gap_lanes.col(d) += g;
             gap_sum += g;
-            moment += exponent * q;
-            gap_moment += exponent * g;
-            dual_moment += of_z * z;
+            moment = multiply_add(exponent, q, moment);
+            gap_moment = multiply_add(exponent, g, gap_moment);
+            dual_moment = multiply_add(of_z, z, dual_moment);
         }
         gap_col_.segment<lanes>(tile * lanes) = gap_sum.matrix().template cast<Real>();
         add(sums_.transport_moment, moment);

@@ -117,7 +117,7 @@ private:
         const Lanes col = step.tile_of_col(tile);
         for (Index d = 0; d < x.cols(); ++d) {
             const Lanes old = Eigen::Map<const Lanes, Eigen::AlignedMax>(before + d * lanes);
-            const Lanes gap = slope * x.col(d) + row[d] + col - old;
+            const Lanes gap = multiply_add(x.col(d), slope, row[d] + col - old);
             Eigen::Map<Lanes, Eigen::AlignedMax>(z + d * lanes) =
                 ratio * (old + dual_step(gap, Lanes(bounded_exp(-gap.abs()))));
         }

@@ -252,7 +252,7 @@ private:
         MutableTile log_T(scratch.log_T.data(), lanes, rows());
         Lanes top = Lanes::Constant(std::numeric_limits<Work>::lowest());
         for (Index d = 0; d < x.cols(); ++d) {
-            const Lanes of_row = slope * x.col(d) + row[d] - z.col(d);
+            const Lanes of_row = multiply_add(x.col(d), slope, row[d] - z.col(d));
             log_T.col(d) = of_row;
             top = top.max(of_row);
         }
@@ -260,19 +260,24 @@ private:
         for (Index d = 0; d < x.cols(); ++d) sum += bounded_exp(log_T.col(d) - top);
 
         auto col = of_tile(transport_.col, tile);
-        sum = sum.log();
-        const RealLanes log_sum = col + top.template cast<Real>() + sum.template cast<Real>();
+        const RealLanes log_sum = col + log_of_sum(top, sum);
         const RealLanes shift = instance_damping_ * (of_tile(log_q_, tile) - log_sum);
         col += shift;
         of_tile(log_col_sum_, tile) = log_sum;
         of_tile(smooth_.col, tile) = col / weight_;
     }
 
+    /// log(exp(top) sum). By value: what is only passed on by its value stays in registers.
+    static RealLanes log_of_sum(const Lanes top, const Lanes sum) {
+        const Lanes logarithm = sum.log();
+        return top.template cast<Real>() + logarithm.template cast<Real>();
+    }
+
     void update_smooth(Index tile, Tile x, Part& part) {
         const Work slope = static_cast<Work>(smooth_.slope * inverse_rho_);
         const Lanes col = smooth_col(tile, part);
         MutableTile weight(part.weight_lanes.data(), lanes, rows());
-        for (Index d = 0; d < x.cols(); ++d) weight.col(d) += bounded_exp(slope * x.col(d) + col);
+        for (Index d = 0; d < x.cols(); ++d) weight.col(d) += bounded_exp(multiply_add(x.col(d), slope, col));
     }
 
     /// update_smooth(), and the sums of S times the values.
@@ -282,9 +287,9 @@ private:
         MutableTile weight(part.weight_lanes.data(), lanes, rows());
         MutableTile value(part.value_lanes.data(), lanes, rows());
         for (Index d = 0; d < x.cols(); ++d) {
-            const Lanes S = bounded_exp(slope * x.col(d) + col);
+            const Lanes S = bounded_exp(multiply_add(x.col(d), slope, col));
             weight.col(d) += S;
-            value.col(d) += S * values.col(d);
+            value.col(d) = multiply_add(S, values.col(d), value.col(d));
         }
     }
 

@@ -249,9 +249,9 @@ private:
             const Scalar* x = lane_values(kernel_->reward, block, i);
             for (Index l = 0; l < lanes; l += register_lanes) {
                 Eigen::internal::prefetch(x + l + fetched_ahead);
-                const auto z = (lanes_at(x + l) - lanes_at(lane_shift + l) - Number(item_shift[i])) * inverse_alpha0;
+                const auto excess = lanes_at(x + l) - lanes_at(lane_shift + l) - Number(item_shift[i]);
                 const auto potential = lanes_at(lane_potential + l) + Number(item_potential[i]);
-                const Lanes exponent = (z + potential).template cast<Scalar>();
+                const Lanes exponent = multiply_add(excess, inverse_alpha0, potential).template cast<Scalar>();
                 Eigen::Map<Lanes>(M + l) = exp_above(Range::smallest_exponent, exponent.min(Range::largest_exponent));
             }
         }
