@@ -7,6 +7,7 @@
 
 #include "otpool/core/matrix.hpp"
 #include "otpool/problem/regularizer.hpp"
+#include "otpool/solver/scaled_problem.hpp"
 
 /// The layers that the authors of the method released with it, reproduced step by step for weights trained with them:
 /// SDS-Lab/ROT-Pooling (MIT licence, commit a02e62c). The updates were worked out from its behaviour; no code of it is
@@ -25,15 +26,10 @@ struct Step {
 namespace detail {
 
 /// log sum_n exp(y_dn) of every feature d.
-inline RealVector log_sum_over_instances(const RealMatrix& y) {
-    const RealVector top = y.rowwise().maxCoeff();
-    return (y.colwise() - top).array().exp().rowwise().sum().log().matrix() + top;
-}
+inline RealVector log_sum_over_instances(const RealMatrix& y) { return otpool::detail::log_row_sums(y); }
 
 /// log sum_d exp(y_dn) of every instance n.
 inline RealVector log_sum_over_features(const RealMatrix& y) { return log_sum_over_instances(y.transpose()); }
-
-inline Real log_sum(const RealVector& y) { return y.maxCoeff() + std::log((y.array() - y.maxCoeff()).exp().sum()); }
 
 /// With the C library's exp, which is 0 where the plan is too small for a double; Eigen's stops at 1e-308.
 inline RealMatrix exp(const RealMatrix& log_plan) {
@@ -154,9 +150,9 @@ private:
 
     void step_marginals(const Step& s) {
         log_mu_ = (s.rho * log_mu_ + s.alpha1 * prior_.features - z1_) / (s.rho + s.alpha1);
-        log_mu_.array() -= detail::log_sum(log_mu_);
+        log_mu_.array() -= otpool::detail::log_sum_exp(log_mu_);
         log_eta_ = (s.rho * log_eta_ + s.alpha2 * prior_.instances - z2_) / (s.rho + s.alpha2);
-        log_eta_.array() -= detail::log_sum(log_eta_);
+        log_eta_.array() -= otpool::detail::log_sum_exp(log_eta_);
         z1_ += s.rho * (log_mu_.array().exp().matrix() - S_.rowwise().sum());
         z2_ += s.rho * (log_eta_.array().exp().matrix() - T_.colwise().sum().transpose());
     }

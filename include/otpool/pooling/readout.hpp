@@ -1,9 +1,9 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
-#include <cmath>
 #include <limits>
 
+#include "otpool/core/exponential.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/solver/solution.hpp"
 
@@ -21,9 +21,7 @@ RealVector conditional_mean(const Solution<Scalar, R>& solution) {
     RealVector sum = RealVector::Zero(top.size());
     RealVector column_weight(top.size());
     solution.log_plan.for_each_column([&](Index, Index n, const RealVector& score) {
-        column_weight = (score - top).array().exp();
-        // No weight where there is no score: vectorised exponentials of -inf are tiny, not 0.
-        column_weight = (column_weight.array() < 1e-300).select(0.0, column_weight);
+        column_weight = exp_above(-690.0, (score - top).array());  // no weight where there is next to none
         weight += column_weight;
         sum += column_weight.cwiseProduct(values.col(n));
     });

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "otpool/core/exponential.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/admm_marginal.hpp"
@@ -83,7 +84,7 @@ public:
         for (Index k = 0; k < cols(); ++k) {
             reward_column(k, column);
             column += log_smooth_.col(k) - dual_.col(k);
-            if constexpr (quadratic) column -= 2 * strength_ * bounded_exp(log_smooth_.col(k));
+            if constexpr (quadratic) column -= 2 * strength_ * plan_of(log_smooth_.col(k));
             log_transport_.col(k) = column.cwiseMax(lowest_exponent);
             shift[k] = log_sum_exp(log_transport_.col(k));
         }
@@ -113,11 +114,11 @@ public:
             RealVector change(rows());
             for (Index k = 0; k < cols(); ++k) {
                 d = log_transport_.col(k) - log_smooth_.col(k);
-                change = 1 - (-d.array().abs()).exp();
+                change = 1 - bounded_exp(-d.array().abs());
                 for (Index i = 0; i < d.size(); ++i) dual_(i, k) += std::copysign(change[i], d[i]);
             }
         } else {
-            dual_ += bounded_exp(log_transport_) - bounded_exp(log_smooth_);
+            dual_ += plan_of(log_transport_) - plan_of(log_smooth_);
         }
     }
 
@@ -127,14 +128,14 @@ public:
         RealVector row_gap = RealVector::Zero(rows());
         Real col_gap = 0;
         RealVector slack(rows());
-        Eigen::ArrayXXd gap(rows(), 2);  // of the column's entries, relative to their rows' and to the column's mass
+        ColumnGap gap;
         for (Index k = 0; k < cols(); ++k) {
             reward_column(k, slack);
             slack += f_.potential;
             slack.array() += g_.potential[k];
             plan_gap(k, slack, gap);
-            row_gap += gap.col(0).matrix();
-            col_gap = std::max(col_gap, gap.col(1).sum());
+            row_gap += gap.of_rows.matrix();
+            col_gap = std::max(col_gap, gap.of_col.sum());
         }
         const RealVector log_r = f_.log_marginal.array() + log_scale_;
         const RealVector log_c = log_instance_mass_.array() + log_scale_;
@@ -205,9 +206,10 @@ private:
         }
     }
 
+    /// exp(log_plan), but no more than exp(600).
     template <class Derived>
-    static auto bounded_exp(const Eigen::MatrixBase<Derived>& log_plan) {
-        return log_plan.array().min(600.0).exp().matrix();
+    static auto plan_of(const Eigen::DenseBase<Derived>& log_plan) {
+        return bounded_exp(log_plan.derived().array().min(600.0)).matrix();
     }
 
     void read_potentials() {
@@ -241,17 +243,23 @@ private:
             reward_column(k, excess);
             excess = -(excess + f_.potential).array() - g_.potential[k];
             if constexpr (quadratic) {
-                excess += 2 * strength_ * bounded_exp(S);
+                excess += 2 * strength_ * plan_of(S);
             } else {
                 excess += strength_ * S;
             }
-            mean += bounded_exp(S).dot(excess);
+            mean += plan_of(S).dot(excess);
         }
         return mean;
     }
 
+    /// How far the entries of a column of S are from others, relative to their rows' and to the column's mass.
+    struct ColumnGap {
+        Eigen::ArrayXd of_rows, of_col;
+        Eigen::ArrayXd other, apart;  ///< What the potentials make of the entries; how far they are, by themselves.
+    };
+
     /// How far column k of S is from what the potentials make of it, slack = X + f + g; and from T.
-    void plan_gap(Index k, const RealVector& slack, Eigen::ArrayXXd& gap) const {
+    void plan_gap(Index k, const RealVector& slack, ColumnGap& gap) const {
         const auto S = log_smooth_.col(k).array();
         const auto T = log_transport_.col(k).array();
         const auto log_r = f_.log_marginal.array();
@@ -259,23 +267,23 @@ private:
         if (quadratic && strength_ > 0) {
             // P = max(0, X + f + g) / (2 alpha0)
             // Of an entry far below the potentials that it is the difference of, rounding leaves nothing to compare.
-            const Eigen::ArrayXd plan = S.min(600.0).exp();
-            const Eigen::ArrayXd from_potentials = (slack.array().max(0) / (2 * strength_) - plan).abs();
-            const Eigen::ArrayXd apart =
-                (from_potentials - rounding() / (2 * strength_)).max(0) + (T.min(600.0).exp() - plan).abs();
-            gap.col(0) = apart * (-log_r).min(600.0).exp();
-            gap.col(1) = apart * std::exp(std::min(-log_c, 600.0));
+            gap.other = plan_of(S);
+            gap.apart = (slack.array().max(0) / (2 * strength_) - gap.other).abs() - rounding() / (2 * strength_);
+            gap.apart = gap.apart.max(0) + (plan_of(T).array() - gap.other).abs();
+            gap.of_rows = gap.apart * plan_of(-log_r).array();
+            gap.of_col = gap.apart * std::exp(std::min(-log_c, 600.0));
         } else if (strength_ > 0) {
             // log P = (X + f + g) / alpha0; the larger of two entries times 1 - their ratio is their difference
-            const Eigen::ArrayXd generated = slack.array() / strength_ - log_scale_;
-            const Eigen::ArrayXd apart = 1 - (-(generated - S).abs().max((T - S).abs())).exp();
-            gap.col(0) = apart * (generated.max(S) - log_r).min(600.0).exp();
-            gap.col(1) = apart * (generated.max(S) - log_c).min(600.0).exp();
+            gap.other = slack.array() / strength_ - log_scale_;
+            gap.apart = 1 - bounded_exp(-(gap.other - S).abs().max((T - S).abs()));
+            gap.other = gap.other.max(S);
+            gap.of_rows = gap.apart * plan_of(gap.other - log_r).array();
+            gap.of_col = gap.apart * plan_of(gap.other - log_c).array();
         } else {
             // X + f + g = 0 where the plan has mass, and nowhere more
-            const Eigen::ArrayXd apart = slack.array().abs() + 1 - (-(T - S).abs()).exp();
-            gap.col(0) = slack.array().max(0) + apart * (S - log_r).exp();
-            gap.col(1) = slack.array().max(0) + apart * (S - log_c).exp();
+            gap.apart = slack.array().abs() + 1 - bounded_exp(-(T - S).abs());
+            gap.of_rows = slack.array().max(0) + gap.apart * bounded_exp(S - log_r);
+            gap.of_col = slack.array().max(0) + gap.apart * bounded_exp(S - log_c);
         }
     }
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "otpool/core/exponential.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/solver/plan.hpp"
 #include "otpool/solver/scaled_problem.hpp"
@@ -63,7 +64,7 @@ Real residual_of_plan(const Solution<Scalar, R>& solution, const ScaledProblem<S
     };
     RealVector log_column;
     solution.log_plan.for_each_column([&](Index k, Index n, const RealVector& score) {
-        row_mass.array() += (score - top).array().exp();
+        row_mass.array() += bounded_exp((score - top).array());
         log_column = score + solution.log_plan.log_scale();
         residual = std::max(residual, violation(scaled.instances, k, log_sum_exp(log_column),
                                                 static_cast<Real>(solution.instance_potential[n])));

@@ -9,6 +9,7 @@
 #include <variant>
 #include <vector>
 
+#include "otpool/core/exponential.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/solver/scaled_problem.hpp"
 
@@ -89,7 +90,8 @@ public:
     RealVector log_row_sums() const {
         const RealVector top = this->top();
         RealVector sum = RealVector::Zero(features());
-        for_each_column([&](Index, Index, const RealVector& score) { sum.array() += (score - top).array().exp(); });
+        for_each_column(
+            [&](Index, Index, const RealVector& score) { sum.array() += bounded_exp((score - top).array()); });
         return sum.array().log() + top.array();
     }
 

@@ -204,7 +204,9 @@ auto log_sum_exp(const Numbers& a) {
 /// log sum_k exp(a_dk) of every row, without overflow.
 inline RealVector log_row_sums(const RealMatrix& a) {
     const RealVector top = a.rowwise().maxCoeff();
-    return top.array() + (a.colwise() - top).array().exp().rowwise().sum().log();
+    RealVector sum = RealVector::Zero(a.rows());
+    for (Index k = 0; k < a.cols(); ++k) sum.array() += bounded_exp((a.col(k) - top).array());
+    return top.array() + sum.array().log();
 }
 
 }  // namespace otpool::detail

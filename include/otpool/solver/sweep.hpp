@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "otpool/core/buffer.hpp"
+#include "otpool/core/exponential.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/solver/scaled_problem.hpp"
 
@@ -39,7 +40,7 @@ public:
             kernel.column(k, column_);
             column_ += row_potential;
             const Real top = column_.maxCoeff();
-            column_.array() = (column_.array() - top).max(least_exponent).exp();
+            column_.array() = bounded_exp((column_.array() - top).max(least_exponent));
             log_col_sum[k] = top + std::log(column_.sum());
             col_potential[k] = columns.half_step(k, log_col_sum[k]);
             col_penalty[k] = columns.penalty(k, log_col_sum[k]);
@@ -70,7 +71,7 @@ public:
         row_mass_.setZero();
         for (Index k = 0; k < kernel.cols(); ++k) {
             kernel.column(k, column_);
-            row_mass_.array() += (column_.array() + potential[k] - row_top_.array()).exp();
+            row_mass_.array() += bounded_exp(column_.array() + potential[k] - row_top_.array());
         }
         row_top_.array() += row_mass_.array().log();
         return row_top_;
