@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <type_traits>
+#include <utility>
 
 #include "otpool/core/matrix.hpp"
 
@@ -27,6 +28,13 @@ inline constexpr Index register_lanes = 16;
 /// The smallest multiple of register_lanes that holds `size` numbers.
 inline Index padded(Index size) { return (size + register_lanes - 1) / register_lanes * register_lanes; }
 
+/// visit(i) of the constants 0 to count - 1: registers that they index stay registers where loops are not unrolled.
+template <int count, class Visit>
+void for_each_constant(const Visit& visit) {
+    [&]<int... i>(std::integer_sequence<int, i...>) { (visit(std::integral_constant<int, i>()), ...); }
+    (std::make_integer_sequence<int, count>());
+}
+
 /// sums_i = sum_l M_li weight_l
 template <BagScalar Scalar>
 void multiply_transposed(const Scalar* M, Index lanes, Index items, const Scalar* weight, Scalar* sums) {
@@ -34,12 +42,13 @@ void multiply_transposed(const Scalar* M, Index lanes, Index items, const Scalar
     using P = Packet<Scalar>;
     const auto dot = [&]<int count>(std::integral_constant<int, count>, Index first) {
         P sum[count];  // NOLINT(modernize-avoid-c-arrays): std::array drops the alignment of P, with a warning
-        for (P& zero : sum) zero = pset1<P>(Scalar(0));
+        for_each_constant<count>([&](auto c) { sum[c] = pset1<P>(Scalar(0)); });
         for (Index l = 0; l < lanes; l += packet_size<Scalar>) {
             const P w = ploadu<P>(weight + l);
-            for (int c = 0; c < count; ++c) sum[c] = pmadd(ploadu<P>(M + (first + c) * lanes + l), w, sum[c]);
+            for_each_constant<count>(
+                [&](auto c) { sum[c] = pmadd(ploadu<P>(M + (first + c) * lanes + l), w, sum[c]); });
         }
-        for (int c = 0; c < count; ++c) sums[first + c] = predux(sum[c]);
+        for_each_constant<count>([&](auto c) { sums[first + c] = predux(sum[c]); });
     };
     Index first = 0;
     for (; first + 4 <= items; first += 4) dot(std::integral_constant<int, 4>(), first);
@@ -56,21 +65,22 @@ void multiply(const Scalar* M, Index lanes, Index items, const Scalar* weight, S
         constexpr int together = 8 / count;
         // NOLINTNEXTLINE(modernize-avoid-c-arrays): std::array drops the alignment of P, with a warning
         P sum[together * count];
-        for (P& zero : sum) zero = pset1<P>(Scalar(0));
-        const auto add_item = [&](Index item, P* to) {
+        for_each_constant<together * count>([&](auto s) { sum[s] = pset1<P>(Scalar(0)); });
+        const auto add_item = [&](Index item, auto t) {
             const P w = pset1<P>(weight[item]);
             const Scalar* lane = M + item * lanes + first;
-            for (int c = 0; c < count; ++c) to[c] = pmadd(ploadu<P>(lane + c * packet_size<Scalar>), w, to[c]);
+            for_each_constant<count>([&](auto c) {
+                P& of_lanes = sum[t * count + c];
+                of_lanes = pmadd(ploadu<P>(lane + c * packet_size<Scalar>), w, of_lanes);
+            });
         };
         Index i = 0;
-        for (; i + together <= items; i += together) {
-            for (int t = 0; t < together; ++t) add_item(i + t, sum + t * count);
-        }
-        for (; i < items; ++i) add_item(i, sum);
-        for (int c = 0; c < count; ++c) {
+        for (; i + together <= items; i += together) for_each_constant<together>([&](auto t) { add_item(i + t, t); });
+        for (; i < items; ++i) add_item(i, std::integral_constant<int, 0>());
+        for_each_constant<count>([&](auto c) {
             for (int t = 1; t < together; ++t) sum[c] = padd(sum[c], sum[t * count + c]);
             pstoreu(sums + first + c * packet_size<Scalar>, sum[c]);
-        }
+        });
     };
     Index first = 0;
     constexpr Index four = 4 * packet_size<Scalar>;
