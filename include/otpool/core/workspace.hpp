@@ -1,8 +1,11 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <vector>
+
+#include "otpool/core/execution.hpp"
 
 namespace otpool {
 
@@ -41,4 +44,17 @@ private:
     std::vector<std::unique_ptr<Any>> states_;
 };
 
+namespace detail {
+
+/// One for each worker of an execution.
+class Workspaces {
+public:
+    explicit Workspaces(const Execution& execution) : of_workers_(static_cast<std::size_t>(execution.workers())) {}
+    Workspace& of(Index worker) { return of_workers_[static_cast<std::size_t>(worker)]; }
+
+private:
+    std::vector<Workspace> of_workers_;
+};
+
+}  // namespace detail
 }  // namespace otpool

@@ -46,11 +46,11 @@ struct DifferentiablePooling {
             .parameters = parameters, .solver = mode.solver, .readout = readout};
         Forward forward;
         forward.tapes.resize(static_cast<std::size_t>(bags.size()));
-        std::vector<Workspace> workspaces(static_cast<std::size_t>(execution.workers()));
+        detail::Workspaces workspaces(execution);
         forward.pooled =
             detail::pool_batch<Scalar>(bags, {}, execution, [&](const detail::BagTask<Scalar>& task, auto y) {
                 auto& tape = forward.tapes[static_cast<std::size_t>(task.number)];
-                tape = solve(pooling.problem(task.bag), workspaces[static_cast<std::size_t>(task.worker)]);
+                tape = solve(pooling.problem(task.bag), workspaces.of(task.worker));
                 y = pooling.read(tape.solution);
             });
         return forward;
@@ -71,12 +71,12 @@ struct DifferentiablePooling {
         const bool has_values = !forward.tapes.empty() && !forward.tapes[0].solution.problem.values.empty();
         auto batch = ProblemGradient<Scalar>::sized(dL_dpooled.rows(), first_of.back(), has_values, mode.parameters());
         std::vector<std::optional<detail::BagGradient<Scalar>>> of(forward.tapes.size());
-        std::vector<Workspace> workspaces(static_cast<std::size_t>(execution.workers()));
+        detail::Workspaces workspaces(execution);
         execution.for_each(static_cast<Index>(of.size()), [&](Index bag, Index worker) {
             const auto b = static_cast<std::size_t>(bag);
             const Vector<Scalar> dL_dy = dL_dpooled.matrix().col(bag);
             of[b].emplace(batch, first_of[b], first_of[b + 1] - first_of[b]);
-            mode.add_gradient(readout, forward.tapes[b], dL_dy, *of[b], workspaces[static_cast<std::size_t>(worker)]);
+            mode.add_gradient(readout, forward.tapes[b], dL_dy, *of[b], workspaces.of(worker));
         });
         for (const auto& bag : of) bag->add_shared_to(batch);
         return batch;

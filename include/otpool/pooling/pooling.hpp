@@ -4,7 +4,6 @@
 #include <concepts>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include "otpool/core/bags.hpp"
 #include "otpool/core/error.hpp"
@@ -80,9 +79,9 @@ struct Pooling {
 
     /// Pools a batch of B bags: D x B.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
-        std::vector<Workspace> workspaces(static_cast<std::size_t>(execution.workers()));
+        detail::Workspaces workspaces(execution);
         return detail::pool_batch(bags, empty_bag, execution, [&](const detail::BagTask<Scalar>& task, auto y) {
-            pool(task.bag, task.inside, workspaces[static_cast<std::size_t>(task.worker)], y);
+            pool(task.bag, task.inside, workspaces.of(task.worker), y);
         });
     }
 

@@ -1,0 +1,203 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <cmath>
+
+#include "otpool/core/buffer.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/core/workspace.hpp"
+#include "otpool/gradient/bag_gradient.hpp"
+#include "otpool/gradient/kernel_terms.hpp"
+#include "otpool/gradient/plan_cotangent.hpp"
+#include "otpool/gradient/sinkhorn_record.hpp"
+#include "otpool/gradient/trajectory.hpp"
+#include "otpool/pooling/readout.hpp"
+#include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/priors.hpp"
+#include "otpool/solver/scaled_problem.hpp"
+#include "otpool/solver/solution.hpp"
+
+namespace otpool::detail {
+
+/// The reverse of K steps of Sinkhorn (Trajectory): cotangents of the state, walked backwards; those of the parameters are added
+/// up in the gradient. In memory that is used again from bag to bag.
+template <BagScalar Scalar, EntropicRegularizer R>
+class SinkhornReverse {
+public:
+    /// Views all three. `found`: the solution that the steps led to.
+    void start(const SinkhornRecord<Scalar>& record, const Solution<Scalar, R>& found, BagGradient<Scalar>& gradient) {
+        record_ = &record;
+        found_ = &found;
+        gradient_ = &gradient;
+        for (Buffer<Real>* of : {&features_, &log_p_}) of->resize(record.features.rows());
+        for (Buffer<Real>* of : {&instances_, &log_q_}) of->resize(record.instances.rows());
+        for (Buffer<Real>* of : {&features_, &log_p_, &instances_, &log_q_}) of->setZero();
+        offset_ = total_ = 0;
+    }
+
+    /// log P = y + F' + G + shift,  shift = max X / (alpha0 + alpha1 + alpha2);  P dL/dP = (slope v - offset) w
+    void plan(const PlanCotangent& cotangent) {
+        const Index last = record_->steps() - 1;
+        open(last);
+        features_ = cotangent.slope.cwiseProduct(conditional_mean(*found_)) - cotangent.offset;
+        set_term(record_->log_row_sum.col(last + 1), record_->instances.col(last));
+        term_.row_factor = -cotangent.offset;
+        term_.slope = cotangent.slope;
+        const Real total = features_.sum();
+        total_ += total;
+        const auto& problem = found_->problem;
+        const Real stiffness = static_cast<Real>(problem.alpha0) + problem.features.alpha + problem.instances.alpha;
+        if (std::isinf(stiffness)) return;
+        offset_ += total / stiffness;
+        const Real d_stiffness = -total * record_->scaled(last).offset / stiffness / stiffness;
+        for (RealVector* alpha : {&gradient_->alpha0, &gradient_->alpha1, &gradient_->alpha2}) {
+            of_step(*alpha, last) += d_stiffness;
+        }
+    }
+
+    /// u = LSE_d(y + F'),  G = k2 (log q0 - u)
+    void update_instances(Index k) {
+        const ScaledMarginal& side = record_->scaled(k).instances;
+        term_of_cols_.row_exponent = record_->features.col(k);
+        term_of_cols_.row_factor.resize(features_.size());
+        term_of_cols_.row_factor.setOnes();
+        term_of_cols_.col_exponent = -record_->log_col_sum.col(k);
+        const auto& sums = terms_.add_for_sums(has_term_ ? &term_ : nullptr, term_of_cols_, [&](Index n, Real sum) {
+            return of_log_sum(side, instances_[n] + sum);
+        });
+        features_ += sums.of_rows;
+        instances_ += sums.of_cols;
+        half_step(k, side, record_->log_col_sum.col(k), instances_, log_q_, gradient_->alpha2);
+        instances_.setZero();
+    }
+
+    /// T = (LSE(log p0 - th1 F) - LSE(log q0 - th2 G)) / (th1 + th2)
+    void translate(Index k) {
+        const Real translation = record_->translation[k];
+        if (translation == 0) return;
+        const ScaledMarginal& features = record_->scaled(k).features;
+        const ScaledMarginal& instances = record_->scaled(k).instances;
+        const RealVector F = record_->features.col(k).array() - translation - features.anchor.array();
+        const RealVector G = record_->from.col(k) - instances.anchor;
+        const Real of_difference = features_.sum() / (features.ratio + instances.ratio);
+        pull_back_log_sum(k, features, F, of_difference, translation, features_, log_p_, gradient_->alpha1);
+        pull_back_log_sum(k, instances, G, -of_difference, -translation, instances_, log_q_, gradient_->alpha2);
+    }
+
+    /// s = LSE_n(y + G),  F = k1 (log p0 - s)
+    void update_features(Index k) {
+        const ScaledMarginal& side = record_->scaled(k).features;
+        half_step(k, side, record_->log_row_sum.col(k), features_, log_p_, gradient_->alpha1);
+        set_term(record_->log_row_sum.col(k), record_->from.col(k));
+        term_.row_factor = of_log_sum(side, features_);
+        term_.slope.resize(0);
+        features_.setZero();
+    }
+
+    /// The G that step k starts from is the one that step k - 1 ended with, in units of its own alpha0.
+    void begin(Index k) {
+        if (k > 0 && record_->shares_parameters()) return;
+        if (k > 0) instances_ += terms_.add_for_col_sums(term_);
+        if (k == 0) terms_.add(term_);
+        has_term_ = false;
+        close(k);
+        if (k == 0) return;
+        open(k - 1);
+        const Real before = record_->alpha0(k - 1);
+        const Real now = record_->alpha0(k);
+        const Real moved = instances_.dot(record_->from.col(k) - record_->scaled(k).instances.anchor);
+        of_step(gradient_->alpha0, k - 1) += moved / before;
+        of_step(gradient_->alpha0, k) -= moved / now;
+        instances_ *= before / now;
+    }
+
+    /// X is taken relative to its largest entry, which the priors' parts of y do not see.
+    void finish(Workspace& workspace) {
+        auto& priors = workspace.get<Priors>();
+        priors.set(found_->problem);
+        add_prior_gradients(priors, log_p_, log_q_, *gradient_);
+        const auto [d, n] = record_->scaled(0).highest();
+        gradient_->reward(d, n) += static_cast<Scalar>(offset_);
+    }
+
+private:
+    /// Starts the terms of dL/dy of the steps up to k that share their parameters.
+    void open(Index k) {
+        has_term_ = false;
+        terms_.start(record_->scaled(k).kernel, found_->problem.pooled_values(), record_->features.col(k),
+                     record_->instances.col(k));
+    }
+
+    /// term_ <- exp(y + potential - log sum), but for the factor of the row.
+    void set_term(const auto& log_row_sum, const auto& col_potential) {
+        has_term_ = true;
+        term_.row_exponent = -log_row_sum;
+        term_.col_exponent = col_potential;
+        term_.col_factor.resize(instances_.size());
+        term_.col_factor.setOnes();
+    }
+
+    /// Adds what the terms make of dL/dX by y = (X - max X) / alpha0, to which RelativeEntropy adds log p0 + log q0.
+    void close(Index k) {
+        const ScaledProblem<Scalar>& scaled = record_->scaled(k);
+        const ScaledReward<Scalar>& kernel = scaled.kernel;
+        const auto inverse_alpha0 = static_cast<Scalar>(kernel.inverse_alpha0);
+        const auto offset = static_cast<Scalar>(scaled.offset);
+        Vector<Scalar> scratch(kernel.rows());
+        Real moment = 0;  // <dL/dy, X - max X>
+        terms_.for_each_column([&](Index col, const auto& Y, const auto& W) {
+            const Index n = kernel.instance(col);
+            const auto x = kernel.reward.contiguous_col(n, scratch.data());
+            gradient_->reward.col(n) += inverse_alpha0 * Y;
+            if (terms_.has_slope()) gradient_->pooled_values().col(n) += W;
+            moment += static_cast<Real>((Y.array() * (x.array() - offset)).sum());
+            if constexpr (std::same_as<R, RelativeEntropy>) {
+                log_p_ += Y.template cast<Real>();
+                log_q_[col] += static_cast<Real>(Y.sum());
+            }
+        });
+        offset_ -= total_ * kernel.inverse_alpha0;
+        total_ = 0;
+        of_step(gradient_->alpha0, k) -= moment * kernel.inverse_alpha0 * kernel.inverse_alpha0;
+    }
+
+    /// F = k (log prior - s), k = alpha / (alpha + alpha0); s as the kernel's log sum has it.
+    void half_step(Index k, const ScaledMarginal& side, const auto& log_sum, const Buffer<Real>& potential,
+                   Buffer<Real>& log_prior, RealVector& alpha) {
+        log_prior += side.damping * potential;
+        total_ -= side.damping * potential.sum();  // the weights of a log sum add up to 1
+        const Real of_damping = potential.dot(side.log_prior - log_sum - side.anchor);
+        of_step(gradient_->alpha0, k) +=
+            pull_back_damping(of_damping, side.alpha, record_->alpha0(k), of_step(alpha, k));
+    }
+    /// dL/ds of it
+    static auto of_log_sum(const ScaledMarginal& side, const auto& potential) { return -side.damping * potential; }
+
+    /// Of  L = LSE(log prior - th F)  and of the th in T's denominator, given dL/d(L).
+    void pull_back_log_sum(Index k, const ScaledMarginal& side, const RealVector& F, Real of_log_sum, Real translation,
+                           Buffer<Real>& potential, Buffer<Real>& log_prior, RealVector& alpha) {
+        const RealVector exponents = side.log_prior - side.ratio * F;
+        const RealVector weight = of_log_sum * (exponents.array() - log_sum_exp(exponents)).exp();
+        log_prior += weight;
+        if (side.is_hard()) return;
+        potential -= side.ratio * weight;
+        const Real of_ratio = -weight.dot(F) - of_log_sum * translation;
+        of_step(gradient_->alpha0, k) += of_ratio / side.alpha;
+        of_step(alpha, k) -= of_ratio * side.ratio / side.alpha;
+    }
+
+    const SinkhornRecord<Scalar>* record_ = nullptr;
+    const Solution<Scalar, R>* found_ = nullptr;
+    BagGradient<Scalar>* gradient_ = nullptr;
+    Buffer<Real> features_;   ///< of F' or F
+    Buffer<Real> instances_;  ///< of G, or of the G that a step starts from, but for what a pass is to find
+    bool has_term_ = false;
+    KernelTerm term_;          ///< whose column sums that is
+    KernelTerm term_of_cols_;  ///< what the instances' update adds
+    Buffer<Real> log_p_, log_q_;
+    Real offset_ = 0;            ///< of max X
+    Real total_ = 0;             ///< sum_dk dL/dy_dk of the terms
+    KernelTerms<Scalar> terms_;  ///< of dL/dy
+};
+
+}  // namespace otpool::detail
