@@ -19,15 +19,15 @@ struct ExponentialAbove;
 namespace Eigen::internal {
 template <>
 struct functor_traits<otpool::detail::MultiplyAdd> {
-    enum { Cost = 2, PacketAccess = true };
+    enum { Cost = 2, PacketAccess = 1 };
 };
 template <class Scalar>
 struct functor_traits<otpool::detail::BoundedExponential<Scalar>> {
-    enum { Cost = 16, PacketAccess = true };
+    enum { Cost = 16, PacketAccess = 1 };
 };
 template <class Scalar>
 struct functor_traits<otpool::detail::ExponentialAbove<Scalar>> {
-    enum { Cost = 18, PacketAccess = true };
+    enum { Cost = 18, PacketAccess = 1 };
 };
 }  // namespace Eigen::internal
 
@@ -113,7 +113,8 @@ struct BoundedExponential {
         for (std::size_t k = Of::polynomial.size() - 1; k-- > 0;) power = pmadd(power, r, all(Of::polynomial[k]));
 
         constexpr std::size_t size = unpacket_traits<P>::size;
-        std::array<Scalar, size> result, shift;
+        std::array<Scalar, size> result;
+        std::array<Scalar, size> shift;
         pstoreu(result.data(), power);
         pstoreu(shift.data(), biased);
         for (std::size_t i = 0; i < size; ++i) {  // n to the exponent's bits; compilers vectorise it

@@ -35,13 +35,15 @@ void for_each_constant(const Visit& visit) {
     (std::make_integer_sequence<int, count>());
 }
 
+// NOLINTBEGIN(modernize-avoid-c-arrays): std::array drops the alignment of P, with a warning
+
 /// sums_i = sum_l M_li weight_l
 template <BagScalar Scalar>
 void multiply_transposed(const Scalar* M, Index lanes, Index items, const Scalar* weight, Scalar* sums) {
     using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
     using P = Packet<Scalar>;
     const auto dot = [&]<int count>(std::integral_constant<int, count>, Index first) {
-        P sum[count];  // NOLINT(modernize-avoid-c-arrays): std::array drops the alignment of P, with a warning
+        P sum[count];
         for_each_constant<count>([&](auto c) { sum[c] = pset1<P>(Scalar(0)); });
         for (Index l = 0; l < lanes; l += packet_size<Scalar>) {
             const P w = ploadu<P>(weight + l);
@@ -63,7 +65,6 @@ void multiply(const Scalar* M, Index lanes, Index items, const Scalar* weight, S
     // Eight sums at a time, of several items where there are fewer registers to an item: each waits for its last addition.
     const auto add = [&]<int count>(std::integral_constant<int, count>, Index first) {
         constexpr int together = 8 / count;
-        // NOLINTNEXTLINE(modernize-avoid-c-arrays): std::array drops the alignment of P, with a warning
         P sum[together * count];
         for_each_constant<together * count>([&](auto s) { sum[s] = pset1<P>(Scalar(0)); });
         const auto add_item = [&](Index item, auto t) {
@@ -87,6 +88,8 @@ void multiply(const Scalar* M, Index lanes, Index items, const Scalar* weight, S
     for (; first + four <= lanes; first += four) add(std::integral_constant<int, 4>(), first);
     for (; first < lanes; first += packet_size<Scalar>) add(std::integral_constant<int, 1>(), first);
 }
+
+// NOLINTEND(modernize-avoid-c-arrays)
 
 /// to_i = matrix(row, cols[i]), of rising cols; fastest where they are consecutive.
 template <BagScalar Scalar>

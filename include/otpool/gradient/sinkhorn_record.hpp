@@ -25,10 +25,10 @@ struct SinkhornRecord {
     RealMatrix instances = {};    ///< kernel potential of the instances
     RealVector translation = {};  ///< T
 
-    void resize(Index rows, Index cols, Index steps) {
-        for (RealMatrix* of_instances : {&from, &log_col_sum, &instances}) of_instances->resize(cols, steps);
-        features.resize(rows, steps);
-        log_row_sum.resize(rows, steps + 1);
+    void resize(Index feature_count, Index instance_count, Index steps) {
+        for (RealMatrix* of_instances : {&from, &log_col_sum, &instances}) of_instances->resize(instance_count, steps);
+        features.resize(feature_count, steps);
+        log_row_sum.resize(feature_count, steps + 1);
         translation = RealVector::Zero(steps);
     }
 

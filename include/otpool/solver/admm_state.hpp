@@ -38,7 +38,7 @@ public:
         Priors priors(problem);
         active_ = std::move(priors.active);
         features_.log_prior = std::move(priors.log_p);
-        instances_.log_prior = std::move(priors.log_q);
+        instances_.log_prior = priors.log_q;
         log_smooth_ = features_.log_prior.replicate(1, cols()).rowwise() + instances_.log_prior.transpose();
         log_transport_ = log_smooth_;
         dual_ = RealMatrix::Zero(rows(), cols());
