@@ -9,29 +9,6 @@
 #include <cstdint>
 
 namespace otpool::detail {
-struct MultiplyAdd;
-template <class Scalar>
-struct BoundedExponential;
-template <class Scalar>
-struct ExponentialAbove;
-}  // namespace otpool::detail
-
-namespace Eigen::internal {
-template <>
-struct functor_traits<otpool::detail::MultiplyAdd> {
-    enum { Cost = 2, PacketAccess = 1 };
-};
-template <class Scalar>
-struct functor_traits<otpool::detail::BoundedExponential<Scalar>> {
-    enum { Cost = 16, PacketAccess = 1 };
-};
-template <class Scalar>
-struct functor_traits<otpool::detail::ExponentialAbove<Scalar>> {
-    enum { Cost = 18, PacketAccess = 1 };
-};
-}  // namespace Eigen::internal
-
-namespace otpool::detail {
 
 /// a b + c, of an entry.
 struct MultiplyAdd {
@@ -154,3 +131,18 @@ auto exp_above(typename Derived::Scalar least, const Eigen::ArrayBase<Derived>& 
 }
 
 }  // namespace otpool::detail
+
+namespace Eigen::internal {
+template <>
+struct functor_traits<otpool::detail::MultiplyAdd> {
+    enum { Cost = 2, PacketAccess = 1 };
+};
+template <class Scalar>
+struct functor_traits<otpool::detail::BoundedExponential<Scalar>> {
+    enum { Cost = 16, PacketAccess = 1 };
+};
+template <class Scalar>
+struct functor_traits<otpool::detail::ExponentialAbove<Scalar>> {
+    enum { Cost = 18, PacketAccess = 1 };
+};
+}  // namespace Eigen::internal

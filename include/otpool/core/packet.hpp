@@ -79,7 +79,7 @@ void multiply(const Scalar* M, Index lanes, Index items, const Scalar* weight, S
         for (; i + together <= items; i += together) for_each_constant<together>([&](auto t) { add_item(i + t, t); });
         for (; i < items; ++i) add_item(i, std::integral_constant<int, 0>());
         for_each_constant<count>([&](auto c) {
-            for (int t = 1; t < together; ++t) sum[c] = padd(sum[c], sum[t * count + c]);
+            for_each_constant<together - 1>([&](auto t) { sum[c] = padd(sum[c], sum[(t + 1) * count + c]); });
             pstoreu(sums + first + c * packet_size<Scalar>, sum[c]);
         });
     };

@@ -128,7 +128,7 @@ public:
         RealVector row_gap = RealVector::Zero(rows());
         Real col_gap = 0;
         RealVector slack(rows());
-        ColumnGap gap;
+        ColumnGap gap{.inverse_row_mass = plan_of(-f_.log_marginal)};
         for (Index k = 0; k < cols(); ++k) {
             reward_column(k, slack);
             slack += f_.potential;
@@ -254,8 +254,11 @@ private:
 
     /// How far the entries of a column of S are from others, relative to their rows' and to the column's mass.
     struct ColumnGap {
-        Eigen::ArrayXd of_rows, of_col;
-        Eigen::ArrayXd other, apart;  ///< What the potentials make of the entries; how far they are, by themselves.
+        Eigen::ArrayXd inverse_row_mass;
+        Eigen::ArrayXd of_rows = {};
+        Eigen::ArrayXd of_col = {};
+        Eigen::ArrayXd apart = {};     ///< How far they are, by themselves.
+        Eigen::ArrayXd compared = {};  ///< Quadratic: the entries; else what potentials make of them, as logarithms.
     };
 
     /// How far column k of S is from what the potentials make of it, slack = X + f + g; and from T.
@@ -267,18 +270,17 @@ private:
         if (quadratic && strength_ > 0) {
             // P = max(0, X + f + g) / (2 alpha0)
             // Of an entry far below the potentials that it is the difference of, rounding leaves nothing to compare.
-            gap.other = plan_of(S);
-            gap.apart = (slack.array().max(0) / (2 * strength_) - gap.other).abs() - rounding() / (2 * strength_);
-            gap.apart = gap.apart.max(0) + (plan_of(T).array() - gap.other).abs();
-            gap.of_rows = gap.apart * plan_of(-log_r).array();
+            gap.compared = plan_of(S);
+            gap.apart = (slack.array().max(0) / (2 * strength_) - gap.compared).abs() - rounding() / (2 * strength_);
+            gap.apart = gap.apart.max(0) + (plan_of(T).array() - gap.compared).abs();
+            gap.of_rows = gap.apart * gap.inverse_row_mass;
             gap.of_col = gap.apart * std::exp(std::min(-log_c, 600.0));
         } else if (strength_ > 0) {
             // log P = (X + f + g) / alpha0; the larger of two entries times 1 - their ratio is their difference
-            gap.other = slack.array() / strength_ - log_scale_;
-            gap.apart = 1 - bounded_exp(-(gap.other - S).abs().max((T - S).abs()));
-            gap.other = gap.other.max(S);
-            gap.of_rows = gap.apart * plan_of(gap.other - log_r).array();
-            gap.of_col = gap.apart * plan_of(gap.other - log_c).array();
+            gap.compared = slack.array() / strength_ - log_scale_;
+            gap.apart = 1 - bounded_exp(-(gap.compared - S).abs().max((T - S).abs()));
+            gap.of_rows = gap.apart * plan_of(gap.compared.max(S) - log_r).array();
+            gap.of_col = gap.apart * plan_of(gap.compared.max(S) - log_c).array();
         } else {
             // X + f + g = 0 where the plan has mass, and nowhere more
             gap.apart = slack.array().abs() + 1 - bounded_exp(-(T - S).abs());
