@@ -5,8 +5,10 @@
 
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <numbers>
 
 namespace otpool::detail {
 
@@ -33,7 +35,7 @@ auto multiply_add(const Eigen::ArrayBase<A>& a, typename A::Scalar b, const Eige
     return multiply_add(a, A::PlainObject::Constant(b), c);
 }
 
-/// How bounded_exp() takes a Scalar apart: x = n log 2 + r, |r| <= log(2) / 2.
+/// The numbers that powers of a Scalar are made of.
 template <class Scalar>
 struct ExponentialOf;
 
@@ -42,10 +44,16 @@ struct ExponentialOf<float> {
     using Bits = std::uint32_t;
     static constexpr unsigned mantissa_bits = 23;
     static constexpr float lowest = -87;
+    static constexpr float lowest_of_two = -126;
     static constexpr float to_integer = 0x1.8p23F;  ///< Added to n, it leaves n in the lowest bits.
     static constexpr std::array log_2 = {0x1.62ep-1F, 0x1.0bfbe8p-15F};  ///< n times the first is exact
-    /// The polynomial of its degree that is nearest to exp(r), relative to it; from the constant term.
-    static constexpr std::array polynomial = {1.0F, 1.0F, 0.499988694F, 0.166665053F, 0.0419175072F, 0.00836914849F};
+    /// The polynomial of its degree that is nearest to exp(r), |r| <= log(2) / 2, relative to it; from the constant term, 1.
+    static constexpr std::array polynomial = {1.0,
+                                              0.9999997071712808,
+                                              0.4999914952729174,
+                                              0.16667636284720913,
+                                              0.04189792987799079,
+                                              0.008290307161315624};
 };
 
 template <>
@@ -53,6 +61,7 @@ struct ExponentialOf<double> {
     using Bits = std::uint64_t;
     static constexpr unsigned mantissa_bits = 52;
     static constexpr double lowest = -708;
+    static constexpr double lowest_of_two = -1022;
     static constexpr double to_integer = 0x1.8p52;
     static constexpr std::array log_2 = {6.93147180369123816490e-01, 1.90821492927058770002e-10};
     static constexpr std::array polynomial = {1.0,
@@ -69,9 +78,11 @@ struct ExponentialOf<double> {
                                               2.5110037605963777e-08};
 };
 
-/// exp(x) of a number, or of a register of them.
-template <class Scalar>
-struct BoundedExponential {
+enum class Base { e, two };
+
+/// base^x of a number, or of a register of them: 2^n base^r, where x = n log_base(2) + r.
+template <class Scalar, Base base>
+struct BoundedPower {
     using Of = ExponentialOf<Scalar>;
     using Bits = typename Of::Bits;
 
@@ -81,13 +92,21 @@ struct BoundedExponential {
     P packetOp(const P& x) const {        // NOLINT(readability-identifier-naming): Eigen's name
         using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
         const auto all = [](Scalar number) { return pset1<P>(number); };
-        const P bounded = pmax(x, all(Of::lowest));
-        const P biased = pmadd(bounded, all(Scalar(1.4426950408889634)), all(Of::to_integer));
-        const P n = psub(biased, all(Of::to_integer));
-        P r = bounded;
-        for (const Scalar part : Of::log_2) r = pmadd(n, all(-part), r);
-        P power = all(Of::polynomial.back());
-        for (std::size_t k = Of::polynomial.size() - 1; k-- > 0;) power = pmadd(power, r, all(Of::polynomial[k]));
+        P biased;  // n + to_integer
+        P r;
+        if constexpr (base == Base::two) {
+            const P bounded = pmax(x, all(Of::lowest_of_two));
+            biased = padd(bounded, all(Of::to_integer));
+            r = psub(bounded, psub(biased, all(Of::to_integer)));
+        } else {
+            const P bounded = pmax(x, all(Of::lowest));
+            biased = pmadd(bounded, all(static_cast<Scalar>(std::numbers::log2e)), all(Of::to_integer));
+            const P n = psub(biased, all(Of::to_integer));
+            r = bounded;
+            for (const Scalar part : Of::log_2) r = pmadd(n, all(-part), r);
+        }
+        P power = all(polynomial.back());
+        for (std::size_t k = polynomial.size() - 1; k-- > 0;) power = pmadd(power, r, all(polynomial[k]));
 
         constexpr std::size_t size = unpacket_traits<P>::size;
         std::array<Scalar, size> result;
@@ -100,9 +119,20 @@ struct BoundedExponential {
         }
         return ploadu<P>(result.data());
     }
+
+private:
+    /// Of base^r.
+    static constexpr auto polynomial = [] {
+        std::array<Scalar, Of::polynomial.size()> coefficients;
+        double unit = 1;
+        for (std::size_t k = 0; k < coefficients.size(); ++k, unit *= base == Base::two ? std::numbers::ln2 : 1) {
+            coefficients[k] = static_cast<Scalar>(Of::polynomial[k] * unit);
+        }
+        return coefficients;
+    }();
 };
 
-/// The same, but 0 of what is not above `least`.
+/// exp(x), but 0 of what is not above `least`.
 template <class Scalar>
 struct ExponentialAbove {
     Scalar least;
@@ -112,19 +142,45 @@ struct ExponentialAbove {
     template <class P>
     P packetOp(const P& x) const {        // NOLINT(readability-identifier-naming): Eigen's name
         using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
-        return pand(BoundedExponential<Scalar>().packetOp(x), pcmp_lt(pset1<P>(least), x));
+        return pand(BoundedPower<Scalar, Base::e>().packetOp(x), pcmp_lt(pset1<P>(least), x));
     }
 };
+
+/// -|x| of an entry.
+struct NegativeMagnitude {
+    template <class Number>
+    Number operator()(const Number& x) const {
+        return -std::abs(x);
+    }
+    template <class P>
+    P packetOp(const P& x) const {  // NOLINT(readability-identifier-naming): Eigen's name
+        using Eigen::internal::pset1;
+        return Eigen::internal::por(x, pset1<P>(typename Eigen::internal::unpacket_traits<P>::type(-0.0)));
+    }
+};
+
+/// -|x|, by one instruction.
+template <class Derived>
+auto negative_magnitude(const Eigen::ArrayBase<Derived>& x) {
+    return x.unaryExpr(NegativeMagnitude());
+}
 
 /// exp(x), an expression, of numbers up to 88, in double 708: doubles within 4e-16 of it, floats within 3e-7; what is below
 /// -87, in double -708, counts as that. Half of the time of Eigen's, which looks after every number there is and divides
 /// doubles: 0.13 ns a float and 0.5 ns a double with AVX-512, against 0.25 and 1.1.
 template <class Derived>
 auto bounded_exp(const Eigen::ArrayBase<Derived>& x) {
-    return x.unaryExpr(BoundedExponential<typename Derived::Scalar>());
+    return x.unaryExpr(BoundedPower<typename Derived::Scalar, Base::e>());
 }
 
-/// The same, but 0 of what is not above `least`.
+/// 2^x, as near, of numbers up to 127, in double 1023, and not below -126, in double -1022. Takes a tenth to a fifth less time
+/// than bounded_exp(), as x is taken apart without a multiplication.
+template <class Derived>
+auto bounded_exp2(const Eigen::ArrayBase<Derived>& x) {
+    return x.unaryExpr(BoundedPower<typename Derived::Scalar, Base::two>());
+}
+
+/// exp(x), but 0 of what is not above `least`.
 template <class Derived>
 auto exp_above(typename Derived::Scalar least, const Eigen::ArrayBase<Derived>& x) {
     return x.unaryExpr(ExponentialAbove<typename Derived::Scalar>{least});
@@ -137,8 +193,12 @@ template <>
 struct functor_traits<otpool::detail::MultiplyAdd> {
     enum { Cost = 2, PacketAccess = 1 };
 };
-template <class Scalar>
-struct functor_traits<otpool::detail::BoundedExponential<Scalar>> {
+template <>
+struct functor_traits<otpool::detail::NegativeMagnitude> {
+    enum { Cost = 1, PacketAccess = 1 };
+};
+template <class Scalar, otpool::detail::Base base>
+struct functor_traits<otpool::detail::BoundedPower<Scalar, base>> {
     enum { Cost = 16, PacketAccess = 1 };
 };
 template <class Scalar>

@@ -22,10 +22,10 @@ namespace otpool::detail {
 /// the two matrices in flight, the cotangents x~ of the reward and Z~ of the dual, take up
 ///
 ///     u = P * what the features pass back      x~ += smooth slope u
-///     q = Q * what the instances pass back     x~ += transport slope q,   Z~ -= q
-///     g = Z~ * e                               x~ += gap slope g,         Z~ -= g
+///     q = Q * what the instances pass back     x~ += transport slope q,   Z~ -= q / rho
+///     g = rho Z~ * e                           x~ += gap slope g,         Z~ -= g / rho
 ///
-/// g belongs to the step before, but its row sums have to be known before that one's u.
+/// with the rho of the step that q, or g, is of. g belongs to the step before, but its row sums have to be known before that one's u.
 ///
 /// Cost: three exps an element and step, and those of AdmmDuals; x is read, x~ and Z~ are read and written. Of 4 steps'
 /// 3.5 exps a float element take 0.46 ns at best; measured are 2.0, on cores shared with other work, where a step forward
@@ -88,6 +88,12 @@ public:
         }
         x_.all_filled();
         add_up();
+        sums_.smooth_moment /= log2_e;
+        sums_.transport_moment /= log2_e;
+        if (k > 0) {
+            sums_.gap_row *= gaps_[k - 1].rho;
+            sums_.gap_moment *= gaps_[k - 1].rho / log2_e;
+        }
         return sums_;
     }
 
@@ -103,10 +109,10 @@ public:
 
 private:
     static constexpr bool single = std::same_as<Work, float>;
-    /// Lowest exponents of P and Q, and of e: far below what Work resolves beside 1, and products of them stay normal numbers,
+    /// Lowest exponents of two of P and Q, and of e: far below what Work resolves beside 1, and products of them stay normal numbers,
     /// which others take a hundred times as long as.
-    static constexpr Work lowest_power = single ? -40 : -300;
-    static constexpr Work lowest_decay = single ? -20 : -40;
+    static constexpr Work lowest_power = single ? -58 : -430;
+    static constexpr Work lowest_decay = single ? -29 : -58;
     static constexpr Real outside = -1e30;
 
     MutableTile tile_of(Tiles& all, Index tile) const {
@@ -115,15 +121,16 @@ private:
     MutableTile dual_tile(Index tile) { return tile_of(of_dual_, tile); }
 
     void begin(const SweptStep& step, const RealVector& log_col_sum) {
+        rho_ = step.rho;
         smooth_slope_ = step.smooth_slope;
         transport_slope_ = step.transport_slope;
         sums_ = {RealVector::Zero(x_.rows()), RealVector::Zero(x_.rows())};
         const Real level = step.smooth_col.head(x_.cols()).maxCoeff();
-        smooth_row_ = (step.log_row_sum.array() - level).template cast<Work>();
-        smooth_col_ = (step.smooth_col.array() - level).template cast<Work>();
+        smooth_row_ = ((step.log_row_sum.array() - level) * log2_e).template cast<Work>();
+        smooth_col_ = ((step.smooth_col.array() - level) * log2_e).template cast<Work>();
         smooth_col_.tail(smooth_col_.size() - x_.cols()).setConstant(static_cast<Work>(outside));
-        transport_row_ = step.transport_row.template cast<Work>();
-        transport_col_ = log_col_sum.template cast<Work>();
+        transport_row_ = (step.transport_row * log2_e).template cast<Work>();
+        transport_col_ = (log_col_sum * log2_e).template cast<Work>();
     }
 
     Work in_unit(Real slope) const { return static_cast<Work>(slope / slope_unit_); }
@@ -131,7 +138,7 @@ private:
     /// x~ += smooth slope u; sum_d u
     template <class Factor>
     RealLanes smooth(Index tile, Tile x, Factor factor) {
-        const Work slope = static_cast<Work>(smooth_slope_);
+        const Work slope = static_cast<Work>(smooth_slope_ * log2_e);
         const Work reward_slope = in_unit(smooth_slope_);
         const Lanes col = smooth_col_.template segment<lanes>(tile * lanes).array();
         auto of_reward = reward_tile(tile);
@@ -140,7 +147,7 @@ private:
         const Work* row = smooth_row_.data();
         for (Index d = 0; d < x.cols(); ++d) {
             const Lanes exponent = slope * x.col(d);
-            const Lanes P = bounded_exp((exponent + col - row[d]).max(lowest_power));
+            const Lanes P = bounded_exp2((exponent + col - row[d]).max(lowest_power));
             const Lanes u = P * factor(d, P);
             sum += u;
             moment = multiply_add(exponent, u, moment);
@@ -152,7 +159,7 @@ private:
 
     /// x~ += transport slope q,  Z = 0
     void transport(Index tile, Tile x, const Lanes& of_shift) {
-        const Work slope = static_cast<Work>(transport_slope_);
+        const Work slope = static_cast<Work>(transport_slope_ * log2_e);
         const Work reward_slope = in_unit(transport_slope_);
         const Lanes col = transport_col_.template segment<lanes>(tile * lanes).array();
         auto of_reward = reward_tile(tile);
@@ -161,7 +168,7 @@ private:
         const Work* row = transport_row_.data();
         for (Index d = 0; d < x.cols(); ++d) {
             const Lanes exponent = slope * x.col(d);
-            const Lanes q = bounded_exp((exponent + row[d] - col).max(lowest_power)) * of_shift;
+            const Lanes q = bounded_exp2((exponent + row[d] - col).max(lowest_power)) * of_shift;
             moment = multiply_add(exponent, q, moment);
             transport_lanes.col(d) += q;
             of_reward.col(d) = multiply_add(q, reward_slope, of_reward.col(d));
@@ -171,13 +178,17 @@ private:
 
     /// x~ += transport slope q + gap slope g,  Z~ -= q + g
     void transport_and_gap(Index tile, Tile x, const Lanes& of_shift, Tile dual_before, const Gap& before) {
-        const Work slope = static_cast<Work>(transport_slope_);
+        const Work slope = static_cast<Work>(transport_slope_ * log2_e);
         const Work reward_slope = in_unit(transport_slope_);
-        const Work gap_slope = in_unit(static_cast<Real>(before.slope));
+        const Work gap_slope =
+            in_unit(static_cast<Real>(before.slope) / log2_e * static_cast<Real>(before.rho));
         const Lanes col = transport_col_.template segment<lanes>(tile * lanes).array();
         const Lanes gap_col = before.tile_of_col(tile);
         const Work before_slope = before.slope;
-        const Work ratio = before.ratio;
+        const Work before_rho = before.rho;
+        const Work before_inverse_rho = before.inverse_rho;
+        const Work inverse_rho = static_cast<Work>(1 / rho_);
+        const Work log2_inverse_rho = static_cast<Work>(log2_e / rho_);
         const Work* before_row = before.row.data();
         const Work* row = transport_row_.data();
         MutableTile transport_lanes(transport_lanes_.data(), lanes, x.cols());
@@ -189,24 +200,25 @@ private:
         Lanes gap_moment = Lanes::Zero();
         Lanes dual_moment = Lanes::Zero();
         for (Index d = 0; d < x.cols(); ++d) {
-            const Lanes gap = multiply_add(x.col(d), before_slope, before_row[d] + gap_col - dual_before.col(d));
-            const Lanes decay = bounded_exp((-gap.abs()).max(lowest_decay));
-            const Lanes z = ratio * (dual_before.col(d) + dual_step(gap, decay));
+            const Lanes gap = multiply_add(x.col(d), before_slope,
+                                           multiply_add(dual_before.col(d), -before_inverse_rho, before_row[d] + gap_col));
+            const Lanes decay = bounded_exp2(negative_magnitude(gap).max(lowest_decay));
+            const Lanes z = multiply_add(dual_step(gap, decay), before_rho, dual_before.col(d));
             const Lanes exponent = slope * x.col(d);
-            const Lanes q = bounded_exp((exponent + row[d] - z - col).max(lowest_power)) * of_shift;
-            const Lanes of_z = of_dual.col(d) - q;
-            const Lanes moved = ratio * of_z;
-            const Lanes g = moved * decay;
-            of_dual.col(d) = moved - g;
-            of_reward.col(d) = multiply_add(q, reward_slope, multiply_add(g, gap_slope, of_reward.col(d)));
+            const Lanes log2_Q = multiply_add(z, -log2_inverse_rho, exponent + (row[d] - col));
+            const Lanes q = bounded_exp2(log2_Q.max(lowest_power)) * of_shift;
+            const Lanes of_z = multiply_add(q, -inverse_rho, of_dual.col(d));
+            const Lanes of_step = of_z * decay;  // g / rho
+            of_dual.col(d) = of_z - of_step;
+            of_reward.col(d) = multiply_add(q, reward_slope, multiply_add(of_step, gap_slope, of_reward.col(d)));
             transport_lanes.col(d) += q;
-            gap_lanes.col(d) += g;
-            gap_sum += g;
+            gap_lanes.col(d) += of_step;
+            gap_sum += of_step;
             moment = multiply_add(exponent, q, moment);
-            gap_moment = multiply_add(exponent, g, gap_moment);
+            gap_moment = multiply_add(exponent, of_step, gap_moment);
             dual_moment = multiply_add(of_z, z, dual_moment);
         }
-        gap_col_.segment<lanes>(tile * lanes) = gap_sum.matrix().template cast<Real>();
+        gap_col_.segment<lanes>(tile * lanes) = gap_sum.matrix().template cast<Real>() * before.rho;
         add(sums_.transport_moment, moment);
         add(sums_.gap_moment, gap_moment);
         add(sums_.dual_moment, dual_moment);
@@ -227,6 +239,7 @@ private:
     Tiles of_reward_, of_dual_;  ///< x~ and Z~
     Tiles transport_lanes_, gap_lanes_;
     RealVector gap_col_;
+    Real rho_ = 1;
     Real smooth_slope_ = 0;
     Real transport_slope_ = 0;
     Sums sums_;

@@ -41,7 +41,7 @@ struct AdmmSweepRecord {
         for (std::size_t k = 0; k < gaps.size(); ++k) {
             const SweptStep& step = steps[k];
             gaps[k].set(step.transport_slope - step.smooth_slope, step.transport_row - step.smooth_row,
-                        step.transport_col - step.smooth_col, parameters(k).rho / parameters(k + 1).rho);
+                        step.transport_col - step.smooth_col, step.rho);
         }
         return gaps;
     }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <numbers>
 #include <vector>
 
 #include "otpool/core/buffer.hpp"
@@ -12,6 +13,9 @@
 #include "otpool/solver/instance_tiles.hpp"
 
 namespace otpool::detail {
+
+/// The inner loops of ADMM have logarithms to the base of two: powers of two take less time than exponentials.
+inline constexpr Real log2_e = std::numbers::log2e;
 
 /// sign(gap) (1 - decay): by how much Z moves, in units of rho, where gap = log T - log S and decay = exp(-|gap|).
 template <class Lanes>
@@ -33,19 +37,22 @@ public:
     using Lanes = typename Tiling::Lanes;
     static constexpr Index lanes = Tiling::lanes;
 
-    /// log T - log S of a step: slope x_dn + row_d + col_n - z_dn.
+    /// log2 T - log2 S of a step: slope x_dn + row_d + col_n - z_dn inverse_rho. Z and rho are in units of the first step's
+    /// rho.
     struct Gap {
         Work slope = 0;
         Vector<Work> row;
         Buffer<Work> col;
-        Work ratio = 1;  ///< The step's rho over the next one's, Z being in units of rho.
+        Work inverse_rho = 1;  ///< times log2 e
+        Work rho = 1;
 
         /// log T - log S but for z, given what both have of x, of the features and of the instances.
-        void set(Real slope_of_x, const auto& of_rows, const auto& of_cols, Real of_ratio) {
-            slope = static_cast<Work>(slope_of_x);
-            row = of_rows.template cast<Work>();
-            col = of_cols.template cast<Work>();
-            ratio = static_cast<Work>(of_ratio);
+        void set(Real slope_of_x, const auto& of_rows, const auto& of_cols, Real of_rho) {
+            slope = static_cast<Work>(slope_of_x * log2_e);
+            row = (of_rows * log2_e).template cast<Work>();
+            col = (of_cols * log2_e).template cast<Work>();
+            inverse_rho = static_cast<Work>(log2_e / of_rho);
+            rho = static_cast<Work>(of_rho);
         }
 
         auto tile_of_col(Index tile) const { return col.template segment<lanes>(tile * lanes).array(); }
@@ -78,7 +85,7 @@ public:
         if (memory.size() < size_) memory.resize(size_);
     }
 
-    /// The Z that step k starts from, in units of its rho: in `scratch`, or where it is stored; it is stored now, if it is to
+    /// The Z that step k starts from: in `scratch`, or where it is stored; it is stored now, if it is to
     /// be. Of the gaps of the steps before, that of step j is gaps[j % gaps.size()].
     Tile of_present_step(std::size_t k, const std::vector<Gap>& gaps, Index tile, Tile x, Tiles& scratch) {
         return compute(stored_before(k), k, gaps, tile, x, is_stored(k) ? stored(k, tile) : scratch.data());
@@ -108,18 +115,19 @@ private:
         return {z, lanes, rows_};
     }
 
-    /// z <- ratio (before + sign(gap) (1 - exp(-|gap|)))
+    /// z <- before + rho sign(gap) (1 - exp(-|gap|))
     static void move(const Gap& step, Index tile, Tile x, const Work* before, Work* z) {
         // Copies, lest they be read again for every element, as a compiler cannot know that z is elsewhere.
         const Work slope = step.slope;
-        const Work ratio = step.ratio;
+        const Work rho = step.rho;
+        const Work inverse_rho = step.inverse_rho;
         const Work* row = step.row.data();
         const Lanes col = step.tile_of_col(tile);
         for (Index d = 0; d < x.cols(); ++d) {
             const Lanes old = Eigen::Map<const Lanes, Eigen::AlignedMax>(before + d * lanes);
-            const Lanes gap = multiply_add(x.col(d), slope, row[d] + col - old);
-            Eigen::Map<Lanes, Eigen::AlignedMax>(z + d * lanes) =
-                ratio * (old + dual_step(gap, Lanes(bounded_exp(-gap.abs()))));
+            const Lanes gap = multiply_add(x.col(d), slope, multiply_add(old, -inverse_rho, row[d] + col));
+            const Lanes decay = bounded_exp2(negative_magnitude(gap));
+            Eigen::Map<Lanes, Eigen::AlignedMax>(z + d * lanes) = multiply_add(dual_step(gap, decay), rho, old);
         }
     }
 

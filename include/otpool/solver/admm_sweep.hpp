@@ -26,6 +26,7 @@ namespace otpool::detail {
 
 /// A step of AdmmSweep, as its reverse needs to know it. What there is one of an instance is padded to whole tiles.
 struct SweptStep {
+    Real rho;                            ///< in units of the first step's
     Real transport_slope, smooth_slope;  ///< of x, in the reward's unit
     RealVector transport_row, transport_col;
     RealVector smooth_row, smooth_col;
@@ -80,22 +81,20 @@ public:
         scratch_.resize(static_cast<std::size_t>(execution.workers()));
         for (Scratch& scratch : scratch_) {
             scratch.z.resize(lanes, rows());
-            scratch.log_T.resize(lanes, rows());
+            scratch.log2_T.resize(lanes, rows());
         }
         const bool large = lanes * rows() * x_.count() > largest_in_cache;
         start_duals({.first = large ? 4U : 1U});
         steps_ = 0;
         most_dual_ = 0;
-        rho_ = rho;
+        first_rho_ = rho_ = rho;
         set_parameters(problem, rho);
-        dual_ratio_ = 1;
     }
 
     /// Goes on with the alphas of `problem`, whose bag and priors are the same, and another rho.
     template <EntropicRegularizer R>
     void set_parameters(const UotProblem<Scalar, R>& problem, Real rho) {
         const Real ratio = rho_ / rho;
-        dual_ratio_ *= ratio;
         most_dual_ *= ratio;
         smooth_.slope /= ratio;
         transport_.slope /= ratio;
@@ -125,7 +124,8 @@ public:
         const auto spread = [](const auto& v) { return v.maxCoeff() - v.minCoeff(); };
         const Real exponents = (1 + slope) * (spread_ * inverse_rho_ + spread(reward_row_)) + spread(log_p_) +
                                spread(log_q_.head(x_.cols())) + std::max(0.0, most_dual_ - static_cast<Real>(steps_));
-        return dual_ratio_ >= smallest_sum && exponents <= largest_exponent && std::isfinite(weight_) &&
+        const Real relative = relative_rho();
+        return std::min(relative, 1 / relative) >= smallest_sum && exponents <= largest_exponent && std::isfinite(weight_) &&
                spread_ <= largest_factor && (1 + slope) * inverse_rho_ <= largest_factor;
     }
 
@@ -164,7 +164,8 @@ public:
     }
 
     SweptStep last_step() const {
-        return {transport_.slope * inverse_rho_,
+        return {relative_rho(),
+                transport_.slope * inverse_rho_,
                 smooth_.slope * inverse_rho_,
                 transport_.row,
                 transport_.col,
@@ -192,9 +193,9 @@ private:
     using MutableTile = typename InstanceTiles<Scalar, Work>::MutableTile;
     using RealLanes = Eigen::Array<Real, lanes, 1>;
 
-    /// What a worker has of its present tile: log T is without the columns' part.
+    /// What a worker has of its present tile: log2 T is without the columns' part.
     struct Scratch {
-        typename InstanceTiles<Scalar, Work>::Tiles z, log_T;
+        typename InstanceTiles<Scalar, Work>::Tiles z, log2_T;
     };
     /// Of S, without what there is one of a row, over a part of the instances.
     using Part = LeveledSums<Scalar, Work>;
@@ -219,6 +220,7 @@ private:
     };
 
     Index rows() const { return log_p_.size(); }
+    Real relative_rho() const { return rho_ / first_rho_; }
     auto of_tile(Buffer<Real>& per_instance, Index tile) const {
         return per_instance.template segment<lanes>(tile * lanes).array();
     }
@@ -233,31 +235,34 @@ private:
         duals_.begin_step(k);
         if (k > 0) {
             gaps_[(k - 1) % gaps_.size()].set((transport_.slope - smooth_.slope) * inverse_rho_,
-                                              transport_.row - smooth_.row, transport_.col - smooth_.col, dual_ratio_);
+                                              transport_.row - smooth_.row, transport_.col - smooth_.col, rho_of_gap_);
         }
         transport_.slope = 1 + smooth_.slope;
         transport_.row = smooth_.row + reward_row_;
         transport_.col = smooth_.col + reward_col_;
         smooth_.slope = transport_.slope / weight_;
         smooth_.row = transport_.row / weight_;
-        transport_row_ = transport_.row.template cast<Work>();
+        rho_of_gap_ = relative_rho();
+        transport_row_ = (transport_.row * log2_e).template cast<Work>();
         for (Part& part : parts_) part.start(rows(), pools);
         most_dual_ += 1;
     }
 
     void update_transport(Index tile, Tile x, Scratch& scratch) {
         const Tile z = duals_.of_present_step(steps_ - 1, gaps_, tile, x, scratch.z);
-        const Work slope = static_cast<Work>(transport_.slope * inverse_rho_);
+        const Work slope = static_cast<Work>(transport_.slope * inverse_rho_ * log2_e);
+        const Work inverse_rho = static_cast<Work>(log2_e / relative_rho());
         const Work* row = transport_row_.data();
-        MutableTile log_T(scratch.log_T.data(), lanes, rows());
+        MutableTile log2_T(scratch.log2_T.data(), lanes, rows());
         Lanes top = Lanes::Constant(std::numeric_limits<Work>::lowest());
         for (Index d = 0; d < x.cols(); ++d) {
-            const Lanes of_row = multiply_add(x.col(d), slope, row[d] - z.col(d));
-            log_T.col(d) = of_row;
+            const Lanes of_row =
+                multiply_add(x.col(d), slope, multiply_add(z.col(d), -inverse_rho, Lanes::Constant(row[d])));
+            log2_T.col(d) = of_row;
             top = top.max(of_row);
         }
         Lanes sum = Lanes::Zero();
-        for (Index d = 0; d < x.cols(); ++d) sum += bounded_exp(log_T.col(d) - top);
+        for (Index d = 0; d < x.cols(); ++d) sum += bounded_exp2(log2_T.col(d) - top);
 
         auto col = of_tile(transport_.col, tile);
         const RealLanes log_sum = col + log_of_sum(top, sum);
@@ -267,39 +272,39 @@ private:
         of_tile(smooth_.col, tile) = col / weight_;
     }
 
-    /// log(exp(top) sum). By value: what is only passed on by its value stays in registers.
+    /// log(2^top sum). By value: what is only passed on by its value stays in registers.
     static RealLanes log_of_sum(const Lanes top, const Lanes sum) {
         const Lanes logarithm = sum.log();
-        return top.template cast<Real>() + logarithm.template cast<Real>();
+        return top.template cast<Real>() / log2_e + logarithm.template cast<Real>();
     }
 
     void update_smooth(Index tile, Tile x, Part& part) {
-        const Work slope = static_cast<Work>(smooth_.slope * inverse_rho_);
+        const Work slope = static_cast<Work>(smooth_.slope * inverse_rho_ * log2_e);
         const Lanes col = smooth_col(tile, part);
         MutableTile weight(part.weight_lanes.data(), lanes, rows());
-        for (Index d = 0; d < x.cols(); ++d) weight.col(d) += bounded_exp(multiply_add(x.col(d), slope, col));
+        for (Index d = 0; d < x.cols(); ++d) weight.col(d) += bounded_exp2(multiply_add(x.col(d), slope, col));
     }
 
     /// update_smooth(), and the sums of S times the values.
     void pool(Index tile, Tile x, Tile values, Part& part) {
-        const Work slope = static_cast<Work>(smooth_.slope * inverse_rho_);
+        const Work slope = static_cast<Work>(smooth_.slope * inverse_rho_ * log2_e);
         const Lanes col = smooth_col(tile, part);
         MutableTile weight(part.weight_lanes.data(), lanes, rows());
         MutableTile value(part.value_lanes.data(), lanes, rows());
         for (Index d = 0; d < x.cols(); ++d) {
-            const Lanes S = bounded_exp(multiply_add(x.col(d), slope, col));
+            const Lanes S = bounded_exp2(multiply_add(x.col(d), slope, col));
             weight.col(d) += S;
             value.col(d) = multiply_add(S, values.col(d), value.col(d));
         }
     }
 
-    /// The columns' part of the tile's log S relative to the part's level.
+    /// The columns' part of the tile's log2 S relative to the part's level.
     Lanes smooth_col(Index tile, Part& part) {
         RealLanes col = of_tile(smooth_.col, tile);
         const Index last = x_.cols() - tile * lanes;
         if (last < lanes) col.tail(lanes - last).setConstant(-1e30);
         const Real level = part.begin_tile(col.maxCoeff());
-        return (col - level).template cast<Work>();
+        return ((col - level) * log2_e).template cast<Work>();
     }
 
     /// visit(tile, worker, part) of every tile. Returns the sums over all parts.
@@ -325,7 +330,6 @@ private:
         smooth_.row += feature_damping_ * (log_p_ - log_sum_);
         log_sum_ += feature_damping_ * (log_p_ - log_sum_);
         smooth_.row.array() -= log_sum_exp(log_sum_);
-        dual_ratio_ = 1;
         return true;
     }
 
@@ -351,7 +355,8 @@ private:
     LogPlane transport_, smooth_;
     AdmmDuals<Scalar, Work> duals_;
     std::vector<typename AdmmDuals<Scalar, Work>::Gap> gaps_;  ///< Of the last steps, in turn.
-    Real dual_ratio_ = 1;  ///< rho of the step before over the present one: what Z is multiplied by, in units of rho
+    Real first_rho_ = 1;   ///< That of the first step: Z is in units of it.
+    Real rho_of_gap_ = 1;  ///< That of the step before.
     Real most_dual_ = 0;   ///< No entry of Z is larger.
     Buffer<Real> log_col_sum_;  ///< LSE_d(log T), before the instances' part of the step
     RealVector log_row_sum_;    ///< LSE_n(log S) less what there is one of a row
