@@ -10,9 +10,22 @@
 
 namespace exponential_test {
 
-/// The largest error of random numbers, in units of what is promised.
+/// What is computed, and what it should be.
+struct Exponential {
+    static auto of(const auto& x) { return otpool::detail::bounded_exp(x); }
+    static long double exact(long double x) { return std::exp(x); }
+};
+struct PowerOfTwo {
+    static auto of(const auto& x) { return otpool::detail::bounded_exp2(x); }
+    static long double exact(long double x) { return std::exp2(x); }
+};
+
 template <class Scalar>
-double largest_error(double lowest, double highest, double promised) {
+constexpr double promised = std::is_same_v<Scalar, float> ? 2e-7 : 4e-16;
+
+/// The largest error of random numbers, in units of what is promised.
+template <class Function, class Scalar>
+double largest_error(double lowest, double highest) {
     std::mt19937_64 engine(1);
     double largest = 0;
     for (int round = 0; round < 20'000; ++round) {
@@ -21,54 +34,63 @@ double largest_error(double lowest, double highest, double promised) {
             entry = static_cast<Scalar>(lowest + (highest - lowest) * static_cast<double>(engine() >> 11U) * 0x1p-53);
         }
         if (round % 2 == 0) x *= Scalar(0.01);
-        const Eigen::Array<Scalar, 8, 1> exponential = otpool::detail::bounded_exp(x);
+        const Eigen::Array<Scalar, 8, 1> power = Function::of(x);
         for (int i = 0; i < 8; ++i) {
-            const long double size = static_cast<long double>(x[i]);
-            const auto error = static_cast<double>(std::abs(exponential[i] / std::exp(size) - 1));
-            largest = std::max(largest, error / promised);
+            const auto error = static_cast<double>(std::abs(power[i] / Function::exact(x[i]) - 1));
+            largest = std::max(largest, error / promised<Scalar>);
         }
     }
     return largest;
 }
 
-TEST_CASE("The bounded exponential is as near as its documentation says") {
-    const double of_floats = largest_error<float>(-87, 88, 3e-7);
-    CHECK(of_floats <= 1);
-    CHECK(of_floats > 0.1);
-    const double of_doubles = largest_error<double>(-708, 708, 4e-16);
-    CHECK(of_doubles <= 1);
-    CHECK(of_doubles > 0.1);
+TEST_CASE("Bounded powers are as near as their documentation says") {
+    for (const double error :
+         {largest_error<Exponential, float>(-87, 88), largest_error<Exponential, double>(-708, 708),
+          largest_error<PowerOfTwo, float>(-126, 127), largest_error<PowerOfTwo, double>(-1022, 1023)}) {
+        CHECK(error <= 1);
+        CHECK(error > 0.1);
+    }
 }
 
-TEMPLATE_TEST_CASE("The bounded exponential at its bounds", "", float, double) {
-    const TestType lowest = std::is_same_v<TestType, float> ? -87 : -708;
-    Eigen::Array<TestType, 4, 1> x;
-    x << 0, lowest, TestType(-1e30), -std::numeric_limits<TestType>::infinity();
-    const Eigen::Array<TestType, 4, 1> exponential = otpool::detail::bounded_exp(x);
-    CHECK(std::abs(exponential[0] - 1) <= std::numeric_limits<TestType>::epsilon());
-    CHECK(exponential[1] > 0);
-    CHECK(exponential[1] < 4 * std::numeric_limits<TestType>::min());
-    CHECK(exponential[2] == exponential[1]);
-    CHECK(exponential[3] == exponential[1]);
+TEMPLATE_TEST_CASE("Bounded powers at their bounds", "", float, double) {
+    const bool single = std::is_same_v<TestType, float>;
+    const auto check = [](TestType lowest, const auto& power_of) {
+        Eigen::Array<TestType, 4, 1> x;
+        x << 0, lowest, TestType(-1e30), -std::numeric_limits<TestType>::infinity();
+        const Eigen::Array<TestType, 4, 1> power = power_of(x);
+        CHECK(power[0] == 1);
+        CHECK(power[1] > 0);
+        CHECK(power[1] < 4 * std::numeric_limits<TestType>::min());
+        CHECK(power[2] == power[1]);
+        CHECK(power[3] == power[1]);
+    };
+    check(single ? -87 : -708, [](const auto& x) { return Exponential::of(x); });
+    check(single ? -126 : -1022, [](const auto& x) { return PowerOfTwo::of(x); });
 }
 
-TEMPLATE_TEST_CASE("The bounded exponential of any number of entries", "", float, double) {
-    const double promised = std::is_same_v<TestType, float> ? 3e-7 : 4e-16;
+TEMPLATE_TEST_CASE("Bounded powers of any number of entries", "", float, double) {
     using Array = Eigen::Array<TestType, Eigen::Dynamic, 1>;
+    const auto check_entry = [](TestType power, long double exact) {
+        CHECK(std::abs(static_cast<double>(power - exact)) <= promised<TestType> * static_cast<double>(exact));
+    };
     for (Eigen::Index size = 1; size <= 70; ++size) {
         const Array x = Array::LinSpaced(size, -20, 3);
-        const Array exponential = otpool::detail::bounded_exp(x);
+        const Array exponential = Exponential::of(x);
         const TestType least = x[size / 2];
-        const Array above = otpool::detail::exp_above(least, x.tail(size - 1));  // of other alignment, too
+        const Array above = otpool::detail::exp2_above(least, x.tail(size - 1));  // of other alignment, too
         for (Eigen::Index i = 0; i < size; ++i) {
-            const long double exact = std::exp(static_cast<long double>(x[i]));
-            CHECK(std::abs(static_cast<double>(exponential[i] / exact - 1)) <= promised);
-            if (i == 0) continue;
-            const long double exact_above = x[i] > least ? exact : 0;
-            CHECK(std::abs(static_cast<double>(above[i - 1] - exact_above)) <=
-                  promised * static_cast<double>(exact_above));
+            check_entry(exponential[i], Exponential::exact(x[i]));
+            if (i > 0) check_entry(above[i - 1], x[i] > least ? PowerOfTwo::exact(x[i]) : 0);
         }
     }
+}
+
+TEMPLATE_TEST_CASE("Powers that are nothing below a bound", "", float, double) {
+    Eigen::Array<TestType, 4, 1> x;
+    x << TestType(-100), TestType(-100.5), TestType(-1e30), -std::numeric_limits<TestType>::infinity();
+    const Eigen::Array<TestType, 4, 1> power = otpool::detail::exp2_above(TestType(-100.25), x);
+    CHECK(power[0] > 0);
+    CHECK((power.tail(3) == 0).all());
 }
 
 TEMPLATE_TEST_CASE("What is multiplied and added", "", float, double) {

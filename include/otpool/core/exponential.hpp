@@ -12,6 +12,9 @@
 
 namespace otpool::detail {
 
+/// Exponents and logarithms in inner loops are to the base of two, as powers of two take less time than exponentials.
+inline constexpr double log2_e = std::numbers::log2e;
+
 /// a b + c, of an entry.
 struct MultiplyAdd {
     template <class Number>
@@ -48,12 +51,8 @@ struct ExponentialOf<float> {
     static constexpr float to_integer = 0x1.8p23F;  ///< Added to n, it leaves n in the lowest bits.
     static constexpr std::array log_2 = {0x1.62ep-1F, 0x1.0bfbe8p-15F};  ///< n times the first is exact
     /// The polynomial of its degree that is nearest to exp(r), |r| <= log(2) / 2, relative to it; from the constant term, 1.
-    static constexpr std::array polynomial = {1.0,
-                                              0.9999997071712808,
-                                              0.4999914952729174,
-                                              0.16667636284720913,
-                                              0.04189792987799079,
-                                              0.008290307161315624};
+    static constexpr std::array polynomial = {
+        1.0, 0.9999997071712808, 0.4999914952729174, 0.16667636284720913, 0.04189792987799079, 0.008290307161315624};
 };
 
 template <>
@@ -89,20 +88,25 @@ struct BoundedPower {
     Scalar operator()(Scalar x) const { return packetOp(x); }
 
     template <class P>
-    P packetOp(const P& x) const {        // NOLINT(readability-identifier-naming): Eigen's name
+    P packetOp(const P& x) const {  // NOLINT(readability-identifier-naming): Eigen's name
+        return unbounded(
+            Eigen::internal::pmax(x, Eigen::internal::pset1<P>(base == Base::two ? Of::lowest_of_two : Of::lowest)));
+    }
+
+    /// Any number for an x below the lowest.
+    template <class P>
+    static P unbounded(const P& x) {
         using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
         const auto all = [](Scalar number) { return pset1<P>(number); };
         P biased;  // n + to_integer
         P r;
         if constexpr (base == Base::two) {
-            const P bounded = pmax(x, all(Of::lowest_of_two));
-            biased = padd(bounded, all(Of::to_integer));
-            r = psub(bounded, psub(biased, all(Of::to_integer)));
+            biased = padd(x, all(Of::to_integer));
+            r = psub(x, psub(biased, all(Of::to_integer)));
         } else {
-            const P bounded = pmax(x, all(Of::lowest));
-            biased = pmadd(bounded, all(static_cast<Scalar>(std::numbers::log2e)), all(Of::to_integer));
+            biased = pmadd(x, all(static_cast<Scalar>(log2_e)), all(Of::to_integer));
             const P n = psub(biased, all(Of::to_integer));
-            r = bounded;
+            r = x;
             for (const Scalar part : Of::log_2) r = pmadd(n, all(-part), r);
         }
         P power = all(polynomial.back());
@@ -132,9 +136,9 @@ private:
     }();
 };
 
-/// exp(x), but 0 of what is not above `least`.
+/// 2^x, but 0 of what is not above `least`.
 template <class Scalar>
-struct ExponentialAbove {
+struct PowerAbove {
     Scalar least;
 
     Scalar operator()(Scalar x) const { return packetOp(x); }
@@ -142,7 +146,7 @@ struct ExponentialAbove {
     template <class P>
     P packetOp(const P& x) const {        // NOLINT(readability-identifier-naming): Eigen's name
         using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
-        return pand(BoundedPower<Scalar, Base::e>().packetOp(x), pcmp_lt(pset1<P>(least), x));
+        return pand(BoundedPower<Scalar, Base::two>::unbounded(x), pcmp_lt(pset1<P>(least), x));
     }
 };
 
@@ -180,10 +184,10 @@ auto bounded_exp2(const Eigen::ArrayBase<Derived>& x) {
     return x.unaryExpr(BoundedPower<typename Derived::Scalar, Base::two>());
 }
 
-/// exp(x), but 0 of what is not above `least`.
+/// 2^x, but 0 of what is not above `least`, which is no lower than bounded_exp2() goes.
 template <class Derived>
-auto exp_above(typename Derived::Scalar least, const Eigen::ArrayBase<Derived>& x) {
-    return x.unaryExpr(ExponentialAbove<typename Derived::Scalar>{least});
+auto exp2_above(typename Derived::Scalar least, const Eigen::ArrayBase<Derived>& x) {
+    return x.unaryExpr(PowerAbove<typename Derived::Scalar>{least});
 }
 
 }  // namespace otpool::detail
@@ -202,7 +206,7 @@ struct functor_traits<otpool::detail::BoundedPower<Scalar, base>> {
     enum { Cost = 16, PacketAccess = 1 };
 };
 template <class Scalar>
-struct functor_traits<otpool::detail::ExponentialAbove<Scalar>> {
+struct functor_traits<otpool::detail::PowerAbove<Scalar>> {
     enum { Cost = 18, PacketAccess = 1 };
 };
 }  // namespace Eigen::internal

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <numbers>
 #include <vector>
 
 #include "otpool/core/buffer.hpp"
@@ -13,9 +12,6 @@
 #include "otpool/solver/instance_tiles.hpp"
 
 namespace otpool::detail {
-
-/// The inner loops of ADMM have logarithms to the base of two: powers of two take less time than exponentials.
-inline constexpr Real log2_e = std::numbers::log2e;
 
 /// sign(gap) (1 - decay): by how much Z moves, in units of rho, where gap = log T - log S and decay = exp(-|gap|).
 template <class Lanes>

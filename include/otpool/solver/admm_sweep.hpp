@@ -37,11 +37,11 @@ struct SweptStep {
 /// Steps of BregmanAdmm with an entropic regulariser and the scaled dual step, each in one pass over reward and dual.
 ///
 /// As Z + rho log T is X + rho log S up to a constant a column, log S is after every step a multiple of X plus a
-/// rank-one matrix. So of the state's three matrices only Z has to be kept: in units of rho, with x_dn the reward less
-/// the highest of its feature,
+/// rank-one matrix. So of the state's three matrices only Z has to be kept: with x_dn the reward over rho less the highest
+/// of its feature,
 ///
 ///     log S_dn = smooth.slope x_dn + smooth.row_d + smooth.col_n
-///     log T_dn = transport.slope x_dn + transport.row_d + transport.col_n - z_dn
+///     log T_dn = transport.slope x_dn + transport.row_d + transport.col_n - Z_dn / rho
 ///
 /// Z is brought up to date at the beginning of the next step, when all of S is known: see AdmmDuals. Tiles of instances are
 /// visited in parts (InstanceParts) that may run at the same time.
@@ -125,8 +125,8 @@ public:
         const Real exponents = (1 + slope) * (spread_ * inverse_rho_ + spread(reward_row_)) + spread(log_p_) +
                                spread(log_q_.head(x_.cols())) + std::max(0.0, most_dual_ - static_cast<Real>(steps_));
         const Real relative = relative_rho();
-        return std::min(relative, 1 / relative) >= smallest_sum && exponents <= largest_exponent && std::isfinite(weight_) &&
-               spread_ <= largest_factor && (1 + slope) * inverse_rho_ <= largest_factor;
+        return std::min(relative, 1 / relative) >= smallest_sum && exponents <= largest_exponent &&
+               std::isfinite(weight_) && spread_ <= largest_factor && (1 + slope) * inverse_rho_ <= largest_factor;
     }
 
     /// One step. False where a row of S has no mass that Work can hold; the sweep is of no further use then.
@@ -355,11 +355,11 @@ private:
     LogPlane transport_, smooth_;
     AdmmDuals<Scalar, Work> duals_;
     std::vector<typename AdmmDuals<Scalar, Work>::Gap> gaps_;  ///< Of the last steps, in turn.
-    Real first_rho_ = 1;   ///< That of the first step: Z is in units of it.
-    Real rho_of_gap_ = 1;  ///< That of the step before.
-    Real most_dual_ = 0;   ///< No entry of Z is larger.
-    Buffer<Real> log_col_sum_;  ///< LSE_d(log T), before the instances' part of the step
-    RealVector log_row_sum_;    ///< LSE_n(log S) less what there is one of a row
+    Real first_rho_ = 1;                                       ///< That of the first step: Z is in units of it.
+    Real rho_of_gap_ = 1;                                      ///< That of the step before.
+    Real most_dual_ = 0;                                       ///< No entry of Z is larger.
+    Buffer<Real> log_col_sum_;                                 ///< LSE_d(log T), before the instances' part of the step
+    RealVector log_row_sum_;                                   ///< LSE_n(log S) less what there is one of a row
     RealVector log_sum_;
     Buffer<Real> log_mass_;
     InstanceParts tiles_{1, 1};

@@ -16,10 +16,11 @@ struct ExponentialRange {
     static constexpr Scalar smallest_log_scaling = single ? -20 : -230;
     static constexpr Scalar largest_log_scaling = single ? 20 : 230;
     static constexpr Scalar smallest_sum = single ? Scalar(1e-14) : Scalar(1e-180);
-    /// Of exp(), which counts as zero below it: products of such numbers are denormal, and cost a hundred times as much.
-    static constexpr Scalar smallest_exponent = single ? -80 : -700;
-    /// Of exp(), beyond which a sum is out of range anyway.
-    static constexpr Scalar largest_exponent = single ? 88 : 708;
+    /// Of a power of two, which counts as zero below it: products of such numbers are denormal, and cost a hundred times as
+    /// much.
+    static constexpr Scalar smallest_exponent = single ? -115 : -1010;
+    /// Of a power of two, beyond which a sum is out of range anyway.
+    static constexpr Scalar largest_exponent = single ? 127 : 1023;
     static constexpr Scalar largest_sum = single ? Scalar(1e30) : Scalar(1e250);
     /// Exponents are sums with potentials, whose digits they lose: with floats up to here, 1e-5 is left of a float.
     static constexpr Scalar largest_potential_summed = single ? 64 : 1e10;
@@ -39,12 +40,13 @@ bool within(const Number* numbers, Index size, Number low, Number high) {
     return outside == 0;
 }
 
-/// scaling <- exp(potential - absorbed). Whether it is in range; otherwise scaling is any numbers.
+/// scaling <- exp(potential - absorbed), of what has been absorbed in units of log 2. Whether it is in range; otherwise scaling
+/// is any numbers.
 template <BagScalar Scalar>
 bool set_scaling(const Real* potential, const Scalar* absorbed, Index size, Scalar* scaling) {
     using Range = ExponentialRange<Scalar>;
     for (Index i = 0; i < size; ++i) {
-        scaling[i] = static_cast<Scalar>(potential[i] - static_cast<Real>(absorbed[i]));
+        scaling[i] = static_cast<Scalar>(potential[i] - static_cast<Real>(absorbed[i]) / log2_e);
     }
     if (!within(scaling, size, Range::smallest_log_scaling, Range::largest_log_scaling)) return false;
     Eigen::Map<Vector<Scalar>> all(scaling, size);

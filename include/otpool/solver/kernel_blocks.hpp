@@ -74,10 +74,11 @@ public:
         computed_ = false;
         if (!in_range(row_potential) || !in_range(col_potential)) return false;
         if (kernel_->inverse_alpha0 > Real(Range::largest_sum)) return false;
-        set_padded(row_potential, F_);
-        set_padded(col_potential, G_);
+        std::transform(row_potential.begin(), row_potential.end(), F_.begin(), in_base_two);
+        std::transform(col_potential.begin(), col_potential.end(), G_.begin(), in_base_two);
         return true;
     }
+    /// In units of log 2, both.
     const Buffer<Scalar>& row_potential() const { return F_; }
     const Buffer<Scalar>& col_potential() const { return G_; }
 
@@ -109,15 +110,15 @@ public:
     /// G <- potential in a block that is being visited, unless it is out of range.
     bool absorb_columns(const Block& block, const Real* potential) {
         if (!within(potential, block.count, -largest_potential_, largest_potential_)) return false;
-        std::copy_n(potential, block.count, G_.data() + block.first);
+        std::transform(potential, potential + block.count, G_.data() + block.first, in_base_two);
         exponentiate(block);
         return true;
     }
 
     /// G_k <- -max_d(z_dk + F_d) in a block that is being visited, so that no column of M is all but zero.
     void absorb_highest(const Block& block) {
-        const auto limit = static_cast<Scalar>(largest_potential_);
-        const auto inverse_alpha0 = static_cast<Scalar>(kernel_->inverse_alpha0);
+        const Scalar limit = in_base_two(largest_potential_);
+        const Scalar inverse_alpha0 = in_base_two(kernel_->inverse_alpha0);
         auto top = G_.segment(block.first, block.count).array();
         top.setConstant(-limit);
         for (Index i = 0; i < items(block); ++i) {
@@ -191,6 +192,8 @@ private:
 
     Worker& of_worker(Index worker) { return workers_[static_cast<std::size_t>(worker)]; }
 
+    static Scalar in_base_two(Real exponent) { return static_cast<Scalar>(exponent * log2_e); }
+
     static void set_padded(const auto& vector, Buffer<Scalar>& out) {
         out.resize(padded(vector.size()));
         std::copy_n(vector.data(), vector.size(), out.data());
@@ -221,7 +224,8 @@ private:
     /// M of a block. Cost: one exp an element.
     void exponentiate(const Block& block) {
         const auto small = [](const Scalar* potential, Index size) {
-            return within(potential, size, -Range::largest_potential_summed, Range::largest_potential_summed);
+            const Scalar largest = in_base_two(Range::largest_potential_summed);
+            return within(potential, size, -largest, largest);
         };
         // NOLINTNEXTLINE(bugprone-branch-clone): they differ where Scalar is float
         if (small(F_.data(), rows_) && small(G_.data() + block.first, block.count)) {
@@ -238,7 +242,7 @@ private:
         const auto lanes_at = [](const Scalar* first) {
             return Eigen::Map<const Lanes>(first).template cast<Number>();
         };
-        const auto inverse_alpha0 = static_cast<Number>(kernel_->inverse_alpha0);
+        const auto inverse_alpha0 = static_cast<Number>(kernel_->inverse_alpha0 * log2_e);
         const Scalar* lane_shift = by_instance_ ? col_shift_.data() + block.first : row_shift_.data();
         const Scalar* lane_potential = by_instance_ ? G_.data() + block.first : F_.data();
         const Scalar* item_shift = by_instance_ ? row_shift_.data() : col_shift_.data() + block.first;
@@ -252,7 +256,7 @@ private:
                 const auto excess = lanes_at(x + l) - lanes_at(lane_shift + l) - Number(item_shift[i]);
                 const auto potential = lanes_at(lane_potential + l) + Number(item_potential[i]);
                 const Lanes exponent = multiply_add(excess, inverse_alpha0, potential).template cast<Scalar>();
-                Eigen::Map<Lanes>(M + l) = exp_above(Range::smallest_exponent, exponent.min(Range::largest_exponent));
+                Eigen::Map<Lanes>(M + l) = exp2_above(Range::smallest_exponent, exponent.min(Range::largest_exponent));
             }
         }
     }
