@@ -4,11 +4,12 @@
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
-#include <utility>
 #include <vector>
 
+#include "otpool/core/buffer.hpp"
 #include "otpool/core/exponential.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/gradient/admm_sweep_record.hpp"
 #include "otpool/solver/admm_duals.hpp"
 #include "otpool/solver/admm_sweep.hpp"
 #include "otpool/solver/instance_tiles.hpp"
@@ -44,18 +45,17 @@ public:
     using RealLanes = Eigen::Array<Real, Tiling::lanes, 1>;
     static constexpr Index lanes = Tiling::lanes;
 
-    /// `slope_unit`: x~ is in units of it.
-    AdmmReversePass(Tiling reward, const AdmmDuals<Scalar, Work>& duals, std::vector<Gap> gaps, Real slope_unit)
-        : x_(std::move(reward)),
-          duals_(duals),
-          gaps_(std::move(gaps)),
-          slope_unit_(slope_unit),
-          of_reward_(lanes, x_.rows() * x_.count()),
-          of_dual_(lanes, x_.rows() * x_.count()),
-          transport_lanes_(Tiles::Zero(lanes, x_.rows())),
-          gap_lanes_(transport_lanes_),
-          gap_col_(RealVector::Zero(x_.count() * lanes)),
-          scratch_(lanes, x_.rows()) {}
+    /// Views the reward and the record. `slope_unit`: x~ is in units of it.
+    void start(const AdmmSweepRecord<Scalar, Work>& record, Real slope_unit) {
+        x_.set(record.reward, record.priors.active, record.top);
+        duals_ = &record.duals;
+        gaps_ = record.gaps();
+        slope_unit_ = slope_unit;
+        for (Buffer<Work>* cotangents : {&of_reward_, &of_dual_}) cotangents->resize(lanes * x_.rows() * x_.count());
+        for (Tiles* sums : {&transport_lanes_, &gap_lanes_}) sums->setZero(lanes, x_.rows());
+        gap_col_.setZero(x_.count() * lanes);
+        scratch_.resize(lanes, x_.rows());
+    }
 
     /// Sums over all elements, u and q times their step's exponents slope x; g times the step's transport slope x.
     struct Sums {
@@ -81,7 +81,7 @@ public:
             if (k == 0) {
                 transport(tile, x, of_shift);
             } else {
-                const Tile before = duals_.of_step(k - 1, gaps_, tile, x, scratch_);
+                const Tile before = duals_->of_step(k - 1, gaps_, tile, x, scratch_);
                 transport_and_gap(tile, x, of_shift, before, gaps_[k - 1]);
             }
             done(tile, reward_tile(tile));
@@ -115,7 +115,7 @@ private:
     static constexpr Work lowest_decay = single ? -29 : -58;
     static constexpr Real outside = -1e30;
 
-    MutableTile tile_of(Tiles& all, Index tile) const {
+    MutableTile tile_of(Buffer<Work>& all, Index tile) const {
         return {all.data() + tile * lanes * x_.rows(), lanes, x_.rows()};
     }
     MutableTile dual_tile(Index tile) { return tile_of(of_dual_, tile); }
@@ -180,8 +180,7 @@ private:
     void transport_and_gap(Index tile, Tile x, const Lanes& of_shift, Tile dual_before, const Gap& before) {
         const Work slope = static_cast<Work>(transport_slope_ * log2_e);
         const Work reward_slope = in_unit(transport_slope_);
-        const Work gap_slope =
-            in_unit(static_cast<Real>(before.slope) / log2_e * static_cast<Real>(before.rho));
+        const Work gap_slope = in_unit(static_cast<Real>(before.slope) / log2_e * static_cast<Real>(before.rho));
         const Lanes col = transport_col_.template segment<lanes>(tile * lanes).array();
         const Lanes gap_col = before.tile_of_col(tile);
         const Work before_slope = before.slope;
@@ -200,8 +199,8 @@ private:
         Lanes gap_moment = Lanes::Zero();
         Lanes dual_moment = Lanes::Zero();
         for (Index d = 0; d < x.cols(); ++d) {
-            const Lanes gap = multiply_add(x.col(d), before_slope,
-                                           multiply_add(dual_before.col(d), -before_inverse_rho, before_row[d] + gap_col));
+            const Lanes gap = multiply_add(
+                x.col(d), before_slope, multiply_add(dual_before.col(d), -before_inverse_rho, before_row[d] + gap_col));
             const Lanes decay = bounded_exp2(negative_magnitude(gap).max(lowest_decay));
             const Lanes z = multiply_add(dual_step(gap, decay), before_rho, dual_before.col(d));
             const Lanes exponent = slope * x.col(d);
@@ -233,10 +232,10 @@ private:
     }
 
     Tiling x_;
-    const AdmmDuals<Scalar, Work>& duals_;
+    const AdmmDuals<Scalar, Work>* duals_ = nullptr;
     std::vector<Gap> gaps_;
-    Real slope_unit_;
-    Tiles of_reward_, of_dual_;  ///< x~ and Z~
+    Real slope_unit_ = 1;
+    Buffer<Work> of_reward_, of_dual_;  ///< x~ and Z~
     Tiles transport_lanes_, gap_lanes_;
     RealVector gap_col_;
     Real rho_ = 1;

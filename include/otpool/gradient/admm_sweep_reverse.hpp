@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "otpool/core/matrix.hpp"
+#include "otpool/core/workspace.hpp"
 #include "otpool/gradient/admm_reverse_pass.hpp"
 #include "otpool/gradient/admm_sweep_record.hpp"
 #include "otpool/gradient/bag_gradient.hpp"
@@ -34,18 +35,19 @@ template <BagScalar Scalar, BagScalar Work>
 class AdmmSweepReverse {
 public:
     AdmmSweepReverse(const AdmmSweepRecord<Scalar, Work>& record, BagGradient<Scalar>& gradient,
-                     const PlanCotangent& cotangent)
+                     const PlanCotangent& cotangent, Workspace& workspace)
         : record_(record),
           gradient_(gradient),
           slope_unit_(record.steepest()),
           unit_(cotangent.slope.cwiseAbs().maxCoeff() *
                 std::max({1e-30, record.values_range(), record.values.empty() ? 1 / slope_unit_ : 0})),
           slope_(cotangent.slope / unit_),
-          pass_({record.reward, record.priors.active, record.top}, record.duals, record.gaps(), slope_unit_),
+          pass_(workspace.get<Pass>()),
           row_(RealVector::Zero(cotangent.slope.size())),
           col_(RealVector::Zero(record.steps.back().smooth_col.size())),
           log_p_(row_),
           log_q_(col_) {
+        pass_.start(record, slope_unit_);
         sums_.gap_row = row_;
         log_q_padded_ = col_;
         log_q_padded_.head(record.cols()) = record.priors.log_q;
@@ -223,7 +225,7 @@ private:
     Real slope_unit_;
     Real unit_;
     RealVector slope_;  ///< dL/dy
-    Pass pass_;
+    Pass& pass_;
     RealVector row_, col_;  ///< Cotangents of what log S has of rows and columns.
     Real of_slope_ = 0;     ///< That of its slope.
     Real gap_moment_ = 0;   ///< Of the slope of log T - log S.

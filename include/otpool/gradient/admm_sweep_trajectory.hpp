@@ -75,9 +75,9 @@ public:
                 record_.priors.active};
     }
 
-    void add_to(BagGradient<Scalar>& gradient, const PlanCotangent& cotangent) const {
+    void add_to(BagGradient<Scalar>& gradient, const PlanCotangent& cotangent, Workspace& workspace) const {
         if (cotangent.slope.isZero(0)) return;
-        AdmmSweepReverse<Scalar, Work> reverse(record_, gradient, cotangent);
+        AdmmSweepReverse<Scalar, Work> reverse(record_, gradient, cotangent, workspace);
         for (std::size_t k = record_.steps.size(); k-- > 0;) reverse.step(k);
         reverse.finish();
     }

@@ -60,12 +60,12 @@ public:
     /// the conditional mean.
     template <class Readout>
     void add_to(BagGradient<Scalar>& gradient, const Solution<Scalar, R>& found, const Readout& readout,
-                const RealVector& dL_dy, Workspace& /*workspace*/) const {
+                const RealVector& dL_dy, Workspace& workspace) const {
         if (states_) return states_->add_to(gradient, found, readout, dL_dy);
         require_conditional_mean<Readout>();
         const PlanCotangent cotangent = pull_back_readout(readout, found, dL_dy, gradient);
-        if (narrow_) narrow_->add_to(gradient, cotangent);
-        if (wide_) wide_->add_to(gradient, cotangent);
+        if (narrow_) narrow_->add_to(gradient, cotangent, workspace);
+        if (wide_) wide_->add_to(gradient, cotangent, workspace);
     }
 
 private:
