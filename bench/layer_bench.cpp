@@ -10,6 +10,8 @@
 #include <otpool/learning.hpp>
 #include <otpool/otpool.hpp>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "layers.hpp"
@@ -54,7 +56,11 @@ void pool_and_pull_back(benchmark::State& state, const LayerSize& size) {
     const auto bags = batch.bags();
     const otpool::Matrix<Scalar> dL_dpooled = bench::Random(2).normal_matrix<Scalar>(size.features, size.bags);
     const auto layer = bench::learned_layer<Scalar, Solver>(size.steps);
-    for (auto _ : state) benchmark::DoNotOptimize(layer.backward(layer.forward(bags), dL_dpooled));
+    typename std::decay_t<decltype(layer)>::Gradient gradient;
+    for (auto _ : state) {
+        gradient = layer.backward(layer.forward(bags), dL_dpooled, std::move(gradient));
+        benchmark::DoNotOptimize(gradient.instances.data());
+    }
     bench::count(state, batch, size.steps);
 }
 

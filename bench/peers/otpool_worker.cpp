@@ -16,6 +16,7 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "support/npy.hpp"
@@ -114,9 +115,11 @@ Work forward_and_backward(const Task& task) {
     task.write("pooled.npy", forward.pooled);
     task.write("gradient.npy", gradient.instances);
     task.write("parameters.npy", parameters);
-    return {
-        [layer, batch, cotangent] { return layer.backward(layer.forward(batch.bags()), cotangent).instances(0, 0); },
-        task.steps};
+    return {[layer, batch, cotangent, gradient = typename Layer::Gradient()]() mutable {
+                gradient = layer.backward(layer.forward(batch.bags()), cotangent, std::move(gradient));
+                return gradient.instances(0, 0);
+            },
+            task.steps};
 }
 
 /// The layers as they were released, for what they pool, not for time.

@@ -1,5 +1,6 @@
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "otpool/learning.hpp"
@@ -47,7 +48,12 @@ void check_gradient(Layer layer) {
         const auto loss = [&] { return layer(batch.bags()).cwiseProduct(weights).sum(); };
         const auto bags = batch.bags();
         const auto forward = layer.forward(bags);
-        auto gradient = layer.backward(forward, weights);
+        typename Layer::Gradient earlier;  // whose numbers must not matter, nor its sizes
+        if (seed % 2 == 0) {
+            const auto fewer = Bags<double>{batch.instances.leftCols(5).eval(), {0, 5}};
+            earlier = layer.backward(layer.forward(fewer), weights.leftCols(1));
+        }
+        auto gradient = layer.backward(forward, weights, std::move(earlier));
         const auto numeric = [&](double& value) {
             const double from = value;
             const auto at = [&](double step) {
@@ -122,6 +128,25 @@ TEST_CASE("Fixed and two-level layers have their gradients") {
         merged_layer<double>(started<UotLayer<double>>(), started<UotLayer<double, BregmanAdmm, Quadratic>>()));
     check_gradient(TwoLevelLayer<double, UotLayer<double>, FixedLayer<double>, UotLayer<double>>{
         started<UotLayer<double>>(), {mean_layer<double>(), started<UotLayer<double>>()}});
+}
+
+TEST_CASE("A gradient takes no memory where it is given that of an earlier one") {
+    const Batch batch(1);
+    const auto bags = batch.bags();
+    const auto check = [&](const auto& layer) {
+        const auto forward = layer.forward(bags);
+        const Matrix<double> dL_dpooled = Matrix<double>::Ones(D, 3);
+        auto gradient = layer.backward(forward, dL_dpooled);
+        const Matrix<double> first = gradient.instances;
+        const double* memory = gradient.instances.data();
+        gradient = layer.backward(forward, dL_dpooled, std::move(gradient));
+        CHECK(gradient.instances.data() == memory);
+        CHECK(gradient.instances == first);
+    };
+    check(started<UotLayer<double>>());
+    check(started<UotLayer<double, BregmanAdmm, Quadratic>>());
+    check(attention_layer<double>(attention()));
+    check(mixed_layer<double>());
 }
 
 TEST_CASE("A layer's arrays have names") {

@@ -88,8 +88,8 @@ ProblemGradient<Scalar> gradient_of(const Mode& mode, const Readout& readout, co
                                     const Vector<Scalar>& dL_dy) {
     const auto& problem = tape.solution.problem;
     const Index N = problem.reward.cols();
-    auto gradient =
-        ProblemGradient<Scalar>::sized(problem.reward.rows(), N, !problem.values.empty(), mode.parameters());
+    ProblemGradient<Scalar> gradient;
+    gradient.resize(problem.reward.rows(), N, !problem.values.empty(), mode.parameters());
     BagGradient<Scalar> all(gradient, 0, N);
     Workspace workspace;
     mode.add_gradient(readout, tape, dL_dy, all, workspace);

@@ -57,8 +57,9 @@ struct DifferentiablePooling {
     }
 
     /// The gradient of L, given dL/dpooled, D x B: `reward`, `values` and `log_q0` side by side as the bags are, the
-    /// others summed over the bags.
-    ProblemGradient<Scalar> backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled) const {
+    /// others summed over the bags. In the memory of `batch`, which may be an earlier gradient.
+    ProblemGradient<Scalar> backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled,
+                                     ProblemGradient<Scalar> batch = {}) const {
         using detail::shape_text;
         detail::require(
             dL_dpooled.rows() == forward.pooled.rows() && dL_dpooled.cols() == forward.pooled.cols(),
@@ -69,7 +70,7 @@ struct DifferentiablePooling {
         for (const auto& tape : forward.tapes)
             first_of.push_back(first_of.back() + tape.solution.problem.reward.cols());
         const bool has_values = !forward.tapes.empty() && !forward.tapes[0].solution.problem.values.empty();
-        auto batch = ProblemGradient<Scalar>::sized(dL_dpooled.rows(), first_of.back(), has_values, mode.parameters());
+        batch.resize(dL_dpooled.rows(), first_of.back(), has_values, mode.parameters());
         std::vector<std::optional<detail::BagGradient<Scalar>>> of(forward.tapes.size());
         detail::Workspaces workspaces(execution);
         execution.for_each(static_cast<Index>(of.size()), [&](Index bag, Index worker) {

@@ -12,7 +12,7 @@ namespace otpool {
 /// parameters of its own. Where an alpha is infinite its derivative is 0, as nothing changes near it.
 template <BagScalar Scalar>
 struct ProblemGradient {
-    Matrix<Scalar> reward;       ///< D x N; where the values are the reward, the sum of both derivatives.
+    Matrix<Scalar> reward = {};  ///< D x N; where the values are the reward, the sum of both derivatives.
     Matrix<Scalar> values = {};  ///< D x N; empty where the values are the reward.
     RealVector alpha0 = {};
     RealVector alpha1 = {};
@@ -21,14 +21,14 @@ struct ProblemGradient {
     Vector<Scalar> log_p0 = {};  ///< D
     Vector<Scalar> log_q0 = {};  ///< N; 0 for excluded instances.
 
-    /// Of a problem's size, with so many alphas and rhos: zeros where bags are summed over, else any numbers.
-    static ProblemGradient sized(Index features, Index instances, bool has_values, Index parameters) {
-        ProblemGradient gradient{.reward = Matrix<Scalar>(features, instances)};
-        if (has_values) gradient.values.resize(features, instances);
-        gradient.alpha0 = gradient.alpha1 = gradient.alpha2 = gradient.rho = RealVector::Zero(parameters);
-        gradient.log_p0 = Vector<Scalar>::Zero(features);
-        gradient.log_q0.resize(instances);
-        return gradient;
+    /// To a problem's size, with so many alphas and rhos: zeros where bags are summed over, else any numbers. Takes no memory
+    /// where a matrix has that size already.
+    void resize(Index features, Index instances, bool has_values, Index parameters) {
+        reward.resize(features, instances);
+        values.resize(has_values ? features : 0, has_values ? instances : 0);
+        alpha0 = alpha1 = alpha2 = rho = RealVector::Zero(parameters);
+        log_p0 = Vector<Scalar>::Zero(features);
+        log_q0.resize(instances);
     }
 };
 

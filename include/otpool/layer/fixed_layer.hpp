@@ -54,10 +54,12 @@ struct FixedLayer {
 
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const { return forward(bags).pooled; }
 
-    /// The gradient of L with respect to bags and parameters, given dL/dpooled, D x B.
-    Gradient backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled) const {
-        ProblemGradient<Scalar> of = pooling().backward(forward.pooling, dL_dpooled);
-        Gradient gradient{std::move(of.reward), {}};
+    /// The gradient of L with respect to bags and parameters, given dL/dpooled, D x B. In the memory of `gradient`, which may be
+    /// an earlier one.
+    Gradient backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled, Gradient gradient = {}) const {
+        ProblemGradient<Scalar> of =
+            pooling().backward(forward.pooling, dL_dpooled, {.reward = std::move(gradient.instances)});
+        gradient = {std::move(of.reward), {}};
         gradient.parameters.prior =
             detail::pull_back_prior(forward.bags, parameters.prior, of.log_q0, gradient.instances, execution);
         return gradient;

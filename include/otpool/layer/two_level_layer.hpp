@@ -61,15 +61,19 @@ struct TwoLevelLayer {
 
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const { return forward(bags).pooled; }
 
-    /// The gradient of L with respect to bags and parameters, given dL/dpooled, D x B.
-    Gradient backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled) const {
-        auto of_outer = outer.backward(forward.outer, dL_dpooled);
-        auto of_layers = backward_inner(forward, of_outer.instances, std::make_index_sequence<M>());
-        Matrix<Scalar> instances = std::get<0>(of_layers).instances;
-        for_each(of_layers, [&](Index m, const auto& of_layer) {
-            if (m > 0) instances += of_layer.instances;
+    /// The gradient of L with respect to bags and parameters, given dL/dpooled, D x B. In the memory of `gradient`, which may be
+    /// an earlier one.
+    Gradient backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled, Gradient gradient = {}) const {
+        gradient.outer = outer.backward(forward.outer, dL_dpooled, std::move(gradient.outer));
+        backward_inner(forward, gradient.outer.instances, gradient.inner, std::make_index_sequence<M>());
+        for_each(gradient.inner, [&](Index m, const auto& of_layer) {
+            if (m == 0) {
+                gradient.instances = of_layer.instances;
+            } else {
+                gradient.instances += of_layer.instances;
+            }
         });
-        return {std::move(instances), std::move(of_outer), std::move(of_layers)};
+        return gradient;
     }
 
     /// Names what is learned, "outer." and "inner0." before the layers' own names: see named_arrays().
@@ -96,9 +100,12 @@ private:
     }
 
     template <std::size_t... Is>
-    auto backward_inner(const Forward& forward, const Matrix<Scalar>& dL_dsecond, std::index_sequence<Is...>) const {
-        return std::tuple{std::get<Is>(inner).backward(
-            std::get<Is>(forward.inner), Matrix<Scalar>(of_inner(dL_dsecond, static_cast<Index>(Is))))...};
+    void backward_inner(const Forward& forward, const Matrix<Scalar>& dL_dsecond,
+                        std::tuple<typename Inner::Gradient...>& gradients, std::index_sequence<Is...>) const {
+        ((std::get<Is>(gradients) = std::get<Is>(inner).backward(
+              std::get<Is>(forward.inner), Matrix<Scalar>(of_inner(dL_dsecond, static_cast<Index>(Is))),
+              std::move(std::get<Is>(gradients)))),
+         ...);
     }
 
     template <class LayerOrGradient, class Visit>

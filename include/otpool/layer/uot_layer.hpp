@@ -102,10 +102,12 @@ struct UotLayer {
 
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const { return forward(bags).pooled; }
 
-    /// The gradient of L with respect to bags and parameters, given dL/dpooled, D x B.
-    Gradient backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled) const {
-        ProblemGradient<Scalar> of = pooling().backward(forward.pooling, dL_dpooled);
-        Gradient gradient{std::move(of.reward), {}};
+    /// The gradient of L with respect to bags and parameters, given dL/dpooled, D x B. In the memory of `gradient`, which may be
+    /// an earlier one: to take as much anew costs large bags up to a third of the time.
+    Gradient backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled, Gradient gradient = {}) const {
+        ProblemGradient<Scalar> of =
+            pooling().backward(forward.pooling, dL_dpooled, {.reward = std::move(gradient.instances)});
+        gradient = {std::move(of.reward), {}};
         Parameters& to = gradient.parameters;
         to.alpha0 = through_positive(parameters.alpha0, of.alpha0);
         to.alpha1 = through_positive(parameters.alpha1, of.alpha1);
