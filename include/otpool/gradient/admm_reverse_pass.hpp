@@ -26,13 +26,14 @@ namespace otpool::detail {
 ///     q = Q * what the instances pass back     x~ += transport slope q,   Z~ -= q / rho
 ///     g = rho Z~ * e                           x~ += gap slope g,         Z~ -= g / rho
 ///
-/// with the rho of the step that q, or g, is of. g belongs to the step before, but its row sums have to be known before that one's u.
+/// with the rho of the step that q, or g, is of. g belongs to the step before, but its row sums have to be known before that
+/// one's u.
 ///
 /// Cost: three exps an element and step, and those of AdmmDuals; x is read, x~ and Z~ are read and written. Of 4 steps'
-/// 3.5 exps a float element take 0.46 ns at best; measured are 2.0, on cores shared with other work, where a step forward
-/// takes 1.3. Half of it is transport_and_gap(): some hundred instructions to 16 elements, two exps among them, the others
+/// 3.5 exps a float element take 0.28 ns at best; measured are 1.2, on cores shared with other work, where a step forward
+/// takes 0.5. Half of it is transport_and_gap(): some hundred instructions to 16 elements, two exps among them, the others
 /// what is made of z, q and g, five sums, and the loads and stores of x~ and Z~; a quarter is smooth(). Vectors and the
-/// gradient's layout are 0.8 ns an element and step more at D = 64, N = 100, and less in larger bags.
+/// gradient's layout are 0.5 ns an element and step more at D = 64, N = 100, and less in larger bags.
 template <BagScalar Scalar, BagScalar Work>
 class AdmmReversePass {
 public:
@@ -88,11 +89,11 @@ public:
         }
         x_.all_filled();
         add_up();
-        sums_.smooth_moment /= log2_e;
-        sums_.transport_moment /= log2_e;
+        sums_.smooth_moment *= log_2;  // of exponents of two
+        sums_.transport_moment *= log_2;
         if (k > 0) {
             sums_.gap_row *= gaps_[k - 1].rho;
-            sums_.gap_moment *= gaps_[k - 1].rho / log2_e;
+            sums_.gap_moment *= gaps_[k - 1].rho * log_2;
         }
         return sums_;
     }
@@ -109,8 +110,8 @@ public:
 
 private:
     static constexpr bool single = std::same_as<Work, float>;
-    /// Lowest exponents of two of P and Q, and of e: far below what Work resolves beside 1, and products of them stay normal numbers,
-    /// which others take a hundred times as long as.
+    /// Lowest exponents of two of P and Q, and of e: far below what Work resolves beside 1, and products of them stay normal
+    /// numbers, which others take a hundred times as long as.
     static constexpr Work lowest_power = single ? -58 : -430;
     static constexpr Work lowest_decay = single ? -29 : -58;
     static constexpr Real outside = -1e30;
@@ -176,18 +177,18 @@ private:
         add(sums_.transport_moment, moment);
     }
 
-    /// x~ += transport slope q + gap slope g,  Z~ -= q + g
+    /// x~ += transport slope q + gap slope g,  Z~ -= q / rho + g / rho of the step before
     void transport_and_gap(Index tile, Tile x, const Lanes& of_shift, Tile dual_before, const Gap& before) {
         const Work slope = static_cast<Work>(transport_slope_ * log2_e);
         const Work reward_slope = in_unit(transport_slope_);
-        const Work gap_slope = in_unit(static_cast<Real>(before.slope) / log2_e * static_cast<Real>(before.rho));
+        const Work gap_slope = in_unit(static_cast<Real>(before.slope) * log_2 * static_cast<Real>(before.rho));
         const Lanes col = transport_col_.template segment<lanes>(tile * lanes).array();
         const Lanes gap_col = before.tile_of_col(tile);
         const Work before_slope = before.slope;
         const Work before_rho = before.rho;
-        const Work before_inverse_rho = before.inverse_rho;
+        const Work before_dual_slope = before.dual_slope;
         const Work inverse_rho = static_cast<Work>(1 / rho_);
-        const Work log2_inverse_rho = static_cast<Work>(log2_e / rho_);
+        const Work dual_slope = static_cast<Work>(-log2_e / rho_);
         const Work* before_row = before.row.data();
         const Work* row = transport_row_.data();
         MutableTile transport_lanes(transport_lanes_.data(), lanes, x.cols());
@@ -200,11 +201,11 @@ private:
         Lanes dual_moment = Lanes::Zero();
         for (Index d = 0; d < x.cols(); ++d) {
             const Lanes gap = multiply_add(
-                x.col(d), before_slope, multiply_add(dual_before.col(d), -before_inverse_rho, before_row[d] + gap_col));
+                x.col(d), before_slope, multiply_add(dual_before.col(d), before_dual_slope, before_row[d] + gap_col));
             const Lanes decay = bounded_exp2(negative_magnitude(gap).max(lowest_decay));
             const Lanes z = multiply_add(dual_step(gap, decay), before_rho, dual_before.col(d));
             const Lanes exponent = slope * x.col(d);
-            const Lanes log2_Q = multiply_add(z, -log2_inverse_rho, exponent + (row[d] - col));
+            const Lanes log2_Q = multiply_add(z, dual_slope, exponent + (row[d] - col));
             const Lanes q = bounded_exp2(log2_Q.max(lowest_power)) * of_shift;
             const Lanes of_z = multiply_add(q, -inverse_rho, of_dual.col(d));
             const Lanes of_step = of_z * decay;  // g / rho

@@ -90,7 +90,7 @@ public:
         add(gradient_.rho, k, pull_back_damping(instances_.of_damping, parameters.alpha2, rho, of_alpha2));
         add(gradient_.alpha2, k, of_alpha2);
         if (k == 0) return;
-        add(gradient_.rho, k, -sums_.dual_moment / rho);  // z is in units of it
+        add(gradient_.rho, k, -sums_.dual_moment / rho);  // log T has Z / rho, and Z moves by rho of the step before
         add(gradient_.rho, k - 1, sums_.dual_moment / record_.parameters(k - 1).rho);
     }
 

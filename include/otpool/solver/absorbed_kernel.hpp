@@ -10,6 +10,7 @@
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/execution.hpp"
+#include "otpool/core/exponential.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/solver/exponential_range.hpp"
 #include "otpool/solver/kernel_blocks.hpp"
@@ -70,7 +71,7 @@ public:
         const Real* f = row_potential.data();
         const Scalar* F = blocks_.row_potential().data();
         Real* log_row_mass = result.log_row_mass.data();
-        for (Index d = 0; d < blocks_.rows(); ++d) log_row_mass[d] += f[d] - static_cast<Real>(F[d]) / log2_e;
+        for (Index d = 0; d < blocks_.rows(); ++d) log_row_mass[d] += f[d] - static_cast<Real>(F[d]) * log_2;
         return true;
     }
 
@@ -129,7 +130,7 @@ private:
         Real* log_col_sum = result.log_col_sum.data() + first;
         Real* potential = result.col_potential.data() + first;
         for (Index i = 0; i < block.count; ++i) {
-            log_col_sum[i] = static_cast<Real>(log_sum[i]) - static_cast<Real>(G[i]) / log2_e;
+            log_col_sum[i] = static_cast<Real>(log_sum[i]) - static_cast<Real>(G[i]) * log_2;
         }
         columns.half_steps(first, block.count, log_col_sum, potential, result.col_penalty.data() + first);
         const auto in_range = [&] { return set_scaling(potential, G, block.count, v_.data() + first); };

@@ -33,13 +33,12 @@ public:
     using Lanes = typename Tiling::Lanes;
     static constexpr Index lanes = Tiling::lanes;
 
-    /// log2 T - log2 S of a step: slope x_dn + row_d + col_n - z_dn inverse_rho. Z and rho are in units of the first step's
-    /// rho.
+    /// log2 T - log2 S of a step: slope x_dn + row_d + col_n + dual_slope z_dn. Z and rho are in units of the first step's rho.
     struct Gap {
         Work slope = 0;
         Vector<Work> row;
         Buffer<Work> col;
-        Work inverse_rho = 1;  ///< times log2 e
+        Work dual_slope = -1;
         Work rho = 1;
 
         /// log T - log S but for z, given what both have of x, of the features and of the instances.
@@ -47,7 +46,7 @@ public:
             slope = static_cast<Work>(slope_of_x * log2_e);
             row = (of_rows * log2_e).template cast<Work>();
             col = (of_cols * log2_e).template cast<Work>();
-            inverse_rho = static_cast<Work>(log2_e / of_rho);
+            dual_slope = static_cast<Work>(-log2_e / of_rho);
             rho = static_cast<Work>(of_rho);
         }
 
@@ -81,8 +80,8 @@ public:
         if (memory.size() < size_) memory.resize(size_);
     }
 
-    /// The Z that step k starts from: in `scratch`, or where it is stored; it is stored now, if it is to
-    /// be. Of the gaps of the steps before, that of step j is gaps[j % gaps.size()].
+    /// The Z that step k starts from: in `scratch`, or where it is stored; it is stored now, if it is to be. Of the gaps of the
+    /// steps before, that of step j is gaps[j % gaps.size()].
     Tile of_present_step(std::size_t k, const std::vector<Gap>& gaps, Index tile, Tile x, Tiles& scratch) {
         return compute(stored_before(k), k, gaps, tile, x, is_stored(k) ? stored(k, tile) : scratch.data());
     }
@@ -115,13 +114,13 @@ private:
     static void move(const Gap& step, Index tile, Tile x, const Work* before, Work* z) {
         // Copies, lest they be read again for every element, as a compiler cannot know that z is elsewhere.
         const Work slope = step.slope;
+        const Work dual_slope = step.dual_slope;
         const Work rho = step.rho;
-        const Work inverse_rho = step.inverse_rho;
         const Work* row = step.row.data();
         const Lanes col = step.tile_of_col(tile);
         for (Index d = 0; d < x.cols(); ++d) {
             const Lanes old = Eigen::Map<const Lanes, Eigen::AlignedMax>(before + d * lanes);
-            const Lanes gap = multiply_add(x.col(d), slope, multiply_add(old, -inverse_rho, row[d] + col));
+            const Lanes gap = multiply_add(x.col(d), slope, multiply_add(old, dual_slope, row[d] + col));
             const Lanes decay = bounded_exp2(negative_magnitude(gap));
             Eigen::Map<Lanes, Eigen::AlignedMax>(z + d * lanes) = multiply_add(dual_step(gap, decay), rho, old);
         }

@@ -251,13 +251,13 @@ private:
     void update_transport(Index tile, Tile x, Scratch& scratch) {
         const Tile z = duals_.of_present_step(steps_ - 1, gaps_, tile, x, scratch.z);
         const Work slope = static_cast<Work>(transport_.slope * inverse_rho_ * log2_e);
-        const Work inverse_rho = static_cast<Work>(log2_e / relative_rho());
+        const Work dual_slope = static_cast<Work>(-log2_e / relative_rho());
         const Work* row = transport_row_.data();
         MutableTile log2_T(scratch.log2_T.data(), lanes, rows());
         Lanes top = Lanes::Constant(std::numeric_limits<Work>::lowest());
         for (Index d = 0; d < x.cols(); ++d) {
             const Lanes of_row =
-                multiply_add(x.col(d), slope, multiply_add(z.col(d), -inverse_rho, Lanes::Constant(row[d])));
+                multiply_add(x.col(d), slope, multiply_add(z.col(d), dual_slope, Lanes::Constant(row[d])));
             log2_T.col(d) = of_row;
             top = top.max(of_row);
         }
@@ -275,7 +275,7 @@ private:
     /// log(2^top sum). By value: what is only passed on by its value stays in registers.
     static RealLanes log_of_sum(const Lanes top, const Lanes sum) {
         const Lanes logarithm = sum.log();
-        return top.template cast<Real>() / log2_e + logarithm.template cast<Real>();
+        return top.template cast<Real>() * log_2 + logarithm.template cast<Real>();
     }
 
     void update_smooth(Index tile, Tile x, Part& part) {
@@ -355,11 +355,12 @@ private:
     LogPlane transport_, smooth_;
     AdmmDuals<Scalar, Work> duals_;
     std::vector<typename AdmmDuals<Scalar, Work>::Gap> gaps_;  ///< Of the last steps, in turn.
-    Real first_rho_ = 1;                                       ///< That of the first step: Z is in units of it.
-    Real rho_of_gap_ = 1;                                      ///< That of the step before.
-    Real most_dual_ = 0;                                       ///< No entry of Z is larger.
-    Buffer<Real> log_col_sum_;                                 ///< LSE_d(log T), before the instances' part of the step
-    RealVector log_row_sum_;                                   ///< LSE_n(log S) less what there is one of a row
+
+    Real first_rho_ = 1;        ///< That of the first step: Z is in units of it.
+    Real rho_of_gap_ = 1;       ///< That of the step before, in the same unit.
+    Real most_dual_ = 0;        ///< No entry of Z is larger, in units of the present rho.
+    Buffer<Real> log_col_sum_;  ///< LSE_d(log T), before the instances' part of the step
+    RealVector log_row_sum_;    ///< LSE_n(log S) less what there is one of a row
     RealVector log_sum_;
     Buffer<Real> log_mass_;
     InstanceParts tiles_{1, 1};

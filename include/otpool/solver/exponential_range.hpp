@@ -3,6 +3,7 @@
 
 #include <concepts>
 
+#include "otpool/core/exponential.hpp"
 #include "otpool/core/matrix.hpp"
 
 namespace otpool::detail {
@@ -46,7 +47,7 @@ template <BagScalar Scalar>
 bool set_scaling(const Real* potential, const Scalar* absorbed, Index size, Scalar* scaling) {
     using Range = ExponentialRange<Scalar>;
     for (Index i = 0; i < size; ++i) {
-        scaling[i] = static_cast<Scalar>(potential[i] - static_cast<Real>(absorbed[i]) / log2_e);
+        scaling[i] = static_cast<Scalar>(potential[i] - static_cast<Real>(absorbed[i]) * log_2);
     }
     if (!within(scaling, size, Range::smallest_log_scaling, Range::largest_log_scaling)) return false;
     Eigen::Map<Vector<Scalar>> all(scaling, size);
