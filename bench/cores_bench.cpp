@@ -56,7 +56,7 @@ void pool_and_pull_back(benchmark::State& state, const LayerSize& size, const Ex
     const otpool::Matrix<float> dL_dpooled = bench::Random(2).normal_matrix<float>(size.features, size.bags);
     auto layer = bench::learned_layer<float, Solver>(size.steps);
     layer.execution = execution;
-    for (auto _ : state) benchmark::DoNotOptimize(layer.backward(layer.forward(bags), dL_dpooled));
+    bench::time_both_passes(state, layer, bags, dL_dpooled);
     state.counters["workers"] = static_cast<double>(execution.workers());
 }
 

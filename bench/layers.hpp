@@ -66,6 +66,17 @@ auto learned_layer(int steps) {
     return layer;
 }
 
+/// Times a layer's pass forward and backward; a gradient takes the memory of the last one.
+template <class Scalar, class Layer>
+void time_both_passes(benchmark::State& state, const Layer& layer, const otpool::Bags<Scalar>& bags,
+                      const otpool::Matrix<Scalar>& dL_dpooled) {
+    typename Layer::Gradient gradient;
+    for (auto _ : state) {
+        gradient = layer.backward(layer.forward(bags), dL_dpooled, std::move(gradient));
+        benchmark::DoNotOptimize(gradient.instances.data());
+    }
+}
+
 /// The size of the bags, as bytes a second, and the time that one of their elements takes in one step.
 template <class Scalar>
 void count(benchmark::State& state, const Batch<Scalar>& batch, int steps) {
