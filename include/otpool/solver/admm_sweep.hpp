@@ -97,7 +97,6 @@ public:
         const Real ratio = rho_ / rho;
         most_dual_ *= ratio;
         smooth_.slope /= ratio;
-        transport_.slope /= ratio;
         rho_ = rho;
         inverse_rho_ = 1 / rho;
         weight_ = 1 + problem.alpha0 / rho;
@@ -141,7 +140,11 @@ public:
             update_transport(tile, x, scratch_[static_cast<std::size_t>(worker)]);
             update_smooth(tile, x, part);
         });
-        return end_step(sums);
+        if (!end_step(sums)) return false;
+        gaps_[(steps_ - 1) % gaps_.size()].set((transport_.slope - smooth_.slope) * inverse_rho_,
+                                               transport_.row - smooth_.row, transport_.col - smooth_.col,
+                                               relative_rho());
+        return true;
     }
 
     /// The last step, and the conditional mean of the values under the S that it ends with; whether Work could hold both.
@@ -231,18 +234,12 @@ private:
     }
 
     void begin_step(bool pools) {
-        const std::size_t k = steps_++;
-        duals_.begin_step(k);
-        if (k > 0) {
-            gaps_[(k - 1) % gaps_.size()].set((transport_.slope - smooth_.slope) * inverse_rho_,
-                                              transport_.row - smooth_.row, transport_.col - smooth_.col, rho_of_gap_);
-        }
+        duals_.begin_step(steps_++);
         transport_.slope = 1 + smooth_.slope;
         transport_.row = smooth_.row + reward_row_;
         transport_.col = smooth_.col + reward_col_;
         smooth_.slope = transport_.slope / weight_;
         smooth_.row = transport_.row / weight_;
-        rho_of_gap_ = relative_rho();
         transport_row_ = (transport_.row * log2_e).template cast<Work>();
         for (Part& part : parts_) part.start(rows(), pools);
         most_dual_ += 1;
@@ -357,7 +354,6 @@ private:
     std::vector<typename AdmmDuals<Scalar, Work>::Gap> gaps_;  ///< Of the last steps, in turn.
 
     Real first_rho_ = 1;        ///< That of the first step: Z is in units of it.
-    Real rho_of_gap_ = 1;       ///< That of the step before, in the same unit.
     Real most_dual_ = 0;        ///< No entry of Z is larger, in units of the present rho.
     Buffer<Real> log_col_sum_;  ///< LSE_d(log T), before the instances' part of the step
     RealVector log_row_sum_;    ///< LSE_n(log S) less what there is one of a row
