@@ -85,6 +85,13 @@ TEMPLATE_TEST_CASE("Bounded powers of any number of entries", "", float, double)
     }
 }
 
+TEMPLATE_TEST_CASE("Powers of two within the bounds are the bounded ones", "", float, double) {
+    constexpr TestType lowest = std::is_same_v<TestType, float> ? -126 : -1022;
+    const Eigen::Array<TestType, Eigen::Dynamic, 1> x =
+        Eigen::Array<TestType, Eigen::Dynamic, 1>::LinSpaced(5001, lowest, -lowest);
+    CHECK((otpool::detail::exp2_within(x) == otpool::detail::bounded_exp2(x)).all());
+}
+
 TEMPLATE_TEST_CASE("Powers that are nothing below a bound", "", float, double) {
     Eigen::Array<TestType, 4, 1> x;
     x << TestType(-100), TestType(-100.5), TestType(-1e30), -std::numeric_limits<TestType>::infinity();

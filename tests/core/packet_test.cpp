@@ -36,6 +36,16 @@ TEMPLATE_TEST_CASE("Products of lanes and items are Eigen's", "", float, double)
             Vector<Scalar> by_lane(lanes);
             detail::multiply<Scalar>(M.data(), lanes, items, of_items.data(), by_lane.data());
             CHECK((by_lane - M * of_items).cwiseAbs().maxCoeff() <= tolerance);
+            const Matrix<Scalar> weights = random_vector<Scalar>(random, lanes * items).reshaped(lanes, items);
+            const auto weigh = [&](const auto& weight, Index lane, Index item) {
+                using namespace Eigen::internal;
+                return pmul(weight, ploadu<detail::Packet<Scalar>>(&weights(lane, item)));
+            };
+            const Matrix<Scalar> weighted = M.cwiseProduct(weights);
+            detail::multiply_transposed<Scalar>(M.data(), lanes, items, of_lanes.data(), by_item.data(), weigh);
+            CHECK((by_item - weighted.transpose() * of_lanes).cwiseAbs().maxCoeff() <= tolerance);
+            detail::multiply<Scalar>(M.data(), lanes, items, of_items.data(), by_lane.data(), weigh);
+            CHECK((by_lane - weighted * of_items).cwiseAbs().maxCoeff() <= tolerance);
         }
     }
 }

@@ -137,6 +137,17 @@ private:
     }();
 };
 
+/// 2^x of a number known to be neither below BoundedPower's lowest nor above its highest.
+template <class Scalar>
+struct PowerWithin {
+    Scalar operator()(Scalar x) const { return packetOp(x); }
+
+    template <class P>
+    P packetOp(const P& x) const {  // NOLINT(readability-identifier-naming): Eigen's name
+        return BoundedPower<Scalar, Base::two>::unbounded(x);
+    }
+};
+
 /// 2^x, but 0 of what is not above `least`.
 template <class Scalar>
 struct PowerAbove {
@@ -185,6 +196,12 @@ auto bounded_exp2(const Eigen::ArrayBase<Derived>& x) {
     return x.unaryExpr(BoundedPower<typename Derived::Scalar, Base::two>());
 }
 
+/// 2^x of numbers that are within those bounds.
+template <class Derived>
+auto exp2_within(const Eigen::ArrayBase<Derived>& x) {
+    return x.unaryExpr(PowerWithin<typename Derived::Scalar>());
+}
+
 /// 2^x, but 0 of what is not above `least`, which is no lower than bounded_exp2() goes.
 template <class Derived>
 auto exp2_above(typename Derived::Scalar least, const Eigen::ArrayBase<Derived>& x) {
@@ -205,6 +222,10 @@ struct functor_traits<otpool::detail::NegativeMagnitude> {
 template <class Scalar, otpool::detail::Base base>
 struct functor_traits<otpool::detail::BoundedPower<Scalar, base>> {
     enum { Cost = 16, PacketAccess = 1 };
+};
+template <class Scalar>
+struct functor_traits<otpool::detail::PowerWithin<Scalar>> {
+    enum { Cost = 15, PacketAccess = 1 };
 };
 template <class Scalar>
 struct functor_traits<otpool::detail::PowerAbove<Scalar>> {

@@ -28,6 +28,10 @@ inline constexpr Index register_lanes = 16;
 /// The smallest multiple of register_lanes that holds `size` numbers.
 inline Index padded(Index size) { return (size + register_lanes - 1) / register_lanes * register_lanes; }
 
+/// So far ahead of where it is read, what comes from memory once is fetched.
+template <BagScalar Scalar>
+inline constexpr Index fetched_ahead = 8192 / sizeof(Scalar);
+
 /// visit(i) of the constants 0 to count - 1: registers that they index stay registers where loops are not unrolled.
 template <int count, class Visit>
 void for_each_constant(const Visit& visit) {
@@ -37,56 +41,115 @@ void for_each_constant(const Visit& visit) {
 
 // NOLINTBEGIN(modernize-avoid-c-arrays): std::array drops the alignment of P, with a warning
 
-/// sums_i = sum_l M_li weight_l
-template <BagScalar Scalar>
-void multiply_transposed(const Scalar* M, Index lanes, Index items, const Scalar* weight, Scalar* sums) {
-    using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
-    using P = Packet<Scalar>;
-    const auto dot = [&]<int count>(std::integral_constant<int, count>, Index first) {
-        P sum[count];
-        for_each_constant<count>([&](auto c) { sum[c] = pset1<P>(Scalar(0)); });
-        for (Index l = 0; l < lanes; l += packet_size<Scalar>) {
-            const P w = ploadu<P>(weight + l);
-            for_each_constant<count>(
-                [&](auto c) { sum[c] = pmadd(ploadu<P>(M + (first + c) * lanes + l), w, sum[c]); });
-        }
-        for_each_constant<count>([&](auto c) { sums[first + c] = predux(sum[c]); });
-    };
-    Index first = 0;
-    for (; first + 4 <= items; first += 4) dot(std::integral_constant<int, 4>(), first);
-    for (; first < items; ++first) dot(std::integral_constant<int, 1>(), first);
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wignored-attributes"  // those of P, as a template's argument; Eigen knows them
+#endif
+/// The sum of a register's halves, and of theirs, down to registers of four numbers.
+template <class P>
+auto add_halves(const P& sum) {
+    const auto half = Eigen::internal::predux_half_dowto4(sum);
+    if constexpr (std::is_same_v<P, std::remove_const_t<decltype(half)>>) {
+        return half;
+    } else {
+        return add_halves(half);
+    }
 }
 
-/// sums_l = sum_i M_li weight_i
-template <BagScalar Scalar>
-void multiply(const Scalar* M, Index lanes, Index items, const Scalar* weight, Scalar* sums) {
+/// to = the sums of four registers; across one alone they take more instructions.
+template <class P, class Scalar>
+EIGEN_ALWAYS_INLINE void store_sums(P a, P b, P c, P d, Scalar* to) {
+    using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
+    using Part = decltype(add_halves(a));
+    if constexpr (unpacket_traits<Part>::size == 4) {
+        PacketBlock<Part, 4> parts = {{add_halves(a), add_halves(b), add_halves(c), add_halves(d)}};
+        ptranspose(parts);
+        pstoreu(to, padd(padd(parts.packet[0], parts.packet[1]), padd(parts.packet[2], parts.packet[3])));
+    } else {
+        to[0] = predux(a);
+        to[1] = predux(b);
+        to[2] = predux(c);
+        to[3] = predux(d);
+    }
+}
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+
+/// Weights as they are.
+struct AsIs {
+    template <class P>
+    P operator()(const P& weights, Index, Index) const {
+        return weights;
+    }
+};
+
+/// Of `count` items from `first`, what multiply_transposed() does of all.
+template <int count, BagScalar Scalar, class Weigh>
+EIGEN_ALWAYS_INLINE void sum_over_lanes(const Scalar* M, Index lanes, Index first, const Scalar* weight, Scalar* sums,
+                                        const Weigh& weigh) {
+    using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
+    using P = Packet<Scalar>;
+    P sum[count];
+    for_each_constant<count>([&](auto c) { sum[c] = pset1<P>(Scalar(0)); });
+    for (Index l = 0; l < lanes; l += packet_size<Scalar>) {
+        const P w = ploadu<P>(weight + l);
+        for_each_constant<count>(
+            [&](auto c) { sum[c] = pmadd(ploadu<P>(M + (first + c) * lanes + l), weigh(w, l, first + c), sum[c]); });
+    }
+    if constexpr (count == 1) {
+        sums[first] = predux(sum[0]);
+    } else {
+        store_sums(sum[0], sum[1], sum[2], sum[3], sums + first);
+        if constexpr (count == 8) store_sums(sum[4], sum[5], sum[6], sum[7], sums + first + 4);
+    }
+}
+
+/// sums_i = sum_l M_li weigh(weight_l, l, i); of registers of weights, of which l is the first lane.
+template <BagScalar Scalar, class Weigh = AsIs>
+void multiply_transposed(const Scalar* M, Index lanes, Index items, const Scalar* weight, Scalar* sums,
+                         const Weigh& weigh = {}) {
+    Index first = 0;
+    for (; first + 8 <= items; first += 8) sum_over_lanes<8>(M, lanes, first, weight, sums, weigh);
+    for (; first + 4 <= items; first += 4) sum_over_lanes<4>(M, lanes, first, weight, sums, weigh);
+    for (; first < items; ++first) sum_over_lanes<1>(M, lanes, first, weight, sums, weigh);
+}
+
+/// Of `count` registers from the lane `first`, what multiply() does of all.
+template <int count, BagScalar Scalar, class Weigh>
+EIGEN_ALWAYS_INLINE void sum_over_items(const Scalar* M, Index lanes, Index items, Index first, const Scalar* weight,
+                                        Scalar* sums, const Weigh& weigh) {
     using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
     using P = Packet<Scalar>;
     // Eight sums at a time, of several items where there are fewer registers to an item: each waits for its last addition.
-    const auto add = [&]<int count>(std::integral_constant<int, count>, Index first) {
-        constexpr int together = 8 / count;
-        P sum[together * count];
-        for_each_constant<together * count>([&](auto s) { sum[s] = pset1<P>(Scalar(0)); });
-        const auto add_item = [&](Index item, auto t) {
-            const P w = pset1<P>(weight[item]);
-            const Scalar* lane = M + item * lanes + first;
-            for_each_constant<count>([&](auto c) {
-                P& of_lanes = sum[t * count + c];
-                of_lanes = pmadd(ploadu<P>(lane + c * packet_size<Scalar>), w, of_lanes);
-            });
-        };
-        Index i = 0;
-        for (; i + together <= items; i += together) for_each_constant<together>([&](auto t) { add_item(i + t, t); });
-        for (; i < items; ++i) add_item(i, std::integral_constant<int, 0>());
+    constexpr int together = 8 / count;
+    P sum[together * count];
+    for_each_constant<together * count>([&](auto s) { sum[s] = pset1<P>(Scalar(0)); });
+    const auto add_item = [&](Index item, auto t) {
+        const P w = pset1<P>(weight[item]);
+        const Scalar* lane = M + item * lanes + first;
         for_each_constant<count>([&](auto c) {
-            for_each_constant<together - 1>([&](auto t) { sum[c] = padd(sum[c], sum[(t + 1) * count + c]); });
-            pstoreu(sums + first + c * packet_size<Scalar>, sum[c]);
+            P& of_lanes = sum[t * count + c];
+            constexpr Index offset = c * packet_size<Scalar>;
+            of_lanes = pmadd(ploadu<P>(lane + offset), weigh(w, first + offset, item), of_lanes);
         });
     };
+    Index i = 0;
+    for (; i + together <= items; i += together) for_each_constant<together>([&](auto t) { add_item(i + t, t); });
+    for (; i < items; ++i) add_item(i, std::integral_constant<int, 0>());
+    for_each_constant<count>([&](auto c) {
+        for_each_constant<together - 1>([&](auto t) { sum[c] = padd(sum[c], sum[(t + 1) * count + c]); });
+        pstoreu(sums + first + c * packet_size<Scalar>, sum[c]);
+    });
+}
+
+/// sums_l = sum_i M_li weigh(weight_i, l, i), likewise
+template <BagScalar Scalar, class Weigh = AsIs>
+void multiply(const Scalar* M, Index lanes, Index items, const Scalar* weight, Scalar* sums, const Weigh& weigh = {}) {
     Index first = 0;
     constexpr Index four = 4 * packet_size<Scalar>;
-    for (; first + four <= lanes; first += four) add(std::integral_constant<int, 4>(), first);
-    for (; first < lanes; first += packet_size<Scalar>) add(std::integral_constant<int, 1>(), first);
+    for (; first + four <= lanes; first += four) sum_over_items<4>(M, lanes, items, first, weight, sums, weigh);
+    for (; first < lanes; first += packet_size<Scalar>) sum_over_items<1>(M, lanes, items, first, weight, sums, weigh);
 }
 
 // NOLINTEND(modernize-avoid-c-arrays)

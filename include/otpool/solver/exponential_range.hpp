@@ -25,6 +25,8 @@ struct ExponentialRange {
     static constexpr Scalar largest_sum = single ? Scalar(1e30) : Scalar(1e250);
     /// Exponents are sums with potentials, whose digits they lose: with floats up to here, 1e-5 is left of a float.
     static constexpr Scalar largest_potential_summed = single ? 64 : 1e10;
+    /// Of a power of two, what features and instances add to it: as many digits are left with floats up to here in all.
+    static constexpr Scalar largest_parts = 128;
     /// Beyond it, exponents of floats are summed in double. Up to here scalings make up for a potential's rounding.
     static constexpr Real largest_potential = single ? 1e6 : 1e10;
     /// Where steps shall converge: beyond it, what sums of floats lose makes that take longer than doubles do.

@@ -86,6 +86,9 @@ struct ScaledReward {
     Buffer<Real> row_shift;
     Buffer<Real> col_shift;
     Real inverse_alpha0 = 0;
+    /// No reward of an active instance is below or above.
+    Real lowest = -std::numeric_limits<Real>::infinity();
+    Real highest = std::numeric_limits<Real>::infinity();
 
     Index rows() const { return reward.rows(); }
     Index cols() const { return static_cast<Index>(active.size()); }
@@ -158,8 +161,9 @@ struct ScaledProblem {
         kernel.col_shift.setZero();
         features.anchor = kernel.row_shift;
         instances.anchor = kernel.col_shift;
+        kernel.lowest = static_cast<Real>(pass.range.lowest);
         const auto set_anchor = [&](ScaledMarginal& side, const auto& highest) {
-            offset = highest.maxCoeff();
+            offset = kernel.highest = highest.maxCoeff();
             side.anchor = ((highest.array() - offset) * kernel.inverse_alpha0).max(lowest_exponent);
         };
         if (shifts_instances()) {

@@ -1,0 +1,66 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <vector>
+
+#include "otpool/core/buffer.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/core/packet.hpp"
+
+namespace otpool::detail {
+
+/// Where the numbers of a matrix are that whole registers hold of each item of a block: in the matrix itself, or gathered here,
+/// until the next call.
+template <BagScalar Scalar>
+class ItemLanes {
+public:
+    /// Items are `count` instances, their lanes the features. `any_padding`: what pads them may be numbers of other instances.
+    const Scalar* const* of_features(const MatrixView<Scalar>& matrix, const Index* instances, Index count,
+                                     bool any_padding) {
+        const Index rows = matrix.rows();
+        const Index lanes = padded(rows);
+        items_.resize(static_cast<std::size_t>(count));
+        // What follows the columns before this one fills a register.
+        const Index followed = any_padding && matrix.is_contiguous() ? matrix.cols() - (lanes - 1) / rows : 0;
+        const bool whole = matrix.has_contiguous_cols() && rows == lanes;
+        for (Index i = 0; i < count; ++i) {
+            const Scalar*& item = items_[static_cast<std::size_t>(i)];
+            if (whole || instances[i] < followed) {
+                item = matrix.contiguous_col(instances[i], nullptr).data();
+                continue;
+            }
+            Scalar* const copy = gathered(count * lanes) + i * lanes;
+            const auto column = matrix.contiguous_col(instances[i], copy);
+            if (column.data() != copy) std::copy_n(column.data(), rows, copy);
+            std::fill(copy + rows, copy + lanes, Scalar(0));
+            item = copy;
+        }
+        return items_.data();
+    }
+
+    /// Items are the features, their lanes `count` instances, padded by zeros.
+    const Scalar* const* of_instances(const MatrixView<Scalar>& matrix, const Index* instances, Index count) {
+        const Index lanes = padded(count);
+        items_.resize(static_cast<std::size_t>(matrix.rows()));
+        for (Index i = 0; i < matrix.rows(); ++i) {
+            Scalar* const row = gathered(matrix.rows() * lanes) + i * lanes;
+            copy_row(matrix, i, instances, count, row);
+            std::fill(row + count, row + lanes, Scalar(0));
+            items_[static_cast<std::size_t>(i)] = row;
+        }
+        return items_.data();
+    }
+
+private:
+    Scalar* gathered(Index size) {
+        if (gathered_.size() < size) gathered_.resize(size);
+        return gathered_.data();
+    }
+
+    std::vector<const Scalar*> items_;
+    Buffer<Scalar> gathered_;
+};
+
+}  // namespace otpool::detail

@@ -1,0 +1,200 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+
+#include "otpool/core/buffer.hpp"
+#include "otpool/core/exponential.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/core/packet.hpp"
+#include "otpool/solver/exponential_range.hpp"
+#include "otpool/solver/scaled_problem.hpp"
+
+namespace otpool::detail {
+
+/// Columns [first, first + count) of a matrix M in memory: `items` times `lanes`, a whole number of registers. Registers hold
+/// features of one instance, the item; or instances of one feature.
+template <BagScalar Scalar>
+struct KernelBlock {
+    Index first, count;
+    bool by_instance;  ///< Whether registers hold instances.
+    Index items, lanes;
+    Scalar* M;
+    Index part, worker;  ///< It is of a part, and a worker's.
+};
+
+/// The exponentials of a kernel's exponents z with potentials absorbed, in the bag's own arithmetic:
+///
+///     M_dk = exp(z_dk + F_d + G_k)
+///
+/// As powers of two: of x_dk / alpha0 + row_part_d + col_part_k, where the parts F_d - row_shift_d / alpha0 and
+/// G_k - col_shift_k / alpha0 are small enough; else of (x_dk - row_shift_d - col_shift_k) / alpha0 + (F_d + G_k), summed in
+/// double where F and G are so large that they take the digits of a float.
+template <BagScalar Scalar>
+class KernelExponentials {
+public:
+    using Block = KernelBlock<Scalar>;
+
+    /// Views the kernel; the potentials are zero, and will not be absorbed beyond `largest_potential`.
+    void set(const ScaledReward<Scalar>& kernel, Real largest_potential) {
+        kernel_ = &kernel;
+        largest_potential_ = largest_potential;
+        inverse_alpha0_ = in_base_two(kernel.inverse_alpha0);
+        set_padded(kernel.row_shift, row_shift_);
+        set_padded(kernel.col_shift, col_shift_);
+        for (Buffer<Scalar>* of_row : {&F_, &row_part_}) of_row->resize(row_shift_.size());
+        for (Buffer<Scalar>* of_col : {&G_, &col_part_}) of_col->resize(col_shift_.size());
+        for (Buffer<Scalar>* padded : {&F_, &G_, &row_part_, &col_part_}) padded->setZero();
+    }
+
+    Index padded_rows() const { return row_shift_.size(); }
+    Index padded_cols() const { return col_shift_.size(); }
+
+    /// F and G become what Scalar makes of the potentials. Whether they and the kernel are in range; if not, F and G stay.
+    bool absorb(const auto& row_potential, const auto& col_potential) {
+        const auto in_range = [&](const auto& potential) {
+            return within(potential.data(), potential.size(), -largest_potential_, largest_potential_);
+        };
+        if (!in_range(row_potential) || !in_range(col_potential)) return false;
+        if (kernel_->inverse_alpha0 > Real(Range::largest_sum)) return false;
+        std::transform(row_potential.begin(), row_potential.end(), F_.begin(), in_base_two);
+        std::transform(col_potential.begin(), col_potential.end(), G_.begin(), in_base_two);
+        row_parts_ = set_parts(F_, row_shift_, 0, kernel_->rows(), row_part_);
+        return true;
+    }
+    /// In units of log 2, both.
+    const Buffer<Scalar>& row_potential() const { return F_; }
+    const Buffer<Scalar>& col_potential() const { return G_; }
+
+    /// G <- potential in a block, unless it is out of range.
+    bool absorb_columns(const Block& block, const Real* potential) {
+        if (!within(potential, block.count, -largest_potential_, largest_potential_)) return false;
+        std::transform(potential, potential + block.count, G_.data() + block.first, in_base_two);
+        return true;
+    }
+
+    /// G_k <- -max_d(z_dk + F_d) in a block, so that no column of M is all but zero; given the rewards that the lanes of every
+    /// item hold.
+    void absorb_highest(const Block& block, const Scalar* const* rewards) {
+        const Scalar limit = in_base_two(largest_potential_);
+        const Index rows = kernel_->rows();
+        auto top = G_.segment(block.first, block.count).array();
+        top.setConstant(-limit);
+        for (Index i = 0; i < block.items; ++i) {
+            const Scalar* x = rewards[i];
+            if (block.by_instance) {
+                const auto z =
+                    (Eigen::Map<const Vector<Scalar>>(x, block.count) - col_shift_.segment(block.first, block.count))
+                        .array() -
+                    row_shift_[i];
+                top = top.max(z * inverse_alpha0_ + F_[i]);
+            } else {
+                const auto z = (Eigen::Map<const Vector<Scalar>>(x, rows) - row_shift_.head(rows)).array() -
+                               col_shift_[block.first + i];
+                top[i] = std::max(top[i], (z * inverse_alpha0_ + F_.head(rows).array()).maxCoeff());
+            }
+        }
+        top = -top.min(limit);
+    }
+
+    /// M of a block, likewise. Cost: one exp an element.
+    void fill(const Block& block, const Scalar* const* rewards) {
+        const Extent cols = set_parts(G_, col_shift_, block.first, block.count, col_part_);
+        const Scalar* lane_part = block.by_instance ? col_part_.data() + block.first : row_part_.data();
+        const Scalar* item_part = block.by_instance ? row_part_.data() : col_part_.data() + block.first;
+        const auto exponent = [=, inverse_alpha0 = inverse_alpha0_](const Scalar* x, Index l, Index i) {
+            return multiply_add(LanesAt(x), inverse_alpha0, LanesAt(lane_part + l) + item_part[i]);
+        };
+        const Real lowest = kernel_->lowest * inverse_alpha0_ + row_parts_.lowest + cols.lowest;
+        const Real highest = kernel_->highest * inverse_alpha0_ + row_parts_.highest + cols.highest;
+        const bool small_parts = row_parts_.magnitude() + cols.magnitude() <= Range::largest_parts;
+        if (!small_parts || !(highest < Range::largest_exponent)) {
+            fill_apart(block, rewards);
+        } else if (lowest > Range::smallest_exponent) {
+            fill(block, rewards, [=](auto... of) { return exp2_within(exponent(of...)); });
+        } else {
+            fill(block, rewards, [=](auto... of) { return exp2_above(Range::smallest_exponent, exponent(of...)); });
+        }
+    }
+
+private:
+    using Range = ExponentialRange<Scalar>;
+    using Lanes = Eigen::Array<Scalar, register_lanes, 1>;
+    using LanesAt = Eigen::Map<const Lanes>;
+
+    /// Of numbers, and of the zeros that pad them.
+    struct Extent {
+        Scalar lowest, highest;
+
+        Scalar magnitude() const { return std::max(-lowest, highest); }
+    };
+
+    static Scalar in_base_two(Real exponent) { return static_cast<Scalar>(exponent * log2_e); }
+
+    static void set_padded(const auto& vector, Buffer<Scalar>& out) {
+        out.resize(padded(vector.size()));
+        std::copy_n(vector.data(), vector.size(), out.data());
+        std::fill(out.data() + vector.size(), out.data() + out.size(), Scalar(0));
+    }
+
+    /// part_i <- potential_i - shift_i / alpha0 of i in [first, first + count)
+    Extent set_parts(const Buffer<Scalar>& potential, const Buffer<Scalar>& shift, Index first, Index count,
+                     Buffer<Scalar>& part) const {
+        auto parts = part.segment(first, count).array();
+        parts = potential.segment(first, count).array() - shift.segment(first, count).array() * inverse_alpha0_;
+        return {std::min(Scalar(0), parts.minCoeff()), std::max(Scalar(0), parts.maxCoeff())};
+    }
+
+    /// M of a block, of differences of rewards and sums of potentials.
+    void fill_apart(const Block& block, const Scalar* const* rewards) const {
+        const auto small = [](const Scalar* potential, Index size) {
+            const Scalar largest = in_base_two(Range::largest_potential_summed);
+            return within(potential, size, -largest, largest);
+        };
+        // NOLINTNEXTLINE(bugprone-branch-clone): they differ where Scalar is float
+        if (small(F_.data(), kernel_->rows()) && small(G_.data() + block.first, block.count)) {
+            fill_apart<Scalar>(block, rewards);
+        } else {
+            fill_apart<Real>(block, rewards);
+        }
+    }
+
+    /// The same, with exponents summed in Number.
+    template <class Number>
+    void fill_apart(const Block& block, const Scalar* const* rewards) const {
+        const auto inverse_alpha0 = static_cast<Number>(kernel_->inverse_alpha0 * log2_e);
+        const Scalar* lane_shift = block.by_instance ? col_shift_.data() + block.first : row_shift_.data();
+        const Scalar* lane_potential = block.by_instance ? G_.data() + block.first : F_.data();
+        const Scalar* item_shift = block.by_instance ? row_shift_.data() : col_shift_.data() + block.first;
+        const Scalar* item_potential = block.by_instance ? F_.data() : G_.data() + block.first;
+        fill(block, rewards, [=](const Scalar* x, Index l, Index i) {
+            const auto lanes_at = [](const Scalar* first) { return LanesAt(first).template cast<Number>(); };
+            const auto excess = lanes_at(x) - lanes_at(lane_shift + l) - Number(item_shift[i]);
+            const auto potential = lanes_at(lane_potential + l) + Number(item_potential[i]);
+            const Lanes exponent = multiply_add(excess, inverse_alpha0, potential).template cast<Scalar>();
+            return Lanes(exp2_above(Range::smallest_exponent, exponent.min(Range::largest_exponent)));
+        });
+    }
+
+    /// M of a block: power(x, l, i) of the lanes from l of the item i, with rewards x.
+    template <class Power>
+    static void fill(const Block& block, const Scalar* const* rewards, const Power& power) {
+        Scalar* M = block.M;
+        for (Index i = 0; i < block.items; ++i, M += block.lanes) {
+            const Scalar* x = rewards[i];
+            for (Index l = 0; l < block.lanes; l += register_lanes) {
+                Eigen::internal::prefetch(x + l + fetched_ahead<Scalar>);
+                Eigen::Map<Lanes>(M + l) = power(x + l, l, i);
+            }
+        }
+    }
+
+    const ScaledReward<Scalar>* kernel_ = nullptr;
+    Real largest_potential_ = 0;
+    Scalar inverse_alpha0_ = 0;                     ///< Of a power of two.
+    Buffer<Scalar> row_shift_, col_shift_, F_, G_;  ///< padded to whole registers by zeros
+    Buffer<Scalar> row_part_, col_part_;            ///< so are these
+    Extent row_parts_ = {};
+};
+
+}  // namespace otpool::detail
