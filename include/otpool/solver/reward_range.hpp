@@ -58,7 +58,9 @@ private:
         void look_at(const MatrixView<Scalar>& reward, const Index* first, const Index* last) {
             using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
             using P = Packet<Scalar>;
-            constexpr Index registers = 4 * register_lanes;
+            constexpr int abreast = 4;  // registers, as each waits for its last minimum and sum
+            constexpr Index size = packet_size<Scalar>;
+            constexpr Index registers = 16 * register_lanes;
             constexpr Index most = 1024;
             const Index rows = reward.rows();
             const bool adjacent = reward.is_contiguous() && are_consecutive(first, last);
@@ -69,24 +71,37 @@ private:
             highest = reward.contiguous_col(*first, scratch.data());
             joined.resize(together * rows);
             for (Index c = 0; c < together; ++c) std::copy_n(highest.data(), rows, joined.data() + c * rows);
-            P low = pset1<P>(highest[0]);
-            P excess = pset1<P>(Scalar(0));  // x - x is 0 or NaN, and so is the sum
+            // NOLINTBEGIN(modernize-avoid-c-arrays): std::array drops the alignment of P, with a warning
+            P low[abreast];
+            P excess[abreast];  // x * 0 is 0 or NaN, and so is the sum
+            // NOLINTEND(modernize-avoid-c-arrays)
+            for (int c = 0; c < abreast; ++c) {
+                low[c] = pset1<P>(highest[0]);
+                excess[c] = pset1<P>(Scalar(0));
+            }
             lowest = highest[0];
             Scalar rest = 0;
             while (first != last) {
                 const Index cols = last - first < together ? 1 : together;
                 const Scalar* x = reward.contiguous_col(*first, scratch.data()).data();
-                Index i = 0;
-                for (; i + packet_size<Scalar> <= cols * rows; i += packet_size<Scalar>) {
+                const auto add = [&](Index i, auto c) {
                     const P lanes = ploadu<P>(x + i);
                     pstoreu(joined.data() + i, pmax(ploadu<P>(joined.data() + i), lanes));
-                    low = pmin(low, lanes);
-                    excess = padd(excess, psub(lanes, lanes));
+                    low[c] = pmin(low[c], lanes);
+                    excess[c] = pmadd(lanes, pset1<P>(Scalar(0)), excess[c]);
+                };
+                Index i = 0;
+                for (; i + abreast * size <= cols * rows; i += abreast * size) {
+                    for_each_constant<abreast>([&](auto c) {
+                        prefetch(x + i + c * size + fetched_ahead<Scalar>);
+                        add(i + c * size, c);
+                    });
                 }
+                for (; i + size <= cols * rows; i += size) add(i, std::integral_constant<std::size_t, 0>());
                 for (; i < cols * rows; ++i) {
                     joined[i] = std::max(joined[i], x[i]);
                     lowest = std::min(lowest, x[i]);
-                    rest += x[i] - x[i];
+                    rest += x[i] * 0;
                 }
                 first += cols;
             }
@@ -94,8 +109,11 @@ private:
                 const Scalar* of_joined = joined.data() + c * rows;
                 for (Index d = 0; d < rows; ++d) highest[d] = std::max(highest[d], of_joined[d]);
             }
-            lowest = std::min(lowest, predux_min(low));
-            all_finite = predux(excess) + rest == 0;
+            for (int c = 0; c < abreast; ++c) {
+                lowest = std::min(lowest, predux_min(low[c]));
+                rest += predux(excess[c]);
+            }
+            all_finite = rest == 0;
         }
     };
     std::vector<Part> parts_;
