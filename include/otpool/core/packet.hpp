@@ -175,23 +175,24 @@ void copy_row(const MatrixView<Scalar>& matrix, Index row, const Index* cols, In
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wignored-attributes"  // those of P, as a template's argument; Eigen knows them
 #endif
-/// to[row * count + c] = columns[c][row] - anchor[row], of so many rows; rows and the number of columns, `count`, are multiples of
-/// packet_size.
+/// to[row * stride + c] = columns[c][row] - anchor[row], of so many rows. Columns and anchor have whole registers of them; their
+/// number, `count`, is a multiple of packet_size.
 template <BagScalar Scalar, std::size_t count>
 void transpose_differences(const std::array<const Scalar*, count>& columns, const Scalar* anchor, Index rows,
-                           Scalar* to) {
+                           Scalar* to, Index stride) {
     using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
     using P = Packet<Scalar>;
-    constexpr auto size = packet_size<Scalar>;
+    constexpr Index size = packet_size<Scalar>;
     for (Index row = 0; row < rows; row += size) {
         const P of_rows = ploadu<P>(anchor + row);
-        for (std::size_t first = 0; first < count; first += size) {
+        const Index stored = std::min(size, rows - row);
+        for (Index first = 0; first < static_cast<Index>(count); first += size) {
             PacketBlock<P, size> block;
-            for (std::size_t c = 0; c < size; ++c) block.packet[c] = psub(ploadu<P>(columns[first + c] + row), of_rows);
-            ptranspose(block);
-            for (std::size_t r = 0; r < size; ++r) {
-                pstoreu(to + (static_cast<std::size_t>(row) + r) * count + first, block.packet[r]);
+            for (Index c = 0; c < size; ++c) {
+                block.packet[c] = psub(ploadu<P>(columns[static_cast<std::size_t>(first + c)] + row), of_rows);
             }
+            ptranspose(block);
+            for (Index r = 0; r < stored; ++r) pstoreu(to + (row + r) * stride + first, block.packet[r]);
         }
     }
 }

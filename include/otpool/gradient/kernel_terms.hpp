@@ -42,7 +42,7 @@ public:
         row_.setZero();
         weights_.resize(lanes_);
         scratch_.resize(kernel.rows());
-        blocks_.set(kernel, {}, ExponentialRange<Scalar>::largest_potential, 0);
+        blocks_.set(kernel, {}, ExponentialRange<Scalar>::largest_potential, true);
         in_range_ = blocks_.absorb(row_potential, col_potential);
         row_factors_.clear();
         col_factors_.clear();

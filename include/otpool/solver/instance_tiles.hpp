@@ -92,7 +92,7 @@ private:
                 for (std::size_t lane = 0; lane < lanes; ++lane) {
                     columns[lane] = matrix_.contiguous_col(instance(tile, static_cast<Index>(lane)), nullptr).data();
                 }
-                transpose_differences<Scalar>(columns, anchor_.data(), whole, out);
+                transpose_differences<Scalar>(columns, anchor_.data(), whole, out, lanes);
             }
         }
         const Index count = std::min(lanes, cols() - tile * lanes);

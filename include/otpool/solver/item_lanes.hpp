@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <vector>
 
@@ -42,25 +43,46 @@ public:
 
     /// Items are the features, their lanes `count` instances, padded by zeros.
     const Scalar* const* of_instances(const MatrixView<Scalar>& matrix, const Index* instances, Index count) {
+        const Index rows = matrix.rows();
         const Index lanes = padded(count);
-        items_.resize(static_cast<std::size_t>(matrix.rows()));
-        for (Index i = 0; i < matrix.rows(); ++i) {
-            Scalar* const row = gathered(matrix.rows() * lanes) + i * lanes;
-            copy_row(matrix, i, instances, count, row);
-            std::fill(row + count, row + lanes, Scalar(0));
-            items_[static_cast<std::size_t>(i)] = row;
+        transposed_.resize(rows * lanes);
+        if (rows < fewest_transposed) {
+            for (Index i = 0; i < rows; ++i) {
+                Scalar* const row = transposed_.data() + i * lanes;
+                copy_row(matrix, i, instances, count, row);
+                std::fill(row + count, row + lanes, Scalar(0));
+            }
+        } else {
+            transpose(of_features(matrix, instances, count, true), rows, count);
         }
+        items_.resize(static_cast<std::size_t>(rows));
+        for (Index i = 0; i < rows; ++i) items_[static_cast<std::size_t>(i)] = transposed_.data() + i * lanes;
         return items_.data();
     }
 
 private:
+    /// Fewer rows are copied one by one.
+    static constexpr Index fewest_transposed = 4;
+
+    /// transposed_ <- `count` columns of so many rows.
+    void transpose(const Scalar* const* columns, Index rows, Index count) {
+        zeros_.resize(padded(rows));
+        zeros_.setZero();
+        for (Index first = 0; first < count; first += register_lanes) {
+            std::array<const Scalar*, register_lanes> together;
+            together.fill(zeros_.data());
+            std::copy_n(columns + first, std::min(register_lanes, count - first), together.begin());
+            transpose_differences<Scalar>(together, zeros_.data(), rows, transposed_.data() + first, padded(count));
+        }
+    }
+
     Scalar* gathered(Index size) {
         if (gathered_.size() < size) gathered_.resize(size);
         return gathered_.data();
     }
 
     std::vector<const Scalar*> items_;
-    Buffer<Scalar> gathered_;
+    Buffer<Scalar> gathered_, transposed_, zeros_;
 };
 
 }  // namespace otpool::detail

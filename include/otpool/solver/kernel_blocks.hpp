@@ -21,21 +21,21 @@ namespace otpool::detail {
 /// at a time. Where M as a whole fits in a cache, it is computed once for all visits; otherwise in every one, since an
 /// exponential costs less than fetching it from memory.
 ///
-/// Registers hold features, or where these are few, instances. Blocks are visited in parts (InstanceParts) that may run at the
+/// Registers hold features, or instances where a quarter fewer of them hold all. Blocks are visited in parts (InstanceParts) that may run at the
 /// same time.
 template <BagScalar Scalar>
 class KernelBlocks {
 public:
     using Block = KernelBlock<Scalar>;
 
-    /// Views the kernel; the potentials are zero, and will not be absorbed beyond `largest_potential`. `few_features`: below
-    /// it, registers hold instances.
+    /// Views the kernel; the potentials are zero, and will not be absorbed beyond `largest_potential`. `only_features`: whether
+    /// registers shall hold features whatever their number.
     void set(const ScaledReward<Scalar>& kernel, const Execution& execution,
-             Real largest_potential = ExponentialRange<Scalar>::largest_potential, Index few_features = 32) {
+             Real largest_potential = ExponentialRange<Scalar>::largest_potential, bool only_features = false) {
         kernel_ = &kernel;
         exponentials_.set(kernel, largest_potential);
         execution_ = execution;
-        by_instance_ = rows() < few_features;
+        by_instance_ = !only_features && 4 * rows() * padded_cols() < 3 * padded_rows() * cols();
         const Index multiple = by_instance_ ? register_lanes : 8;
         width_ = std::clamp(block_elements / rows() / multiple * multiple, multiple, padded_cols());
         kept_ = rows() * cols() <= kept_elements;

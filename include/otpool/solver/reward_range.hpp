@@ -82,7 +82,7 @@ private:
             lowest = highest[0];
             Scalar rest = 0;
             while (first != last) {
-                const Index cols = last - first < together ? 1 : together;
+                const Index cols = std::min<Index>(last - first, together);
                 const Scalar* x = reward.contiguous_col(*first, scratch.data()).data();
                 const auto add = [&](Index i, auto c) {
                     const P lanes = ploadu<P>(x + i);
@@ -105,10 +105,14 @@ private:
                 }
                 first += cols;
             }
-            for (Index c = 0; c < together; ++c) {
-                const Scalar* of_joined = joined.data() + c * rows;
-                for (Index d = 0; d < rows; ++d) highest[d] = std::max(highest[d], of_joined[d]);
+            for (Index left = together; left > 1;) {  // by halves
+                const Index half = (left + 1) / 2;
+                Scalar* to = joined.data();
+                const Scalar* from = to + half * rows;
+                for (Index i = 0; i < (left - half) * rows; ++i) to[i] = std::max(to[i], from[i]);
+                left = half;
             }
+            highest = joined.head(rows);
             for (int c = 0; c < abreast; ++c) {
                 lowest = std::min(lowest, predux_min(low[c]));
                 rest += predux(excess[c]);
