@@ -62,7 +62,7 @@ public:
 
 private:
     /// Fewer rows are copied one by one.
-    static constexpr Index fewest_transposed = 4;
+    static constexpr Index fewest_transposed = 6;
 
     /// transposed_ <- `count` columns of so many rows.
     void transpose(const Scalar* const* columns, Index rows, Index count) {
