@@ -22,8 +22,8 @@ struct MultiplyAdd {
     Number operator()(const Number& a, const Number& b, const Number& c) const {
         return a * b + c;
     }
-    template <class P>
-    P packetOp(const P& a, const P& b, const P& c) const {  // NOLINT(readability-identifier-naming): Eigen's name
+    template <class P>  // NOLINTNEXTLINE(readability-identifier-naming): Eigen's name
+    EIGEN_ALWAYS_INLINE P packetOp(const P& a, const P& b, const P& c) const {
         return Eigen::internal::pmadd(a, b, c);
     }
 };
@@ -80,7 +80,8 @@ struct ExponentialOf<double> {
 
 enum class Base { e, two };
 
-/// base^x of a number, or of a register of them: 2^n base^r, where x = n log_base(2) + r.
+/// base^x of a number, or of a register of them: 2^n base^r, where x = n log_base(2) + r. Always inlined, here and below: large
+/// programs are past what compilers inline by themselves, and a call costs as much as the power.
 template <class Scalar, Base base>
 struct BoundedPower {
     using Of = ExponentialOf<Scalar>;
@@ -89,14 +90,14 @@ struct BoundedPower {
     Scalar operator()(Scalar x) const { return packetOp(x); }
 
     template <class P>
-    P packetOp(const P& x) const {  // NOLINT(readability-identifier-naming): Eigen's name
+    EIGEN_ALWAYS_INLINE P packetOp(const P& x) const {  // NOLINT(readability-identifier-naming): Eigen's name
         return unbounded(
             Eigen::internal::pmax(x, Eigen::internal::pset1<P>(base == Base::two ? Of::lowest_of_two : Of::lowest)));
     }
 
     /// Any number for an x below the lowest.
     template <class P>
-    static P unbounded(const P& x) {
+    EIGEN_ALWAYS_INLINE static P unbounded(const P& x) {
         using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
         const auto all = [](Scalar number) { return pset1<P>(number); };
         P biased;  // n + to_integer
@@ -143,7 +144,7 @@ struct PowerWithin {
     Scalar operator()(Scalar x) const { return packetOp(x); }
 
     template <class P>
-    P packetOp(const P& x) const {  // NOLINT(readability-identifier-naming): Eigen's name
+    EIGEN_ALWAYS_INLINE P packetOp(const P& x) const {  // NOLINT(readability-identifier-naming): Eigen's name
         return BoundedPower<Scalar, Base::two>::unbounded(x);
     }
 };
@@ -156,8 +157,8 @@ struct PowerAbove {
     Scalar operator()(Scalar x) const { return packetOp(x); }
 
     template <class P>
-    P packetOp(const P& x) const {        // NOLINT(readability-identifier-naming): Eigen's name
-        using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
+    EIGEN_ALWAYS_INLINE P packetOp(const P& x) const {  // NOLINT(readability-identifier-naming): Eigen's name
+        using namespace Eigen::internal;                // NOLINT(google-build-using-namespace)
         return pand(BoundedPower<Scalar, Base::two>::unbounded(x), pcmp_lt(pset1<P>(least), x));
     }
 };
@@ -169,7 +170,7 @@ struct NegativeMagnitude {
         return -std::abs(x);
     }
     template <class P>
-    P packetOp(const P& x) const {  // NOLINT(readability-identifier-naming): Eigen's name
+    EIGEN_ALWAYS_INLINE P packetOp(const P& x) const {  // NOLINT(readability-identifier-naming): Eigen's name
         using Eigen::internal::pset1;
         return Eigen::internal::por(x, pset1<P>(typename Eigen::internal::unpacket_traits<P>::type(-0.0)));
     }
