@@ -25,7 +25,7 @@ struct ExponentialRange {
     static constexpr Scalar largest_sum = single ? Scalar(1e30) : Scalar(1e250);
     /// Exponents are sums with potentials, whose digits they lose: with floats up to here, 1e-5 is left of a float.
     static constexpr Scalar largest_potential_summed = single ? 64 : 1e10;
-    /// Of a power of two, what features and instances add to it: as many digits are left with floats up to here in all.
+    /// Of a power of two, what a feature and an instance add to it, together: with floats up to here, 1e-5 is left, too.
     static constexpr Scalar largest_parts = 128;
     /// Beyond it, exponents of floats are summed in double. Up to here scalings make up for a potential's rounding.
     static constexpr Real largest_potential = single ? 1e6 : 1e10;

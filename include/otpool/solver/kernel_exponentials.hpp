@@ -97,7 +97,7 @@ public:
         top = -top.min(limit);
     }
 
-    /// M of a block, likewise. Cost: one exp an element.
+    /// M of a block, likewise; what pads it is finite. Cost: one exp an element.
     void fill(const Block& block, const Scalar* const* rewards) {
         const Extent cols = set_parts(G_, col_shift_, block.first, block.count, col_part_);
         const Scalar* lane_part = block.by_instance ? col_part_.data() + block.first : row_part_.data();
@@ -105,8 +105,8 @@ public:
         const auto exponent = [=, inverse_alpha0 = inverse_alpha0_](const Scalar* x, Index l, Index i) {
             return multiply_add(LanesAt(x), inverse_alpha0, LanesAt(lane_part + l) + item_part[i]);
         };
-        const Real lowest = kernel_->lowest * inverse_alpha0_ + row_parts_.lowest + cols.lowest;
-        const Real highest = kernel_->highest * inverse_alpha0_ + row_parts_.highest + cols.highest;
+        const Real lowest = std::min(0.0, kernel_->lowest * inverse_alpha0_) + row_parts_.lowest + cols.lowest;
+        const Real highest = std::max(0.0, kernel_->highest * inverse_alpha0_) + row_parts_.highest + cols.highest;
         const bool small_parts = row_parts_.magnitude() + cols.magnitude() <= Range::largest_parts;
         if (!small_parts || !(highest < Range::largest_exponent)) {
             fill_apart(block, rewards);
