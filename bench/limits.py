@@ -16,9 +16,10 @@ import measured
 # Of four steps: exponentials and numbers from and to memory, an entry of the bags; and what the rest of the time goes to, as
 # a profiler of the program says.
 ROWS = {
-    "sinkhorn_layer<float>/128/100/64/4": (1, 1, "two multiplications an element and step, a fifth; logarithms, exponentials "
-                                                 "and sums in double of what there is one of a feature or an instance"),
-    "sinkhorn_layer<float>/32/1000/256/4": (1, 1, "two multiplications an element and step and pooling, on what the "
+    "sinkhorn_layer<float>/128/100/64/4": (1, 1, "two multiplications an element and step and pooling, a quarter; logarithms, "
+                                                 "exponentials and sums in double of what there is one of a feature or an "
+                                                 "instance, another"),
+    "sinkhorn_layer<float>/32/1000/256/4": (1, 1, "two multiplications an element and step and pooling, half, on what the "
                                                   "second-level cache holds"),
     "sinkhorn_layer<float>/1/10000/1024/4": (5, 6, "the two multiplications, while nothing is fetched"),
     "badmm_layer<float>/128/100/64/4": (11, 1, "some 15 instructions to 16 elements and step beside the "
