@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "otpool/core/exponential.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
 #include "otpool/gradient/admm_reverse_pass.hpp"
@@ -143,7 +144,7 @@ private:
         Instances side{weight, marginal_damping(parameters.alpha2, parameters.rho), RealVector::Zero(col_.size())};
         const RealVector log_sum = record_.steps[k].log_col_sum.head(record_.cols());
         const RealVector log_mass = log_sum + side.damping * (record_.priors.log_q - log_sum);
-        side.of_mass.head(log_mass.size()) = -from_gap * (log_mass.array() - log_sum_exp(log_mass)).exp();
+        side.of_mass.head(log_mass.size()) = -from_gap * bounded_exp(log_mass.array() - log_sum_exp(log_mass));
         return side;
     }
 

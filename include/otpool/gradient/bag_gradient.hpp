@@ -7,6 +7,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "otpool/core/exponential.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
 #include "otpool/gradient/problem_gradient.hpp"
@@ -74,8 +75,8 @@ private:
 /// those with respect to any log-priors.
 template <class Scalar>
 void add_prior_gradients(const Priors& priors, auto&& log_p, auto&& log_q, BagGradient<Scalar>& gradient) {
-    log_p.array() -= log_p.sum() * priors.log_p.array().exp();
-    log_q.array() -= log_q.sum() * priors.log_q.array().exp();
+    log_p.array() -= log_p.sum() * bounded_exp(priors.log_p.array());
+    log_q.array() -= log_q.sum() * bounded_exp(priors.log_q.array());
     gradient.log_p0 += log_p.template cast<Scalar>();
     for (std::size_t k = 0; k < priors.active.size(); ++k) {
         gradient.log_q0[priors.active[k]] += static_cast<Scalar>(log_q[static_cast<Index>(k)]);

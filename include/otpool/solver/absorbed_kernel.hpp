@@ -11,6 +11,7 @@
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/exponential.hpp"
+#include "otpool/core/logarithm.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/solver/exponential_range.hpp"
 #include "otpool/solver/kernel_blocks.hpp"
@@ -123,7 +124,7 @@ private:
             if (!sum_over_rows(block)) return false;
         }
         Buffer<Scalar>& sum = worker_of(block).of_cols;
-        sum.head(block.count) = sum.head(block.count).array().log();
+        sum.head(block.count) = log_of_normal(sum.head(block.count).array());
         const Index first = block.first;
         const Scalar* log_sum = sum.data();
         const Scalar* G = blocks_.col_potential().data() + first;
@@ -186,7 +187,7 @@ private:
         if (!within(total_.row_mass.data(), rows, Real(Range::smallest_sum), Real(Range::largest_sum))) return false;
         auto logs = workers_.front().of_rows.head(rows);
         std::copy_n(total_.row_mass.data(), rows, logs.data());
-        logs = logs.array().log();
+        logs = log_of_normal(logs.array());
         log_mass.resize(rows);
         std::copy_n(logs.data(), rows, log_mass.data());
         return true;

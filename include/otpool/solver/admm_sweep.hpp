@@ -12,6 +12,7 @@
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/exponential.hpp"
+#include "otpool/core/logarithm.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
 #include "otpool/problem/uot_problem.hpp"
@@ -271,7 +272,7 @@ private:
 
     /// log(2^top sum). By value: what is only passed on by its value stays in registers.
     static RealLanes log_of_sum(const Lanes top, const Lanes sum) {
-        const Lanes logarithm = sum.log();
+        const Lanes logarithm = log_of_normal(sum);
         return top.template cast<Real>() * log_2 + logarithm.template cast<Real>();
     }
 
@@ -322,7 +323,7 @@ private:
         log_mass_ = log_col_sum + instance_damping_ * (log_q_.head(x_.cols()) - log_col_sum);
         transport_.col.array() -= log_sum_exp(log_mass_);
         if (!(sums.weight().minCoeff() > smallest_sum)) return false;
-        log_row_sum_ = sums.weight().array().log() + sums.level();
+        log_row_sum_ = log_of_normal(sums.weight().array()) + sums.level();
         log_sum_ = log_row_sum_ + smooth_.row;
         smooth_.row += feature_damping_ * (log_p_ - log_sum_);
         log_sum_ += feature_damping_ * (log_p_ - log_sum_);

@@ -7,6 +7,7 @@
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/exponential.hpp"
+#include "otpool/core/logarithm.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/packet.hpp"
 #include "otpool/solver/scaled_problem.hpp"
@@ -60,7 +61,7 @@ public:
             const Index count = std::min(block_cols, cols() - first);
             for (Index i = 0; i < count; ++i) exponentiate_column(first + i, i);
             const auto in_block = [&](Buffer<Real>& of_columns) { return of_columns.segment(first, count).array(); };
-            in_block(result.log_col_sum) = top_.head(count) + sum_.head(count).log();
+            in_block(result.log_col_sum) = top_.head(count) + log_of_normal(sum_.head(count));
             for (Index k = first; k < first + count; ++k) {
                 result.col_potential[k] = columns.half_step(k, result.log_col_sum[k]);
                 result.col_penalty[k] = columns.penalty(k, result.log_col_sum[k]);
@@ -72,12 +73,12 @@ public:
                 row_mass_ *= std::exp(std::max(level - highest, Sweep::least_exponent));
                 level = highest;
             }
-            weight = (weight - level).max(Sweep::least_exponent).exp();
+            weight = bounded_exp((weight - level).max(Sweep::least_exponent));
             multiply<Real>(block_.data(), lanes(), count, weight_.data(), partial_.data());
             row_mass_ += partial_;
         }
         if (row_mass_.head(rows_).minCoeff() > Sweep::least_mass) {
-            result.log_row_mass = row_mass_.head(rows_).array().log() + level;
+            result.log_row_mass = log_of_normal(row_mass_.head(rows_).array()) + level;
         } else {
             result.log_row_mass = row_potential + result.log_row_sums(*this, result.col_potential);
         }

@@ -53,7 +53,7 @@ bool set_scaling(const Real* potential, const Scalar* absorbed, Index size, Scal
     }
     if (!within(scaling, size, Range::smallest_log_scaling, Range::largest_log_scaling)) return false;
     Eigen::Map<Vector<Scalar>> all(scaling, size);
-    all = all.array().exp();
+    all = bounded_exp(all.array());
     return true;
 }
 
