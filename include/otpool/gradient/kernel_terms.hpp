@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <type_traits>
 #include <vector>
 
 #include "otpool/core/buffer.hpp"
@@ -38,15 +39,11 @@ public:
         values_ = values;
         lanes_ = padded(kernel.rows());
         sum_.resize(std::max(lanes_, kernel.cols()));
-        row_.resize(lanes_);
-        row_.setZero();
-        weights_.resize(lanes_);
-        scratch_.resize(kernel.rows());
+        for (Buffer<Scalar>* of_columns : {&Y_, &W_}) of_columns->resize(columns_together * lanes_);
         blocks_.set(kernel, {}, ExponentialRange<Scalar>::largest_potential, true);
         in_range_ = blocks_.absorb(row_potential, col_potential);
         row_factors_.clear();
         col_factors_.clear();
-        of_column_.resize(0);
         slope_.resize(0);
         has_slope_ = false;
         log_terms_.clear();
@@ -111,17 +108,27 @@ public:
     template <class Visit>
     void for_each_column(const Visit& visit) {
         blocks_.for_each_block([&](const Block& block) {
-            for (Index j = 0; j < block.count; ++j) {
-                set_column(block.M + j * lanes_, block.first + j);
-                visit(block.first + j, row_.head(kernel_->rows()), weights_.head(kernel_->rows()));
-            }
+            const Scalar* const* value = slope_.size() > 0 ? blocks_.item_lanes(values_, block) : nullptr;
+            Index j = 0;
+            const auto visit_next = [&](auto count) {
+                set_columns<count>(block, j, value);
+                for (Index c = 0; c < count; ++c, ++j) {
+                    add_log_terms(block.first + j, column(Y_, c), column(W_, c));
+                    visit(block.first + j, column(Y_, c), column(W_, c));
+                }
+            };
+            while (j + columns_together <= block.count) visit_next(std::integral_constant<int, columns_together>());
+            while (j < block.count) visit_next(std::integral_constant<int, 1>());
         });
     }
 
 private:
     using Block = typename KernelBlocks<Scalar>::Block;
 
-    /// A term as it multiplies M; `row` is padded by zeros.
+    /// Their sums are made at the same time: each waits for its last addition.
+    static constexpr int columns_together = 4;
+
+    /// A term as it multiplies M; `row` and `slope` are padded by zeros.
     struct Factors {
         Buffer<Scalar> row, col, slope;
     };
@@ -134,11 +141,14 @@ private:
         };
         factors.row.resize(lanes_);
         factors.col.resize(kernel_->cols());
-        factors.slope.resize(term.slope.size());
+        factors.slope.resize(term.has_slope() ? lanes_ : 0);
         if (!scale(term.row_exponent, blocks_.row_potential(), factors.row.data())) return false;
         if (!scale(term.col_exponent, blocks_.col_potential(), factors.col.data())) return false;
         auto row = factors.row.head(kernel_->rows());
-        if (term.has_slope()) factors.slope = row.cwiseProduct(term.slope.template cast<Scalar>());
+        if (term.has_slope()) {
+            factors.slope.head(row.size()) = row.cwiseProduct(term.slope.template cast<Scalar>());
+            factors.slope.tail(lanes_ - row.size()).setZero();
+        }
         row.array() *= term.row_factor.template cast<Scalar>().array();
         factors.row.tail(lanes_ - row.size()).setZero();
         factors.col.array() *= term.col_factor.template cast<Scalar>().array();
@@ -152,23 +162,25 @@ private:
         if (!in_range) return log_terms_.push_back(term);
         if (term.has_slope()) {
             slope_ = factors.slope;
-            term_of_slope_ = of_column_.size();
+            slope_col_ = factors.col;
         }
         row_factors_.insert(row_factors_.end(), factors.row.begin(), factors.row.end());
         col_factors_.insert(col_factors_.end(), factors.col.begin(), factors.col.end());
-        of_column_.resize(of_column_.size() + 1);
     }
 
     /// sums_k <- sum_d of the term, in a block.
     void set_col_sums(const Block& block, const Factors& term, Buffer<Real>& sums) {
+        using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
+        using P = Packet<Scalar>;
         if (term.slope.size() == 0) {
             blocks_.sum_over_rows(block, term.row.data(), sum_.data());
         } else {
-            for (Index j = 0; j < block.count; ++j) {
-                const auto x = value(block.first + j);
-                for (Index d = 0; d < x.size(); ++d) row_[d] = term.row[d] + term.slope[d] * x[d];
-                multiply_transposed<Scalar>(block.M + j * lanes_, lanes_, 1, row_.data(), sum_.data() + j);
-            }
+            const Scalar* const* value = blocks_.item_lanes(values_, block);
+            const Scalar* slope = term.slope.data();
+            const auto with_slope = [=](const P& row, Index l, Index j) {
+                return pmadd(ploadu<P>(slope + l), ploadu<P>(value[j] + l), row);
+            };
+            multiply_transposed(block.M, lanes_, block.count, term.row.data(), sum_.data(), with_slope);
         }
         for (Index j = 0; j < block.count; ++j) {
             sums[block.first + j] = static_cast<Real>(sum_[j] * term.col[block.first + j]);
@@ -181,29 +193,51 @@ private:
         for (Index d = 0; d < sums.size(); ++d) sums[d] += static_cast<Real>(sum_[d]);
     }
 
-    /// Y_k and W_k, given M_k.
-    void set_column(const Scalar* M, Index k) {
-        for (Index t = 0; t < of_column_.size(); ++t) of_column_[t] = col_factor(t, k);
-        multiply<Scalar>(row_factors_.data(), lanes_, of_column_.size(), of_column_.data(), row_.data());
-        if (slope_.size() > 0) {
-            const auto x = value(k);
-            const Scalar col = col_factor(term_of_slope_, k);
-            for (Index d = 0; d < x.size(); ++d) {
-                weights_[d] = M[d] * (slope_[d] * col);
-                row_[d] = M[d] * row_[d] + weights_[d] * x[d];
+    /// Y_ and W_ of `count` columns from the j-th of a block, but for what is out of range; given their values where slope_ is.
+    template <int count>
+    void set_columns(const Block& block, Index j, const Scalar* const* value) {
+        using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
+        using P = Packet<Scalar>;
+        // Copies of members, which would be read again after every number that is stored.
+        const Index lanes = lanes_;
+        const Index cols = kernel_->cols();
+        const Index terms = static_cast<Index>(row_factors_.size()) / lanes;
+        const Scalar* const M = block.M + j * lanes;
+        const Scalar* const row_factor = row_factors_.data();
+        const Scalar* const col_factor = col_factors_.data() + block.first + j;
+        const Scalar* const slope = slope_.data();
+        const Scalar* const slope_col = slope_col_.data() + block.first + j;
+        Scalar* const to_Y = Y_.data();
+        Scalar* const to_W = W_.data();
+        for (Index l = 0; l < lanes; l += packet_size<Scalar>) {
+            P sum[count];  // NOLINT(modernize-avoid-c-arrays): std::array drops the alignment of P, with a warning
+            for_each_constant<count>([&](auto c) { sum[c] = pset1<P>(Scalar(0)); });
+            for (Index t = 0; t < terms; ++t) {
+                const P row = ploadu<P>(row_factor + t * lanes + l);
+                const Scalar* const col = col_factor + t * cols;
+                for_each_constant<count>([&](auto c) { sum[c] = pmadd(row, pset1<P>(col[c]), sum[c]); });
             }
-        } else {
-            for (Index d = 0; d < lanes_; ++d) row_[d] *= M[d];
-        }
-        for (const KernelTerm& term : log_terms_) {
-            const RealVector& unit = log_domain_column(term, k);
-            row_.head(unit.size()) += unit.cwiseProduct(row_factor(term, k)).template cast<Scalar>();
-            if (term.has_slope()) weights_.head(unit.size()) = unit.cwiseProduct(term.slope).template cast<Scalar>();
+            for_each_constant<count>([&](auto c) {
+                const P of_kernel = ploadu<P>(M + c * lanes + l);
+                P Y = pmul(of_kernel, sum[c]);
+                if (value != nullptr) {
+                    const P W = pmul(of_kernel, pmul(ploadu<P>(slope + l), pset1<P>(slope_col[c])));
+                    Y = pmadd(W, ploadu<P>(value[j + c] + l), Y);
+                    pstoreu(to_W + c * lanes + l, W);
+                }
+                pstoreu(to_Y + c * lanes + l, Y);
+            });
         }
     }
 
-    Scalar col_factor(Index term, Index k) const {
-        return col_factors_[static_cast<std::size_t>(term * kernel_->cols() + k)];
+    auto column(Buffer<Scalar>& columns, Index c) const { return columns.segment(c * lanes_, kernel_->rows()); }
+
+    void add_log_terms(Index k, auto Y, auto W) {
+        for (const KernelTerm& term : log_terms_) {
+            const RealVector& unit = log_domain_column(term, k);
+            Y += unit.cwiseProduct(row_factor(term, k)).template cast<Scalar>();
+            if (term.has_slope()) W = unit.cwiseProduct(term.slope).template cast<Scalar>();
+        }
     }
 
     /// What there is of the term, but for the factor of the row.
@@ -228,8 +262,6 @@ private:
         }
     }
 
-    auto value(Index k) { return values_.contiguous_col(kernel_->instance(k), scratch_.data()); }
-
     const ScaledReward<Scalar>* kernel_ = nullptr;
     MatrixView<Scalar> values_;
     KernelBlocks<Scalar> blocks_;
@@ -237,14 +269,13 @@ private:
     Index lanes_ = 0;  ///< rows of M in memory
     Factors first_, second_;
     Sums sums_;
-    std::vector<Scalar> row_factors_;  ///< R, one term after the other
-    std::vector<Scalar> col_factors_;  ///< C, likewise
-    Buffer<Scalar> of_column_;         ///< A row of C: as many numbers as there are terms.
-    Buffer<Scalar> slope_;             ///< Of the term that has one, if that is in range: multiplies its M.
-    Index term_of_slope_ = 0;
+    std::vector<Scalar> row_factors_;   ///< R, one term after the other
+    std::vector<Scalar> col_factors_;   ///< C, likewise
+    Buffer<Scalar> slope_, slope_col_;  ///< Of the term that has one, if that is in range.
     bool has_slope_ = false;
     std::vector<KernelTerm> log_terms_;
-    Buffer<Scalar> sum_, row_, weights_, scratch_;
+    Buffer<Scalar> sum_;
+    Buffer<Scalar> Y_, W_;  ///< of columns_together columns
     RealVector column_;
 };
 

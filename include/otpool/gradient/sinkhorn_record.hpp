@@ -2,33 +2,31 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
 #include <vector>
 
+#include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/solver/scaled_problem.hpp"
 
 namespace otpool::detail {
 
-/// K steps of Sinkhorn, as their reverse needs to know them. Memory: 2 D + 3 N numbers a step.
+/// K steps of Sinkhorn, as their reverse needs to know them: their log sums, which say what the potentials were. Memory: D + N
+/// numbers a step.
 template <BagScalar Scalar>
 struct SinkhornRecord {
-    Real of_all_steps;                       ///< The alpha0 of all steps, unless each has parameters.
-    std::vector<StepParameters> parameters;  ///< Empty, or one a step.
-    std::vector<std::shared_ptr<const ScaledProblem<Scalar>>> problems = {};  ///< One, or one a step.
+    Real of_all_steps;                                 ///< The alpha0 of all steps, unless each has parameters.
+    std::vector<StepParameters> parameters;            ///< Empty, or one a step.
+    std::vector<ScaledProblem<Scalar>> problems = {};  ///< One, or one a step.
     // A column a step:
-    RealMatrix from = {};         ///< kernel potential of the instances that it starts from
-    RealMatrix log_row_sum = {};  ///< LSE of that; and of what the last one ends with
-    RealMatrix features = {};     ///< kernel potential of the features after the translation
-    RealMatrix log_col_sum = {};  ///< LSE of that
-    RealMatrix instances = {};    ///< kernel potential of the instances
+    RealMatrix log_row_sum = {};  ///< s; and of what the last one ends with
+    RealMatrix log_col_sum = {};  ///< u
     RealVector translation = {};  ///< T
 
     void resize(Index feature_count, Index instance_count, Index steps) {
-        for (RealMatrix* of_instances : {&from, &log_col_sum, &instances}) of_instances->resize(instance_count, steps);
-        features.resize(feature_count, steps);
+        problems.resize(shares_parameters() ? 1 : parameters.size());
         log_row_sum.resize(feature_count, steps + 1);
+        log_col_sum.resize(instance_count, steps);
         translation = RealVector::Zero(steps);
     }
 
@@ -40,7 +38,34 @@ struct SinkhornRecord {
         return shares_parameters() ? of_all_steps : parameters[static_cast<std::size_t>(k)].alpha0;
     }
     const ScaledProblem<Scalar>& scaled(Index k) const {
-        return *problems[shares_parameters() ? 0 : static_cast<std::size_t>(k)];
+        return problems[shares_parameters() ? 0 : static_cast<std::size_t>(k)];
+    }
+
+    /// The features' kernel potential after the translation of step k.
+    void features(Index k, Buffer<Real>& potential) const {
+        potential = half_step(scaled(k).features, log_row_sum.col(k));
+        potential.array() += translation[k];
+    }
+    /// The instances' kernel potential after step k.
+    void instances(Index k, Buffer<Real>& potential) const {
+        potential = half_step(scaled(k).instances, log_col_sum.col(k));
+    }
+    /// The one that step k starts from: of step k - 1, in units of its own alpha0.
+    void start(Index k, Buffer<Real>& potential) const {
+        const Buffer<Real>& anchor = scaled(k).instances.anchor;
+        if (k == 0) {
+            potential = anchor;
+            return;
+        }
+        instances(k - 1, potential);
+        if (shares_parameters()) return;
+        potential = anchor + (potential - scaled(k - 1).instances.anchor) * (alpha0(k - 1) / alpha0(k));
+    }
+
+private:
+    /// As ScaledMarginal::half_steps().
+    static auto half_step(const ScaledMarginal& side, const auto& log_sum) {
+        return side.damping * (side.log_prior - log_sum) + side.relaxation * side.anchor;
     }
 };
 

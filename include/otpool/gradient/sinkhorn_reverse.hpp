@@ -4,7 +4,9 @@
 #include <cmath>
 
 #include "otpool/core/buffer.hpp"
+#include "otpool/core/exponential.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/core/packet.hpp"
 #include "otpool/core/workspace.hpp"
 #include "otpool/gradient/bag_gradient.hpp"
 #include "otpool/gradient/kernel_terms.hpp"
@@ -29,8 +31,8 @@ public:
         record_ = &record;
         found_ = &found;
         gradient_ = &gradient;
-        for (Buffer<Real>* of : {&features_, &log_p_}) of->resize(record.features.rows());
-        for (Buffer<Real>* of : {&instances_, &log_q_}) of->resize(record.instances.rows());
+        for (Buffer<Real>* of : {&features_, &log_p_}) of->resize(record.log_row_sum.rows());
+        for (Buffer<Real>* of : {&instances_, &log_q_}) of->resize(record.log_col_sum.rows());
         for (Buffer<Real>* of : {&features_, &log_p_, &instances_, &log_q_}) of->setZero();
         offset_ = total_ = 0;
     }
@@ -40,7 +42,7 @@ public:
         const Index last = record_->steps() - 1;
         open(last);
         features_ = cotangent.slope.cwiseProduct(conditional_mean(*found_)) - cotangent.offset;
-        set_term(record_->log_row_sum.col(last + 1), record_->instances.col(last));
+        set_term(record_->log_row_sum.col(last + 1));
         term_.row_factor = -cotangent.offset;
         term_.slope = cotangent.slope;
         const Real total = features_.sum();
@@ -58,7 +60,7 @@ public:
     /// u = LSE_d(y + F'),  G = k2 (log q0 - u)
     void update_instances(Index k) {
         const ScaledMarginal& side = record_->scaled(k).instances;
-        term_of_cols_.row_exponent = record_->features.col(k);
+        record_->features(k, term_of_cols_.row_exponent);
         term_of_cols_.row_factor.resize(features_.size());
         term_of_cols_.row_factor.setOnes();
         term_of_cols_.col_exponent = -record_->log_col_sum.col(k);
@@ -69,6 +71,7 @@ public:
         instances_ += sums.of_cols;
         half_step(k, side, record_->log_col_sum.col(k), instances_, log_q_, gradient_->alpha2);
         instances_.setZero();
+        record_->start(k, term_.col_exponent);
     }
 
     /// T = (LSE(log p0 - th1 F) - LSE(log q0 - th2 G)) / (th1 + th2)
@@ -77,8 +80,8 @@ public:
         if (translation == 0) return;
         const ScaledMarginal& features = record_->scaled(k).features;
         const ScaledMarginal& instances = record_->scaled(k).instances;
-        const RealVector F = record_->features.col(k).array() - translation - features.anchor.array();
-        const RealVector G = record_->from.col(k) - instances.anchor;
+        const RealVector F = term_of_cols_.row_exponent.array() - translation - features.anchor.array();
+        const RealVector G = term_.col_exponent - instances.anchor;
         const Real of_difference = features_.sum() / (features.ratio + instances.ratio);
         pull_back_log_sum(k, features, F, of_difference, translation, features_, log_p_, gradient_->alpha1);
         pull_back_log_sum(k, instances, G, -of_difference, -translation, instances_, log_q_, gradient_->alpha2);
@@ -88,7 +91,7 @@ public:
     void update_features(Index k) {
         const ScaledMarginal& side = record_->scaled(k).features;
         half_step(k, side, record_->log_row_sum.col(k), features_, log_p_, gradient_->alpha1);
-        set_term(record_->log_row_sum.col(k), record_->from.col(k));
+        set_term(record_->log_row_sum.col(k));
         term_.row_factor = of_log_sum(side, features_);
         term_.slope.resize(0);
         features_.setZero();
@@ -97,18 +100,19 @@ public:
     /// The G that step k starts from is the one that step k - 1 ended with, in units of its own alpha0.
     void begin(Index k) {
         if (k > 0 && record_->shares_parameters()) return;
-        if (k > 0) instances_ += terms_.add_for_col_sums(term_);
-        if (k == 0) terms_.add(term_);
-        has_term_ = false;
+        if (k == 0) {
+            terms_.add(term_);
+            return close(k);
+        }
+        instances_ += terms_.add_for_col_sums(term_);
         close(k);
-        if (k == 0) return;
-        open(k - 1);
         const Real before = record_->alpha0(k - 1);
         const Real now = record_->alpha0(k);
-        const Real moved = instances_.dot(record_->from.col(k) - record_->scaled(k).instances.anchor);
+        const Real moved = instances_.dot(term_.col_exponent - record_->scaled(k).instances.anchor);
         of_step(gradient_->alpha0, k - 1) += moved / before;
         of_step(gradient_->alpha0, k) -= moved / now;
         instances_ *= before / now;
+        open(k - 1);
     }
 
     /// X is taken relative to its largest entry, which the priors' parts of y do not see.
@@ -121,18 +125,19 @@ public:
     }
 
 private:
-    /// Starts the terms of dL/dy of the steps up to k that share their parameters.
+    /// Starts the terms of dL/dy of the steps up to k that share their parameters. Leaves G in term_.
     void open(Index k) {
         has_term_ = false;
-        terms_.start(record_->scaled(k).kernel, found_->problem.pooled_values(), record_->features.col(k),
-                     record_->instances.col(k));
+        record_->features(k, term_of_cols_.row_exponent);
+        record_->instances(k, term_.col_exponent);
+        terms_.start(record_->scaled(k).kernel, found_->problem.pooled_values(), term_of_cols_.row_exponent,
+                     term_.col_exponent);
     }
 
-    /// term_ <- exp(y + potential - log sum), but for the factor of the row.
-    void set_term(const auto& log_row_sum, const auto& col_potential) {
+    /// term_ <- exp(y + its col_exponent - log sum), but for the factor of the row.
+    void set_term(const auto& log_row_sum) {
         has_term_ = true;
         term_.row_exponent = -log_row_sum;
-        term_.col_exponent = col_potential;
         term_.col_factor.resize(instances_.size());
         term_.col_factor.setOnes();
     }
@@ -145,12 +150,14 @@ private:
         const auto offset = static_cast<Scalar>(scaled.offset);
         Vector<Scalar> scratch(kernel.rows());
         Real moment = 0;  // <dL/dy, X - max X>
+        const bool in_reward = gradient_->values.size() == 0;
         terms_.for_each_column([&](Index col, const auto& Y, const auto& W) {
             const Index n = kernel.instance(col);
-            const auto x = kernel.reward.contiguous_col(n, scratch.data());
-            gradient_->reward.col(n) += inverse_alpha0 * Y;
-            if (terms_.has_slope()) gradient_->pooled_values().col(n) += W;
-            moment += static_cast<Real>((Y.array() * (x.array() - offset)).sum());
+            const Scalar* const x = kernel.reward.contiguous_col(n, scratch.data()).data();
+            const Scalar* const of_values = terms_.has_slope() && in_reward ? W.data() : nullptr;
+            moment += static_cast<Real>(add_column(Y.data(), inverse_alpha0, of_values, x, offset, kernel.rows(),
+                                                   gradient_->reward.col(n).data()));
+            if (terms_.has_slope() && !in_reward) gradient_->values.col(n) += W;
             if constexpr (std::same_as<R, RelativeEntropy>) {
                 log_p_ += Y.template cast<Real>();
                 log_q_[col] += static_cast<Real>(Y.sum());
@@ -159,6 +166,27 @@ private:
         offset_ -= total_ * kernel.inverse_alpha0;
         total_ = 0;
         of_step(gradient_->alpha0, k) -= moment * kernel.inverse_alpha0 * kernel.inverse_alpha0;
+    }
+
+    /// to += slope Y + W, W unless it is null; <Y, x - offset>.
+    static Scalar add_column(const Scalar* Y, Scalar slope, const Scalar* W, const Scalar* x, Scalar offset, Index size,
+                             Scalar* to) {
+        using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
+        using P = Packet<Scalar>;
+        P moment = pset1<P>(Scalar(0));
+        Index d = 0;
+        for (; d + packet_size<Scalar> <= size; d += packet_size<Scalar>) {
+            const P y = ploadu<P>(Y + d);
+            const P before = W == nullptr ? ploadu<P>(to + d) : padd(ploadu<P>(to + d), ploadu<P>(W + d));
+            pstoreu(to + d, pmadd(y, pset1<P>(slope), before));
+            moment = pmadd(y, psub(ploadu<P>(x + d), pset1<P>(offset)), moment);
+        }
+        Scalar sum = predux(moment);
+        for (; d < size; ++d) {
+            to[d] += slope * Y[d] + (W == nullptr ? 0 : W[d]);
+            sum += Y[d] * (x[d] - offset);
+        }
+        return sum;
     }
 
     /// F = k (log prior - s), k = alpha / (alpha + alpha0); s as the kernel's log sum has it.
@@ -177,7 +205,7 @@ private:
     void pull_back_log_sum(Index k, const ScaledMarginal& side, const RealVector& F, Real of_log_sum, Real translation,
                            Buffer<Real>& potential, Buffer<Real>& log_prior, RealVector& alpha) {
         const RealVector exponents = side.log_prior - side.ratio * F;
-        const RealVector weight = of_log_sum * (exponents.array() - log_sum_exp(exponents)).exp();
+        const RealVector weight = of_log_sum * bounded_exp(exponents.array() - log_sum_exp(exponents));
         log_prior += weight;
         if (side.is_hard()) return;
         potential -= side.ratio * weight;
@@ -192,7 +220,7 @@ private:
     Buffer<Real> features_;   ///< of F' or F
     Buffer<Real> instances_;  ///< of G, or of the G that a step starts from, but for what a pass is to find
     bool has_term_ = false;
-    KernelTerm term_;          ///< whose column sums that is
+    KernelTerm term_;          ///< whose column sums that is; its col_exponent is the G that a step starts from
     KernelTerm term_of_cols_;  ///< what the instances' update adds
     Buffer<Real> log_p_, log_q_;
     Real offset_ = 0;            ///< of max X

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <memory>
 #include <vector>
 
+#include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
 #include "otpool/gradient/bag_gradient.hpp"
@@ -31,9 +31,9 @@ namespace otpool::detail {
 ///     F' = F + T,         T = (LSE(log p0 - th1 F) - LSE(log q0 - th2 G)) / (th1 + th2)
 ///     u = LSE_d(y + F'),  G = k2 (log q0 - u)
 ///
-/// Only F', s, u, T and both G of every step are kept. The plans exp(y + G - s) and exp(y + F' - u) that the reverse needs
-/// are exp(y) scaled by vectors, and so is what they add to dL/dy: steps that share their parameters share one exp an
-/// element, and their 2K rank-one updates are one product (KernelTerms). Memory: the D x N gradient of the reward, and
+/// Only s, u and T of every step are kept, which F' and G follow from. The plans exp(y + G - s) and exp(y + F' - u) that the
+/// reverse needs are exp(y) scaled by vectors, and so is what they add to dL/dy: steps that share their parameters share one
+/// exp an element, and their 2K rank-one updates are one product (KernelTerms). Memory: the D x N gradient of the reward, and
 /// SinkhornRecord.
 ///
 /// Where only the conditional mean is wanted, T is left out, as Sinkhorn does: the mean and its gradient do not see it.
@@ -50,18 +50,16 @@ public:
         const Observer none;
         Iterations iterations(solver.options, tolerance, 0, none);
         auto& scaling = workspace.get<ScalingWorkspace<Scalar>>().scaling;
+        Buffer<Real> start;
         record_.resize(problem.reward.rows(), static_cast<Index>(pass.priors.active.size()),
                        *solver.options.iterations);
         for (Index k = 0; iterations.again(); ++k) {
-            if (k == 0 || !steps.empty()) begin(k, problem, pass, scaling);
-            record_.from.col(k) = scaling.instances().kernel;
+            if (k == 0 || !steps.empty()) begin(k, problem, pass, scaling, start);
             record_.log_row_sum.col(k) = scaling.log_row_sum();
             scaling.update_features();
             if (solver.translation && !only_pools_) record_.translation[k] = scaling.translate();
             scaling.update_instances(iterations.is_last() ? &problem.pooled_values() : nullptr);
-            record_.features.col(k) = scaling.features().kernel;
             record_.log_col_sum.col(k) = scaling.log_col_sum();
-            record_.instances.col(k) = scaling.instances().kernel;
             if (iterations.wants_residual()) {
                 iterations.record(scaling.feature_residual(), scaling.attainable());
             } else {
@@ -69,10 +67,19 @@ public:
             }
         }
         record_.log_row_sum.rightCols(1) = scaling.log_row_sum();
-        solution = scaling.solution(steps.empty() ? problem : with_parameters(problem, steps.back()));
-        if (scaling.pooled()) scaling.conditional_mean(solution.conditional_mean.emplace());
+        const UotProblem<Scalar, R> last = steps.empty() ? problem : with_parameters(problem, steps.back());
+        RealVector mean;
+        if (scaling.pooled()) scaling.conditional_mean(mean);
+        if (only_pools_ && scaling.pooled()) {
+            solution = pooled_solution<Scalar, R>(std::move(mean));
+            solution.problem = last;
+            iterations.report(solution);
+            return;
+        }
+        solution = scaling.solution(last);
+        if (scaling.pooled()) solution.conditional_mean = std::move(mean);
         iterations.report(solution);
-        check_promise(solution, *record_.problems.back(), std::max(scaling.attainable(), scaling.resolution()),
+        check_promise(solution, record_.problems.back(), std::max(scaling.attainable(), scaling.resolution()),
                       tolerance);
     }
 
@@ -99,15 +106,14 @@ public:
 
 private:
     /// Starts the steps' parameters that begin at k, from the potential that step k - 1 left.
-    void begin(Index k, const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass, Scaling<Scalar>& scaling) {
-        const auto next = std::make_shared<ScaledProblem<Scalar>>();
+    void begin(Index k, const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass, Scaling<Scalar>& scaling,
+               Buffer<Real>& start) {
         const auto& parameters = record_.parameters;
-        next->set(parameters.empty() ? problem : with_parameters(problem, parameters[static_cast<std::size_t>(k)]),
-                  pass);
-        record_.problems.push_back(next);
-        if (k == 0) return scaling.start(*next, next->instances.anchor);
-        const RealVector moved = record_.instances.col(k - 1) - record_.scaled(k - 1).instances.anchor;
-        scaling.start(*next, next->instances.anchor + moved * (record_.alpha0(k - 1) / record_.alpha0(k)));
+        ScaledProblem<Scalar>& scaled = record_.problems[static_cast<std::size_t>(k)];
+        scaled.set(parameters.empty() ? problem : with_parameters(problem, parameters[static_cast<std::size_t>(k)]),
+                   pass);
+        record_.start(k, start);
+        scaling.start(scaled, start);
     }
 
     static void require_interior(Real alpha0) {

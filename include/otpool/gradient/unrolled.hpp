@@ -30,9 +30,9 @@ namespace otpool {
 /// the answer has a closed form and all steps share their parameters, that is what runs, unless
 /// Options::closed_forms says otherwise, and its gradient is exact.
 ///
-/// Memory of a tape: 3 (D + N) numbers a step. Of BregmanAdmm's that is so where the regulariser is entropic and the tape
-/// is only to pool, with D N numbers of the bag's own scalar every eight steps; else it is 3 D N doubles a step, which take
-/// ten times as long. The backward pass costs about two forward ones.
+/// Memory of a tape: Sinkhorn's D + N numbers a step. BregmanAdmm's 3 (D + N), where the regulariser is entropic and the tape
+/// is only to pool, and D N numbers of the bag's own scalar every eight steps; else 3 D N doubles a step, which take ten times
+/// as long. The backward pass costs about two forward ones.
 template <class Solver>
 struct Unrolled {
     Solver solver = {};

@@ -139,6 +139,14 @@ public:
         }
     }
 
+    /// The numbers of `matrix` that the lanes of each item hold, until the next call.
+    const Scalar* const* item_lanes(const MatrixView<Scalar>& matrix, const Block& block) {
+        ItemLanes<Scalar>& lanes = of_worker(block.worker).lanes;
+        const Index* instances = kernel_->active.data() + block.first;
+        if (by_instance_) return lanes.of_instances(matrix, instances, block.count);
+        return lanes.of_features(matrix, instances, block.count, cols() == matrix.cols());
+    }
+
 private:
     /// A block stays in the first-level cache, a kept kernel in the second; doubles' exponentials cost more than memory.
     static constexpr Index block_elements = (1 << 15) / sizeof(Scalar);
@@ -156,14 +164,6 @@ private:
     Index size_of(Index cols) const { return cols * (by_instance_ ? rows() : padded_rows()); }
 
     void exponentiate(const Block& block) { exponentials_.fill(block, item_lanes(kernel_->reward, block)); }
-
-    /// The numbers of `matrix` that the lanes of each item hold, until the next call.
-    const Scalar* const* item_lanes(const MatrixView<Scalar>& matrix, const Block& block) {
-        ItemLanes<Scalar>& lanes = of_worker(block.worker).lanes;
-        const Index* instances = kernel_->active.data() + block.first;
-        if (by_instance_) return lanes.of_instances(matrix, instances, block.count);
-        return lanes.of_features(matrix, instances, block.count, cols() == matrix.cols());
-    }
 
     const ScaledReward<Scalar>* kernel_ = nullptr;
     KernelExponentials<Scalar> exponentials_;
