@@ -48,10 +48,14 @@ bool within(const Number* numbers, Index size, Number low, Number high) {
 template <BagScalar Scalar>
 bool set_scaling(const Real* potential, const Scalar* absorbed, Index size, Scalar* scaling) {
     using Range = ExponentialRange<Scalar>;
+    int outside = 0;  // as within(), in one loop with what it is to look at
     for (Index i = 0; i < size; ++i) {
-        scaling[i] = static_cast<Scalar>(potential[i] - static_cast<Real>(absorbed[i]) * log_2);
+        const auto logarithm = static_cast<Scalar>(potential[i] - static_cast<Real>(absorbed[i]) * log_2);
+        outside |= static_cast<int>(!(logarithm >= Range::smallest_log_scaling));
+        outside |= static_cast<int>(!(logarithm <= Range::largest_log_scaling));
+        scaling[i] = logarithm;
     }
-    if (!within(scaling, size, Range::smallest_log_scaling, Range::largest_log_scaling)) return false;
+    if (outside != 0) return false;
     Eigen::Map<Vector<Scalar>> all(scaling, size);
     all = bounded_exp(all.array());
     return true;
