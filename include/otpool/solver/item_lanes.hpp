@@ -26,19 +26,20 @@ public:
         // What follows the columns before this one fills a register.
         const Index followed = any_padding && matrix.is_contiguous() ? matrix.cols() - (lanes - 1) / rows : 0;
         const bool whole = matrix.has_contiguous_cols() && rows == lanes;
-        for (Index i = 0; i < count; ++i) {
-            const Scalar*& item = items_[static_cast<std::size_t>(i)];
-            if (whole || instances[i] < followed) {
-                item = matrix.contiguous_col(instances[i], nullptr).data();
-                continue;
-            }
+        const auto all = matrix.matrix();
+        const Scalar** const items = items_.data();
+        Index i = 0;
+        for (; i < count && (whole || instances[i] < followed); ++i) {
+            items[i] = all.data() + instances[i] * all.outerStride();
+        }
+        for (; i < count; ++i) {
             Scalar* const copy = gathered(count * lanes) + i * lanes;
             const auto column = matrix.contiguous_col(instances[i], copy);
             if (column.data() != copy) std::copy_n(column.data(), rows, copy);
             std::fill(copy + rows, copy + lanes, Scalar(0));
-            item = copy;
+            items[i] = copy;
         }
-        return items_.data();
+        return items;
     }
 
     /// Items are the features, their lanes `count` instances, padded by zeros.
