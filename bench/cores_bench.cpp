@@ -45,7 +45,8 @@ void pool(benchmark::State& state, const LayerSize& size, const Execution& execu
     const auto bags = batch.bags();
     auto pool = bench::layer<float, Solver>(size.steps);
     pool.execution = execution;
-    for (auto _ : state) benchmark::DoNotOptimize(pool(bags));
+    otpool::Workspaces workspaces;
+    for (auto _ : state) benchmark::DoNotOptimize(pool(bags, workspaces));
     state.counters["workers"] = static_cast<double>(execution.workers());
 }
 

@@ -56,7 +56,8 @@ void pool(benchmark::State& state, const LayerSize& size, double skew) {
     const bench::Batch<float> batch(size.features, uneven_offsets(size, skew));
     const auto bags = batch.bags();
     const auto pool = bench::layer<float, Solver>(size.steps);
-    for (auto _ : state) benchmark::DoNotOptimize(pool(bags));
+    otpool::Workspaces workspaces;
+    for (auto _ : state) benchmark::DoNotOptimize(pool(bags, workspaces));
     bench::count(state, batch, size.steps);
 }
 

@@ -43,7 +43,8 @@ void pool(benchmark::State& state, const LayerSize& size) {
     const bench::Batch<Scalar> batch(size.features, size.offsets());
     const auto bags = batch.bags();
     const auto pool = bench::layer<Scalar, Solver>(size.steps);
-    for (auto _ : state) benchmark::DoNotOptimize(pool(bags));
+    otpool::Workspaces workspaces;
+    for (auto _ : state) benchmark::DoNotOptimize(pool(bags, workspaces));
     bench::count(state, batch, size.steps);
     state.counters["residual"] = pool.solve(bags[0]).residual;
 }

@@ -66,13 +66,14 @@ auto learned_layer(int steps) {
     return layer;
 }
 
-/// Times a layer's pass forward and backward; a gradient takes the memory of the last one.
+/// Times a layer's pass forward and backward, in the memory of the last ones.
 template <class Scalar, class Layer>
 void time_both_passes(benchmark::State& state, const Layer& layer, const otpool::Bags<Scalar>& bags,
                       const otpool::Matrix<Scalar>& dL_dpooled) {
+    otpool::Workspaces workspaces;
     typename Layer::Gradient gradient;
     for (auto _ : state) {
-        gradient = layer.backward(layer.forward(bags), dL_dpooled, std::move(gradient));
+        gradient = layer.backward(layer.forward(bags, workspaces), dL_dpooled, std::move(gradient), workspaces);
         benchmark::DoNotOptimize(gradient.instances.data());
     }
 }

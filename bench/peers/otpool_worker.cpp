@@ -10,6 +10,7 @@
 #include <functional>
 #include <iostream>
 #include <limits>
+#include <memory>
 #include <otpool/layer/published.hpp>
 #include <otpool/learning.hpp>
 #include <otpool/otpool.hpp>
@@ -85,7 +86,8 @@ Work forward(const Task& task) {
     if constexpr (requires { pool.solver.rho; }) pool.solver.rho = task.rho;
     const Batch batch(task);
     task.write("pooled.npy", pool(batch.bags()));
-    return {[pool, batch] { return pool(batch.bags())(0, 0); }, task.steps};
+    const auto workspaces = std::make_shared<otpool::Workspaces>();
+    return {[=] { return pool(batch.bags(), *workspaces)(0, 0); }, task.steps};
 }
 
 template <class Layer>
@@ -115,8 +117,10 @@ Work forward_and_backward(const Task& task) {
     task.write("pooled.npy", forward.pooled);
     task.write("gradient.npy", gradient.instances);
     task.write("parameters.npy", parameters);
-    return {[layer, batch, cotangent, gradient = typename Layer::Gradient()]() mutable {
-                gradient = layer.backward(layer.forward(batch.bags()), cotangent, std::move(gradient));
+    const auto workspaces = std::make_shared<otpool::Workspaces>();
+    return {[=, gradient = typename Layer::Gradient()]() mutable {
+                gradient = layer.backward(layer.forward(batch.bags(), *workspaces), cotangent, std::move(gradient),
+                                          *workspaces);
                 return gradient.instances(0, 0);
             },
             task.steps};

@@ -1,4 +1,5 @@
 #include <cmath>
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -147,6 +148,28 @@ TEST_CASE("A gradient takes no memory where it is given that of an earlier one")
     check(started<UotLayer<double, BregmanAdmm, Quadratic>>());
     check(attention_layer<double>(attention()));
     check(mixed_layer<double>());
+}
+
+TEST_CASE("Passes in the memory of earlier ones have the same bits") {
+    Workspaces workspaces;
+    const auto check = [&](const auto& layer) {
+        for (const std::uint64_t seed : {1, 2, 1}) {
+            const Batch batch(seed);
+            const auto bags = batch.bags();
+            const Matrix<double> dL_dpooled = Matrix<double>::Ones(D, 3);
+            const auto forward = layer.forward(bags, workspaces);
+            CHECK(forward.pooled == layer.forward(bags).pooled);
+            const auto gradient = layer.backward(forward, dL_dpooled, {}, workspaces);
+            const auto alone = layer.backward(forward, dL_dpooled);
+            CHECK(gradient.instances == alone.instances);
+            CHECK(gradient.parameters.alpha0 == alone.parameters.alpha0);
+        }
+    };
+    check(started<UotLayer<double>>());
+    check(started<UotLayer<double>>(UniformPrior{}, true, 4));
+    check(started<UotLayer<double, BregmanAdmm>>());
+    check(started<UotLayer<double, BregmanAdmm, Entropy, Attention<double>>>(attention(), true, 4));
+    check(started<UotLayer<double, BregmanAdmm, Quadratic>>());
 }
 
 TEST_CASE("A layer's arrays have names") {

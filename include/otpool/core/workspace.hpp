@@ -44,17 +44,20 @@ private:
     std::vector<std::unique_ptr<Any>> states_;
 };
 
-namespace detail {
-
-/// One for each worker of an execution.
+/// A workspace for each worker of an execution: the memory of a batch that the next one uses again. Batches that are given none
+/// take it from the system and return it, which costs large bags up to a third of the time. Not to be used by two batches at
+/// the same time.
 class Workspaces {
 public:
-    explicit Workspaces(const Execution& execution) : of_workers_(static_cast<std::size_t>(execution.workers())) {}
+    /// For the workers that there will be.
+    void prepare(const Execution& execution) {
+        const auto workers = static_cast<std::size_t>(execution.workers());
+        if (of_workers_.size() < workers) of_workers_.resize(workers);
+    }
     Workspace& of(Index worker) { return of_workers_[static_cast<std::size_t>(worker)]; }
 
 private:
     std::vector<Workspace> of_workers_;
 };
 
-}  // namespace detail
 }  // namespace otpool

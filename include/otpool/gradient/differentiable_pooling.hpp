@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "otpool/core/bags.hpp"
@@ -40,13 +41,17 @@ struct DifferentiablePooling {
         std::vector<typename Mode::template Tape<Scalar, R>> tapes;  ///< One a bag.
     };
 
-    /// Throws InvalidArgument, naming the bag.
+    /// Throws InvalidArgument, naming the bag. Works in `workspaces`, if given, which the next pass may use again.
     Forward forward(const Bags<Scalar>& bags) const {
+        Workspaces workspaces;
+        return forward(bags, workspaces);
+    }
+    Forward forward(const Bags<Scalar>& bags, Workspaces& workspaces) const {
         const Pooling<Scalar, decltype(mode.solver), R, Readout> pooling{
             .parameters = parameters, .solver = mode.solver, .readout = readout};
         Forward forward;
         forward.tapes.resize(static_cast<std::size_t>(bags.size()));
-        detail::Workspaces workspaces(execution);
+        workspaces.prepare(execution);
         forward.pooled =
             detail::pool_batch<Scalar>(bags, {}, execution, [&](const detail::BagTask<Scalar>& task, auto y) {
                 auto& tape = forward.tapes[static_cast<std::size_t>(task.number)];
@@ -57,9 +62,15 @@ struct DifferentiablePooling {
     }
 
     /// The gradient of L, given dL/dpooled, D x B: `reward`, `values` and `log_q0` side by side as the bags are, the
-    /// others summed over the bags. In the memory of `batch`, which may be an earlier gradient.
+    /// others summed over the bags. In the memory of `batch`, which may be an earlier gradient; works in `workspaces` as
+    /// forward().
     ProblemGradient<Scalar> backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled,
                                      ProblemGradient<Scalar> batch = {}) const {
+        Workspaces workspaces;
+        return backward(forward, dL_dpooled, std::move(batch), workspaces);
+    }
+    ProblemGradient<Scalar> backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled,
+                                     ProblemGradient<Scalar> batch, Workspaces& workspaces) const {
         using detail::shape_text;
         detail::require(
             dL_dpooled.rows() == forward.pooled.rows() && dL_dpooled.cols() == forward.pooled.cols(),
@@ -72,7 +83,7 @@ struct DifferentiablePooling {
         const bool has_values = !forward.tapes.empty() && !forward.tapes[0].solution.problem.values.empty();
         batch.resize(dL_dpooled.rows(), first_of.back(), has_values, mode.parameters());
         std::vector<std::optional<detail::BagGradient<Scalar>>> of(forward.tapes.size());
-        detail::Workspaces workspaces(execution);
+        workspaces.prepare(execution);
         execution.for_each(static_cast<Index>(of.size()), [&](Index bag, Index worker) {
             const auto b = static_cast<std::size_t>(bag);
             const Vector<Scalar> dL_dy = dL_dpooled.matrix().col(bag);

@@ -11,6 +11,7 @@
 #include "otpool/core/error.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/core/workspace.hpp"
 #include "otpool/gradient/differentiable_pooling.hpp"
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/gradient/unrolled.hpp"
@@ -93,20 +94,29 @@ struct UotLayer {
         typename DifferentiablePooling<Scalar, Unrolled<Solver>, R, Readout>::Forward pooling;
     };
 
-    /// Throws InvalidArgument.
+    /// Throws InvalidArgument. Works in `workspaces`, if given, which the next pass may use again.
     Forward forward(const Bags<Scalar>& bags) const {
+        Workspaces workspaces;
+        return forward(bags, workspaces);
+    }
+    Forward forward(const Bags<Scalar>& bags, Workspaces& workspaces) const {
         validate(bags.features());
-        auto pooling = this->pooling().forward(detail::with_prior(bags, parameters.prior, execution));
+        auto pooling = this->pooling().forward(detail::with_prior(bags, parameters.prior, execution), workspaces);
         return {pooling.pooled, bags, std::move(pooling)};
     }
 
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const { return forward(bags).pooled; }
 
     /// The gradient of L with respect to bags and parameters, given dL/dpooled, D x B. In the memory of `gradient`, which may be
-    /// an earlier one: to take as much anew costs large bags up to a third of the time.
+    /// an earlier one: to take as much anew costs large bags up to a third of the time. Works in `workspaces` as forward().
     Gradient backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled, Gradient gradient = {}) const {
+        Workspaces workspaces;
+        return backward(forward, dL_dpooled, std::move(gradient), workspaces);
+    }
+    Gradient backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled, Gradient gradient,
+                      Workspaces& workspaces) const {
         ProblemGradient<Scalar> of =
-            pooling().backward(forward.pooling, dL_dpooled, {.reward = std::move(gradient.instances)});
+            pooling().backward(forward.pooling, dL_dpooled, {.reward = std::move(gradient.instances)}, workspaces);
         gradient = {std::move(of.reward), {}};
         Parameters& to = gradient.parameters;
         to.alpha0 = through_positive(parameters.alpha0, of.alpha0);

@@ -79,7 +79,12 @@ struct Pooling {
 
     /// Pools a batch of B bags: D x B.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
-        detail::Workspaces workspaces(execution);
+        Workspaces workspaces;
+        return (*this)(bags, workspaces);
+    }
+    /// The same, in memory that the next batch may use again.
+    Matrix<Scalar> operator()(const Bags<Scalar>& bags, Workspaces& workspaces) const {
+        workspaces.prepare(execution);
         return detail::pool_batch(bags, empty_bag, execution, [&](const detail::BagTask<Scalar>& task, auto y) {
             pool(task.bag, task.inside, workspaces.of(task.worker), y);
         });
