@@ -3,16 +3,17 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <random>
 #include <type_traits>
 
 #include "support/catch.hpp"
+#include "support/random_bags.hpp"
 
 // Logarithms against those of long double, over all that they are for.
 
 namespace logarithm_test {
 
 using otpool::detail::log_of_normal;
+using tests::Random;
 
 template <class Scalar>
 constexpr double promised = std::is_same_v<Scalar, float> ? 3e-7 : 5e-16;
@@ -28,14 +29,11 @@ double error_of(Scalar found, Scalar x) {
 /// The largest error of exp(y), y random between the bounds.
 template <class Scalar>
 double largest_error(double lowest, double highest) {
-    std::mt19937_64 engine(1);
+    Random random(1);
     double largest = 0;
     for (int round = 0; round < 20'000; ++round) {
         Eigen::Array<Scalar, 8, 1> x;
-        for (Scalar& entry : x) {
-            const double y = lowest + (highest - lowest) * static_cast<double>(engine() >> 11U) * 0x1p-53;
-            entry = static_cast<Scalar>(std::exp(y));
-        }
+        for (Scalar& entry : x) entry = static_cast<Scalar>(std::exp(random.uniform(lowest, highest)));
         const Eigen::Array<Scalar, 8, 1> logarithm = log_of_normal(x);
         for (int i = 0; i < 8; ++i) largest = std::max(largest, error_of(logarithm[i], x[i]));
     }

@@ -153,7 +153,7 @@ TEST_CASE("A gradient takes no memory where it is given that of an earlier one")
 TEST_CASE("Passes in the memory of earlier ones, and without a tape, have the same bits") {
     Workspaces workspaces;
     const auto check = [&](const auto& layer) {
-        for (const std::uint64_t seed : {1, 2, 1}) {
+        for (const unsigned seed : {1U, 2U, 1U}) {
             const Batch batch(seed);
             const auto bags = batch.bags();
             const Matrix<double> dL_dpooled = Matrix<double>::Ones(D, 3);
