@@ -204,9 +204,10 @@ private:
         const Index terms = static_cast<Index>(row_factors_.size()) / lanes;
         const Scalar* const M = block.M + j * lanes;
         const Scalar* const row_factor = row_factors_.data();
-        const Scalar* const col_factor = col_factors_.data() + block.first + j;
+        const Index first = block.first + j;
+        const Scalar* const col_factor = col_factors_.data() + first;
         const Scalar* const slope = slope_.data();
-        const Scalar* const slope_col = slope_col_.data() + block.first + j;
+        const Scalar* const slope_col = slope_col_.data();  // null without a slope, so that nothing may be added to it
         Scalar* const to_Y = Y_.data();
         Scalar* const to_W = W_.data();
         for (Index l = 0; l < lanes; l += packet_size<Scalar>) {
@@ -221,7 +222,7 @@ private:
                 const P of_kernel = ploadu<P>(M + c * lanes + l);
                 P Y = pmul(of_kernel, sum[c]);
                 if (value != nullptr) {
-                    const P W = pmul(of_kernel, pmul(ploadu<P>(slope + l), pset1<P>(slope_col[c])));
+                    const P W = pmul(of_kernel, pmul(ploadu<P>(slope + l), pset1<P>(slope_col[first + c])));
                     Y = pmadd(W, ploadu<P>(value[j + c] + l), Y);
                     pstoreu(to_W + c * lanes + l, W);
                 }
