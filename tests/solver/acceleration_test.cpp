@@ -57,7 +57,13 @@ TEST_CASE("where extrapolation misleads, Anderson comes to the fixed point as th
     };
     // Steps of one size, whose differences are zero or rounding, until there.
     const auto stepwise = [](const RealVector& x) -> RealVector { return (x.array() + 0.5).min(20.25); };
+    // A march that slows down as if it went on for long, and a slower one back from where it does not go.
+    const auto marching = [](const RealVector& x) -> RealVector {
+        return x.array() + (0.5 * (50 - x.array())).min(1 - 1e-3 * x.array()).max(-0.05 - 1e-6 * x.array());
+    };
     RealVector x;
+    const int plain_march = iterations_to_fixed_point(marching, 1, 0, 5000, x);
+    REQUIRE(plain_march < 100);
     const int plain = iterations_to_fixed_point(bent, 6, 0, 5000, x);
     REQUIRE(plain < 5000);
     for (const int memory : {1, 3, 8}) {
@@ -65,6 +71,8 @@ TEST_CASE("where extrapolation misleads, Anderson comes to the fixed point as th
         CHECK((x - fixed_point).cwiseAbs().maxCoeff() < 1e-7);
         CHECK(iterations_to_fixed_point(stepwise, 6, memory, 500, x) < 100);
         CHECK((x.array() - 20.25).abs().maxCoeff() < 1e-9);
+        CHECK(iterations_to_fixed_point(marching, 1, memory, 5000, x) <= plain_march);
+        CHECK(std::abs(x[0] - 50) < 1e-7);
     }
 }
 

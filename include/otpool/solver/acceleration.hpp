@@ -33,10 +33,10 @@ inline void validate(const Anderson& acceleration) {
 }
 
 /// The state of Anderson's acceleration. Where T spreads no two points apart, as Sinkhorn's does not, the largest entry of
-/// r cannot grow. So an extrapolation after which it is twice the least so far, or one of many that lower it no more, is
-/// taken back, and the steps that follow are T's alone: each time for twice as long, so that in the end T converges.
-/// After Zhang, O'Donoghue & Boyd, "Globally Convergent Type-I Anderson Acceleration for Nonsmooth Fixed-Point
-/// Iterations", SIAM J. Optim. 30 (2020).
+/// r cannot grow. So an extrapolation after which it is 1.2 times the least so far, or one of very many that lower it no
+/// more, is taken back. And as potentials first march at a speed that tells nothing of where they stop, an extrapolation
+/// is at most a radius times as long as r: a factor that is three times as large after each that lowers r, half as large
+/// after each that is taken back. After trust regions: Nocedal & Wright, "Numerical Optimization" (2006), algorithm 4.1.
 template <std::same_as<Real> Number = Real>
 class AndersonSteps {
 public:
@@ -45,8 +45,8 @@ public:
     void set(int memory, Index size) {
         memory_ = static_cast<int>(std::min<Index>(memory, size));
         restart();
-        stale_ = pause_ = 0;
-        longer_pause_ = 1;
+        stale_ = 0;
+        radius_ = first_radius;
         if (!active()) return;
         for (Vector<Number>* vector : {&point_, &image_, &residual_, &step_}) vector->setZero(padded(size));
         residual_changes_.setZero(point_.size(), memory_);  // what pads them stays zero
@@ -61,27 +61,23 @@ public:
     /// What to add to image = T(x), where x is the last call's image with what was added to it. `largest`: of |T(x) - x|,
     /// or in proportion to it. Cost: 6 memory flops an entry and memory^3 / 3.
     auto step(const auto& image, Number largest) {
-        const bool lost = extrapolated_ && !(largest <= growth * least_ && stale_ <= 2 * memory_);
         const bool gained = largest < least_;
+        const bool lost = extrapolated_ && !(largest <= growth * least_ && stale_ <= patience * memory_);
         const Index size = image.size();
         auto step = step_.head(size);
         if (lost) {
             for (Index i = 0; i < size; ++i) step[i] = image_[i] - image[i];
             forget();
-            pause_ = longer_pause_;
-            longer_pause_ = std::min(2 * longer_pause_, longest_pause);
+            radius_ = std::max(radius_ / 2, Number(1));
+            extrapolated_ = false;
         } else {
-            if (gained && extrapolated_) longer_pause_ = 1;
+            if (gained && extrapolated_) radius_ = std::min(3 * radius_, largest_radius);
             if (has_point_) remember(image);
-            if (pause_ > 0 || !extrapolate()) step.setZero();
-            pause_ = std::max(pause_ - 1, 0);
-        }
-        extrapolated_ = false;
-        for (Index i = 0; i < size; ++i) {
-            extrapolated_ = extrapolated_ || (!lost && step[i] != 0);
-            point_[i] = image[i] + step[i];
+            extrapolated_ = extrapolate();
+            if (!extrapolated_) step.setZero();
         }
         stale_ = gained || lost ? 0 : stale_ + 1;
+        for (Index i = 0; i < size; ++i) point_[i] = image[i] + step[i];
         least_ = std::min(least_, largest);
         has_point_ = true;
         return step;
@@ -96,12 +92,12 @@ public:
     }
 
 private:
-    static constexpr Number growth = 2;
-    static constexpr int longest_pause = 1 << 20;
+    static constexpr Number growth = 1.2;
+    static constexpr int patience = 16;
+    static constexpr Number first_radius = 4;
+    static constexpr Number largest_radius = 1e4;
     /// Added to the least squares' matrix, relative to its diagonal: c has half of the digits anyway.
     static constexpr Number ridge = 1e-9;
-    /// No solution is so far that an entry of a longer one is to be trusted.
-    static constexpr Number longest_step = 1e4;
 
     void forget() {
         count_ = 0;
@@ -133,18 +129,17 @@ private:
         multiply_transposed<Number>(residual_changes_.data(), residual_.size(), count_, vector, coefficients_.data());
     }
 
-    /// step_ <- -sum_j c_j (T(x_{j+1}) - T(x_j)), if that is to be trusted.
+    /// step_ <- -sum_j c_j (T(x_{j+1}) - T(x_j)), shortened to the radius, if there is one.
     bool extrapolate() {
         if (count_ == 0) return false;
         multiply_residual_changes(residual_.data());
         if (!solve_least_squares()) return false;
         multiply<Number>(image_changes_.data(), step_.size(), count_, coefficients_.data(), step_.data());
-        bool trusted = true;
-        for (Index i = 0; i < step_.size(); ++i) {
-            step_[i] = -step_[i];
-            trusted = trusted && std::abs(step_[i]) <= longest_step;
-        }
-        return trusted;
+        const Number length = step_.cwiseAbs().maxCoeff();
+        if (!step_.allFinite() || length == 0) return false;
+        const Number longest = radius_ * residual_.cwiseAbs().maxCoeff();
+        step_ *= -std::min(longest / length, Number(1));
+        return true;
     }
 
     /// coefficients_ <- products^-1 coefficients_, by Cholesky's decomposition.
@@ -168,9 +163,8 @@ private:
     }
 
     int memory_ = 0;
-    int stale_ = 0;  ///< How long the residual has not been lowered.
-    int pause_ = 0;  ///< How many steps to come are T's alone.
-    int longer_pause_ = 1;
+    int stale_ = 0;                 ///< How long the residual has not been lowered.
+    Number radius_ = first_radius;  ///< Of an extrapolation, relative to the residual.
     bool has_point_ = false;
     bool has_image_ = false;     ///< Whether image_ and residual_ are set.
     bool extrapolated_ = false;  ///< Whether the last step was more than T's.
