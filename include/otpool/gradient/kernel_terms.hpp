@@ -205,9 +205,10 @@ private:
         const Scalar* const M = block.M + j * lanes;
         const Scalar* const row_factor = row_factors_.data();
         const Index first = block.first + j;
-        const Scalar* const col_factor = col_factors_.data() + first;
+        // Null where there are none, so that nothing may be added to them:
+        const Scalar* const col_factor = col_factors_.data();
         const Scalar* const slope = slope_.data();
-        const Scalar* const slope_col = slope_col_.data();  // null without a slope, so that nothing may be added to it
+        const Scalar* const slope_col = slope_col_.data();
         Scalar* const to_Y = Y_.data();
         Scalar* const to_W = W_.data();
         for (Index l = 0; l < lanes; l += packet_size<Scalar>) {
@@ -215,7 +216,7 @@ private:
             for_each_constant<count>([&](auto c) { sum[c] = pset1<P>(Scalar(0)); });
             for (Index t = 0; t < terms; ++t) {
                 const P row = ploadu<P>(row_factor + t * lanes + l);
-                const Scalar* const col = col_factor + t * cols;
+                const Scalar* const col = col_factor + t * cols + first;
                 for_each_constant<count>([&](auto c) { sum[c] = pmadd(row, pset1<P>(col[c]), sum[c]); });
             }
             for_each_constant<count>([&](auto c) {
