@@ -16,11 +16,16 @@ class Buffer : public Eigen::Map<Vector<Number>, Eigen::AlignedMax> {
 public:
     Buffer() : Map(nullptr, 0) {}
     Buffer(const Buffer& other) : Buffer() { *this = other; }
+    Buffer(Buffer&& other) noexcept : Buffer() { swap(other); }
     template <class Derived>
     explicit(false) Buffer(const Eigen::DenseBase<Derived>& other) : Buffer() {
         *this = other;
     }
     Buffer& operator=(const Buffer& other) { return *this = static_cast<const Map&>(other); }
+    Buffer& operator=(Buffer&& other) noexcept {
+        swap(other);
+        return *this;
+    }
     ~Buffer() = default;
 
     /// Of the size of what it is assigned.
@@ -34,10 +39,22 @@ public:
     /// Its numbers are then any.
     void resize(Index size) {
         if (size > memory_.size()) memory_.resize(size);
-        ::new (static_cast<Map*>(this)) Map(memory_.data(), size);  // as Eigen says to move a map
+        view(size);
     }
 
 private:
+    void view(Index size) {
+        ::new (static_cast<Map*>(this)) Map(memory_.data(), size);  // as Eigen says to move a map
+    }
+
+    void swap(Buffer& other) noexcept {
+        const Index size = this->size();
+        const Index size_of_other = other.size();
+        memory_.swap(other.memory_);
+        view(size_of_other);
+        other.view(size);
+    }
+
     Vector<Number> memory_;
 };
 
