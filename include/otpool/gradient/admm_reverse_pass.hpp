@@ -50,11 +50,12 @@ public:
     void start(const AdmmSweepRecord<Scalar, Work>& record, Real slope_unit) {
         x_.set(record.reward, record.priors.active, record.top);
         duals_ = &record.duals;
-        gaps_ = record.gaps();
+        record.set_gaps(gaps_);
         slope_unit_ = slope_unit;
         for (Buffer<Work>* cotangents : {&of_reward_, &of_dual_}) cotangents->resize(lanes * x_.rows() * x_.count());
         for (Tiles* sums : {&transport_lanes_, &gap_lanes_}) sums->setZero(lanes, x_.rows());
-        gap_col_.setZero(x_.count() * lanes);
+        gap_col_.resize(x_.count() * lanes);
+        gap_col_.setZero();
         scratch_.resize(lanes, x_.rows());
     }
 
@@ -70,8 +71,8 @@ public:
     /// The reverse of step k. `log_col_sum`: LSE_d(log T) without the columns' part; factor(tile, x) gives a function of
     /// (d, P_d) whose value is u_d / P_d; instances(tile, sum_d u) what the instances pass back; done(tile, x~) sees x~.
     template <class Factor, class Instances, class Done>
-    Sums run(std::size_t k, const SweptStep& step, const RealVector& log_col_sum, const Factor& factor,
-             const Instances& instances, const Done& done) {
+    const Sums& run(Index k, const SweptStep& step, const Buffer<Real>& log_col_sum, const Factor& factor,
+                    const Instances& instances, const Done& done) {
         begin(step, log_col_sum);
         for (Index tile = 0; tile < x_.count(); ++tile) {
             const Tile x = x_.tile(tile);
@@ -82,8 +83,9 @@ public:
             if (k == 0) {
                 transport(tile, x, of_shift);
             } else {
-                const Tile before = duals_->of_step(k - 1, gaps_, tile, x, scratch_);
-                transport_and_gap(tile, x, of_shift, before, gaps_[k - 1]);
+                const auto before = static_cast<std::size_t>(k) - 1;
+                const Tile dual_before = duals_->of_step(before, gaps_, tile, x, scratch_);
+                transport_and_gap(tile, x, of_shift, dual_before, gaps_[before]);
             }
             done(tile, reward_tile(tile));
         }
@@ -92,8 +94,9 @@ public:
         sums_.smooth_moment *= log_2;  // of exponents of two
         sums_.transport_moment *= log_2;
         if (k > 0) {
-            sums_.gap_row *= gaps_[k - 1].rho;
-            sums_.gap_moment *= gaps_[k - 1].rho * log_2;
+            const Real rho_before = gaps_[static_cast<std::size_t>(k) - 1].rho;
+            sums_.gap_row *= rho_before;
+            sums_.gap_moment *= rho_before * log_2;
         }
         return sums_;
     }
@@ -121,11 +124,11 @@ private:
     }
     MutableTile dual_tile(Index tile) { return tile_of(of_dual_, tile); }
 
-    void begin(const SweptStep& step, const RealVector& log_col_sum) {
-        rho_ = step.rho;
-        smooth_slope_ = step.smooth_slope;
-        transport_slope_ = step.transport_slope;
-        sums_ = {RealVector::Zero(x_.rows()), RealVector::Zero(x_.rows())};
+    void begin(const SweptStep& step, const Buffer<Real>& log_col_sum) {
+        slope_ = step.slope;
+        sums_.transport_row.setZero(x_.rows());
+        sums_.gap_row.setZero(x_.rows());
+        sums_.smooth_moment = sums_.transport_moment = sums_.gap_moment = sums_.dual_moment = 0;
         const Real level = step.smooth_col.head(x_.cols()).maxCoeff();
         smooth_row_ = ((step.log_row_sum.array() - level) * log2_e).template cast<Work>();
         smooth_col_ = ((step.smooth_col.array() - level) * log2_e).template cast<Work>();
@@ -139,8 +142,8 @@ private:
     /// x~ += smooth slope u; sum_d u
     template <class Factor>
     RealLanes smooth(Index tile, Tile x, Factor factor) {
-        const Work slope = static_cast<Work>(smooth_slope_ * log2_e);
-        const Work reward_slope = in_unit(smooth_slope_);
+        const Work slope = static_cast<Work>(slope_.smooth * log2_e);
+        const Work reward_slope = in_unit(slope_.smooth);
         const Lanes col = smooth_col_.template segment<lanes>(tile * lanes).array();
         auto of_reward = reward_tile(tile);
         Lanes sum = Lanes::Zero();
@@ -160,8 +163,8 @@ private:
 
     /// x~ += transport slope q,  Z = 0
     void transport(Index tile, Tile x, const Lanes& of_shift) {
-        const Work slope = static_cast<Work>(transport_slope_ * log2_e);
-        const Work reward_slope = in_unit(transport_slope_);
+        const Work slope = static_cast<Work>(slope_.transport * log2_e);
+        const Work reward_slope = in_unit(slope_.transport);
         const Lanes col = transport_col_.template segment<lanes>(tile * lanes).array();
         auto of_reward = reward_tile(tile);
         Lanes moment = Lanes::Zero();
@@ -179,16 +182,16 @@ private:
 
     /// x~ += transport slope q + gap slope g,  Z~ -= q / rho + g / rho of the step before
     void transport_and_gap(Index tile, Tile x, const Lanes& of_shift, Tile dual_before, const Gap& before) {
-        const Work slope = static_cast<Work>(transport_slope_ * log2_e);
-        const Work reward_slope = in_unit(transport_slope_);
+        const Work slope = static_cast<Work>(slope_.transport * log2_e);
+        const Work reward_slope = in_unit(slope_.transport);
         const Work gap_slope = in_unit(static_cast<Real>(before.slope) * log_2 * static_cast<Real>(before.rho));
         const Lanes col = transport_col_.template segment<lanes>(tile * lanes).array();
         const Lanes gap_col = before.tile_of_col(tile);
         const Work before_slope = before.slope;
         const Work before_rho = before.rho;
         const Work before_dual_slope = before.dual_slope;
-        const Work inverse_rho = static_cast<Work>(1 / rho_);
-        const Work dual_slope = static_cast<Work>(-log2_e / rho_);
+        const Work inverse_rho = static_cast<Work>(1 / slope_.rho);
+        const Work dual_slope = static_cast<Work>(-log2_e / slope_.rho);
         const Work* before_row = before.row.data();
         const Work* row = transport_row_.data();
         MutableTile transport_lanes(transport_lanes_.data(), lanes, x.cols());
@@ -238,12 +241,11 @@ private:
     Real slope_unit_ = 1;
     Buffer<Work> of_reward_, of_dual_;  ///< x~ and Z~
     Tiles transport_lanes_, gap_lanes_;
-    RealVector gap_col_;
-    Real rho_ = 1;
-    Real smooth_slope_ = 0;
-    Real transport_slope_ = 0;
+    Buffer<Real> gap_col_;
+    SweptStep::Slopes slope_ = {};
     Sums sums_;
-    Vector<Work> smooth_row_, smooth_col_, transport_row_, transport_col_;
+    Vector<Work> smooth_row_, transport_row_;
+    Buffer<Work> smooth_col_, transport_col_;
     Tiles scratch_;
 };
 

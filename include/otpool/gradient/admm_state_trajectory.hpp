@@ -179,16 +179,16 @@ private:
             const RealMatrix z = trajectory_.steps_[k - 1].z * trajectory_.rho_ratio(k);
             const RealVector log_r = log_row_sums(step.s);
             const RealVector shift = step.s.col(0) - (z + step.t).col(0) / weight;
-            const auto [of_shift, of_log_sum, of_damping] =
-                pull_back_marginal(s_.rowwise().sum(), parameters.alpha1, weight * parameters.rho,
-                                   trajectory_.priors_.log_p, log_r - shift, log_r, step.unit_mass);
-            log_p_ += of_shift;
-            s_.array() += (step.s.colwise() - log_r).array().exp().colwise() * of_log_sum.array();
+            const Real scale = weight * parameters.rho;
+            marginal_.set(s_.rowwise().sum(), marginal_damping(parameters.alpha1, scale), trajectory_.priors_.log_p,
+                          log_r - shift, log_r, step.unit_mass);
+            log_p_ += marginal_.of_prior;
+            s_.array() += (step.s.colwise() - log_r).array().exp().colwise() * marginal_.of_log_sum.array();
             const Real of_weight = -((z + step.t).cwiseProduct(s_)).sum() / weight / weight;
             t_ += s_ / weight;
             z_ += s_ / weight;
             const Real of_scale =
-                pull_back_damping(of_damping, parameters.alpha1, weight * parameters.rho, of_step(gradient_.alpha1, k));
+                pull_back_damping(marginal_.of_damping, parameters.alpha1, scale, of_step(gradient_.alpha1, k));
             of_step(gradient_.rho, k) +=
                 of_scale - (alpha0 > 0 ? of_weight * alpha0 / parameters.rho / parameters.rho : 0);
             if (!quadratic) of_step(gradient_.alpha0, k) += of_scale + of_weight / parameters.rho;
@@ -210,16 +210,15 @@ private:
                 if (quadratic) from -= 2 * strength * std::exp(before.s(0, col));
                 shift[col] = step.t(0, col) - from;
             }
-            const auto [of_shift, of_log_sum, of_damping] =
-                pull_back_marginal(t_.colwise().sum().transpose(), parameters.alpha2, rho, trajectory_.priors_.log_q,
-                                   log_c - shift, log_c, step.unit_mass);
-            log_q_ += of_shift;
+            marginal_.set(t_.colwise().sum().transpose(), marginal_damping(parameters.alpha2, rho),
+                          trajectory_.priors_.log_q, log_c - shift, log_c, step.unit_mass);
+            log_q_ += marginal_.of_prior;
             Real of_strength = 0;
             Real of_inverse_rho = 0;
             s_ = t_;
             for (Index col = 0; col < t_.cols(); ++col) {
                 auto T = s_.col(col);
-                T.array() += of_log_sum[col] * (step.t.col(col).array() - log_c[col]).exp();
+                T.array() += marginal_.of_log_sum[col] * (step.t.col(col).array() - log_c[col]).exp();
                 of_inverse_rho += T.dot(reward_column(col));
                 gradient_.reward.col(instance(col)) += (T / rho).template cast<Scalar>();
                 if constexpr (relative) {
@@ -236,7 +235,7 @@ private:
             }
             of_step(gradient_.alpha0, k) += of_strength / rho;
             of_step(gradient_.rho, k) +=
-                pull_back_damping(of_damping, parameters.alpha2, rho, of_step(gradient_.alpha2, k)) -
+                pull_back_damping(marginal_.of_damping, parameters.alpha2, rho, of_step(gradient_.alpha2, k)) -
                 (of_inverse_rho + of_strength * parameters.alpha0) / rho / rho;
         }
 
@@ -259,7 +258,7 @@ private:
 
     private:
         /// The entry of step k, which is from 1 here.
-        static Real& of_step(RealVector& parameter, std::size_t k) { return detail::of_step(parameter, k - 1); }
+        static Real& of_step(auto& parameter, std::size_t k) { return detail::of_step(parameter, k - 1); }
 
         Index instance(Index k) const { return trajectory_.priors_.active[static_cast<std::size_t>(k)]; }
         auto reward_column(Index k) const { return found_.problem.reward.col(instance(k)); }
@@ -269,6 +268,7 @@ private:
         BagGradient<Scalar>& gradient_;
         RealMatrix t_, s_, z_;
         RealVector log_p_, log_q_;
+        MarginalCotangents marginal_;
     };
 
     DualStep dual_step_;

@@ -26,31 +26,62 @@ struct AdmmSweepRecord {
     bool relative;                               ///< Whether the regulariser is RelativeEntropy.
     Vector<Scalar> top = {};                     ///< The highest reward of every feature.
     Real range = 0;                              ///< The highest reward less the lowest.
-    std::vector<SweptStep> steps = {};
     AdmmDuals<Scalar, Work> duals = {};
     RealVector mean = {};  ///< What is pooled.
+    std::vector<SweptStep::Slopes> slopes = {};
+    RealMatrix of_rows = {}, of_cols = {};  ///< Three columns a step, as SweptStep has them.
 
     Index cols() const { return priors.log_q.size(); }
-    const StepParameters& parameters(std::size_t k) const {
-        return parameter_sets[std::min(k + 1, parameter_sets.size()) - 1];
+    Index steps() const { return static_cast<Index>(slopes.size()); }
+    const StepParameters& parameters(Index k) const {
+        return parameter_sets[std::min(static_cast<std::size_t>(k) + 1, parameter_sets.size()) - 1];
+    }
+
+    /// Keeps step k of so many.
+    void keep(Index k, Index steps, const SweptStep& step) {
+        if (k == 0) {
+            slopes.reserve(static_cast<std::size_t>(steps));
+            of_rows.resize(step.transport_row.size(), 3 * steps);
+            of_cols.resize(step.transport_col.size(), 3 * steps);
+        }
+        slopes.push_back(step.slope);
+        const auto keep_all = [&](RealMatrix& all, const auto&... vectors) {
+            Index column = 3 * k;
+            ((all.col(column++) = vectors), ...);
+        };
+        keep_all(of_rows, step.transport_row, step.smooth_row, step.log_row_sum);
+        keep_all(of_cols, step.transport_col, step.smooth_col, step.log_col_sum);
+    }
+
+    SweptStep step(Index k) const {
+        const auto view = [k](const RealMatrix& all, Index column) {
+            return SweptStep::View(all.col(3 * k + column).data(), all.rows());
+        };
+        return {slopes[static_cast<std::size_t>(k)],
+                view(of_rows, 0),
+                view(of_rows, 1),
+                view(of_rows, 2),
+                view(of_cols, 0),
+                view(of_cols, 1),
+                view(of_cols, 2)};
     }
 
     /// Of all steps but the last, which moves no dual.
-    std::vector<typename AdmmDuals<Scalar, Work>::Gap> gaps() const {
-        std::vector<typename AdmmDuals<Scalar, Work>::Gap> gaps(steps.size() - 1);
-        for (std::size_t k = 0; k < gaps.size(); ++k) {
-            const SweptStep& step = steps[k];
-            gaps[k].set(step.transport_slope - step.smooth_slope, step.transport_row - step.smooth_row,
-                        step.transport_col - step.smooth_col, step.rho);
+    void set_gaps(std::vector<typename AdmmDuals<Scalar, Work>::Gap>& gaps) const {
+        gaps.resize(slopes.size() - 1);
+        for (Index k = 0; k + 1 < steps(); ++k) {
+            const SweptStep step = this->step(k);
+            gaps[static_cast<std::size_t>(k)].set(step.slope.transport - step.slope.smooth,
+                                                  step.transport_row - step.smooth_row,
+                                                  step.transport_col - step.smooth_col, step.slope.rho);
         }
-        return gaps;
     }
 
     /// The largest slope that x has in an exponent.
     Real steepest() const {
-        Real slope = 0;
-        for (const SweptStep& step : steps) slope = std::max(slope, step.transport_slope);
-        return slope;
+        Real largest = 0;
+        for (const SweptStep::Slopes& slope : slopes) largest = std::max(largest, slope.transport);
+        return largest;
     }
 
     /// The highest of the values less the lowest.

@@ -16,9 +16,6 @@
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/admm_sweep.hpp"
-#include "otpool/solver/plan.hpp"
-#include "otpool/solver/priors.hpp"
-#include "otpool/solver/scaled_problem.hpp"
 
 namespace otpool::detail {
 
@@ -40,7 +37,7 @@ public:
                                              std::same_as<R, RelativeEntropy>};
         for (int k = 0; k < steps; ++k) {
             if (k == 0 || !shared) {
-                const StepParameters& step = record.parameters(static_cast<std::size_t>(k));
+                const StepParameters& step = record.parameters(k);
                 if (k > 0) sweep.set_parameters(with_parameters(problem, step), step.rho);
                 const Real exponents = sweep.spread() / step.rho;
                 if (exponents > 0 && exponents < smallest_exponents) return {};
@@ -51,7 +48,7 @@ public:
             } else {
                 if (!sweep.pooling_step(record.mean)) return {};
             }
-            record.steps.push_back(sweep.last_step());
+            record.keep(k, steps, sweep.last_step());
         }
         record.top = sweep.top();
         record.range = sweep.spread();
@@ -61,24 +58,11 @@ public:
 
     const RealVector& conditional_mean() const { return record_.mean; }
 
-    /// The plan of mass 1.
-    LogPlan<Scalar> log_plan() const {
-        const SweptStep& last = record_.steps.back();
-        const Index N = record_.cols();
-        ScaledReward<Scalar> exponents;
-        exponents.reward = record_.reward;
-        exponents.active = record_.priors.active;
-        exponents.row_shift = record_.top.template cast<Real>();
-        exponents.col_shift = RealVector::Zero(N);
-        exponents.inverse_alpha0 = last.smooth_slope;
-        return {ExponentialPlan<Scalar>{std::move(exponents), last.smooth_col.head(N)}, last.smooth_row,
-                record_.priors.active};
-    }
-
     void add_to(BagGradient<Scalar>& gradient, const PlanCotangent& cotangent, Workspace& workspace) const {
         if (cotangent.slope.isZero(0)) return;
-        AdmmSweepReverse<Scalar, Work> reverse(record_, gradient, cotangent, workspace);
-        for (std::size_t k = record_.steps.size(); k-- > 0;) reverse.step(k);
+        auto& reverse = workspace.get<AdmmSweepReverse<Scalar, Work>>();
+        reverse.start(record_, gradient, cotangent);
+        for (Index k = record_.steps(); k-- > 0;) reverse.step(k);
         reverse.finish();
     }
 

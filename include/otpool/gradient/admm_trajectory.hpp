@@ -51,7 +51,7 @@ public:
         solution = std::move(states_->solution);
     }
 
-    /// Without plan of the right mass, potentials and residual, where swept().
+    /// Of no more than the pooled vector, where swept().
     Solution<Scalar, R> solution;
 
     bool swept() const { return !states_; }
@@ -74,10 +74,8 @@ private:
                const std::vector<StepParameters>& parameters, int steps, Workspace& workspace) {
         kept = Sweeps::of(problem, pass, parameters, steps, workspace);
         if (!kept) return false;
+        solution = pooled_solution<Scalar, R>(RealVector(kept->conditional_mean()), steps);
         solution.problem = with_parameters(problem, parameters.back());
-        solution.iterations = steps;
-        solution.log_plan = kept->log_plan();
-        solution.conditional_mean = kept->conditional_mean();
         return true;
     }
 

@@ -15,26 +15,54 @@
 
 namespace otpool::detail {
 
+/// Every bag's derivatives with respect to what bags share, zeros at first: they are added up in the bags' order, when all are
+/// there.
+template <BagScalar Scalar>
+struct SharedGradients {
+    Matrix<Scalar> log_p0;  ///< A column a bag.
+    RealMatrix parameters;  ///< Four columns a bag: of alpha0, alpha1, alpha2 and rho.
+
+    /// With as many features, alphas and rhos as the batch has.
+    SharedGradients(const ProblemGradient<Scalar>& batch, Index bags)
+        : log_p0(Matrix<Scalar>::Zero(batch.log_p0.size(), bags)),
+          parameters(RealMatrix::Zero(batch.alpha0.size(), 4 * bags)) {}
+
+    void add_to(ProblemGradient<Scalar>& batch) const {
+        for (Index bag = 0; bag < log_p0.cols(); ++bag) {
+            batch.log_p0 += log_p0.col(bag);
+            Index column = 4 * bag;
+            for (RealVector* parameter : {&batch.alpha0, &batch.alpha1, &batch.alpha2, &batch.rho}) {
+                *parameter += parameters.col(column++);
+            }
+        }
+    }
+};
+
 /// A bag's part of the gradient of a batch, to which its derivatives are added: what there is one of an instance is in the
-/// batch's memory, what bags share is the bag's own.
+/// batch's memory.
 template <BagScalar Scalar>
 struct BagGradient {
+    using Parameter = Eigen::Map<RealVector>;
+
     Eigen::Map<Matrix<Scalar>> reward;
     Eigen::Map<Matrix<Scalar>> values;  ///< Empty where the values are the reward.
     Eigen::Map<Vector<Scalar>> log_q0;
-    Vector<Scalar> log_p0;
-    RealVector alpha0, alpha1, alpha2, rho;
+    Eigen::Map<Vector<Scalar>> log_p0;
+    Parameter alpha0, alpha1, alpha2, rho;
 
-    /// Zeros, for the instances [first, first + size) of `batch`; with as many alphas and rhos as the batch has.
-    BagGradient(ProblemGradient<Scalar>& batch, Index first, Index size)
+    /// Zeros, of a bag whose instances are [first, first + size) of `batch`.
+    BagGradient(ProblemGradient<Scalar>& batch, SharedGradients<Scalar>& shared, Index bag, Index first, Index size)
         : reward(columns(batch.reward, first, size)),
           values(columns(batch.values, first, batch.values.size() == 0 ? 0 : size)),
           log_q0(batch.log_q0.data() + first, size),
-          log_p0(Vector<Scalar>::Zero(reward.rows())) {
+          log_p0(shared.log_p0.col(bag).data(), shared.log_p0.rows()),
+          alpha0(parameter(shared, 4 * bag)),
+          alpha1(parameter(shared, 4 * bag + 1)),
+          alpha2(parameter(shared, 4 * bag + 2)),
+          rho(parameter(shared, 4 * bag + 3)) {
         reward.setZero();
         values.setZero();
         log_q0.setZero();
-        alpha0 = alpha1 = alpha2 = rho = RealVector::Zero(batch.alpha0.size());
     }
 
     /// The derivative with respect to what is pooled.
@@ -56,16 +84,10 @@ struct BagGradient {
         saturate_all(reward, values, alpha0, alpha1, alpha2, rho, log_p0, log_q0);
     }
 
-    /// Adds what bags share.
-    void add_shared_to(ProblemGradient<Scalar>& batch) const {
-        batch.alpha0 += alpha0;
-        batch.alpha1 += alpha1;
-        batch.alpha2 += alpha2;
-        batch.rho += rho;
-        batch.log_p0 += log_p0;
-    }
-
 private:
+    static Parameter parameter(SharedGradients<Scalar>& shared, Index column) {
+        return {shared.parameters.col(column).data(), shared.parameters.rows()};
+    }
     static Eigen::Map<Matrix<Scalar>> columns(Matrix<Scalar>& matrix, Index first, Index count) {
         return {matrix.data() + first * matrix.rows(), matrix.rows(), count};
     }
@@ -91,10 +113,11 @@ ProblemGradient<Scalar> gradient_of(const Mode& mode, const Readout& readout, co
     const Index N = problem.reward.cols();
     ProblemGradient<Scalar> gradient;
     gradient.resize(problem.reward.rows(), N, !problem.values.empty(), mode.parameters());
-    BagGradient<Scalar> all(gradient, 0, N);
+    SharedGradients<Scalar> shared(gradient, 1);
+    BagGradient<Scalar> all(gradient, shared, 0, 0, N);
     Workspace workspace;
     mode.add_gradient(readout, tape, dL_dy, all, workspace);
-    all.add_shared_to(gradient);
+    shared.add_to(gradient);
     return gradient;
 }
 

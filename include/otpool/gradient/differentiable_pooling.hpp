@@ -3,7 +3,6 @@
 
 #include <concepts>
 #include <cstddef>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -79,19 +78,20 @@ struct DifferentiablePooling {
             detail::text(shape_text(forward.pooled.rows(), forward.pooled.cols()), ", the shape of what was pooled"));
         detail::require_finite(dL_dpooled, "dL/dpooled");
         std::vector<Index> first_of = {0};
+        first_of.reserve(forward.tapes.size() + 1);
         for (const auto& tape : forward.tapes)
             first_of.push_back(first_of.back() + tape.solution.problem.reward.cols());
         const bool has_values = !forward.tapes.empty() && !forward.tapes[0].solution.problem.values.empty();
         batch.resize(dL_dpooled.rows(), first_of.back(), has_values, mode.parameters());
-        std::vector<std::optional<detail::BagGradient<Scalar>>> of(forward.tapes.size());
+        detail::SharedGradients<Scalar> shared(batch, dL_dpooled.cols());
         workspaces.prepare(execution);
-        execution.for_each(static_cast<Index>(of.size()), [&](Index bag, Index worker) {
+        execution.for_each(dL_dpooled.cols(), [&](Index bag, Index worker) {
             const auto b = static_cast<std::size_t>(bag);
             const Vector<Scalar> dL_dy = dL_dpooled.matrix().col(bag);
-            of[b].emplace(batch, first_of[b], first_of[b + 1] - first_of[b]);
-            mode.add_gradient(readout, forward.tapes[b], dL_dy, *of[b], workspaces.of(worker));
+            detail::BagGradient<Scalar> of_bag(batch, shared, bag, first_of[b], first_of[b + 1] - first_of[b]);
+            mode.add_gradient(readout, forward.tapes[b], dL_dy, of_bag, workspaces.of(worker));
         });
-        for (const auto& bag : of) bag->add_shared_to(batch);
+        shared.add_to(batch);
         return batch;
     }
 };

@@ -14,18 +14,19 @@ namespace otpool::detail {
 ///     shift_i = k (log prior_i - LSE_i) - mass,  k = alpha / (alpha + scale),  mass: so that the plan's mass is 1
 struct MarginalCotangents {
     RealVector of_prior, of_log_sum;
-    Real of_damping;
-};
+    Real of_damping = 0;
 
-/// dL/d(log prior), dL/dLSE and dL/dk, given dL/d(shift). `log_marginal` is the plan's after the shift, up to a constant.
-inline MarginalCotangents pull_back_marginal(RealVector shift, Real alpha, Real scale, const RealVector& log_prior,
-                                             const RealVector& log_sum, const RealVector& log_marginal,
-                                             bool unit_mass) {
-    RealVector of_mass = RealVector::Zero(shift.size());
-    if (unit_mass) of_mass = -shift.sum() * (log_marginal.array() - log_sum_exp(log_marginal)).exp();
-    shift += of_mass;
-    const Real damping = marginal_damping(alpha, scale);
-    return {damping * shift, of_mass - damping * shift, shift.dot(log_prior - log_sum)};
-}
+    /// dL/d(log prior), dL/dLSE and dL/dk, given dL/d(shift) and k. `log_marginal` is the plan's after the shift, up to a
+    /// constant.
+    void set(const RealVector& shift, Real damping, const RealVector& log_prior, const RealVector& log_sum,
+             const RealVector& log_marginal, bool unit_mass) {
+        of_log_sum.setZero(shift.size());
+        if (unit_mass) of_log_sum = -shift.sum() * (log_marginal.array() - log_sum_exp(log_marginal)).exp();
+        of_prior = shift + of_log_sum;
+        of_damping = of_prior.dot(log_prior - log_sum);
+        of_prior *= damping;
+        of_log_sum -= of_prior;
+    }
+};
 
 }  // namespace otpool::detail

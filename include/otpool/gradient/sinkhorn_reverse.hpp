@@ -52,7 +52,7 @@ public:
         if (std::isinf(stiffness)) return;
         offset_ += total / stiffness;
         const Real d_stiffness = -total * record_->scaled(last).offset / stiffness / stiffness;
-        for (RealVector* alpha : {&gradient_->alpha0, &gradient_->alpha1, &gradient_->alpha2}) {
+        for (auto* alpha : {&gradient_->alpha0, &gradient_->alpha1, &gradient_->alpha2}) {
             of_step(*alpha, last) += d_stiffness;
         }
     }
@@ -148,12 +148,12 @@ private:
         const ScaledReward<Scalar>& kernel = scaled.kernel;
         const auto inverse_alpha0 = static_cast<Scalar>(kernel.inverse_alpha0);
         const auto offset = static_cast<Scalar>(scaled.offset);
-        Vector<Scalar> scratch(kernel.rows());
+        scratch_.resize(kernel.rows());
         Real moment = 0;  // <dL/dy, X - max X>
         const bool in_reward = gradient_->values.size() == 0;
         terms_.for_each_column([&](Index col, const auto& Y, const auto& W) {
             const Index n = kernel.instance(col);
-            const Scalar* const x = kernel.reward.contiguous_col(n, scratch.data()).data();
+            const Scalar* const x = kernel.reward.contiguous_col(n, scratch_.data()).data();
             const Scalar* const of_values = terms_.has_slope() && in_reward ? W.data() : nullptr;
             moment += static_cast<Real>(add_column(Y.data(), inverse_alpha0, of_values, x, offset, kernel.rows(),
                                                    gradient_->reward.col(n).data()));
@@ -191,7 +191,7 @@ private:
 
     /// F = k (log prior - s), k = alpha / (alpha + alpha0); s as the kernel's log sum has it.
     void half_step(Index k, const ScaledMarginal& side, const auto& log_sum, const Buffer<Real>& potential,
-                   Buffer<Real>& log_prior, RealVector& alpha) {
+                   Buffer<Real>& log_prior, auto& alpha) {
         log_prior += side.damping * potential;
         total_ -= side.damping * potential.sum();  // the weights of a log sum add up to 1
         const Real of_damping = potential.dot(side.log_prior - log_sum - side.anchor);
@@ -203,7 +203,7 @@ private:
 
     /// Of  L = LSE(log prior - th F)  and of the th in T's denominator, given dL/d(L).
     void pull_back_log_sum(Index k, const ScaledMarginal& side, const RealVector& F, Real of_log_sum, Real translation,
-                           Buffer<Real>& potential, Buffer<Real>& log_prior, RealVector& alpha) {
+                           Buffer<Real>& potential, Buffer<Real>& log_prior, auto& alpha) {
         const RealVector exponents = side.log_prior - side.ratio * F;
         const RealVector weight = of_log_sum * bounded_exp(exponents.array() - log_sum_exp(exponents));
         log_prior += weight;
@@ -226,6 +226,7 @@ private:
     Real offset_ = 0;            ///< of max X
     Real total_ = 0;             ///< sum_dk dL/dy_dk of the terms
     KernelTerms<Scalar> terms_;  ///< of dL/dy
+    Vector<Scalar> scratch_;     ///< for a column of the reward
 };
 
 }  // namespace otpool::detail

@@ -25,9 +25,7 @@ void require_conditional_mean() {
 }
 
 /// The entry of step k, from 0, of a parameter's gradient: there is one for every step, or one for all.
-inline Real& of_step(RealVector& gradient, auto k) {
-    return gradient[gradient.size() == 1 ? 0 : static_cast<Index>(k)];
-}
+inline Real& of_step(auto& gradient, auto k) { return gradient[gradient.size() == 1 ? 0 : static_cast<Index>(k)]; }
 
 /// Of the damping alpha / (alpha + scale): adds dL/dalpha to `of_alpha`, returns dL/dscale.
 inline Real pull_back_damping(Real of_damping, Real alpha, Real scale, Real& of_alpha) {

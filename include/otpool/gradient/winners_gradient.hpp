@@ -64,7 +64,7 @@ private:
 
     /// log m = log prior + x_max / alpha
     static void add_line(Real cotangent, Real log_mass, Real alpha, Real log_prior, Real& log_prior_gradient,
-                         RealVector& alpha_gradient) {
+                         auto& alpha_gradient) {
         if (alpha == 0) return;  // nothing holds the mass, and it stays
         log_prior_gradient += cotangent;
         if (cotangent != 0) alpha_gradient[alpha_gradient.size() - 1] -= cotangent * (log_mass - log_prior) / alpha;

@@ -25,14 +25,19 @@
 
 namespace otpool::detail {
 
-/// A step of AdmmSweep, as its reverse needs to know it. What there is one of an instance is padded to whole tiles.
+/// A view of a step of AdmmSweep, as its reverse needs to know it. What there is one of an instance is padded to whole tiles.
 struct SweptStep {
-    Real rho;                            ///< in units of the first step's
-    Real transport_slope, smooth_slope;  ///< of x, in the reward's unit
-    RealVector transport_row, transport_col;
-    RealVector smooth_row, smooth_col;
-    RealVector log_row_sum;  ///< LSE_n(smooth_slope x_dn + smooth_col_n)
-    RealVector log_col_sum;  ///< LSE_d(log T_dn), before the instances' part of the step
+    using View = Eigen::Map<const RealVector>;
+
+    struct Slopes {
+        Real rho;                ///< in units of the first step's
+        Real transport, smooth;  ///< of x, in the reward's unit
+    };
+    Slopes slope;
+    View transport_row, smooth_row;
+    View log_row_sum;  ///< LSE_n(smooth slope x_dn + smooth_col_n)
+    View transport_col, smooth_col;
+    View log_col_sum;  ///< LSE_d(log T_dn), before the instances' part of the step
 };
 
 /// Steps of BregmanAdmm with an entropic regulariser and the scaled dual step, each in one pass over reward and dual.
@@ -168,15 +173,14 @@ public:
     }
 
     SweptStep last_step() const {
-        return {relative_rho(),
-                transport_.slope * inverse_rho_,
-                smooth_.slope * inverse_rho_,
-                transport_.row,
-                transport_.col,
-                smooth_.row,
-                smooth_.col,
-                log_row_sum_,
-                log_col_sum_};
+        const auto view = [](const auto& vector) { return SweptStep::View(vector.data(), vector.size()); };
+        return {{relative_rho(), transport_.slope * inverse_rho_, smooth_.slope * inverse_rho_},
+                view(transport_.row),
+                view(smooth_.row),
+                view(log_row_sum_),
+                view(transport_.col),
+                view(smooth_.col),
+                view(log_col_sum_)};
     }
     /// The highest reward of every feature.
     const Vector<Scalar>& top() const { return highest_; }
