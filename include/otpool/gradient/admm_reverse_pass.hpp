@@ -125,7 +125,7 @@ private:
     MutableTile dual_tile(Index tile) { return tile_of(of_dual_, tile); }
 
     void begin(const SweptStep& step, const Buffer<Real>& log_col_sum) {
-        slope_ = step.slope;
+        numbers_ = step.numbers;
         sums_.transport_row.setZero(x_.rows());
         sums_.gap_row.setZero(x_.rows());
         sums_.smooth_moment = sums_.transport_moment = sums_.gap_moment = sums_.dual_moment = 0;
@@ -142,8 +142,8 @@ private:
     /// x~ += smooth slope u; sum_d u
     template <class Factor>
     RealLanes smooth(Index tile, Tile x, Factor factor) {
-        const Work slope = static_cast<Work>(slope_.smooth * log2_e);
-        const Work reward_slope = in_unit(slope_.smooth);
+        const Work slope = static_cast<Work>(numbers_.smooth_slope * log2_e);
+        const Work reward_slope = in_unit(numbers_.smooth_slope);
         const Lanes col = smooth_col_.template segment<lanes>(tile * lanes).array();
         auto of_reward = reward_tile(tile);
         Lanes sum = Lanes::Zero();
@@ -163,8 +163,8 @@ private:
 
     /// x~ += transport slope q,  Z = 0
     void transport(Index tile, Tile x, const Lanes& of_shift) {
-        const Work slope = static_cast<Work>(slope_.transport * log2_e);
-        const Work reward_slope = in_unit(slope_.transport);
+        const Work slope = static_cast<Work>(numbers_.transport_slope * log2_e);
+        const Work reward_slope = in_unit(numbers_.transport_slope);
         const Lanes col = transport_col_.template segment<lanes>(tile * lanes).array();
         auto of_reward = reward_tile(tile);
         Lanes moment = Lanes::Zero();
@@ -182,16 +182,16 @@ private:
 
     /// x~ += transport slope q + gap slope g,  Z~ -= q / rho + g / rho of the step before
     void transport_and_gap(Index tile, Tile x, const Lanes& of_shift, Tile dual_before, const Gap& before) {
-        const Work slope = static_cast<Work>(slope_.transport * log2_e);
-        const Work reward_slope = in_unit(slope_.transport);
+        const Work slope = static_cast<Work>(numbers_.transport_slope * log2_e);
+        const Work reward_slope = in_unit(numbers_.transport_slope);
         const Work gap_slope = in_unit(static_cast<Real>(before.slope) * log_2 * static_cast<Real>(before.rho));
         const Lanes col = transport_col_.template segment<lanes>(tile * lanes).array();
         const Lanes gap_col = before.tile_of_col(tile);
         const Work before_slope = before.slope;
         const Work before_rho = before.rho;
         const Work before_dual_slope = before.dual_slope;
-        const Work inverse_rho = static_cast<Work>(1 / slope_.rho);
-        const Work dual_slope = static_cast<Work>(-log2_e / slope_.rho);
+        const Work inverse_rho = static_cast<Work>(1 / numbers_.rho);
+        const Work dual_slope = static_cast<Work>(-log2_e / numbers_.rho);
         const Work* before_row = before.row.data();
         const Work* row = transport_row_.data();
         MutableTile transport_lanes(transport_lanes_.data(), lanes, x.cols());
@@ -242,7 +242,7 @@ private:
     Buffer<Work> of_reward_, of_dual_;  ///< x~ and Z~
     Tiles transport_lanes_, gap_lanes_;
     Buffer<Real> gap_col_;
-    SweptStep::Slopes slope_ = {};
+    SweptStep::Numbers numbers_ = {};
     Sums sums_;
     Vector<Work> smooth_row_, transport_row_;
     Buffer<Work> smooth_col_, transport_col_;

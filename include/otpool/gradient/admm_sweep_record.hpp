@@ -28,11 +28,11 @@ struct AdmmSweepRecord {
     Real range = 0;                              ///< The highest reward less the lowest.
     AdmmDuals<Scalar, Work> duals = {};
     RealVector mean = {};  ///< What is pooled.
-    std::vector<SweptStep::Slopes> slopes = {};
+    std::vector<SweptStep::Numbers> numbers = {};
     RealMatrix of_rows = {}, of_cols = {};  ///< Three columns a step, as SweptStep has them.
 
     Index cols() const { return priors.log_q.size(); }
-    Index steps() const { return static_cast<Index>(slopes.size()); }
+    Index steps() const { return static_cast<Index>(numbers.size()); }
     const StepParameters& parameters(Index k) const {
         return parameter_sets[std::min(static_cast<std::size_t>(k) + 1, parameter_sets.size()) - 1];
     }
@@ -40,11 +40,11 @@ struct AdmmSweepRecord {
     /// Keeps step k of so many.
     void keep(Index k, Index steps, const SweptStep& step) {
         if (k == 0) {
-            slopes.reserve(static_cast<std::size_t>(steps));
+            numbers.reserve(static_cast<std::size_t>(steps));
             of_rows.resize(step.transport_row.size(), 3 * steps);
             of_cols.resize(step.transport_col.size(), 3 * steps);
         }
-        slopes.push_back(step.slope);
+        numbers.push_back(step.numbers);
         const auto keep_all = [&](RealMatrix& all, const auto&... vectors) {
             Index column = 3 * k;
             ((all.col(column++) = vectors), ...);
@@ -57,7 +57,7 @@ struct AdmmSweepRecord {
         const auto view = [k](const RealMatrix& all, Index column) {
             return SweptStep::View(all.col(3 * k + column).data(), all.rows());
         };
-        return {slopes[static_cast<std::size_t>(k)],
+        return {numbers[static_cast<std::size_t>(k)],
                 view(of_rows, 0),
                 view(of_rows, 1),
                 view(of_rows, 2),
@@ -68,19 +68,19 @@ struct AdmmSweepRecord {
 
     /// Of all steps but the last, which moves no dual.
     void set_gaps(std::vector<typename AdmmDuals<Scalar, Work>::Gap>& gaps) const {
-        gaps.resize(slopes.size() - 1);
+        gaps.resize(numbers.size() - 1);
         for (Index k = 0; k + 1 < steps(); ++k) {
             const SweptStep step = this->step(k);
-            gaps[static_cast<std::size_t>(k)].set(step.slope.transport - step.slope.smooth,
+            gaps[static_cast<std::size_t>(k)].set(step.numbers.transport_slope - step.numbers.smooth_slope,
                                                   step.transport_row - step.smooth_row,
-                                                  step.transport_col - step.smooth_col, step.slope.rho);
+                                                  step.transport_col - step.smooth_col, step.numbers.rho);
         }
     }
 
     /// The largest slope that x has in an exponent.
     Real steepest() const {
         Real largest = 0;
-        for (const SweptStep::Slopes& slope : slopes) largest = std::max(largest, slope.transport);
+        for (const SweptStep::Numbers& of_step : numbers) largest = std::max(largest, of_step.transport_slope);
         return largest;
     }
 

@@ -68,14 +68,14 @@ public:
         const auto& sums = pass(k, step, of_log_row_sum);
 
         // b = b'/w, col = col'/w, row = row'/w + ...
-        of_slope_ += sums.smooth_moment / step.slope.smooth - from_gap;
+        of_slope_ += sums.smooth_moment / step.numbers.smooth_slope - from_gap;
         const Real of_weight =
-            of_row_weight - of_col_weight_ / weight - of_slope_ * step.slope.transport / weight / weight;
+            of_row_weight - of_col_weight_ / weight - of_slope_ * step.numbers.transport_slope / weight / weight;
         row_ = from_gap_row_ + row_ / weight + sums.transport_row;
         // b' = 1/rho + b, row' = row + (top - max top) / rho
-        of_slope_ = from_gap + sums.transport_moment / step.slope.transport + of_slope_ / weight;
+        of_slope_ = from_gap + sums.transport_moment / step.numbers.transport_slope + of_slope_ / weight;
         from_gap_row_ = sums.gap_row;
-        gap_moment_ = sums.gap_moment / step.slope.transport;
+        gap_moment_ = sums.gap_moment / step.numbers.transport_slope;
         const auto top = record_->top.template cast<Real>();
         const Real of_inverse_rho = of_slope_ + (top.array() - top.maxCoeff()).matrix().dot(row_);
         Real of_strength = 0;  // of alpha0/rho

@@ -29,13 +29,13 @@ namespace otpool::detail {
 struct SweptStep {
     using View = Eigen::Map<const RealVector>;
 
-    struct Slopes {
-        Real rho;                ///< in units of the first step's
-        Real transport, smooth;  ///< of x, in the reward's unit
+    struct Numbers {
+        Real rho;                            ///< in units of the first step's
+        Real transport_slope, smooth_slope;  ///< of x, in the reward's unit
     };
-    Slopes slope;
+    Numbers numbers;
     View transport_row, smooth_row;
-    View log_row_sum;  ///< LSE_n(smooth slope x_dn + smooth_col_n)
+    View log_row_sum;  ///< LSE_n(smooth_slope x_dn + smooth_col_n)
     View transport_col, smooth_col;
     View log_col_sum;  ///< LSE_d(log T_dn), before the instances' part of the step
 };
