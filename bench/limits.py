@@ -27,7 +27,7 @@ ROWS = {
     "badmm_layer<float>/32/1000/256/4": (11, 1, "the same, and tiles and duals from the second-level cache"),
     "badmm_layer<float>/1/10000/1024/4": (14, 6, "the same, and the tiles' layout, made anew in every step"),
     "sinkhorn_layer_backward<float>/128/100/64/4": (2, 3, "vectors in double; the rank-2K product and what it is added "
-                                                          "to, a fifth; asking for the tapes' memory, a twentieth"),
+                                                          "to, a fifth; asking for the tapes' memory, a thirtieth"),
     "sinkhorn_layer_backward<float>/32/1000/256/4": (2, 3, "multiplications an element and step, a quarter; the rank-2K "
                                                            "product and what it is added to, another; the gradient "
                                                            "zeroed and looked through, a tenth"),
