@@ -33,7 +33,7 @@ namespace otpool::detail {
 /// 3.5 exps a float element take 0.28 ns at best; measured are 1.2, on cores shared with other work, where a step forward
 /// takes 0.5. Half of it is transport_and_gap(): some hundred instructions to 16 elements, two exps among them, the others
 /// what is made of z, q and g, five sums, and the loads and stores of x~ and Z~; a quarter is smooth(). Vectors and the
-/// gradient's layout are 0.5 ns an element and step more at D = 64, N = 100, and less in larger bags.
+/// gradient's layout are 0.2 ns an element and step more at D = 64, N = 100, and less in larger bags.
 template <BagScalar Scalar, BagScalar Work>
 class AdmmReversePass {
 public:
