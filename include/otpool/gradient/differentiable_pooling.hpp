@@ -40,14 +40,19 @@ struct DifferentiablePooling {
         std::vector<typename Mode::template Tape<Scalar, R>> tapes;  ///< One a bag.
     };
 
+    /// What forward() pools by, but for parameters that the steps of the mode have of their own.
+    auto without_tapes() const {
+        return Pooling<Scalar, decltype(mode.solver), R, Readout>{
+            .parameters = parameters, .solver = mode.solver, .readout = readout, .execution = execution};
+    }
+
     /// Throws InvalidArgument, naming the bag. Works in `workspaces`, if given, which the next pass may use again.
     Forward forward(const Bags<Scalar>& bags) const {
         Workspaces workspaces;
         return forward(bags, workspaces);
     }
     Forward forward(const Bags<Scalar>& bags, Workspaces& workspaces) const {
-        const Pooling<Scalar, decltype(mode.solver), R, Readout> pooling{
-            .parameters = parameters, .solver = mode.solver, .readout = readout};
+        const auto pooling = without_tapes();
         Forward forward;
         forward.tapes.resize(static_cast<std::size_t>(bags.size()));
         workspaces.prepare(execution);

@@ -19,7 +19,6 @@
 #include "otpool/layer/learned_prior.hpp"
 #include "otpool/layer/positive.hpp"
 #include "otpool/pooling/instance_prior.hpp"
-#include "otpool/pooling/pooling.hpp"
 #include "otpool/pooling/readout.hpp"
 #include "otpool/problem/regularizer.hpp"
 #include "otpool/solver/sinkhorn.hpp"
@@ -114,12 +113,7 @@ struct UotLayer {
     Matrix<Scalar> operator()(const Bags<Scalar>& bags, Workspaces& workspaces) const {
         if (!shares_parameters()) return forward(bags, workspaces).pooled;
         validate(bags.features());
-        const auto with_tapes = this->pooling();
-        const Pooling<Scalar, Solver, R, Readout> pooling{.parameters = with_tapes.parameters,
-                                                          .solver = with_tapes.mode.solver,
-                                                          .readout = readout,
-                                                          .execution = execution};
-        return pooling(detail::with_prior(bags, parameters.prior, execution), workspaces);
+        return pooling().without_tapes()(detail::with_prior(bags, parameters.prior, execution), workspaces);
     }
 
     /// The gradient of L with respect to bags and parameters, given dL/dpooled, D x B. In the memory of `gradient`, which may be
