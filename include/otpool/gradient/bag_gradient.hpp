@@ -27,12 +27,17 @@ struct SharedGradients {
         : log_p0(Matrix<Scalar>::Zero(batch.log_p0.size(), bags)),
           parameters(RealMatrix::Zero(batch.alpha0.size(), 4 * bags)) {}
 
-    void add_to(ProblemGradient<Scalar>& batch) const {
+    /// A bag's derivatives with respect to the i-th of alpha0, alpha1, alpha2 and rho.
+    Eigen::Map<RealVector> parameter(Index bag, Index i) {
+        return {parameters.col(4 * bag + i).data(), parameters.rows()};
+    }
+
+    void add_to(ProblemGradient<Scalar>& batch) {
         for (Index bag = 0; bag < log_p0.cols(); ++bag) {
             batch.log_p0 += log_p0.col(bag);
-            Index column = 4 * bag;
-            for (RealVector* parameter : {&batch.alpha0, &batch.alpha1, &batch.alpha2, &batch.rho}) {
-                *parameter += parameters.col(column++);
+            Index i = 0;
+            for (RealVector* sum : {&batch.alpha0, &batch.alpha1, &batch.alpha2, &batch.rho}) {
+                *sum += parameter(bag, i++);
             }
         }
     }
@@ -42,13 +47,11 @@ struct SharedGradients {
 /// batch's memory.
 template <BagScalar Scalar>
 struct BagGradient {
-    using Parameter = Eigen::Map<RealVector>;
-
     Eigen::Map<Matrix<Scalar>> reward;
     Eigen::Map<Matrix<Scalar>> values;  ///< Empty where the values are the reward.
     Eigen::Map<Vector<Scalar>> log_q0;
     Eigen::Map<Vector<Scalar>> log_p0;
-    Parameter alpha0, alpha1, alpha2, rho;
+    Eigen::Map<RealVector> alpha0, alpha1, alpha2, rho;
 
     /// Zeros, of a bag whose instances are [first, first + size) of `batch`.
     BagGradient(ProblemGradient<Scalar>& batch, SharedGradients<Scalar>& shared, Index bag, Index first, Index size)
@@ -56,10 +59,10 @@ struct BagGradient {
           values(columns(batch.values, first, batch.values.size() == 0 ? 0 : size)),
           log_q0(batch.log_q0.data() + first, size),
           log_p0(shared.log_p0.col(bag).data(), shared.log_p0.rows()),
-          alpha0(parameter(shared, 4 * bag)),
-          alpha1(parameter(shared, 4 * bag + 1)),
-          alpha2(parameter(shared, 4 * bag + 2)),
-          rho(parameter(shared, 4 * bag + 3)) {
+          alpha0(shared.parameter(bag, 0)),
+          alpha1(shared.parameter(bag, 1)),
+          alpha2(shared.parameter(bag, 2)),
+          rho(shared.parameter(bag, 3)) {
         reward.setZero();
         values.setZero();
         log_q0.setZero();
@@ -85,9 +88,6 @@ struct BagGradient {
     }
 
 private:
-    static Parameter parameter(SharedGradients<Scalar>& shared, Index column) {
-        return {shared.parameters.col(column).data(), shared.parameters.rows()};
-    }
     static Eigen::Map<Matrix<Scalar>> columns(Matrix<Scalar>& matrix, Index first, Index count) {
         return {matrix.data() + first * matrix.rows(), matrix.rows(), count};
     }
