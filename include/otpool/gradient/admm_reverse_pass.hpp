@@ -74,18 +74,18 @@ public:
     const Sums& run(Index k, const SweptStep& step, const Buffer<Real>& log_col_sum, const Factor& factor,
                     const Instances& instances, const Done& done) {
         begin(step, log_col_sum);
+        const auto place = static_cast<std::size_t>(k);
+        const Gap* const before = k == 0 ? nullptr : &gaps_[place - 1];
         for (Index tile = 0; tile < x_.count(); ++tile) {
             const Tile x = x_.tile(tile);
             if (tile % summed_tiles == 0) add_up();
             Lanes of_shift = instances(tile, smooth(tile, x, factor(tile, x))).template cast<Work>();
             const Index beyond = std::max<Index>(0, (tile + 1) * lanes - x_.cols());
             of_shift.tail(beyond).setZero();
-            if (k == 0) {
+            if (before == nullptr) {
                 transport(tile, x, of_shift);
             } else {
-                const auto before = static_cast<std::size_t>(k) - 1;
-                const Tile dual_before = duals_->of_step(before, gaps_, tile, x, scratch_);
-                transport_and_gap(tile, x, of_shift, dual_before, gaps_[before]);
+                transport_and_gap(tile, x, of_shift, duals_->of_step(place - 1, gaps_, tile, x, scratch_), *before);
             }
             done(tile, reward_tile(tile));
         }
@@ -93,10 +93,10 @@ public:
         add_up();
         sums_.smooth_moment *= log_2;  // of exponents of two
         sums_.transport_moment *= log_2;
-        if (k > 0) {
-            const Real rho_before = gaps_[static_cast<std::size_t>(k) - 1].rho;
-            sums_.gap_row *= rho_before;
-            sums_.gap_moment *= rho_before * log_2;
+        if (before != nullptr) {
+            const Real rho = before->rho;
+            sums_.gap_row *= rho;
+            sums_.gap_moment *= rho * log_2;
         }
         return sums_;
     }

@@ -58,12 +58,12 @@ public:
         const StepParameters& parameters = record_->parameters(k);
         const Real rho = parameters.rho;
         const Real weight = 1 + parameters.alpha0 / rho;
-        pull_back_features(k, weight);
+        pull_back_features(k, step, parameters, weight);
         const RealVector& of_log_row_sum = marginal_.of_log_sum;
         row_ += of_log_row_sum;  // of row'/w
         const Real of_row_weight = -row_.dot(step.transport_row) / weight / weight;
         const Real from_gap = gap_moment_;
-        start_instances(k, weight);
+        start_instances(step, parameters, weight);
 
         const auto& sums = pass(k, step, of_log_row_sum);
 
@@ -112,9 +112,7 @@ private:
     void add(auto& parameter, Index k, Real derivative) { of_step(parameter, k) += unit_ * derivative; }
 
     /// The features' side of a step: takes what the gap passes back off row_, and says in marginal_ what the marginal does.
-    void pull_back_features(Index k, Real weight) {
-        const SweptStep step = record_->step(k);
-        const StepParameters& parameters = record_->parameters(k);
+    void pull_back_features(Index k, const SweptStep& step, const StepParameters& parameters, Real weight) {
         const RealVector& log_p = record_->priors.log_p;
         const Real scale = weight * parameters.rho;
         const Real damping = marginal_damping(parameters.alpha1, scale);
@@ -131,10 +129,9 @@ private:
     }
 
     /// The instances' side of a step, whose log sums shift by k2 (log q0 - LSE_d) - mass.
-    void start_instances(Index k, Real weight) {
-        const StepParameters& parameters = record_->parameters(k);
+    void start_instances(const SweptStep& step, const StepParameters& parameters, Real weight) {
         const Index N = record_->cols();
-        const auto log_sum = record_->step(k).log_col_sum.head(N);
+        const auto log_sum = step.log_col_sum.head(N);
         weight_ = weight;
         damping_ = marginal_damping(parameters.alpha2, parameters.rho);
         of_damping_ = of_col_weight_ = 0;
@@ -163,14 +160,12 @@ private:
     const typename Pass::Sums& pool(const Run& run, const Done& done) {
         const auto& reward = pass_.reward();
         const MatrixView<Scalar>& view = record_->values;
-        if (view.empty()) {
-            anchor_ = record_->top;
-        } else {
-            anchor_ = view.matrix().col(reward.active().front());
-        }
         factor_ = slope_.template cast<Work>();
-        offset_ = slope_.cwiseProduct(record_->mean - anchor_.template cast<Real>()).template cast<Work>();
+        const auto set_offset = [&](const Vector<Scalar>& anchor) {
+            offset_ = slope_.cwiseProduct(record_->mean - anchor.template cast<Real>()).template cast<Work>();
+        };
         if (view.empty()) {
+            set_offset(record_->top);
             of_value_ = (slope_ / slope_unit_).template cast<Work>();
             const auto factor = [&](Index tile, const auto& x) {
                 pass_.clear(tile);
@@ -182,6 +177,8 @@ private:
             };
             return run(factor, done);
         }
+        anchor_ = view.matrix().col(reward.active().front());
+        set_offset(anchor_);
         values_.set(view, reward.active(), anchor_);
         weights_.resize(lanes, reward.rows());
         const auto factor = [&](Index tile, const auto&) {
