@@ -30,8 +30,8 @@ TEST_CASE("A buffer keeps its memory: smaller, larger again, and moved") {
     CHECK(other.data() == memory);
     CHECK(other.sum() == 45);
 
-    const Buffer<double> copied =
-        other;  // NOLINT(performance-unnecessary-copy-initialization): the copy is what is tested
+    // NOLINTNEXTLINE(performance-unnecessary-copy-initialization): the copy is what is tested
+    const Buffer<double> copied = other;
     CHECK(copied.data() != memory);
     CHECK(copied == other);
     other.resize(20);

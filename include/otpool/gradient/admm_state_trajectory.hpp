@@ -15,6 +15,7 @@
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/gradient/trajectory.hpp"
 #include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/admm_marginal.hpp"
 #include "otpool/solver/admm_state.hpp"
 #include "otpool/solver/bregman_admm.hpp"
 #include "otpool/solver/iterations.hpp"

@@ -1,10 +1,7 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
-#include <cmath>
-
 #include "otpool/core/matrix.hpp"
-#include "otpool/solver/admm_marginal.hpp"
 #include "otpool/solver/scaled_problem.hpp"
 
 namespace otpool::detail {

@@ -27,11 +27,6 @@ public:
     using Tile = Eigen::Map<const Tiles, Eigen::AlignedMax>;
     using MutableTile = Eigen::Map<Tiles, Eigen::AlignedMax>;
 
-    InstanceTiles() = default;
-    InstanceTiles(const MatrixView<Scalar>& matrix, const std::vector<Index>& active, const Vector<Scalar>& anchor) {
-        set(matrix, active, anchor);
-    }
-
     /// `workers`: that ask for tiles at the same time.
     void set(const MatrixView<Scalar>& matrix, const std::vector<Index>& active, const Vector<Scalar>& anchor,
              Index workers = 1) {
