@@ -29,8 +29,10 @@ template <BagScalar Scalar, Regularizer R>
 class Trajectory<BregmanAdmm, Scalar, R> {
 public:
     /// `steps`: empty, or one set of parameters for each of options.iterations.
-    Trajectory(const BregmanAdmm& solver, const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass,
+    Trajectory(const BregmanAdmm& solver, const UotProblem<Scalar, R>& problem,
                const std::vector<StepParameters>& steps, bool pooled_only, Workspace& workspace) {
+        auto& pass = workspace.get<FirstPass<Scalar>>();
+        pass.set(problem, {});
         require(solver.rho.has_value() || !steps.empty(), "rho of the steps to unroll", "not set", "finite and > 0");
         std::vector<StepParameters> parameters = steps;
         if (steps.empty()) {

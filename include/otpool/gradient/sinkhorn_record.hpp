@@ -8,6 +8,7 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/solver/scaled_problem.hpp"
+#include "otpool/solver/scaling_steps.hpp"
 
 namespace otpool::detail {
 
@@ -18,15 +19,12 @@ struct SinkhornRecord {
     Real of_all_steps;                                 ///< The alpha0 of all steps, unless each has parameters.
     std::vector<StepParameters> parameters;            ///< Empty, or one a step.
     std::vector<ScaledProblem<Scalar>> problems = {};  ///< One, or one a step.
-    // A column a step:
-    RealMatrix log_row_sum = {};  ///< s; and of what the last one ends with
-    RealMatrix log_col_sum = {};  ///< u
-    RealVector translation = {};  ///< T
+    LogSums log_sums = {};                             ///< s and u
+    RealVector translation = {};                       ///< T of every step
 
-    void resize(Index feature_count, Index instance_count, Index steps) {
+    /// But for the log sums.
+    void resize(Index steps) {
         problems.resize(shares_parameters() ? 1 : parameters.size());
-        log_row_sum.resize(feature_count, steps + 1);
-        log_col_sum.resize(instance_count, steps);
         translation = RealVector::Zero(steps);
     }
 
@@ -43,12 +41,12 @@ struct SinkhornRecord {
 
     /// The features' kernel potential after the translation of step k.
     void features(Index k, Buffer<Real>& potential) const {
-        potential = half_step(scaled(k).features, log_row_sum.col(k));
+        potential = half_step(scaled(k).features, log_sums.of_rows.col(k));
         potential.array() += translation[k];
     }
     /// The instances' kernel potential after step k.
     void instances(Index k, Buffer<Real>& potential) const {
-        potential = half_step(scaled(k).instances, log_col_sum.col(k));
+        potential = half_step(scaled(k).instances, log_sums.of_cols.col(k));
     }
     /// The one that step k starts from: of step k - 1, in units of its own alpha0.
     void start(Index k, Buffer<Real>& potential) const {

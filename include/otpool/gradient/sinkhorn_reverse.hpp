@@ -31,8 +31,8 @@ public:
         record_ = &record;
         found_ = &found;
         gradient_ = &gradient;
-        for (Buffer<Real>* of : {&features_, &log_p_}) of->resize(record.log_row_sum.rows());
-        for (Buffer<Real>* of : {&instances_, &log_q_}) of->resize(record.log_col_sum.rows());
+        for (Buffer<Real>* of : {&features_, &log_p_}) of->resize(record.log_sums.of_rows.rows());
+        for (Buffer<Real>* of : {&instances_, &log_q_}) of->resize(record.log_sums.of_cols.rows());
         for (Buffer<Real>* of : {&features_, &log_p_, &instances_, &log_q_}) of->setZero();
         offset_ = total_ = 0;
     }
@@ -42,7 +42,7 @@ public:
         const Index last = record_->steps() - 1;
         open(last);
         features_ = cotangent.slope.cwiseProduct(conditional_mean(*found_)) - cotangent.offset;
-        set_term(record_->log_row_sum.col(last + 1));
+        set_term(record_->log_sums.of_rows.col(last + 1));
         term_.row_factor = -cotangent.offset;
         term_.slope = cotangent.slope;
         const Real total = features_.sum();
@@ -63,13 +63,13 @@ public:
         record_->features(k, term_of_cols_.row_exponent);
         term_of_cols_.row_factor.resize(features_.size());
         term_of_cols_.row_factor.setOnes();
-        term_of_cols_.col_exponent = -record_->log_col_sum.col(k);
+        term_of_cols_.col_exponent = -record_->log_sums.of_cols.col(k);
         const auto& sums = terms_.add_for_sums(has_term_ ? &term_ : nullptr, term_of_cols_, [&](Index n, Real sum) {
             return of_log_sum(side, instances_[n] + sum);
         });
         features_ += sums.of_rows;
         instances_ += sums.of_cols;
-        half_step(k, side, record_->log_col_sum.col(k), instances_, log_q_, gradient_->alpha2);
+        half_step(k, side, record_->log_sums.of_cols.col(k), instances_, log_q_, gradient_->alpha2);
         instances_.setZero();
         record_->start(k, term_.col_exponent);
     }
@@ -90,8 +90,8 @@ public:
     /// s = LSE_n(y + G),  F = k1 (log p0 - s)
     void update_features(Index k) {
         const ScaledMarginal& side = record_->scaled(k).features;
-        half_step(k, side, record_->log_row_sum.col(k), features_, log_p_, gradient_->alpha1);
-        set_term(record_->log_row_sum.col(k));
+        half_step(k, side, record_->log_sums.of_rows.col(k), features_, log_p_, gradient_->alpha1);
+        set_term(record_->log_sums.of_rows.col(k));
         term_.row_factor = of_log_sum(side, features_);
         term_.slope.resize(0);
         features_.setZero();

@@ -16,9 +16,11 @@
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/gradient/trajectory.hpp"
 #include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/first_pass.hpp"
 #include "otpool/solver/iterations.hpp"
 #include "otpool/solver/scaled_problem.hpp"
 #include "otpool/solver/scaling.hpp"
+#include "otpool/solver/scaling_steps.hpp"
 #include "otpool/solver/sinkhorn.hpp"
 #include "otpool/solver/solution.hpp"
 
@@ -41,32 +43,36 @@ template <BagScalar Scalar, EntropicRegularizer R>
 class Trajectory<Sinkhorn, Scalar, R> {
 public:
     /// `steps`: empty, or one set of parameters for each of options.iterations.
-    Trajectory(const Sinkhorn& solver, const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass,
-               const std::vector<StepParameters>& steps, bool pooled_only, Workspace& workspace)
+    Trajectory(const Sinkhorn& solver, const UotProblem<Scalar, R>& problem, const std::vector<StepParameters>& steps,
+               bool pooled_only, Workspace& workspace)
         : only_pools_(pooled_only && !solver.options.history), record_{problem.alpha0, steps} {
+        validate_fields(problem);
+        record_.resize(*solver.options.iterations);
         for (Index k = 0; k < std::max<Index>(1, static_cast<Index>(steps.size())); ++k)
             require_interior(record_.alpha0(k));
+        if (only_pools_ && steps.empty() && pool_by_scalings(problem, *solver.options.iterations, workspace)) return;
+        auto& pass = workspace.get<FirstPass<Scalar>>();
+        pass.set(problem, {});
         const double tolerance = tolerance_or_default<Scalar>(solver.options);
         const Observer none;
         Iterations iterations(solver.options, tolerance, 0, none);
         auto& scaling = workspace.get<ScalingWorkspace<Scalar>>().scaling;
         Buffer<Real> start;
-        record_.resize(problem.reward.rows(), static_cast<Index>(pass.priors.active.size()),
-                       *solver.options.iterations);
+        record_.log_sums.resize(problem.reward.rows(), static_cast<Index>(pass.priors.active.size()), record_.steps());
         for (Index k = 0; iterations.again(); ++k) {
             if (k == 0 || !steps.empty()) begin(k, problem, pass, scaling, start);
-            record_.log_row_sum.col(k) = scaling.log_row_sum();
+            record_.log_sums.of_rows.col(k) = scaling.log_row_sum();
             scaling.update_features();
             if (solver.translation && !only_pools_) record_.translation[k] = scaling.translate();
             scaling.update_instances(iterations.is_last() ? &problem.pooled_values() : nullptr);
-            record_.log_col_sum.col(k) = scaling.log_col_sum();
+            record_.log_sums.of_cols.col(k) = scaling.log_col_sum();
             if (iterations.wants_residual()) {
                 iterations.record(scaling.feature_residual(), scaling.attainable());
             } else {
                 iterations.skip();
             }
         }
-        record_.log_row_sum.rightCols(1) = scaling.log_row_sum();
+        record_.log_sums.of_rows.rightCols(1) = scaling.log_row_sum();
         const UotProblem<Scalar, R> last = steps.empty() ? problem : with_parameters(problem, steps.back());
         RealVector mean;
         if (scaling.pooled()) scaling.conditional_mean(mean);
@@ -105,6 +111,16 @@ public:
     }
 
 private:
+    /// The steps, as Sinkhorn takes those that only pool. Whether scalings resolve them.
+    bool pool_by_scalings(const UotProblem<Scalar, R>& problem, int steps, Workspace& workspace) {
+        RealVector mean;
+        ScaledProblem<Scalar>& scaled = record_.problems.front();
+        if (!detail::pool_by_scalings(problem, steps, {}, workspace, scaled, mean, &record_.log_sums)) return false;
+        solution = pooled_solution<Scalar, R>(std::move(mean), steps);
+        solution.problem = problem;
+        return true;
+    }
+
     /// Starts the steps' parameters that begin at k, from the potential that step k - 1 left.
     void begin(Index k, const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass, Scaling<Scalar>& scaling,
                Buffer<Real>& start) {

@@ -58,12 +58,10 @@ struct Unrolled {
         detail::require(solver.options.iterations.has_value(), "number of iterations to unroll", "not set",
                         "at least 1");
         detail::validate(solver.options);
-        auto& pass = workspace.get<detail::FirstPass<Scalar>>();
-        pass.set(problem, {});
         detail::validate(steps, *solver.options.iterations);
         const bool closed = steps.empty() && solver.options.closed_forms && detail::has_closed_form(problem);
         if (closed) return {solver.solve(problem, {.workspace = &workspace})};
-        detail::Trajectory<Solver, Scalar, R> trajectory(solver, problem, pass, steps, pooled_only, workspace);
+        detail::Trajectory<Solver, Scalar, R> trajectory(solver, problem, steps, pooled_only, workspace);
         return {std::move(trajectory.solution), std::move(trajectory)};
     }
 

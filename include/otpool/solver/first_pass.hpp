@@ -34,6 +34,17 @@ struct FirstPass {
         if (!range.all_finite || !all_seen) require_finite(problem.reward, "reward", execution);
         require_finite(problem.values, "values", execution);
     }
+
+    /// The same, but without the pass where all instances are active: then the range is that of a few of them, and it is for
+    /// the solver to see whether the reward is finite.
+    template <Regularizer R>
+    void glance(const UotProblem<Scalar, R>& problem, const Execution& execution) {
+        validate_fields(problem);
+        priors.set(problem);
+        if (static_cast<Index>(priors.active.size()) < problem.reward.cols()) return set(problem, execution);
+        range.glance(problem.reward, priors.active);
+        require_finite(problem.values, "values", execution);
+    }
 };
 
 }  // namespace otpool::detail

@@ -76,14 +76,14 @@ public:
         execution_.for_each(parts_.count(), [&](Index part, Index worker) {
             for (Index first = parts_.first(part); first < parts_.end(part); first += width_) {
                 const Index count = std::min(width_, parts_.end(part) - first);
-                const Block block{first,
-                                  count,
-                                  by_instance_,
-                                  by_instance_ ? rows() : count,
-                                  by_instance_ ? padded(count) : padded_rows(),
-                                  kept_ ? M_.data() + size_of(first) : of_worker(worker).M.data(),
-                                  part,
-                                  worker};
+                Block block{first,
+                            count,
+                            by_instance_,
+                            by_instance_ ? rows() : count,
+                            by_instance_ ? padded(count) : padded_rows(),
+                            kept_ ? M_.data() + size_of(first) : of_worker(worker).M.data(),
+                            part,
+                            worker};
                 if (!computed_) exponentiate(block);
                 visit(block);
             }
@@ -92,15 +92,16 @@ public:
     }
 
     /// G <- potential in a block that is being visited, unless it is out of range.
-    bool absorb_columns(const Block& block, const Real* potential) {
+    bool absorb_columns(Block& block, const Real* potential) {
         if (!exponentials_.absorb_columns(block, potential)) return false;
         exponentiate(block);
         return true;
     }
 
-    /// G_k <- -max_d(z_dk + F_d) in a block that is being visited, so that no column of M is all but zero.
-    void absorb_highest(const Block& block) {
-        exponentials_.absorb_highest(block, item_lanes(kernel_->reward, block));
+    /// G_k <- -max_d(z_dk + potential_d) in a block that is being visited, so that no column of M is all but zero where rows are
+    /// scaled so; the potential in units of log 2.
+    void absorb_highest(Block& block, const Buffer<Scalar>& potential) {
+        exponentials_.absorb_highest(block, item_lanes(kernel_->reward, block), potential);
         exponentiate(block);
     }
 
@@ -163,7 +164,7 @@ private:
     /// Of M, so many columns.
     Index size_of(Index cols) const { return cols * (by_instance_ ? rows() : padded_rows()); }
 
-    void exponentiate(const Block& block) { exponentials_.fill(block, item_lanes(kernel_->reward, block)); }
+    void exponentiate(Block& block) { exponentials_.fill(block, item_lanes(kernel_->reward, block)); }
 
     const ScaledReward<Scalar>* kernel_ = nullptr;
     KernelExponentials<Scalar> exponentials_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/exponential.hpp"
@@ -21,6 +22,9 @@ struct KernelBlock {
     Index items, lanes;
     Scalar* M;
     Index part, worker;  ///< It is of a part, and a worker's.
+    // What fill() finds of rewards that have not been looked at:
+    bool in_range = true;  ///< Whether they are finite, and M not too large; else it is any numbers.
+    Real highest = 0;      ///< None of the block is above.
 };
 
 /// The exponentials of a kernel's exponents z with potentials absorbed, in the bag's own arithmetic:
@@ -45,6 +49,7 @@ public:
         for (Buffer<Scalar>* of_row : {&F_, &row_part_}) of_row->resize(row_shift_.size());
         for (Buffer<Scalar>* of_col : {&G_, &col_part_}) of_col->resize(col_shift_.size());
         for (Buffer<Scalar>* padded : {&F_, &G_, &row_part_, &col_part_}) padded->setZero();
+        row_parts_ = set_parts(F_, row_shift_, 0, kernel.rows(), row_part_);
     }
 
     Index padded_rows() const { return row_shift_.size(); }
@@ -73,32 +78,28 @@ public:
         return true;
     }
 
-    /// G_k <- -max_d(z_dk + F_d) in a block, so that no column of M is all but zero; given the rewards that the lanes of every
-    /// item hold.
-    void absorb_highest(const Block& block, const Scalar* const* rewards) {
+    /// G_k <- -max_d(z_dk + potential_d) in a block, so that no column of M is all but zero where rows are scaled so; given the
+    /// potential in units of log 2, and the rewards that the lanes of every item hold.
+    void absorb_highest(const Block& block, const Scalar* const* rewards, const Buffer<Scalar>& potential) {
         const Scalar limit = in_base_two(largest_potential_);
-        const Index rows = kernel_->rows();
+        const auto col_shift = col_shift_.segment(block.first, block.count).array();
         auto top = G_.segment(block.first, block.count).array();
         top.setConstant(-limit);
         for (Index i = 0; i < block.items; ++i) {
             const Scalar* x = rewards[i];
             if (block.by_instance) {
-                const auto z =
-                    (Eigen::Map<const Vector<Scalar>>(x, block.count) - col_shift_.segment(block.first, block.count))
-                        .array() -
-                    row_shift_[i];
-                top = top.max(z * inverse_alpha0_ + F_[i]);
+                const auto of_lanes = Eigen::Map<const Vector<Scalar>>(x, block.count).array() - col_shift;
+                top = top.max((of_lanes - row_shift_[i]) * inverse_alpha0_ + potential[i]);
             } else {
-                const auto z = (Eigen::Map<const Vector<Scalar>>(x, rows) - row_shift_.head(rows)).array() -
-                               col_shift_[block.first + i];
-                top[i] = std::max(top[i], (z * inverse_alpha0_ + F_.head(rows).array()).maxCoeff());
+                top[i] = std::max(top[i], highest_exponent(x, col_shift[i], potential));
             }
         }
         top = -top.min(limit);
     }
 
-    /// M of a block, likewise; what pads it is finite. Cost: one exp an element.
-    void fill(const Block& block, const Scalar* const* rewards) {
+    /// M of a block, likewise; what pads it is finite. Of rewards that have not been looked at, says in the block what it finds.
+    /// Cost: one exp an element.
+    void fill(Block& block, const Scalar* const* rewards) {
         const Extent cols = set_parts(G_, col_shift_, block.first, block.count, col_part_);
         const Scalar* lane_part = block.by_instance ? col_part_.data() + block.first : row_part_.data();
         const Scalar* item_part = block.by_instance ? row_part_.data() : col_part_.data() + block.first;
@@ -108,7 +109,10 @@ public:
         const Real lowest = std::min(0.0, kernel_->lowest * inverse_alpha0_) + row_parts_.lowest + cols.lowest;
         const Real highest = std::max(0.0, kernel_->highest * inverse_alpha0_) + row_parts_.highest + cols.highest;
         const bool small_parts = row_parts_.magnitude() + cols.magnitude() <= Range::largest_parts;
-        if (!small_parts || !(highest < Range::largest_exponent)) {
+        if (!kernel_->looked_at()) {
+            block.in_range = small_parts;
+            if (small_parts) fill_looking(block, rewards, exponent, cols);
+        } else if (!small_parts || !(highest < Range::largest_exponent)) {
             fill_apart(block, rewards);
         } else if (lowest > Range::smallest_exponent) {
             fill(block, rewards, [=](auto... of) { return exp2_within(exponent(of...)); });
@@ -145,6 +149,21 @@ private:
         return {std::min(Scalar(0), parts.minCoeff()), std::max(Scalar(0), parts.maxCoeff())};
     }
 
+    /// max_d((x_d - row_shift_d - col_shift) / alpha0 + potential_d) of an instance.
+    Scalar highest_exponent(const Scalar* x, Scalar col_shift, const Buffer<Scalar>& potential) const {
+        const auto exponents = [&](const auto& rewards, const auto& shifts, const auto& potentials) {
+            return (rewards - shifts - col_shift) * inverse_alpha0_ + potentials;
+        };
+        const Index rows = kernel_->rows();
+        Lanes top = Lanes::Constant(std::numeric_limits<Scalar>::lowest());
+        Index d = 0;
+        for (; d + register_lanes <= rows; d += register_lanes) {
+            top = top.max(exponents(LanesAt(x + d), LanesAt(row_shift_.data() + d), LanesAt(potential.data() + d)));
+        }
+        for (; d < rows; ++d) top[0] = std::max(top[0], exponents(x[d], row_shift_[d], potential[d]));
+        return top.maxCoeff();
+    }
+
     /// M of a block, of differences of rewards and sums of potentials.
     void fill_apart(const Block& block, const Scalar* const* rewards) const {
         const auto small = [](const Scalar* potential, Index size) {
@@ -176,13 +195,59 @@ private:
         });
     }
 
+    /// How high exponents are, if above zero.
+    struct Seen {
+        Lanes highest = Lanes::Zero();
+        Lanes nothing = Lanes::Zero();  ///< NaN where an exponent is NaN or infinite.
+
+        void add(const Lanes& exponent) {
+            highest = highest.max(exponent);
+            nothing = multiply_add(exponent, Scalar(0), nothing);
+        }
+        /// Of the first lanes alone, those of the other.
+        void add_first(Index lanes, const Seen& other) {
+            highest.head(lanes) = highest.head(lanes).max(other.highest.head(lanes));
+            nothing.head(lanes) += other.nothing.head(lanes);
+        }
+    };
+
+    /// M of a block, of rewards that are looked at on the way, but for what pads them.
+    void fill_looking(Block& block, const Scalar* const* rewards, const auto& exponent, const Extent& cols) const {
+        const Index lanes = block.by_instance ? block.count : kernel_->rows();
+        const Index whole = lanes / register_lanes * register_lanes;
+        Seen seen;
+        fill(block, rewards, 0, whole, [&, exponent](auto... of) {
+            const Lanes y = exponent(of...);
+            seen.add(y);
+            return Lanes(exp2_above(Range::smallest_exponent, y));
+        });
+        if (whole < lanes) {
+            Seen of_last;
+            fill(block, rewards, whole, block.lanes, [&, exponent](auto... of) {
+                const Lanes y = exponent(of...);
+                of_last.add(y);
+                return Lanes(exp2_above(Range::smallest_exponent, y.min(Range::largest_exponent)));
+            });
+            seen.add_first(lanes - whole, of_last);
+        }
+        const Scalar highest = seen.highest.maxCoeff();
+        block.highest = (highest - row_parts_.lowest - cols.lowest) / inverse_alpha0_;
+        block.in_range = seen.nothing.sum() == 0 && highest < Range::largest_exponent;
+    }
+
     /// M of a block: power(x, l, i) of the lanes from l of the item i, with rewards x.
     template <class Power>
     static void fill(const Block& block, const Scalar* const* rewards, const Power& power) {
+        fill(block, rewards, 0, block.lanes, power);
+    }
+    /// Of its lanes in [first, end).
+    template <class Power>
+    static void fill(const Block& block, const Scalar* const* rewards, Index first, Index end, const Power& power) {
         Scalar* M = block.M;
-        for (Index i = 0; i < block.items; ++i, M += block.lanes) {
+        const Index lanes = block.lanes;
+        for (Index i = 0; i < block.items; ++i, M += lanes) {
             const Scalar* x = rewards[i];
-            for (Index l = 0; l < block.lanes; l += register_lanes) {
+            for (Index l = first; l < end; l += register_lanes) {
                 Eigen::internal::prefetch(x + l + fetched_ahead<Scalar>);
                 Eigen::Map<Lanes>(M + l) = power(x + l, l, i);
             }

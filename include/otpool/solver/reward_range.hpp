@@ -19,6 +19,7 @@ struct RewardRange {
     Vector<Scalar> highest;
     Scalar lowest = 0;
     bool all_finite = true;  ///< Else the others are any.
+    bool of_all = false;     ///< Else `highest` is that of a few instances, and the others are any.
 
     RewardRange() = default;
     RewardRange(const MatrixView<Scalar>& reward, const std::vector<Index>& active, const Execution& execution) {
@@ -35,6 +36,7 @@ struct RewardRange {
         highest = parts_.front().highest;
         lowest = parts_.front().lowest;
         all_finite = true;
+        of_all = true;
         for (const Part& part : parts_) {
             lowest = std::min(lowest, part.lowest);
             all_finite = all_finite && part.all_finite;
@@ -44,10 +46,23 @@ struct RewardRange {
         }
     }
 
+    /// The highest rewards of the first few active instances alone.
+    void glance(const MatrixView<Scalar>& reward, const std::vector<Index>& active) {
+        parts_.resize(1);
+        const auto size = static_cast<Index>(active.size());
+        const Index few = std::min(size, std::max(fewest_glanced_at, numbers_glanced_at / reward.rows()));
+        parts_.front().look_at(reward, active.data(), active.data() + few);
+        highest = parts_.front().highest;
+        of_all = false;
+    }
+
     /// The highest of all less the lowest.
     Real spread() const { return static_cast<Real>(highest.maxCoeff()) - static_cast<Real>(lowest); }
 
 private:
+    static constexpr Index fewest_glanced_at = 8;
+    static constexpr Index numbers_glanced_at = 1024;
+
     struct Part {
         Vector<Scalar> highest, joined, scratch;
         Scalar lowest = 0;

@@ -86,12 +86,13 @@ struct ScaledReward {
     Buffer<Real> row_shift;
     Buffer<Real> col_shift;
     Real inverse_alpha0 = 0;
-    /// No reward of an active instance is below or above.
+    /// No reward of an active instance is below or above, if they have been looked at.
     Real lowest = -std::numeric_limits<Real>::infinity();
     Real highest = std::numeric_limits<Real>::infinity();
 
     Index rows() const { return reward.rows(); }
     Index cols() const { return static_cast<Index>(active.size()); }
+    bool looked_at() const { return highest < std::numeric_limits<Real>::infinity(); }
     Index instance(Index k) const { return active[static_cast<std::size_t>(k)]; }
 
     void column(Index k, RealVector& out) const {
@@ -161,9 +162,8 @@ struct ScaledProblem {
         kernel.col_shift.setZero();
         features.anchor = kernel.row_shift;
         instances.anchor = kernel.col_shift;
-        kernel.lowest = static_cast<Real>(pass.range.lowest);
         const auto set_anchor = [&](ScaledMarginal& side, const auto& highest) {
-            offset = kernel.highest = highest.maxCoeff();
+            offset = highest.maxCoeff();
             side.anchor = ((highest.array() - offset) * kernel.inverse_alpha0).max(lowest_exponent);
         };
         if (shifts_instances()) {
@@ -175,6 +175,9 @@ struct ScaledProblem {
             for (Index d = 0; d < kernel.rows(); ++d) kernel.row_shift[d] = static_cast<Real>(pass.range.highest[d]);
             set_anchor(features, kernel.row_shift);
         }
+        const Real infinity = std::numeric_limits<Real>::infinity();
+        kernel.lowest = pass.range.of_all ? static_cast<Real>(pass.range.lowest) : -infinity;
+        kernel.highest = pass.range.of_all ? offset : infinity;
         if constexpr (std::same_as<R, RelativeEntropy>) {
             features.anchor += features.log_prior;
             instances.anchor += instances.log_prior;

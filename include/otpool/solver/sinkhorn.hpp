@@ -13,6 +13,7 @@
 #include "otpool/solver/options.hpp"
 #include "otpool/solver/scaled_problem.hpp"
 #include "otpool/solver/scaling.hpp"
+#include "otpool/solver/scaling_steps.hpp"
 #include "otpool/solver/solution.hpp"
 #include "otpool/solver/solver.hpp"
 
@@ -27,7 +28,8 @@ namespace otpool {
 /// The translation t maximises the dual along its one slow direction: Sejourne, Vialard & Peyre, "Faster Unbalanced
 /// Optimal Transport" (arXiv 2201.00730). An iteration costs one pass over exponentials that are kept where D N is at most
 /// 2^18 floats or 2^22 doubles (AbsorbedKernel), else one over the reward and an exp an element; beside them memory is
-/// O(D + N). The number of iterations grows as alpha0 falls; prefer Newton where it is far below the reward's spread.
+/// O(D + N). Iterations of a fixed number that is only to pool are in scalings (ScalingSteps), without the translation, which
+/// the mean does not see, where the scalar's range is enough. The number of iterations grows as alpha0 falls; prefer Newton where it is far below the reward's spread.
 ///
 /// Solves to a tolerance are accelerated (Anderson), in f after its translation: then an iteration is a pass, whether or not
 /// its extrapolation was kept. From alpha0 = 10 to 0.01 times the spread, that is 1 to 10 times fewer iterations.
@@ -44,15 +46,21 @@ struct Sinkhorn {
     template <BagScalar Scalar, EntropicRegularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
         detail::validate(acceleration);
+        detail::validate(options);
         Workspace own;
         Workspace& workspace = run.workspace != nullptr ? *run.workspace : own;
+        auto& [scaled, scaling] = workspace.get<detail::ScalingWorkspace<Scalar>>();
+        const bool closed = options.closed_forms && detail::has_closed_form(problem);
+        if (!closed && problem.alpha0 > 0 && detail::only_pools(options, run) && run.warm_start == nullptr) {
+            RealVector& mean = workspace.get<detail::PooledMean>().values;
+            if (detail::pool_by_scalings(problem, *options.iterations, run.execution, workspace, scaled, mean))
+                return detail::pooled_solution<Scalar, R>(std::move(mean), *options.iterations);
+        }
         const detail::FirstPass<Scalar>& pass = detail::first_pass(options, problem, run, workspace);
         const double tolerance = detail::tolerance_or_default<Scalar>(options);
-        if (options.closed_forms && detail::has_closed_form(problem))
-            return detail::closed_form(problem, pass, tolerance, run, workspace);
+        if (closed) return detail::closed_form(problem, pass, tolerance, run, workspace);
         detail::require_positive_alpha0("Sinkhorn", problem);
 
-        auto& [scaled, scaling] = workspace.get<detail::ScalingWorkspace<Scalar>>();
         auto& anderson = workspace.get<detail::AndersonSteps<>>();
         scaled.set(problem, pass);
         detail::start(scaling, scaled, run, !options.iterations);

@@ -1,0 +1,148 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "otpool/core/buffer.hpp"
+#include "otpool/core/execution.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/solver/exponential_range.hpp"
+#include "otpool/solver/kernel_blocks.hpp"
+#include "otpool/solver/scaled_problem.hpp"
+
+namespace otpool::detail {
+
+/// A pass of scaling over a kernel's exponentials M: both products with the scalings u of rows and v of columns while a block
+/// of columns is in cache.
+template <BagScalar Scalar>
+class KernelPass {
+public:
+    using Block = typename KernelBlocks<Scalar>::Block;
+
+    KernelBlocks<Scalar> blocks;
+    Buffer<Scalar> u, v;  ///< padded to whole registers by zeros
+
+    /// Views the kernel; scalings are zero. Potentials beyond the largest are out of range.
+    void set(const ScaledReward<Scalar>& kernel, const Execution& execution, Real largest_potential) {
+        kernel_ = &kernel;
+        blocks.set(kernel, execution, largest_potential);
+        u.resize(blocks.padded_rows());
+        v.resize(blocks.padded_cols());
+        for (Buffer<Scalar>* scaling : {&u, &v}) scaling->setZero();
+        workers_.resize(blocks.workers());
+        for (Worker& worker : workers_) {
+            worker.of_cols.resize(padded(blocks.width()));
+            worker.of_rows.resize(blocks.padded_rows());
+        }
+        sums_.resize(static_cast<std::size_t>(blocks.parts()));
+    }
+
+    /// row_mass() <- M v, where update(block) is first to set v of every block's columns. Pools the values, if given, on the
+    /// way. Whether M, its sums and what update() says are in range.
+    template <class Update>
+    bool operator()(const Update& update, const MatrixView<Scalar>* values) {
+        if (values != nullptr) start_pooling(*values);
+        for (Sums& sums : sums_) {
+            sums.in_range = true;
+            sums.highest = -std::numeric_limits<Real>::infinity();
+            sums.row_mass.setZero(blocks.rows());
+            if (values != nullptr) sums.weighted.setZero(blocks.rows());
+        }
+        blocks.for_each_block([&](Block& block) {
+            Sums& sums = sums_[static_cast<std::size_t>(block.part)];
+            sums.in_range = sums.in_range && block.in_range && update(block);
+            sums.highest = std::max(sums.highest, block.highest);
+            if (!sums.in_range) return;
+            const Scalar* of_cols = v.data() + block.first;
+            Buffer<Scalar>& of_block = worker_of(block).of_rows;
+            blocks.sum_over_cols(block, of_cols, of_block.data());
+            add(of_block, sums.row_mass);
+            if (values == nullptr) return;
+            blocks.weighted_sum_over_cols(block, of_cols, *values, reference_.data(), of_block.data());
+            add(of_block, sums.weighted);
+        });
+        return add_up_parts(values != nullptr) &&
+               within(total_.row_mass.data(), blocks.rows(), Real(Range::smallest_sum), Real(Range::largest_sum));
+    }
+
+    /// Of update(): M^T u of a block's columns, in memory that is free after it. Whether it is in range.
+    bool sum_over_rows(const Block& block, Scalar*& sum) {
+        sum = worker_of(block).of_cols.data();
+        blocks.sum_over_rows(block, u.data(), sum);
+        return within(sum, block.count, Range::smallest_sum, Range::largest_sum);
+    }
+
+    const RealVector& row_mass() const { return total_.row_mass; }
+    /// No reward is above, after a pass over rewards that had not been looked at.
+    Real highest() const { return total_.highest; }
+
+    /// Whether the values that were pooled did not overflow Scalar.
+    bool pooled_finite() const {
+        return within(total_.weighted.data(), blocks.rows(), -std::numeric_limits<Real>::max(),
+                      std::numeric_limits<Real>::max());
+    }
+    /// sum_k P_dk values_dk / sum_k P_dk, after a pass that was given the values.
+    void conditional_mean(RealVector& mean) const {
+        mean.resize(blocks.rows());
+        for (Index d = 0; d < blocks.rows(); ++d) {
+            mean[d] = total_.weighted[d] / total_.row_mass[d] + static_cast<Real>(reference_[d]);
+        }
+    }
+
+private:
+    using Range = ExponentialRange<Scalar>;
+
+    /// What a worker needs for itself: the sums of its present block.
+    struct Worker {
+        Buffer<Scalar> of_cols, of_rows;
+    };
+    /// What a part adds up.
+    struct Sums {
+        RealVector row_mass;  ///< M v
+        RealVector weighted;  ///< (M * (values - reference)) v
+        Real highest = 0;
+        bool in_range = true;
+    };
+
+    Worker& worker_of(const Block& block) { return workers_[static_cast<std::size_t>(block.worker)]; }
+
+    /// A block's sum in Scalar to that of many.
+    static void add(const Buffer<Scalar>& of_block, RealVector& to) {
+        const Scalar* term = of_block.data();
+        Real* sum = to.data();
+        for (Index d = 0; d < to.size(); ++d) sum[d] += static_cast<Real>(term[d]);
+    }
+
+    /// Into total_, in their order. Whether all was in range.
+    bool add_up_parts(bool pooled) {
+        std::swap(total_, sums_.front());
+        for (std::size_t part = 1; part < sums_.size(); ++part) {
+            if (!total_.in_range || !sums_[part].in_range) return false;
+            total_.highest = std::max(total_.highest, sums_[part].highest);
+            for (Index d = 0; d < blocks.rows(); ++d) {
+                total_.row_mass[d] += sums_[part].row_mass[d];
+                if (pooled) total_.weighted[d] += sums_[part].weighted[d];
+            }
+        }
+        return total_.in_range;
+    }
+
+    /// Values are weighed relative to those of one instance, so that shifted ones lose no digits.
+    void start_pooling(const MatrixView<Scalar>& values) {
+        reference_.resize(blocks.padded_rows());
+        reference_.setZero();
+        for (Index d = 0; d < blocks.rows(); ++d) reference_[d] = values(d, kernel_->instance(0));
+    }
+
+    const ScaledReward<Scalar>* kernel_ = nullptr;
+    Buffer<Scalar> reference_;  ///< padded likewise
+    std::vector<Worker> workers_;
+    std::vector<Sums> sums_;  ///< One a part.
+    Sums total_;
+};
+
+}  // namespace otpool::detail
