@@ -3,6 +3,7 @@
 
 #include <Eigen/Core>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <type_traits>
@@ -164,6 +165,10 @@ void copy_row(const MatrixView<Scalar>& matrix, Index row, const Index* cols, In
         const auto all = matrix.matrix();
         const Index stride = all.outerStride();
         const Scalar* from = all.data() + row * all.innerStride() + cols[0] * stride;
+        if (stride == 1) {
+            std::copy_n(from, count, to);
+            return;
+        }
         for (; i + packet_size<Scalar> <= count; i += packet_size<Scalar>) {
             pstoreu(to + i, pgather<Scalar, P>(from + i * stride, stride));
         }
