@@ -16,12 +16,12 @@ import measured
 # Of four steps: exponentials and numbers from and to memory, an entry of the bags; and what the rest of the time goes to, as
 # a profiler of the program says.
 ROWS = {
-    "sinkhorn_layer<float>/128/100/64/4": (1, 1, "two multiplications an element and step and pooling, a quarter; logarithms, "
-                                                 "exponentials and sums in double of what there is one of a feature or an "
-                                                 "instance, another"),
+    "sinkhorn_layer<float>/128/100/64/4": (1, 1, "two multiplications an element and step and pooling, a third; a logarithm and "
+                                                 "a power of what there is one of a feature or an instance, a seventh; what "
+                                                 "there is once a bag, a fifth"),
     "sinkhorn_layer<float>/32/1000/256/4": (1, 1, "two multiplications an element and step and pooling, half, on what the "
                                                   "second-level cache holds"),
-    "sinkhorn_layer<float>/1/10000/1024/4": (5, 6, "the two multiplications, while nothing is fetched"),
+    "sinkhorn_layer<float>/1/10000/1024/4": (5, 5, "the two multiplications, while nothing is fetched"),
     "badmm_layer<float>/128/100/64/4": (11, 1, "some 15 instructions to 16 elements and step beside the "
                                                 "exponentials, loads, stores, and what waits for results"),
     "badmm_layer<float>/32/1000/256/4": (11, 1, "the same, and tiles and duals from the second-level cache"),
@@ -31,7 +31,7 @@ ROWS = {
     "sinkhorn_layer_backward<float>/32/1000/256/4": (2, 3, "multiplications an element and step, a quarter; the rank-2K "
                                                            "product and what it is added to, another; the gradient "
                                                            "zeroed and looked through, a tenth"),
-    "sinkhorn_layer_backward<float>/1/10000/1024/4": (10, 13, "the multiplications and the passes over the gradient"),
+    "sinkhorn_layer_backward<float>/1/10000/1024/4": (10, 12, "the multiplications and the passes over the gradient"),
     "badmm_layer_backward<float>/128/100/64/4": (25, 3, "cotangents, five sums, loads and stores of two matrices"),
     "badmm_layer_backward<float>/32/1000/256/4": (25, 3, "the same, from beyond the second-level cache"),
     "badmm_layer_backward<float>/1/10000/1024/4": (28, 28, "the same, and the tiles' layout, made anew in every step, a sixth"),
