@@ -109,6 +109,9 @@ struct ScaledReward {
 /// kernel (or each instance's, where the features are free and only instances compare features) leaves differences of
 /// rewards, so shifted rewards lose no digits. Taking the largest of all out of the problem changes the free mass by
 /// a known factor: the plan with reward X + c has exp(c / (alpha0 + alpha1 + alpha2)) times the mass.
+///
+/// Where the first pass was a glance (FirstPass), the largest rewards are those of a few instances, and z may be above 0;
+/// nothing else changes.
 template <BagScalar Scalar>
 struct ScaledProblem {
     ScaledReward<Scalar> kernel;

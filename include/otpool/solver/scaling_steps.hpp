@@ -2,106 +2,19 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/execution.hpp"
-#include "otpool/core/exponential.hpp"
-#include "otpool/core/logarithm.hpp"
 #include "otpool/core/matrix.hpp"
-#include "otpool/core/packet.hpp"
 #include "otpool/core/workspace.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/exponential_range.hpp"
 #include "otpool/solver/first_pass.hpp"
 #include "otpool/solver/kernel_pass.hpp"
 #include "otpool/solver/scaled_problem.hpp"
+#include "otpool/solver/scaling_half_step.hpp"
 
 namespace otpool::detail {
-
-/// A half step in scalings, exp(half step of potentials):  u_i = a_i s_i^-damping, given the sums s over the other side, where
-/// log a_i = damping log_prior_i + (1 - damping) (anchor_i - F_i), F the potentials that the kernel has absorbed.
-template <BagScalar Scalar>
-class ScalingHalfStep {
-public:
-    /// Views both; the potentials are in units of log 2.
-    void set(const ScaledMarginal& side, const Buffer<Scalar>& absorbed) {
-        side_ = &side;
-        absorbed_ = &absorbed;
-        for (Buffer<Scalar>* one_each : {&log_factor_, &log_sum_, &log_scaling_}) one_each->resize(absorbed.size());
-        follow_absorbed(0, side.log_prior.size());
-    }
-
-    /// After potentials of i in [first, first + count) have been absorbed.
-    void follow_absorbed(Index first, Index count) {
-        const Real* log_prior = side_->log_prior.data() + first;
-        const Real* anchor = side_->anchor.data() + first;
-        const Scalar* F = absorbed_->data() + first;
-        Scalar* log_factor = log_factor_.data() + first;
-        for (Index i = 0; i < count; ++i) {
-            const Real log_a = side_->damping * log_prior[i] + side_->relaxation * anchor[i];
-            log_factor[i] = static_cast<Scalar>(log_a * log2_e - side_->relaxation * static_cast<Real>(F[i]));
-        }
-    }
-
-    /// scaling_i <- a_i s_i^-damping of i in [first, first + count), of which both arrays have `count` entries. Whether it is in
-    /// range.
-    bool operator()(Index first, Index count, const Scalar* sum, Scalar* scaling) {
-        const auto damping = static_cast<Scalar>(side_->damping * log2_e);
-        Lanes lowest = Lanes::Zero();
-        Lanes highest = Lanes::Zero();
-        const auto scale_lanes = [&](const Scalar* sums, const Scalar* factors, Scalar* log_sums, Scalar* log_scalings,
-                                     Scalar* scalings) {
-            const Lanes log_sum = log_of_normal(LanesAt(sums));
-            const Lanes log_scaling = LanesAt(factors) - damping * log_sum;
-            lowest = lowest.min(log_scaling);
-            highest = highest.max(log_scaling);
-            Eigen::Map<Lanes>(log_sums, register_lanes) = log_sum;
-            Eigen::Map<Lanes>(log_scalings, register_lanes) = log_scaling;
-            Eigen::Map<Lanes>(scalings, register_lanes) = bounded_exp2(log_scaling);
-        };
-        const Scalar* factors = log_factor_.data() + first;
-        Scalar* log_sums = log_sum_.data() + first;
-        Scalar* log_scalings = log_scaling_.data() + first;
-        Index i = 0;
-        for (; i + register_lanes <= count; i += register_lanes) {
-            scale_lanes(sum + i, factors + i, log_sums + i, log_scalings + i, scaling + i);
-        }
-        if (const Index rest = count - i; rest > 0) {
-            std::array<Lanes, 5> lanes = {Lanes::Ones(), Lanes::Zero()};
-            std::copy_n(sum + i, rest, lanes[0].data());
-            std::copy_n(factors + i, rest, lanes[1].data());
-            scale_lanes(lanes[0].data(), lanes[1].data(), lanes[2].data(), lanes[3].data(), lanes[4].data());
-            std::copy_n(lanes[2].data(), rest, log_sums + i);
-            std::copy_n(lanes[3].data(), rest, log_scalings + i);
-            std::copy_n(lanes[4].data(), rest, scaling + i);
-        }
-        return lowest.minCoeff() >= smallest_log_scaling && highest.maxCoeff() <= largest_log_scaling;
-    }
-
-    /// to_i <- log s_i - F_i, of the last sums.
-    void log_sums(Index first, Index count, Real* to) const {
-        for (Index i = first; i < first + count; ++i) {
-            to[i] = static_cast<Real>(log_sum_[i]) - static_cast<Real>((*absorbed_)[i]) * log_2;
-        }
-    }
-
-    /// In units of log 2.
-    const Buffer<Scalar>& log_scaling() const { return log_scaling_; }
-
-private:
-    using Range = ExponentialRange<Scalar>;
-    using Lanes = Eigen::Array<Scalar, register_lanes, 1>;
-    using LanesAt = Eigen::Map<const Lanes>;
-
-    static constexpr auto largest_log_scaling = static_cast<Scalar>(Range::largest_log_scaling * log2_e);
-    /// Of what is scaled down further than ExponentialRange has it nothing is lost: the sums of it have been in range.
-    static constexpr auto smallest_log_scaling = static_cast<Scalar>(3 * Range::smallest_log_scaling * log2_e);
-
-    const ScaledMarginal* side_ = nullptr;
-    const Buffer<Scalar>* absorbed_ = nullptr;
-    Buffer<Scalar> log_factor_, log_sum_, log_scaling_;  ///< All but the sums in units of log 2.
-};
 
 /// The log sums of every step of scaling, a column each.
 struct LogSums {
