@@ -9,6 +9,7 @@
 #include "support/central_differences.hpp"
 #include "support/message_of.hpp"
 #include "support/pooled_only.hpp"
+#include "support/random_bags.hpp"
 #include "support/sample.hpp"
 
 // The gradient of a fixed number of steps.
@@ -83,6 +84,48 @@ TEST_CASE("A tape of Sinkhorn's that is only to pool pools as any, and is of no 
         CHECK(tests::message_of<UnsupportedProblem>([&] { mode.backward(JointReadout{}, tape, pooled); }) ==
               "a tape of no more than pooled vectors does not solve a problem with another readout; allowed: "
               "ConditionalReadout");
+    }
+}
+
+TEMPLATE_TEST_CASE("A tape of Sinkhorn's that is only to pool has the gradient of any", "", Entropy, RelativeEntropy) {
+    // Of a bag of more than the few instances that are looked at before its exponentials are taken: some are higher than those,
+    // some by next to nothing of which there are exponentials.
+    for (const Index D : {2, 70}) {
+        Random random(static_cast<std::uint64_t>(D));
+        Matrix<double> bag = tests::random_bag<double>(random, D, 700, tests::BagKind::normal);
+        bag.col(650).array() += 4;
+        bag.rightCols(20).array() -= 9;
+        const Matrix<double> values = tests::random_bag<double>(random, D, 700, tests::BagKind::normal);
+        const Vector<double> dL_dy = Vector<double>::Ones(D) + Vector<double>::Unit(D, 0);
+        for (const bool separate : {false, true}) {
+            const auto check = [&]<class Scalar>(Scalar, double tolerance) {
+                UotProblem<double, TestType> problem{
+                    .reward = bag, .alpha0 = 0.2, .features = {.alpha = 1}, .instances = {.alpha = 3}};
+                if (separate) problem.values = values;
+                const Unrolled<Sinkhorn> mode{{{.iterations = 4}}};
+                const auto expected = mode.backward(ConditionalReadout{}, mode.solve(problem), dL_dy);
+                UotProblem<Scalar, TestType> of_scalar{.reward = bag.template cast<Scalar>().eval(),
+                                                       .alpha0 = Scalar(0.2),
+                                                       .features = {.alpha = 1},
+                                                       .instances = {.alpha = 3}};
+                if (separate) of_scalar.values = values.template cast<Scalar>().eval();
+                const Vector<Scalar> of_pooled = dL_dy.template cast<Scalar>();
+                const auto gradient = mode.backward(ConditionalReadout{}, mode.solve(of_scalar, true), of_pooled);
+                const auto error = [](const auto& found, const auto& reference) {
+                    return (found.template cast<double>() - reference).cwiseAbs().maxCoeff() /
+                           reference.cwiseAbs().maxCoeff();
+                };
+                INFO(D << " features, " << sizeof(Scalar) << " bytes a number, separate values: " << separate);
+                CHECK(error(gradient.reward, expected.reward) <= tolerance);
+                if (separate) CHECK(error(gradient.values, expected.values) <= tolerance);
+                CHECK(error(gradient.log_q0, expected.log_q0) <= tolerance);
+                CHECK(error(gradient.alpha0, expected.alpha0) <= tolerance);
+                CHECK(error(gradient.alpha1, expected.alpha1) <= tolerance);
+                CHECK(error(gradient.alpha2, expected.alpha2) <= tolerance);
+            };
+            check(double(), 1e-9);
+            check(float(), 1e-3);
+        }
     }
 }
 
