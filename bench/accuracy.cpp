@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 
-// How accurate the solvers are: pooled error, residual, iterations and failures over random problems, as the Markdown table
-// that the README shows. The same table on every run.
+// How accurate the solvers are: pooled error, residual, iterations and failures over random problems, as the Markdown
+// table that the README shows. The same table on every run.
 
 #include <algorithm>
 #include <charconv>

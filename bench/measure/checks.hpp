@@ -110,8 +110,8 @@ struct Recomputed {
         return epsilon * (1 + largest / smallest_alpha);
     }
 
-    /// (objective of the plan - dual objective of the potentials) / (spread * mass): how far the plan can be from optimal, by
-    /// weak duality. For Quadratic and for alpha0 = 0, where the potentials are first made feasible.
+    /// (objective of the plan - dual objective of the potentials) / (spread * mass): how far the plan can be from
+    /// optimal, by weak duality. For Quadratic and for alpha0 = 0, where the potentials are first made feasible.
     double duality_gap(double spread) const {
         const auto& problem = solution.problem;
         otpool::RealVector f = solution.feature_potential.template cast<double>();

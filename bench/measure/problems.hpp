@@ -98,8 +98,8 @@ inline otpool::RealVector uneven_prior(bench::Random& random, Index size, bool w
 
 }  // namespace detail
 
-/// Problem `index` of a regime: sizes, rewards, priors and alphas at random; kinds of reward, prior, regulariser and marginals
-/// in turn, so that every combination comes up. The same for float and double but for rounding.
+/// Problem `index` of a regime: sizes, rewards, priors and alphas at random; kinds of reward, prior, regulariser and
+/// marginals in turn, so that every combination comes up. The same for float and double but for rounding.
 template <class Scalar>
 Case<Scalar> random_case(const Regime& regime, std::size_t regime_index, std::size_t index) {
     bench::Random random(std::uint64_t{1000} * regime_index + index);

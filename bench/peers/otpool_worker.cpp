@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 
-// otpool in the comparison with its peers: a process that computes one thing over and over, for compare.py to time several
-// of them in turn. The protocol is that of worker.py.
+// otpool in the comparison with its peers: a process that computes one thing over and over, for compare.py to time
+// several of them in turn. The protocol is that of worker.py.
 
 #include <CLI/CLI.hpp>
 #include <chrono>

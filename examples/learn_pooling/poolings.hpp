@@ -15,19 +15,20 @@ namespace learn_pooling {
 inline constexpr std::array pooling_names = {"mean", "max", "softmax", "attention", "mixed", "UOT layer"};
 inline constexpr std::size_t fixed_poolings = pooling_names.size() - 1;
 
-/// The attention of Ilse et al. from weights w of zero, that is as a mean. (V is random, else nothing would ever change.)
+/// The attention of Ilse et al. from weights w of zero, that is as a mean. (V is random, else nothing would ever
+/// change.)
 inline otpool::Attention<double> uniform_attention(std::uint64_t seed) {
     constexpr Index hidden = 8;
     return {Generator(seed).normal(hidden, features) / std::sqrt(features), Vector::Zero(hidden)};
 }
 
-/// One configuration for all tasks. Relative entropy, as its plan is q0 exp(X / alpha0), row by row, where the marginals
-/// are free: the mean or, if q0 learns, attention as alpha0 grows, the max as alpha0 shrinks, and softmax between them.
-/// (Under `Entropy` q0 only enters by alpha2.)
+/// One configuration for all tasks. Relative entropy, as its plan is q0 exp(X / alpha0), row by row, where the
+/// marginals are free: the mean or, if q0 learns, attention as alpha0 grows, the max as alpha0 shrinks, and softmax
+/// between them. (Under `Entropy` q0 only enters by alpha2.)
 using LearnedLayer = otpool::UotLayer<double, otpool::Sinkhorn, otpool::RelativeEntropy, otpool::Attention<double>>;
 
-/// From the library's start but for alpha0, which starts close to the mean of all: from there the attention is found, while
-/// at 1/2 every feature already prefers instances of its own.
+/// From the library's start but for alpha0, which starts close to the mean of all: from there the attention is found,
+/// while at 1/2 every feature already prefers instances of its own.
 inline LearnedLayer learned_layer(std::uint64_t seed) {
     LearnedLayer layer{.parameters = LearnedLayer::start(features, uniform_attention(seed))};
     layer.parameters.alpha0[0] = otpool::PositiveExp::raw(3);

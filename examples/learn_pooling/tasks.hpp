@@ -123,8 +123,8 @@ inline double rule_label(Task task, const Matrix& bag) {
     return sum > 0 ? 1 : 0;
 }
 
-/// Bags of independent standard normal entries, of which one instance is marked: feature 0 is normal with a deviation of
-/// 1/2, and 3 more where it marks. The bags do not depend on the task, only their labels do.
+/// Bags of independent standard normal entries, of which one instance is marked: feature 0 is normal with a deviation
+/// of 1/2, and 3 more where it marks. The bags do not depend on the task, only their labels do.
 inline Data make_data(Task task, Index bags, std::uint64_t seed) {
     Generator generator(seed);
     Data data{.labels = Vector(bags)};

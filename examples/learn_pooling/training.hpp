@@ -19,7 +19,8 @@
 
 namespace learn_pooling {
 
-/// Three quarters of the bags to train with, a quarter to choose the epoch by, and as many again to test with in the end.
+/// Three quarters of the bags to train with, a quarter to choose the epoch by, and as many again to test with in the
+/// end.
 struct Split {
     Data training, validation, test;
 
@@ -41,8 +42,8 @@ struct TrainingOptions {
     int epochs = 20;         ///< > 0
     Index batch = 32;        ///< bags; > 0
     std::uint64_t seed = 1;  ///< of the order of the bags
-    /// Pooled vectors may be small (a mean of 40 is a sixth of an entry), so the classifier's weights have far to go. Where
-    /// they are slow, the layer learns to pool what is large instead of what is right.
+    /// Pooled vectors may be small (a mean of 40 is a sixth of an entry), so the classifier's weights have far to go.
+    /// Where they are slow, the layer learns to pool what is large instead of what is right.
     StepSize classifier = {.rate = 0.3};
     StepSize alphas = {.rate = 0.2};  ///< They are logarithms; logits of mixtures, too.
     /// The attention has the most to overfit with, and starts uniform: it decays back to that.
@@ -95,9 +96,9 @@ inline std::vector<StepSize> step_sizes(const Adam::Arrays& parameters, const Tr
 
 }  // namespace detail
 
-/// Trains layer and classifier together, by Adam with rates that fall to 0 along a cosine, and returns them as they were
-/// after the epoch of the least loss on the validation bags. observe(epoch, layer, validation accuracy) is called before
-/// the first epoch, as 0, and after each.
+/// Trains layer and classifier together, by Adam with rates that fall to 0 along a cosine, and returns them as they
+/// were after the epoch of the least loss on the validation bags. observe(epoch, layer, validation accuracy) is called
+/// before the first epoch, as 0, and after each.
 template <class Layer, class Observe>
 Trained<Layer> train(Layer layer, const Split& split, const TrainingOptions& options, const Observe& observe) {
     Classifier classifier;

@@ -35,8 +35,8 @@ struct CrossValidation {
     std::string in_words;  ///< what the last fold's pooling has learned
 };
 
-/// Every fold is tested once a seed. A fifth of the other bags, stratified, chooses the epoch; the rest train, and are what
-/// the standardisation is made of.
+/// Every fold is tested once a seed. A fifth of the other bags, stratified, chooses the epoch; the rest train, and are
+/// what the standardisation is made of.
 inline CrossValidation cross_validate(const BagSet& bags, const std::string& pooling, std::int64_t hidden, int folds,
                                       int seeds, TrainingOptions options, const std::function<void()>& after_epoch) {
     CrossValidation result;

@@ -89,8 +89,8 @@ inline BagSet read(const std::filesystem::path& folder, bool with_labels) {
     return bags;
 }
 
-/// 200 bags of 5 to 30 normal instances with 10 features; a positive bag has one to three instances with 2 added to their
-/// first two features. Always the same.
+/// 200 bags of 5 to 30 normal instances with 10 features; a positive bag has one to three instances with 2 added to
+/// their first two features. Always the same.
 inline BagSet made_up() {
     std::mt19937_64 random(20);
     std::normal_distribution<float> normal;

@@ -66,8 +66,8 @@ struct TrainingResult {
     double seconds_per_epoch = 0;
 };
 
-/// Trains, and leaves the model as it was after the epoch of the lowest loss on `validation`. Calls after_epoch(whether it
-/// is the best so far).
+/// Trains, and leaves the model as it was after the epoch of the lowest loss on `validation`. Calls after_epoch(whether
+/// it is the best so far).
 inline TrainingResult train(Model& model, const BagSet& training, const BagSet& validation,
                             const TrainingOptions& options, const std::function<void(bool)>& after_epoch) {
     auto optimizer = make_optimizer(model, options);

@@ -88,8 +88,8 @@ TEST_CASE("A tape of Sinkhorn's that is only to pool pools as any, and is of no 
 }
 
 TEMPLATE_TEST_CASE("A tape of Sinkhorn's that is only to pool has the gradient of any", "", Entropy, RelativeEntropy) {
-    // Of a bag of more than the few instances that are looked at before its exponentials are taken: some are higher than those,
-    // some by next to nothing of which there are exponentials.
+    // Of a bag of more than the few instances that are looked at before its exponentials are taken: some are higher
+    // than those, some by next to nothing of which there are exponentials.
     for (const Index D : {2, 70}) {
         Random random(static_cast<std::uint64_t>(D));
         Matrix<double> bag = tests::random_bag<double>(random, D, 700, tests::BagKind::normal);

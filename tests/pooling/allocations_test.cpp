@@ -8,7 +8,8 @@
 #include "support/catch.hpp"
 #include "support/random_bags.hpp"
 
-// A batch's memory is that of its largest bag: another bag takes none. Nor does another batch, where it is given that memory.
+// A batch's memory is that of its largest bag: another bag takes none. Nor does another batch, where it is given that
+// memory.
 
 namespace allocations_test {
 

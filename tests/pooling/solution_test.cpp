@@ -111,7 +111,8 @@ void check_optimal(const Solution<Scalar, R>& solution, Random& random) {
     const auto& problem = solution.problem;
     const Matrix<Scalar> plan = solution.plan();
     const double tolerance = sizeof(Scalar) == 8 ? 1e-8 : 1e-5;
-    // To first order in what the hard marginals are missed by and in the plan's rounding; the steps below cost 1e-4 and more.
+    // To first order in what the hard marginals are missed by and in the plan's rounding; the steps below cost 1e-4 and
+    // more.
     const double slack = sizeof(Scalar) == 8 ? 1e-8 : 1e-5;
     const auto near = [&](const Vector<Scalar>& marginal, const Vector<Scalar>& prior) {
         return (marginal - prior).cwiseAbs().maxCoeff() <= tolerance * prior.maxCoeff();

@@ -9,7 +9,8 @@
 #include "support/optimality.hpp"
 #include "support/random_problem.hpp"
 
-// Anderson's acceleration: alone, of maps whose fixed points are known, and of Sinkhorn, against Newton and plain Sinkhorn.
+// Anderson's acceleration: alone, of maps whose fixed points are known, and of Sinkhorn, against Newton and plain
+// Sinkhorn.
 
 namespace acceleration_test {
 
@@ -76,8 +77,8 @@ TEST_CASE("where extrapolation misleads, Anderson comes to the fixed point as th
     }
 }
 
-/// Solves random problems with and without acceleration. Returns the mean log of how many times fewer iterations the former
-/// needs, where plain Sinkhorn needs many.
+/// Solves random problems with and without acceleration. Returns the mean log of how many times fewer iterations the
+/// former needs, where plain Sinkhorn needs many.
 template <class Scalar, class R>
 double compare_with_plain(const ProblemRange& range, std::uint64_t first, std::uint64_t count) {
     const double tolerance = std::is_same_v<Scalar, double> ? 1e-10 : 1e-5;

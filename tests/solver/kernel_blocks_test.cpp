@@ -17,9 +17,9 @@ namespace kernel_blocks_test {
 using namespace otpool;
 using Exact = Eigen::Matrix<long double, Eigen::Dynamic, Eigen::Dynamic>;
 
-/// What rounding may add to an exponential, relative to it: half a last digit, times log 2, of what its exponent of two is made
-/// of. With floats that is a difference up to 300, twice, as 1 / alpha0 is rounded, too; the sum of two potentials up to 184; and
-/// what is in range. Larger potentials are summed in double.
+/// What rounding may add to an exponential, relative to it: half a last digit, times log 2, of what its exponent of two
+/// is made of. With floats that is a difference up to 300, twice, as 1 / alpha0 is rounded, too; the sum of two
+/// potentials up to 184; and what is in range. Larger potentials are summed in double.
 template <class Scalar>
 long double tolerance(Real largest_potential) {
     return std::is_same_v<Scalar, float> ? 3.2e-5L : 4e-16L * (300 + static_cast<long double>(largest_potential));

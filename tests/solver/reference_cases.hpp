@@ -3,8 +3,8 @@
 #include <limits>
 #include <vector>
 
-// Small problems and their solutions to ten digits, computed in Python with NumPy and SciPy by an independent, slow solver
-// (Newton on the semi-dual with continuation in alpha0, residual below 1e-9, polished by Sinkhorn).
+// Small problems and their solutions to ten digits, computed in Python with NumPy and SciPy by an independent, slow
+// solver (Newton on the semi-dual with continuation in alpha0, residual below 1e-9, polished by Sinkhorn).
 
 namespace tests {
 

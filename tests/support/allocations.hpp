@@ -4,7 +4,8 @@
 
 namespace tests {
 
-/// Counts what is allocated through malloc, as Eigen does, and in total() through operator new, while it lives: by one thread, one counter at a time.
+/// Counts what is allocated through malloc, as Eigen does, and in total() through operator new, while it lives: by one
+/// thread, one counter at a time.
 ///
 /// Works where the linker wraps malloc (OTPOOL_WRAP_MALLOC); elsewhere nothing is counted.
 class Allocations {

@@ -134,8 +134,8 @@ Vector<Number> dynamic_routing(const Matrix<Scalar>& bag, int iterations) {
     return y;
 }
 
-/// The largest error of a pooled vector, in units of its feature's spread over the instances. The rounding of the result to
-/// Scalar, and of numbers as large as the feature's largest, is not counted.
+/// The largest error of a pooled vector, in units of its feature's spread over the instances. The rounding of the
+/// result to Scalar, and of numbers as large as the feature's largest, is not counted.
 template <class Scalar, class Derived>
 double pooled_error(const Vector<Scalar>& pooled, const Vector<Number>& expected,
                     const Eigen::MatrixBase<Derived>& bag) {

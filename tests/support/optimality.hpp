@@ -9,8 +9,8 @@
 #include "otpool/solver/solution.hpp"
 #include "support/random_bags.hpp"
 
-// Certificates of optimality in extended precision, from the problem's definition and a plan alone. They share no code with
-// the solvers.
+// Certificates of optimality in extended precision, from the problem's definition and a plan alone. They share no code
+// with the solvers.
 
 namespace tests {
 
@@ -74,9 +74,9 @@ inline Wide penalty_dual(Wide alpha, const WideVector& potential, const WideVect
     return alpha * sum;
 }
 
-/// The objective's value at the solution's plan minus the dual's at its potentials, over the reward's spread times the mass:
-/// by weak duality an upper bound of how far the plan's value is from the optimum's. The terms are written out from the
-/// problem's definition. For alpha0 = 0 the potentials are shifted until they are feasible.
+/// The objective's value at the solution's plan minus the dual's at its potentials, over the reward's spread times the
+/// mass: by weak duality an upper bound of how far the plan's value is from the optimum's. The terms are written out
+/// from the problem's definition. For alpha0 = 0 the potentials are shifted until they are feasible.
 template <class Scalar, class R>
 double duality_gap(const Solution<Scalar, R>& solution) {
     const UotProblem<Scalar, R>& problem = solution.problem;

@@ -113,8 +113,8 @@ Scalar random_alpha(Random& random, double low, double high, double limits = 0.1
     return static_cast<Scalar>(alpha);
 }
 
-/// The largest difference between two entries, but at least 1e-3 of the largest entry and more than 0: the unit in which
-/// tests measure errors of pooled vectors.
+/// The largest difference between two entries, but at least 1e-3 of the largest entry and more than 0: the unit in
+/// which tests measure errors of pooled vectors.
 template <class Derived>
 double spread(const Eigen::MatrixBase<Derived>& bag) {
     const auto x = bag.template cast<double>();

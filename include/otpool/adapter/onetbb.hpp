@@ -30,7 +30,8 @@ public:
 
     void for_each(Index count, const Task& task) const {
         const auto work = [&](Index i) { task(i, tbb::this_task_arena::current_thread_index()); };
-        // Isolated: a thread that waits here for others must not begin another task of the caller's, as the same worker.
+        // Isolated: a thread that waits here for others must not begin another task of the caller's, as the same
+        // worker.
         const auto run = [&] {
             tbb::this_task_arena::isolate([&] { tbb::parallel_for(Index{0}, count, work, tbb::simple_partitioner()); });
         };

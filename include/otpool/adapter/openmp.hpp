@@ -13,8 +13,8 @@
 
 namespace otpool {
 
-/// Tasks by the threads of OpenMP, each of which takes the next task when it has ended one. Within a parallel region of the
-/// caller's, the threads are those that OpenMP allows there: one, unless nested regions are switched on.
+/// Tasks by the threads of OpenMP, each of which takes the next task when it has ended one. Within a parallel region of
+/// the caller's, the threads are those that OpenMP allows there: one, unless nested regions are switched on.
 struct OpenMp {
     int threads = 0;  ///< At least 1, or 0: as many as OpenMP would take, OMP_NUM_THREADS.
 

@@ -75,10 +75,10 @@ private:
 ///     load<Sinkhorn<float>>(SafetensorsFile("weights.safetensors"), 4)
 ///     load<QuadraticAdmm<float, Attention<Real>>>(SafetensorsFile("model.safetensors"), 4, "pooling.")
 ///
-/// Tensors, after `prefix`: `a1`, `a2`, `a3` and, for ADMM, `rho`, before softplus, of shape [1] or [K]; where the prior
-/// is Attention<Real>, `linear_r1.weight` [2 D, D] and `linear_r2.weight` [1, 2 D], which UniformPrior ignores. The file
-/// says neither which layer it is, nor K where all entries serve all steps, nor whether q0 is learned: these are the
-/// caller's to know. Throws FileError; InvalidArgument for steps < 1.
+/// Tensors, after `prefix`: `a1`, `a2`, `a3` and, for ADMM, `rho`, before softplus, of shape [1] or [K]; where the
+/// prior is Attention<Real>, `linear_r1.weight` [2 D, D] and `linear_r2.weight` [1, 2 D], which UniformPrior ignores.
+/// The file says neither which layer it is, nor K where all entries serve all steps, nor whether q0 is learned: these
+/// are the caller's to know. Throws FileError; InvalidArgument for steps < 1.
 template <class LoadedLayer>
 requires std::same_as<decltype(LoadedLayer::prior), UniformPrior> ||
     std::same_as<decltype(LoadedLayer::prior), Attention<Real>>

@@ -25,10 +25,10 @@ namespace otpool {
 /// A .safetensors file (github.com/huggingface/safetensors), which is what weights are best handed over from PyTorch
 /// in: it holds named tensors and no code. Needs nlohmann_json, for the header.
 ///
-/// The constructor reads and checks the header alone: its length, that it is the JSON it has to be, and that the tensors
-/// fill the file without gap or overlap. vector() and matrix() read F32 and F64, as double; other types may be in the
-/// file, but not be read. Files are not trusted: whatever is wrong with one is a FileError that names file and field,
-/// before memory is taken for what the file does not hold.
+/// The constructor reads and checks the header alone: its length, that it is the JSON it has to be, and that the
+/// tensors fill the file without gap or overlap. vector() and matrix() read F32 and F64, as double; other types may be
+/// in the file, but not be read. Files are not trusted: whatever is wrong with one is a FileError that names file and
+/// field, before memory is taken for what the file does not hold.
 ///
 /// A value type that holds the header and the path, not an open file; calls are const and thread-safe.
 class SafetensorsFile {

@@ -98,13 +98,13 @@ struct TorchFunction : torch::autograd::Function<TorchFunction<Scalar, Layer>> {
 
 }  // namespace detail
 
-/// A layer of otpool (UotLayer, FixedLayer, TwoLevelLayer) as a module: x of shape (sum N, D), the instances of all bags
-/// one after the other, and `ptr` of B + 1 offsets, as PyTorch Geometric has them, to (B, D).
+/// A layer of otpool (UotLayer, FixedLayer, TwoLevelLayer) as a module: x of shape (sum N, D), the instances of all
+/// bags one after the other, and `ptr` of B + 1 offsets, as PyTorch Geometric has them, to (B, D).
 ///
-/// On the CPU, in the layer's scalar. Its parameters are the layer's named arrays, a "." in their names written "_"; they
-/// start as the layer's are and live in LibTorch from then on. The bags are read where they are, and their gradient is
-/// handed over, without a copy (x that is not contiguous is copied once). Throws InvalidArgument, as the layer does.
-/// Forward may run concurrently, as of any module.
+/// On the CPU, in the layer's scalar. Its parameters are the layer's named arrays, a "." in their names written "_";
+/// they start as the layer's are and live in LibTorch from then on. The bags are read where they are, and their
+/// gradient is handed over, without a copy (x that is not contiguous is copied once). Throws InvalidArgument, as the
+/// layer does. Forward may run concurrently, as of any module.
 template <BagScalar Scalar, class Layer>
 class TorchLayer : public torch::nn::Module {
 public:

@@ -7,8 +7,8 @@
 
 namespace otpool::detail {
 
-/// A vector whose memory outlives its size: it takes memory only beyond the largest size so far. For what there is one of an
-/// instance in state that is used for one bag after the other.
+/// A vector whose memory outlives its size: it takes memory only beyond the largest size so far. For what there is one
+/// of an instance in state that is used for one bag after the other.
 template <class Number>
 class Buffer : public Eigen::Map<Vector<Number>, Eigen::AlignedMax> {
     using Map = Eigen::Map<Vector<Number>, Eigen::AlignedMax>;

@@ -70,8 +70,8 @@ private:
 
 }  // namespace detail
 
-/// Any execution policy; Sequential by default. What a bag or a batch is cut into depends on its size alone, and sums are
-/// taken in the order of the parts, so that every policy gives the same bits.
+/// Any execution policy; Sequential by default. What a bag or a batch is cut into depends on its size alone, and sums
+/// are taken in the order of the parts, so that every policy gives the same bits.
 class Execution {
 public:
     Execution() = default;
@@ -105,7 +105,8 @@ private:
 
 namespace detail {
 
-/// The instances of a bag in parts that are worth a task each: of some 2^17 entries, or a hundredth and more of the bag.
+/// The instances of a bag in parts that are worth a task each: of some 2^17 entries, or a hundredth and more of the
+/// bag.
 class InstanceParts {
 public:
     /// `multiple`: of which a part's size shall be one.

@@ -51,7 +51,8 @@ struct ExponentialOf<float> {
     static constexpr float lowest_of_two = -126;
     static constexpr float to_integer = 0x1.8p23F;  ///< Added to n, it leaves n in the lowest bits.
     static constexpr std::array log_2_parts = {0x1.62ep-1F, 0x1.0bfbe8p-15F};  ///< n times the first is exact
-    /// The polynomial of its degree that is nearest to exp(r), |r| <= log(2) / 2, relative to it; from the constant term, 1.
+    /// The polynomial of its degree that is nearest to exp(r), |r| <= log(2) / 2, relative to it; from the constant
+    /// term, 1.
     static constexpr std::array polynomial = {
         1.0, 0.9999997071712808, 0.4999914952729174, 0.16667636284720913, 0.04189792987799079, 0.008290307161315624};
 };
@@ -80,8 +81,8 @@ struct ExponentialOf<double> {
 
 enum class Base { e, two };
 
-/// base^x of a number, or of a register of them: 2^n base^r, where x = n log_base(2) + r. Always inlined, here and below: large
-/// programs are past what compilers inline by themselves, and a call costs as much as the power.
+/// base^x of a number, or of a register of them: 2^n base^r, where x = n log_base(2) + r. Always inlined, here and
+/// below: large programs are past what compilers inline by themselves, and a call costs as much as the power.
 template <class Scalar, Base base>
 struct BoundedPower {
     using Of = ExponentialOf<Scalar>;
@@ -182,16 +183,16 @@ auto negative_magnitude(const Eigen::ArrayBase<Derived>& x) {
     return x.unaryExpr(NegativeMagnitude());
 }
 
-/// exp(x), an expression, of numbers up to 88, in double 708: doubles within 4e-16 of it, floats within 2e-7; what is below
-/// -87, in double -708, counts as that. Half of the time of Eigen's, which looks after every number there is and divides
-/// doubles: 0.13 ns a float and 0.5 ns a double with AVX-512, against 0.25 and 1.1.
+/// exp(x), an expression, of numbers up to 88, in double 708: doubles within 4e-16 of it, floats within 2e-7; what is
+/// below -87, in double -708, counts as that. Half of the time of Eigen's, which looks after every number there is and
+/// divides doubles: 0.13 ns a float and 0.5 ns a double with AVX-512, against 0.25 and 1.1.
 template <class Derived>
 auto bounded_exp(const Eigen::ArrayBase<Derived>& x) {
     return x.unaryExpr(BoundedPower<typename Derived::Scalar, Base::e>());
 }
 
-/// 2^x, as near, of numbers up to 127, in double 1023; what is below -126, in double -1022, counts as that. Takes a tenth to a
-/// fifth less time than bounded_exp(), as x is taken apart without a multiplication.
+/// 2^x, as near, of numbers up to 127, in double 1023; what is below -126, in double -1022, counts as that. Takes a
+/// tenth to a fifth less time than bounded_exp(), as x is taken apart without a multiplication.
 template <class Derived>
 auto bounded_exp2(const Eigen::ArrayBase<Derived>& x) {
     return x.unaryExpr(BoundedPower<typename Derived::Scalar, Base::two>());

@@ -24,8 +24,8 @@ struct LogarithmOf<float> {
     static constexpr Bits one = 0x3f800000;
     static constexpr Bits integer = 0x4b000000;  ///< Of 2^23, in whose lowest bits n makes it 2^23 + n.
     static constexpr float two_to_mantissa_bits = 0x1p23F;
-    /// The polynomial in t = s^2 of its degree that makes 2 s + s t p(t) nearest to log((1 + s) / (1 - s)), relative to it, where
-    /// that is a logarithm of 1/sqrt(2) to sqrt(2); from the constant term.
+    /// The polynomial in t = s^2 of its degree that makes 2 s + s t p(t) nearest to log((1 + s) / (1 - s)), relative to
+    /// it, where that is a logarithm of 1/sqrt(2) to sqrt(2); from the constant term.
     static constexpr std::array polynomial = {0.66666776085428964825F, 0.39977574022900131809F,
                                               0.29870937079782826813F};
 };
@@ -43,8 +43,8 @@ struct LogarithmOf<double> {
                                               0.14795475158002209053};
 };
 
-/// log(x) of a positive normal number, or of a register of them: n log(2) + log(m), where x = 2^n m and m is 1/sqrt(2) to
-/// sqrt(2), of which log(m) = log((1 + s) / (1 - s)), s = (m - 1) / (m + 1).
+/// log(x) of a positive normal number, or of a register of them: n log(2) + log(m), where x = 2^n m and m is 1/sqrt(2)
+/// to sqrt(2), of which log(m) = log((1 + s) / (1 - s)), s = (m - 1) / (m + 1).
 template <class Scalar>
 struct LogOfNormal {
     using Of = LogarithmOf<Scalar>;
@@ -78,8 +78,8 @@ struct LogOfNormal {
     }
 };
 
-/// log(x), an expression, of positive normal numbers; of others it is any numbers. Within 3e-7, in double 5e-16, of it, relative
-/// to it: near 1, too.
+/// log(x), an expression, of positive normal numbers; of others it is any numbers. Within 3e-7, in double 5e-16, of it,
+/// relative to it: near 1, too.
 template <class Derived>
 auto log_of_normal(const Eigen::ArrayBase<Derived>& x) {
     return x.unaryExpr(LogOfNormal<typename Derived::Scalar>());

@@ -24,9 +24,9 @@ using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
 template <class Scalar>
 concept BagScalar = std::same_as<Scalar, float> || std::same_as<Scalar, double>;
 
-/// What there is one of a feature or an instance is computed in double, in a float problem too, and so is all else where
-/// float has too few digits: potentials grow as the rewards' spread over alpha0, and a float's 24 bits would leave none of
-/// the plan's exponents at small alpha0.
+/// What there is one of a feature or an instance is computed in double, in a float problem too, and so is all else
+/// where float has too few digits: potentials grow as the rewards' spread over alpha0, and a float's 24 bits would
+/// leave none of the plan's exponents at small alpha0.
 using Real = double;
 using RealVector = Vector<Real>;
 using RealMatrix = Matrix<Real>;

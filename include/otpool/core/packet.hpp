@@ -14,8 +14,8 @@
 namespace otpool::detail {
 
 // Products of a matrix and a vector, on Eigen's packets: the vector registers of whatever machine it is compiled for.
-// Matrices are column-major with a number of rows, `lanes`, that is a multiple of register_lanes. Eigen's own products do
-// the same, and take longer to compile than all the rest of the library.
+// Matrices are column-major with a number of rows, `lanes`, that is a multiple of register_lanes. Eigen's own products
+// do the same, and take longer to compile than all the rest of the library.
 
 template <BagScalar Scalar>
 using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
@@ -122,7 +122,8 @@ EIGEN_ALWAYS_INLINE void sum_over_items(const Scalar* M, Index lanes, Index item
                                         Scalar* sums, const Weigh& weigh) {
     using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
     using P = Packet<Scalar>;
-    // Eight sums at a time, of several items where there are fewer registers to an item: each waits for its last addition.
+    // Eight sums at a time, of several items where there are fewer registers to an item: each waits for its last
+    // addition.
     constexpr int together = 8 / count;
     P sum[together * count];
     for_each_constant<together * count>([&](auto s) { sum[s] = pset1<P>(Scalar(0)); });
@@ -180,8 +181,8 @@ void copy_row(const MatrixView<Scalar>& matrix, Index row, const Index* cols, In
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wignored-attributes"  // those of P, as a template's argument; Eigen knows them
 #endif
-/// to[row * stride + c] = columns[c][row] - anchor[row], of so many rows. Columns and anchor have whole registers of them; their
-/// number, `count`, is a multiple of packet_size.
+/// to[row * stride + c] = columns[c][row] - anchor[row], of so many rows. Columns and anchor have whole registers of
+/// them; their number, `count`, is a multiple of packet_size.
 template <BagScalar Scalar, std::size_t count>
 void transpose_differences(const std::array<const Scalar*, count>& columns, const Scalar* anchor, Index rows,
                            Scalar* to, Index stride) {

@@ -9,8 +9,8 @@
 
 namespace otpool {
 
-/// The memory of one solve that the next one uses again: an object of each type that a solver asks for. Not to be used by
-/// two solves at the same time.
+/// The memory of one solve that the next one uses again: an object of each type that a solver asks for. Not to be used
+/// by two solves at the same time.
 class Workspace {
 public:
     /// As the last solve left it; where there was none, State().
@@ -44,9 +44,9 @@ private:
     std::vector<std::unique_ptr<Any>> states_;
 };
 
-/// A workspace for each worker of an execution: the memory of a batch that the next one uses again. Batches that are given none
-/// take it from the system and return it, which costs large bags up to a third of the time. Not to be used by two batches at
-/// the same time.
+/// A workspace for each worker of an execution: the memory of a batch that the next one uses again. Batches that are
+/// given none take it from the system and return it, which costs large bags up to a third of the time. Not to be used
+/// by two batches at the same time.
 class Workspaces {
 public:
     /// For the workers that there will be.

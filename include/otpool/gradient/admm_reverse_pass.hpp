@@ -26,14 +26,14 @@ namespace otpool::detail {
 ///     q = Q * what the instances pass back     x~ += transport slope q,   Z~ -= q / rho
 ///     g = rho Z~ * e                           x~ += gap slope g,         Z~ -= g / rho
 ///
-/// with the rho of the step that q, or g, is of. g belongs to the step before, but its row sums have to be known before that
-/// one's u.
+/// with the rho of the step that q, or g, is of. g belongs to the step before, but its row sums have to be known before
+/// that one's u.
 ///
 /// Cost: three exps an element and step, and those of AdmmDuals; x is read, x~ and Z~ are read and written. Of 4 steps'
-/// 3.5 exps a float element take 0.28 ns at best; measured are 1.2, on cores shared with other work, where a step forward
-/// takes 0.5. Half of it is transport_and_gap(): some hundred instructions to 16 elements, two exps among them, the others
-/// what is made of z, q and g, five sums, and the loads and stores of x~ and Z~; a quarter is smooth(). Vectors and the
-/// gradient's layout are 0.2 ns an element and step more at D = 64, N = 100, and less in larger bags.
+/// 3.5 exps a float element take 0.28 ns at best; measured are 1.2, on cores shared with other work, where a step
+/// forward takes 0.5. Half of it is transport_and_gap(): some hundred instructions to 16 elements, two exps among them,
+/// the others what is made of z, q and g, five sums, and the loads and stores of x~ and Z~; a quarter is smooth().
+/// Vectors and the gradient's layout are 0.2 ns an element and step more at D = 64, N = 100, and less in larger bags.
 template <BagScalar Scalar, BagScalar Work>
 class AdmmReversePass {
 public:
@@ -68,8 +68,9 @@ public:
         Real dual_moment = 0;  ///< Z~ times z
     };
 
-    /// The reverse of step k. `log_col_sum`: LSE_d(log T) without the columns' part; factor(tile, x) gives a function of
-    /// (d, P_d) whose value is u_d / P_d; instances(tile, sum_d u) what the instances pass back; done(tile, x~) sees x~.
+    /// The reverse of step k. `log_col_sum`: LSE_d(log T) without the columns' part; factor(tile, x) gives a function
+    /// of (d, P_d) whose value is u_d / P_d; instances(tile, sum_d u) what the instances pass back; done(tile, x~) sees
+    /// x~.
     template <class Factor, class Instances, class Done>
     const Sums& run(Index k, const SweptStep& step, const Buffer<Real>& log_col_sum, const Factor& factor,
                     const Instances& instances, const Done& done) {
@@ -113,8 +114,8 @@ public:
 
 private:
     static constexpr bool single = std::same_as<Work, float>;
-    /// Lowest exponents of two of P and Q, and of e: far below what Work resolves beside 1, and products of them stay normal
-    /// numbers, which others take a hundred times as long as.
+    /// Lowest exponents of two of P and Q, and of e: far below what Work resolves beside 1, and products of them stay
+    /// normal numbers, which others take a hundred times as long as.
     static constexpr Work lowest_power = single ? -58 : -430;
     static constexpr Work lowest_decay = single ? -29 : -58;
     static constexpr Real outside = -1e30;

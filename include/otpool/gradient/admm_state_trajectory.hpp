@@ -34,8 +34,8 @@ namespace otpool::detail {
 ///
 /// and the plan is S times the mass that minimises the objective along it.
 ///
-/// Memory: 3 D N numbers a step (t, s and z after it), and three D x N cotangents in the reverse, whose cost is five exps
-/// an element and step.
+/// Memory: 3 D N numbers a step (t, s and z after it), and three D x N cotangents in the reverse, whose cost is five
+/// exps an element and step.
 template <BagScalar Scalar, Regularizer R>
 class AdmmStateTrajectory {
 public:

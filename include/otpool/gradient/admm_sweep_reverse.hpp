@@ -20,8 +20,8 @@
 
 namespace otpool::detail {
 
-/// The reverse of AdmmSweep's steps, from what is pooled by the conditional mean. With w = 1 + alpha0/rho, a step takes what
-/// log S has of x, of rows and of columns to that of log T, and on:
+/// The reverse of AdmmSweep's steps, from what is pooled by the conditional mean. With w = 1 + alpha0/rho, a step takes
+/// what log S has of x, of rows and of columns to that of log T, and on:
 ///
 ///     slope' = 1/rho + slope    row' = row + X's    col' = (col + X's) + k2 (log q0 - LSE_d(log T)) - mass
 ///     slope  = slope'/w         row  = row'/w + k1 (log p0 - LSE_n(log S)) - mass    col = col'/w
@@ -29,8 +29,8 @@ namespace otpool::detail {
 ///     log T = slope' x + row' + col' - Z,   log S = slope x + row + col,   Z <- Z + h(log T - log S)
 ///
 /// so that only x and Z have cotangents of an entry an element (AdmmReversePass); those of slopes, rows and columns are
-/// numbers and vectors, in double. All are in units of unit_, in which what the readout passes back is at most 1, so that
-/// Work holds them.
+/// numbers and vectors, in double. All are in units of unit_, in which what the readout passes back is at most 1, so
+/// that Work holds them.
 template <BagScalar Scalar, BagScalar Work>
 class AdmmSweepReverse {
 public:
@@ -111,7 +111,8 @@ private:
 
     void add(auto& parameter, Index k, Real derivative) { of_step(parameter, k) += unit_ * derivative; }
 
-    /// The features' side of a step: takes what the gap passes back off row_, and says in marginal_ what the marginal does.
+    /// The features' side of a step: takes what the gap passes back off row_, and says in marginal_ what the marginal
+    /// does.
     void pull_back_features(Index k, const SweptStep& step, const StepParameters& parameters, Real weight) {
         const RealVector& log_p = record_->priors.log_p;
         const Real scale = weight * parameters.rho;

@@ -23,8 +23,8 @@
 
 namespace otpool::detail {
 
-/// K steps of BregmanAdmm and their reverse: AdmmSweepTrajectory where the steps are only to pool and it resolves them, in
-/// the narrowest type that does, as BregmanAdmm itself; else AdmmStateTrajectory.
+/// K steps of BregmanAdmm and their reverse: AdmmSweepTrajectory where the steps are only to pool and it resolves them,
+/// in the narrowest type that does, as BregmanAdmm itself; else AdmmStateTrajectory.
 template <BagScalar Scalar, Regularizer R>
 class Trajectory<BregmanAdmm, Scalar, R> {
 public:
@@ -58,8 +58,8 @@ public:
 
     bool swept() const { return !states_; }
 
-    /// `found`: the solution, which may have been moved. Throws UnsupportedProblem where swept() and the readout is of more than
-    /// the conditional mean.
+    /// `found`: the solution, which may have been moved. Throws UnsupportedProblem where swept() and the readout is of
+    /// more than the conditional mean.
     template <class Readout>
     void add_to(BagGradient<Scalar>& gradient, const Solution<Scalar, R>& found, const Readout& readout,
                 const RealVector& dL_dy, Workspace& workspace) const {

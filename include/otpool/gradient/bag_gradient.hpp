@@ -15,8 +15,8 @@
 
 namespace otpool::detail {
 
-/// Every bag's derivatives with respect to what bags share, zeros at first: they are added up in the bags' order, when all are
-/// there.
+/// Every bag's derivatives with respect to what bags share, zeros at first: they are added up in the bags' order, when
+/// all are there.
 template <BagScalar Scalar>
 struct SharedGradients {
     Matrix<Scalar> log_p0;  ///< A column a bag.
@@ -43,8 +43,8 @@ struct SharedGradients {
     }
 };
 
-/// A bag's part of the gradient of a batch, to which its derivatives are added: what there is one of an instance is in the
-/// batch's memory.
+/// A bag's part of the gradient of a batch, to which its derivatives are added: what there is one of an instance is in
+/// the batch's memory.
 template <BagScalar Scalar>
 struct BagGradient {
     Eigen::Map<Matrix<Scalar>> reward;
@@ -71,8 +71,8 @@ struct BagGradient {
     /// The derivative with respect to what is pooled.
     auto& pooled_values() { return values.size() == 0 ? reward : values; }
 
-    /// Makes finite numbers of all: the largest one of an infinity, which a plan's mass out of range brings, and 0 of what
-    /// has no digits left, where the rewards are some 1e20 times alpha0.
+    /// Makes finite numbers of all: the largest one of an infinity, which a plan's mass out of range brings, and 0 of
+    /// what has no digits left, where the rewards are some 1e20 times alpha0.
     void saturate() {
         const auto finite = []<class Number>(Number value) {
             return std::isnan(value)
@@ -93,8 +93,8 @@ private:
     }
 };
 
-/// Adds the derivatives with respect to the normalised log-priors of the active instances, which `log_p` and `log_q` become, given
-/// those with respect to any log-priors.
+/// Adds the derivatives with respect to the normalised log-priors of the active instances, which `log_p` and `log_q`
+/// become, given those with respect to any log-priors.
 template <class Scalar>
 void add_prior_gradients(const Priors& priors, auto&& log_p, auto&& log_q, BagGradient<Scalar>& gradient) {
     log_p.array() -= log_p.sum() * bounded_exp(priors.log_p.array());

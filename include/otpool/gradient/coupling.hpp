@@ -10,7 +10,8 @@
 
 namespace otpool::detail {
 
-/// The symmetric system of two sides that a nonnegative matrix W couples, diagonals A and B, in the form of unit diagonal
+/// The symmetric system of two sides that a nonnegative matrix W couples, diagonals A and B, in the form of unit
+/// diagonal
 ///
 ///     [ I    K ] [x]   [a]
 ///     [ K^T  I ] [y] = [b],     K = A^-1/2 W B^-1/2,
@@ -23,7 +24,8 @@ public:
 
     static constexpr Index direct_size = 1000;
 
-    /// After log_rows and log_cols are set. `singular`: A and B are W's own sums, so that (A^1/2, -B^1/2) is in the kernel.
+    /// After log_rows and log_cols are set. `singular`: A and B are W's own sums, so that (A^1/2, -B^1/2) is in the
+    /// kernel.
     void resize(bool singular) {
         K_.resize(log_rows.size(), log_cols.size());
         singular_ = singular;

@@ -67,8 +67,8 @@ struct DifferentiablePooling {
     }
 
     /// The gradient of L, given dL/dpooled, D x B: `reward`, `values` and `log_q0` side by side as the bags are, the
-    /// others summed over the bags. In the memory of `batch`, which may be an earlier gradient; works in `workspaces` as
-    /// forward().
+    /// others summed over the bags. In the memory of `batch`, which may be an earlier gradient; works in `workspaces`
+    /// as forward().
     ProblemGradient<Scalar> backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled,
                                      ProblemGradient<Scalar> batch = {}) const {
         Workspaces workspaces;

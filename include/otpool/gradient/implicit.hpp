@@ -213,8 +213,9 @@ void add_gradient_of_optimum(const Readout& readout, const Solution<Scalar, R>& 
 /// Gradient mode: differentiates the optimum that `solver` finds, by the implicit function theorem; whatever solver it
 /// is, and however many iterations it took. Closed forms have closed gradients here, too.
 ///
-/// Choices where there is no derivative: at alpha0 = 0 the winners stay the winners, and ties share as the plan does (max
-/// pooling routes to them); at alpha0 = inf the reward does not matter; where an alpha is infinite its derivative is 0.
+/// Choices where there is no derivative: at alpha0 = 0 the winners stay the winners, and ties share as the plan does
+/// (max pooling routes to them); at alpha0 = inf the reward does not matter; where an alpha is infinite its derivative
+/// is 0.
 ///
 /// Cost beside the solver's: with m = min(D, N), M = max(D, N), M m^2 + m^3/3 flops up to m = 1000, conjugate gradients
 /// of 4 D N flops a step above, and about ten exps an element; memory is one D x N matrix of double, and one m x m.

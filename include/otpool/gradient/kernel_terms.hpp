@@ -14,7 +14,8 @@
 
 namespace otpool::detail {
 
-/// exp(z_dk + row_exponent_d + col_exponent_k) (row_factor_d + slope_d value_dk) col_factor_k, of a kernel's exponents z.
+/// exp(z_dk + row_exponent_d + col_exponent_k) (row_factor_d + slope_d value_dk) col_factor_k, of a kernel's exponents
+/// z.
 struct KernelTerm {
     Buffer<Real> row_exponent, row_factor;
     Buffer<Real> col_exponent, col_factor;
@@ -27,8 +28,8 @@ struct KernelTerm {
 ///
 ///     Y = M * (R C^T) + W * values,  M_dk = exp(z_dk + F_d + G_k),
 ///
-/// one multiplication an element and term, all in the bag's own scalar; W is what the slope of one term makes of M. What
-/// does not fit its range is computed in the log domain, one exp an element and term.
+/// one multiplication an element and term, all in the bag's own scalar; W is what the slope of one term makes of M.
+/// What does not fit its range is computed in the log domain, one exp an element and term.
 template <BagScalar Scalar>
 class KernelTerms {
 public:
@@ -71,9 +72,9 @@ public:
         Buffer<Real> of_cols, of_rows;
     };
 
-    /// Adds `first`, if there is one, and then `second`, of which col_factor_k is made of the k-th column sum of the first:
-    /// col_factor(k, sum), 0 without it. Returns the column sums of the first and the row sums of the second. Cost: one
-    /// pass.
+    /// Adds `first`, if there is one, and then `second`, of which col_factor_k is made of the k-th column sum of the
+    /// first: col_factor(k, sum), 0 without it. Returns the column sums of the first and the row sums of the second.
+    /// Cost: one pass.
     template <class ColFactor>
     const Sums& add_for_sums(const KernelTerm* first, KernelTerm& second, const ColFactor& col_factor) {
         sums_.of_cols.resize(kernel_->cols());
@@ -193,7 +194,8 @@ private:
         for (Index d = 0; d < sums.size(); ++d) sums[d] += static_cast<Real>(sum_[d]);
     }
 
-    /// Y_ and W_ of `count` columns from the j-th of a block, but for what is out of range; given their values where slope_ is.
+    /// Y_ and W_ of `count` columns from the j-th of a block, but for what is out of range; given their values where
+    /// slope_ is.
     template <int count>
     void set_columns(const Block& block, Index j, const Scalar* const* value) {
         using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)

@@ -13,8 +13,8 @@ struct MarginalCotangents {
     RealVector of_prior, of_log_sum;
     Real of_damping = 0;
 
-    /// dL/d(log prior), dL/dLSE and dL/dk, given dL/d(shift) and k. `log_marginal` is the plan's after the shift, up to a
-    /// constant.
+    /// dL/d(log prior), dL/dLSE and dL/dk, given dL/d(shift) and k. `log_marginal` is the plan's after the shift, up to
+    /// a constant.
     void set(const RealVector& shift, Real damping, const RealVector& log_prior, const RealVector& log_sum,
              const RealVector& log_marginal, bool unit_mass) {
         of_log_sum.setZero(shift.size());

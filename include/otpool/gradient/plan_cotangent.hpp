@@ -24,7 +24,8 @@ struct PlanCotangent {
     /// log w of a column, given its scores.
     RealVector log_weight(const RealVector& score) const { return score - log_row_sum; }
 
-    /// P dL/dP times exp(log_factor - log w), a column; 0 where the factor is 0. (A vectorised exponential of -inf is not.)
+    /// P dL/dP times exp(log_factor - log w), a column; 0 where the factor is 0. (A vectorised exponential of -inf is
+    /// not.)
     template <class Values, class LogFactor>
     RealVector column(const Values& values, const LogFactor& log_factor) const {
         return (log_factor.array() > -std::numeric_limits<Real>::infinity())

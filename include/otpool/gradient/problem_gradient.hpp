@@ -21,8 +21,8 @@ struct ProblemGradient {
     Vector<Scalar> log_p0 = {};  ///< D
     Vector<Scalar> log_q0 = {};  ///< N; 0 for excluded instances.
 
-    /// To a problem's size, with so many alphas and rhos: zeros where bags are summed over, else any numbers. Takes no memory
-    /// where a matrix has that size already.
+    /// To a problem's size, with so many alphas and rhos: zeros where bags are summed over, else any numbers. Takes no
+    /// memory where a matrix has that size already.
     void resize(Index features, Index instances, bool has_values, Index parameters) {
         reward.resize(features, instances);
         values.resize(has_values ? features : 0, has_values ? instances : 0);

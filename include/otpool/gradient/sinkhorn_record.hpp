@@ -12,8 +12,8 @@
 
 namespace otpool::detail {
 
-/// K steps of Sinkhorn, as their reverse needs to know them: their log sums, which say what the potentials were. Memory: D + N
-/// numbers a step.
+/// K steps of Sinkhorn, as their reverse needs to know them: their log sums, which say what the potentials were.
+/// Memory: D + N numbers a step.
 template <BagScalar Scalar>
 struct SinkhornRecord {
     Real of_all_steps;                                 ///< The alpha0 of all steps, unless each has parameters.

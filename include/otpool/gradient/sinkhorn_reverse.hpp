@@ -21,8 +21,8 @@
 
 namespace otpool::detail {
 
-/// The reverse of K steps of Sinkhorn (Trajectory): cotangents of the state, walked backwards; those of the parameters are added
-/// up in the gradient. In memory that is used again from bag to bag.
+/// The reverse of K steps of Sinkhorn (Trajectory): cotangents of the state, walked backwards; those of the parameters
+/// are added up in the gradient. In memory that is used again from bag to bag.
 template <BagScalar Scalar, EntropicRegularizer R>
 class SinkhornReverse {
 public:

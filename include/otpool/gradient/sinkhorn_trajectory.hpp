@@ -26,17 +26,17 @@
 
 namespace otpool::detail {
 
-/// K steps of Sinkhorn and their reverse. With y = X/a0, F = f/a0, G = g/a0, th = a0/a and k = 1/(1 + th) of each side, a
-/// step is
+/// K steps of Sinkhorn and their reverse. With y = X/a0, F = f/a0, G = g/a0, th = a0/a and k = 1/(1 + th) of each side,
+/// a step is
 ///
 ///     s = LSE_n(y + G),   F = k1 (log p0 - s)
 ///     F' = F + T,         T = (LSE(log p0 - th1 F) - LSE(log q0 - th2 G)) / (th1 + th2)
 ///     u = LSE_d(y + F'),  G = k2 (log q0 - u)
 ///
-/// Only s, u and T of every step are kept, which F' and G follow from. The plans exp(y + G - s) and exp(y + F' - u) that the
-/// reverse needs are exp(y) scaled by vectors, and so is what they add to dL/dy: steps that share their parameters share one
-/// exp an element, and their 2K rank-one updates are one product (KernelTerms). Memory: the D x N gradient of the reward, and
-/// SinkhornRecord.
+/// Only s, u and T of every step are kept, which F' and G follow from. The plans exp(y + G - s) and exp(y + F' - u)
+/// that the reverse needs are exp(y) scaled by vectors, and so is what they add to dL/dy: steps that share their
+/// parameters share one exp an element, and their 2K rank-one updates are one product (KernelTerms). Memory: the D x N
+/// gradient of the reward, and SinkhornRecord.
 ///
 /// Where only the conditional mean is wanted, T is left out, as Sinkhorn does: the mean and its gradient do not see it.
 template <BagScalar Scalar, EntropicRegularizer R>
@@ -92,8 +92,8 @@ public:
     /// Where it is only to pool, without the translations: of a multiple of the plan.
     Solution<Scalar, R> solution;
 
-    /// `found`: the solution, which may have been moved. Throws UnsupportedProblem where the tape is only to pool and the
-    /// readout is of more than the conditional mean.
+    /// `found`: the solution, which may have been moved. Throws UnsupportedProblem where the tape is only to pool and
+    /// the readout is of more than the conditional mean.
     template <class Readout>
     void add_to(BagGradient<Scalar>& gradient, const Solution<Scalar, R>& found, const Readout& readout,
                 const RealVector& dL_dy, Workspace& workspace) const {

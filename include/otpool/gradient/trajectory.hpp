@@ -11,8 +11,8 @@
 
 namespace otpool::detail {
 
-/// The steps that a solver took from a problem to its solution, and their reverse. Specialised for the solvers that can be
-/// unrolled.
+/// The steps that a solver took from a problem to its solution, and their reverse. Specialised for the solvers that can
+/// be unrolled.
 template <class Solver, BagScalar Scalar, Regularizer R>
 class Trajectory;
 

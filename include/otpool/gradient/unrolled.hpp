@@ -23,16 +23,16 @@
 
 namespace otpool {
 
-/// Gradient mode: differentiates the K = solver.options.iterations steps that the solver takes, by reverse mode, whether
-/// they converge or not. For Sinkhorn with alpha0 in (0, inf) and BregmanAdmm with alpha0 in [0, inf).
+/// Gradient mode: differentiates the K = solver.options.iterations steps that the solver takes, by reverse mode,
+/// whether they converge or not. For Sinkhorn with alpha0 in (0, inf) and BregmanAdmm with alpha0 in [0, inf).
 ///
 /// All steps take the problem's parameters, or each its own (`steps`), which the gradient then has one entry for. Where
 /// the answer has a closed form and all steps share their parameters, that is what runs, unless
 /// Options::closed_forms says otherwise, and its gradient is exact.
 ///
-/// Memory of a tape: Sinkhorn's D + N numbers a step. BregmanAdmm's 3 (D + N), where the regulariser is entropic and the tape
-/// is only to pool, and D N numbers of the bag's own scalar every eight steps; else 3 D N doubles a step, which take ten times
-/// as long. The backward pass costs about two forward ones.
+/// Memory of a tape: Sinkhorn's D + N numbers a step. BregmanAdmm's 3 (D + N), where the regulariser is entropic and
+/// the tape is only to pool, and D N numbers of the bag's own scalar every eight steps; else 3 D N doubles a step,
+/// which take ten times as long. The backward pass costs about two forward ones.
 template <class Solver>
 struct Unrolled {
     Solver solver = {};

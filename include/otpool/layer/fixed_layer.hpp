@@ -30,8 +30,8 @@ struct PriorParameters {
     }
 };
 
-/// A pooling whose alphas are fixed, such that it has a closed form, as a layer: mean, max, softmax, or attention, whose
-/// prior is learned.
+/// A pooling whose alphas are fixed, such that it has a closed form, as a layer: mean, max, softmax, or attention,
+/// whose prior is learned.
 template <BagScalar Scalar, class Prior = UniformPrior>
 struct FixedLayer {
     using Parameters = PriorParameters<Scalar, Prior>;
@@ -54,8 +54,8 @@ struct FixedLayer {
 
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const { return forward(bags).pooled; }
 
-    /// The gradient of L with respect to bags and parameters, given dL/dpooled, D x B. In the memory of `gradient`, which may be
-    /// an earlier one.
+    /// The gradient of L with respect to bags and parameters, given dL/dpooled, D x B. In the memory of `gradient`,
+    /// which may be an earlier one.
     Gradient backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled, Gradient gradient = {}) const {
         ProblemGradient<Scalar> of =
             pooling().backward(forward.pooling, dL_dpooled, {.reward = std::move(gradient.instances)});

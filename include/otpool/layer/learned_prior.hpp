@@ -19,8 +19,8 @@
 namespace otpool {
 
 /// A learned q0 = softmax(scores) of a bag: Attention, GatedAttention, MeanMaxGate, Mixture. scores(bag) are
-/// the logits, pull_back(bag, dL/dscores, dL/dbag) adds to the last and returns the gradient of the prior's own numbers,
-/// which for_each_array(visit) names.
+/// the logits, pull_back(bag, dL/dscores, dL/dbag) adds to the last and returns the gradient of the prior's own
+/// numbers, which for_each_array(visit) names.
 template <class Prior, class Scalar>
 concept LearnedPrior = requires(Prior prior, const MatrixView<Scalar>& bag, const Vector<Scalar>& dL_dscores,
                                 Eigen::Ref<Matrix<Scalar>> dL_dbag) {
@@ -29,8 +29,8 @@ concept LearnedPrior = requires(Prior prior, const MatrixView<Scalar>& bag, cons
     prior.for_each_array([](const std::string&, auto&) {});
 };
 
-/// q0 = softmax(logits), the same for every bag, all of which have as many instances: how the poolings of a two-level layer
-/// are mixed.
+/// q0 = softmax(logits), the same for every bag, all of which have as many instances: how the poolings of a two-level
+/// layer are mixed.
 template <BagScalar Scalar>
 struct Mixture {
     Vector<Scalar> logits;  ///< M
@@ -79,7 +79,8 @@ Prior pull_back_prior(const Bags<Scalar>& bags, const Prior& prior, const Vector
             const auto from = named_arrays<Scalar>(part);
             for (std::size_t i = 0; i < to.size(); ++i) to[i].values += from[i].values;
         };
-        // A prior's parameters may be many: of a batch there are as many sums of them as of groups of bags, not of bags.
+        // A prior's parameters may be many: of a batch there are as many sums of them as of groups of bags, not of
+        // bags.
         const Index groups = std::min<Index>(bags.size(), 16);
         std::vector<std::optional<Prior>> of_groups(static_cast<std::size_t>(groups));
         execution.for_each(groups, [&](Index group, Index) {

@@ -15,8 +15,8 @@ struct NamedArray {
     Eigen::Map<Vector<Scalar>> values;
 };
 
-/// What an optimiser steps: the arrays that for_each_array(visit) of a layer names. The gradient of a layer has the same
-/// arrays in the same order.
+/// What an optimiser steps: the arrays that for_each_array(visit) of a layer names. The gradient of a layer has the
+/// same arrays in the same order.
 template <BagScalar Scalar, class LayerOrGradient>
 std::vector<NamedArray<Scalar>> named_arrays(LayerOrGradient& of) {
     std::vector<NamedArray<Scalar>> arrays;

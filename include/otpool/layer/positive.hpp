@@ -6,8 +6,8 @@
 
 namespace otpool {
 
-// How a positive number is made of one without bounds, which an optimiser steps. value(raw), its derivative, and the raw
-// number of a value.
+// How a positive number is made of one without bounds, which an optimiser steps. value(raw), its derivative, and the
+// raw number of a value.
 
 /// exp(raw): equal steps are equal ratios, so that 0.01 and 100 are equally near to 1. Bounded to [e^-40, e^40].
 struct PositiveExp {

@@ -20,8 +20,8 @@ namespace otpool {
 ///
 ///     y = outer([inner_1(bag), ..., inner_M(bag)])
 ///
-/// Any layers will do: mixed_layer and gated_mean_max_layer mix mean and max, several UotLayers are merged by a Mixture,
-/// by attention or by another UotLayer.
+/// Any layers will do: mixed_layer and gated_mean_max_layer mix mean and max, several UotLayers are merged by a
+/// Mixture, by attention or by another UotLayer.
 template <BagScalar Scalar, class Outer, class... Inner>
 struct TwoLevelLayer {
     static constexpr std::size_t M = sizeof...(Inner);
@@ -61,8 +61,8 @@ struct TwoLevelLayer {
 
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const { return forward(bags).pooled; }
 
-    /// The gradient of L with respect to bags and parameters, given dL/dpooled, D x B. In the memory of `gradient`, which may be
-    /// an earlier one.
+    /// The gradient of L with respect to bags and parameters, given dL/dpooled, D x B. In the memory of `gradient`,
+    /// which may be an earlier one.
     Gradient backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled, Gradient gradient = {}) const {
         gradient.outer = outer.backward(forward.outer, dL_dpooled, std::move(gradient.outer));
         backward_inner(forward, gradient.outer.instances, gradient.inner, std::make_index_sequence<M>());

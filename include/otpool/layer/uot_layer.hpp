@@ -25,8 +25,8 @@
 
 namespace otpool {
 
-/// The learnable numbers of a UotLayer, and the type of their gradient. Alphas and rho are raw (see Positive); they have one
-/// entry, or one for every step.
+/// The learnable numbers of a UotLayer, and the type of their gradient. Alphas and rho are raw (see Positive); they
+/// have one entry, or one for every step.
 template <BagScalar Scalar, class Prior>
 struct UotParameters {
     Vector<Scalar> alpha0, alpha1, alpha2;
@@ -51,12 +51,13 @@ struct UotParameters {
     }
 };
 
-/// The UOT-pooling layer of Cheng & Xu (arXiv 2201.09191): K steps of a solver, whose alphas, rho and priors are learned.
+/// The UOT-pooling layer of Cheng & Xu (arXiv 2201.09191): K steps of a solver, whose alphas, rho and priors are
+/// learned.
 ///
 ///     P = K steps on the UOT problem of the bag,  alpha = Positive(raw),  p0 = softmax,  q0 = softmax(prior's scores)
 ///
-/// Solver: Sinkhorn, or BregmanAdmm, which takes Quadratic, too. Prior: UniformPrior, or what learns (LearnedPrior) such as
-/// Attention. A value type; forward and backward are const and thread-safe. Cost: see Unrolled.
+/// Solver: Sinkhorn, or BregmanAdmm, which takes Quadratic, too. Prior: UniformPrior, or what learns (LearnedPrior)
+/// such as Attention. A value type; forward and backward are const and thread-safe. Cost: see Unrolled.
 template <BagScalar Scalar, class Solver = Sinkhorn, Regularizer R = Entropy, class Prior = UniformPrior,
           class Positive = PositiveExp, class Readout = ConditionalReadout>
 struct UotLayer {
@@ -70,10 +71,11 @@ struct UotLayer {
     Readout readout = {};
     Execution execution = {};  ///< What the bags of a batch are shared out by, in both passes; Sequential by default.
 
-    /// Parameters to start from, for bags of `features` whose entries have a spread of about one (standardised, or after a
-    /// normalisation): alpha0 = 1/2, alpha1 = 10, alpha2 = 1/10, that is close to softmax pooling at half the spread,
-    /// between the mean and the max, where every parameter has a gradient; both are a few steps of log alpha0 away. For
-    /// Quadratic alpha0 = D/2, which is sparsemax at the spread. rho is what BregmanAdmm would take. p0 is uniform.
+    /// Parameters to start from, for bags of `features` whose entries have a spread of about one (standardised, or
+    /// after a normalisation): alpha0 = 1/2, alpha1 = 10, alpha2 = 1/10, that is close to softmax pooling at half the
+    /// spread, between the mean and the max, where every parameter has a gradient; both are a few steps of log alpha0
+    /// away. For Quadratic alpha0 = D/2, which is sparsemax at the spread. rho is what BregmanAdmm would take. p0 is
+    /// uniform.
     static Parameters start(Index features, Prior prior = {}, bool learn_p0 = false, int sets = 1) {
         const auto all = [&](double value) -> Vector<Scalar> {
             return Vector<Scalar>::Constant(sets, static_cast<Scalar>(Positive::raw(value)));
@@ -105,7 +107,8 @@ struct UotLayer {
         return {pooling.pooled, bags, std::move(pooling)};
     }
 
-    /// What forward() pools, where no gradient is wanted: without the memory of tapes, in small bags in a seventh less time.
+    /// What forward() pools, where no gradient is wanted: without the memory of tapes, in small bags in a seventh less
+    /// time.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
         Workspaces workspaces;
         return (*this)(bags, workspaces);
@@ -116,8 +119,9 @@ struct UotLayer {
         return pooling().without_tapes()(detail::with_prior(bags, parameters.prior, execution), workspaces);
     }
 
-    /// The gradient of L with respect to bags and parameters, given dL/dpooled, D x B. In the memory of `gradient`, which may be
-    /// an earlier one: to take as much anew costs large bags up to a third of the time. Works in `workspaces` as forward().
+    /// The gradient of L with respect to bags and parameters, given dL/dpooled, D x B. In the memory of `gradient`,
+    /// which may be an earlier one: to take as much anew costs large bags up to a third of the time. Works in
+    /// `workspaces` as forward().
     Gradient backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled, Gradient gradient = {}) const {
         Workspaces workspaces;
         return backward(forward, dL_dpooled, std::move(gradient), workspaces);

@@ -14,9 +14,9 @@
 
 namespace otpool::detail {
 
-/// work(b, inside, worker) for every bag b: the bags that are more than one worker's share of the batch one after the other, `inside`
-/// the execution that shares their instances out, all others at the same time, each by one worker. Throws what the first
-/// of the bags that throw does.
+/// work(b, inside, worker) for every bag b: the bags that are more than one worker's share of the batch one after the
+/// other, `inside` the execution that shares their instances out, all others at the same time, each by one worker.
+/// Throws what the first of the bags that throw does.
 template <class Scalar, class Work>
 void for_each_bag(const Bags<Scalar>& bags, const Execution& execution, const Work& work) {
     const Execution alone;
@@ -49,9 +49,8 @@ struct BagTask {
     Index worker;
 };
 
-/// Pools every bag of a batch by `pool_one(task, y)`, which puts there what one pools to and throws if an entry of it is not
-/// finite.
-/// Throws, naming bag, feature and instance, if it does, or a bag is empty without a fill value for it.
+/// Pools every bag of a batch by `pool_one(task, y)`, which puts there what one pools to and throws if an entry of it
+/// is not finite. Throws, naming bag, feature and instance, if it does, or a bag is empty without a fill value for it.
 template <class Scalar, class PoolOne>
 Matrix<Scalar> pool_batch(const Bags<Scalar>& bags, const std::optional<Scalar>& empty_bag, const Execution& execution,
                           const PoolOne& pool_one) {

@@ -20,7 +20,8 @@ namespace otpool {
 ///     `iterations` times:  y = attention with q0 = softmax(s),  s_n += <x_n, squash(y)>
 ///     returned:            y = attention with q0 = softmax(s)
 ///
-/// with squash(y) = |y| y / (1 + |y|^2); a bag's own prior multiplies the softmax. `attention` pools a bag by its prior.
+/// with squash(y) = |y| y / (1 + |y|^2); a bag's own prior multiplies the softmax. `attention` pools a bag by its
+/// prior.
 template <BagScalar Scalar, class AttentionPooling>
 struct DynamicRouting {
     AttentionPooling attention;

@@ -49,7 +49,8 @@ struct Pooling {
     Reward reward = {};  ///< For bags that bring no reward of their own.
     Output output = {};
     std::optional<Scalar> empty_bag = {};  ///< What an empty bag of a batch pools to; left empty: it is an error.
-    /// What the bags of a batch, and the instances of a bag that is most of it, are shared out by; Sequential by default.
+    /// What the bags of a batch, and the instances of a bag that is most of it, are shared out by; Sequential by
+    /// default.
     Execution execution = {};
 
     /// The solution of one bag's problem, which views the bag. Throws InvalidArgument.

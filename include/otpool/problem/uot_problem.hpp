@@ -74,8 +74,8 @@ void validate_fields(const UotProblem<Scalar, R>& problem) {
 
 }  // namespace detail
 
-/// Throws InvalidArgument, naming the field, what was found and what is allowed, if the problem is not well formed, as every
-/// solver does before any work. Cost: one pass over reward and values.
+/// Throws InvalidArgument, naming the field, what was found and what is allowed, if the problem is not well formed, as
+/// every solver does before any work. Cost: one pass over reward and values.
 template <class Scalar, class R>
 void validate(const UotProblem<Scalar, R>& problem, const Execution& execution = {}) {
     detail::validate_fields(problem);

@@ -33,8 +33,8 @@ public:
         logs_.resize(blocks().padded_rows());
     }
 
-    /// log_row_sum_d <- LSE_k(z_dk + col_potential_k). Whether the range sufficed. On the way pools `values`, if given, with
-    /// the weights exp(z_dk + col_potential_k). Cost: one exp an element, one pass.
+    /// log_row_sum_d <- LSE_k(z_dk + col_potential_k). Whether the range sufficed. On the way pools `values`, if given,
+    /// with the weights exp(z_dk + col_potential_k). Cost: one exp an element, one pass.
     bool log_row_sums(const Buffer<Real>& col_potential, Buffer<Real>& log_row_sum,
                       const MatrixView<Scalar>* values = nullptr) {
         log_row_sum.resize(blocks().rows());
@@ -46,8 +46,8 @@ public:
         return true;
     }
 
-    /// What Sweep does, given where the columns' potential stands in `result`. Whether the range sufficed. On the way pools
-    /// `values`, if given, with the plan that results.
+    /// What Sweep does, given where the columns' potential stands in `result`. Whether the range sufficed. On the way
+    /// pools `values`, if given, with the plan that results.
     bool sweep(const Buffer<Real>& row_potential, const ScaledMarginal& columns, Sweep& result,
                const MatrixView<Scalar>* values = nullptr) {
         const auto in_range = [&] {

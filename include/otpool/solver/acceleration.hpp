@@ -12,14 +12,14 @@
 
 namespace otpool {
 
-/// Anderson acceleration of a fixed-point iteration x <- T(x): with the residuals r_k = T(x_k) - x_k of the last `memory`
-/// steps,
+/// Anderson acceleration of a fixed-point iteration x <- T(x): with the residuals r_k = T(x_k) - x_k of the last
+/// `memory` steps,
 ///
 ///     x_{k+1} = T(x_k) - sum_j c_j (T(x_{j+1}) - T(x_j)),   c = argmin |r_k - sum_j c_j (r_{j+1} - r_j)|_2
 ///
-/// Near the fixed point, where T is linear, that is GMRES, which needs about the square root of the iterations: Walker &
-/// Ni, "Anderson Acceleration for Fixed-Point Iterations", SIAM J. Numer. Anal. 49 (2011). Far from it extrapolation may
-/// go astray; what does not pay is taken back (detail::AndersonSteps).
+/// Near the fixed point, where T is linear, that is GMRES, which needs about the square root of the iterations: Walker
+/// & Ni, "Anderson Acceleration for Fixed-Point Iterations", SIAM J. Numer. Anal. 49 (2011). Far from it extrapolation
+/// may go astray; what does not pay is taken back (detail::AndersonSteps).
 struct Anderson {
     /// How many steps are remembered, 0 to 64; 0 is the iteration as it stands.
     int memory = 8;
@@ -32,16 +32,17 @@ inline void validate(const Anderson& acceleration) {
     require(memory >= 0 && memory <= 64, "memory of the acceleration", memory, "0 to 64");
 }
 
-/// The state of Anderson's acceleration. Where T spreads no two points apart, as Sinkhorn's does not, the largest entry of
-/// r cannot grow. So an extrapolation after which it is 1.2 times the least so far, or one of very many that lower it no
-/// more, is taken back. And as potentials first march at a speed that tells nothing of where they stop, an extrapolation
-/// is at most a radius times as long as r: a factor that is three times as large after each that lowers r, half as large
-/// after each that is taken back. After trust regions: Nocedal & Wright, "Numerical Optimization" (2006), algorithm 4.1.
+/// The state of Anderson's acceleration. Where T spreads no two points apart, as Sinkhorn's does not, the largest entry
+/// of r cannot grow. So an extrapolation after which it is 1.2 times the least so far, or one of very many that lower
+/// it no more, is taken back. And as potentials first march at a speed that tells nothing of where they stop, an
+/// extrapolation is at most a radius times as long as r: a factor that is three times as large after each that lowers
+/// r, half as large after each that is taken back. After trust regions: Nocedal & Wright, "Numerical Optimization"
+/// (2006), algorithm 4.1.
 template <std::same_as<Real> Number = Real>
 class AndersonSteps {
 public:
-    /// Begins anew, with vectors of `size` entries. `memory` 0 costs nothing; active() says so. No more than `size` changes
-    /// are remembered, as others depend on them.
+    /// Begins anew, with vectors of `size` entries. `memory` 0 costs nothing; active() says so. No more than `size`
+    /// changes are remembered, as others depend on them.
     void set(int memory, Index size) {
         memory_ = static_cast<int>(std::min<Index>(memory, size));
         restart();
@@ -58,8 +59,8 @@ public:
 
     bool active() const { return memory_ > 0; }
 
-    /// What to add to image = T(x), where x is the last call's image with what was added to it. `largest`: of |T(x) - x|,
-    /// or in proportion to it. Cost: 6 memory flops an entry and memory^3 / 3.
+    /// What to add to image = T(x), where x is the last call's image with what was added to it. `largest`: of |T(x) -
+    /// x|, or in proportion to it. Cost: 6 memory flops an entry and memory^3 / 3.
     auto step(const auto& image, Number largest) {
         const bool gained = largest < least_;
         const bool lost = extrapolated_ && !(largest <= growth * least_ && stale_ <= patience * memory_);

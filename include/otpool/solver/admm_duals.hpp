@@ -21,9 +21,9 @@ Lanes dual_step(const Lanes& gap, const Lanes& decay) {
     return step;
 }
 
-/// The duals Z that the steps of AdmmSweep start from, computed from the reward and the steps' gaps, a tile at a time: where a
-/// step's slopes, rows and columns are known, what it does to Z takes one exp an element. That may cost less than memory does,
-/// but grows with the number of steps; so the Z of some of them are stored.
+/// The duals Z that the steps of AdmmSweep start from, computed from the reward and the steps' gaps, a tile at a time:
+/// where a step's slopes, rows and columns are known, what it does to Z takes one exp an element. That may cost less
+/// than memory does, but grows with the number of steps; so the Z of some of them are stored.
 template <BagScalar Scalar, BagScalar Work>
 class AdmmDuals {
 public:
@@ -33,7 +33,8 @@ public:
     using Lanes = typename Tiling::Lanes;
     static constexpr Index lanes = Tiling::lanes;
 
-    /// log2 T - log2 S of a step: slope x_dn + row_d + col_n + dual_slope z_dn. Z and rho are in units of the first step's rho.
+    /// log2 T - log2 S of a step: slope x_dn + row_d + col_n + dual_slope z_dn. Z and rho are in units of the first
+    /// step's rho.
     struct Gap {
         Work slope = 0;
         Vector<Work> row;
@@ -53,8 +54,8 @@ public:
         auto tile_of_col(Index tile) const { return col.template segment<lanes>(tile * lanes).array(); }
     };
 
-    /// What is stored: the Z that step `first`, counted from 0, starts from, and that of every so many steps from there on. All
-    /// that are stored may be kept, or the last alone.
+    /// What is stored: the Z that step `first`, counted from 0, starts from, and that of every so many steps from there
+    /// on. All that are stored may be kept, or the last alone.
     struct Storage {
         std::size_t first = 1;
         std::size_t every = 1;
@@ -80,8 +81,8 @@ public:
         if (memory.size() < size_) memory.resize(size_);
     }
 
-    /// The Z that step k starts from: in `scratch`, or where it is stored; it is stored now, if it is to be. Of the gaps of the
-    /// steps before, that of step j is gaps[j % gaps.size()].
+    /// The Z that step k starts from: in `scratch`, or where it is stored; it is stored now, if it is to be. Of the
+    /// gaps of the steps before, that of step j is gaps[j % gaps.size()].
     Tile of_present_step(std::size_t k, const std::vector<Gap>& gaps, Index tile, Tile x, Tiles& scratch) {
         return compute(stored_before(k), k, gaps, tile, x, is_stored(k) ? stored(k, tile) : scratch.data());
     }

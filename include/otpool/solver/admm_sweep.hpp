@@ -25,7 +25,8 @@
 
 namespace otpool::detail {
 
-/// A view of a step of AdmmSweep, as its reverse needs to know it. What there is one of an instance is padded to whole tiles.
+/// A view of a step of AdmmSweep, as its reverse needs to know it. What there is one of an instance is padded to whole
+/// tiles.
 struct SweptStep {
     using View = Eigen::Map<const RealVector>;
 
@@ -43,19 +44,18 @@ struct SweptStep {
 /// Steps of BregmanAdmm with an entropic regulariser and the scaled dual step, each in one pass over reward and dual.
 ///
 /// As Z + rho log T is X + rho log S up to a constant a column, log S is after every step a multiple of X plus a
-/// rank-one matrix. So of the state's three matrices only Z has to be kept: with x_dn the reward over rho less the highest
-/// of its feature,
+/// rank-one matrix. So of the state's three matrices only Z has to be kept: with x_dn the reward over rho less the
+/// highest of its feature,
 ///
 ///     log S_dn = smooth.slope x_dn + smooth.row_d + smooth.col_n
 ///     log T_dn = transport.slope x_dn + transport.row_d + transport.col_n - Z_dn / rho
 ///
-/// Z is brought up to date at the beginning of the next step, when all of S is known: see AdmmDuals. Tiles of instances are
-/// visited in parts (InstanceParts) that may run at the same time.
+/// Z is brought up to date at the beginning of the next step, when all of S is known: see AdmmDuals. Tiles of instances
+/// are visited in parts (InstanceParts) that may run at the same time.
 ///
-/// What there is one of an element is computed in Work, what there is one of a row or column in double. A step reads x, and
-/// costs three exps an element and reads and writes Z, or where that is large, in the first four steps does without it for
-/// up to two exps more.
-/// Memory: the tiles of x, and Z.
+/// What there is one of an element is computed in Work, what there is one of a row or column in double. A step reads x,
+/// and costs three exps an element and reads and writes Z, or where that is large, in the first four steps does without
+/// it for up to two exps more. Memory: the tiles of x, and Z.
 template <BagScalar Scalar, BagScalar Work>
 class AdmmSweep {
 public:
@@ -153,7 +153,8 @@ public:
         return true;
     }
 
-    /// The last step, and the conditional mean of the values under the S that it ends with; whether Work could hold both.
+    /// The last step, and the conditional mean of the values under the S that it ends with; whether Work could hold
+    /// both.
     bool pooling_step(RealVector& mean) {
         begin_step(true);
         const bool of_reward = values_.empty();
@@ -213,8 +214,8 @@ private:
     static constexpr bool single = std::same_as<Work, float>;
     /// A Z of so many entries is near, so that to read and write it costs less than exps do.
     static constexpr Index largest_in_cache = (1 << 20) / sizeof(Work);
-    /// Up to it, pooled vectors were found within 5e-7 of the values' range in float on 6000 random problems; an exponent of
-    /// this size is rounded by up to 2e-5, but then of an entry far below the largest ones.
+    /// Up to it, pooled vectors were found within 5e-7 of the values' range in float on 6000 random problems; an
+    /// exponent of this size is rounded by up to 2e-5, but then of an entry far below the largest ones.
     static constexpr Real largest_exponent = single ? 300 : 1e6;
     /// So large may rewards be, and what they are multiplied by, that Work can hold both.
     static constexpr Real largest_factor = single ? 1e30 : 1e300;
@@ -370,8 +371,8 @@ private:
     Vector<Work> transport_row_;
 };
 
-/// mean <- the conditional mean of the values after so many steps, in the narrowest type that resolves them; whether one
-/// does.
+/// mean <- the conditional mean of the values after so many steps, in the narrowest type that resolves them; whether
+/// one does.
 template <BagScalar Scalar, EntropicRegularizer R>
 bool pool_by_sweeps(const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass, Real rho, int steps,
                     const Execution& execution, Workspace& workspace, RealVector& mean) {

@@ -41,10 +41,10 @@ namespace otpool {
 /// the problem's is. Wang & Banerjee, "Bregman Alternating Direction Method of Multipliers" (NeurIPS 2014); Cheng &
 /// Xu, arXiv 2201.09191, with their dual step scaled by the plan's entries.
 ///
-/// An iteration costs three exps an element, and five more where its residual is wanted; memory is three D x N matrices of
-/// double. Where a fixed number of iterations is only to pool, with an entropic regulariser, an iteration is one pass over
-/// one D x N matrix beside the reward, of floats for float bags within their range. At small alpha0 it needs far fewer
-/// iterations than Sinkhorn.
+/// An iteration costs three exps an element, and five more where its residual is wanted; memory is three D x N matrices
+/// of double. Where a fixed number of iterations is only to pool, with an entropic regulariser, an iteration is one
+/// pass over one D x N matrix beside the reward, of floats for float bags within their range. At small alpha0 it needs
+/// far fewer iterations than Sinkhorn.
 struct BregmanAdmm {
     Options options = {};
     /// Weight of the divergence between the copies, in (0, inf), in the reward's unit. Left empty: 0.1 sd(X) +
@@ -119,8 +119,8 @@ private:
         return std::clamp(rho, 1e-300, 1e300);
     }
 
-    /// An upper bound P of the entries of a Quadratic plan. A hard marginal bounds them by its prior's entries; else, as
-    /// each entry is at most its marginals,  2 alpha0 P + alpha1 log(P / max p0) + alpha2 log(P / max q0) <= max X.
+    /// An upper bound P of the entries of a Quadratic plan. A hard marginal bounds them by its prior's entries; else,
+    /// as each entry is at most its marginals,  2 alpha0 P + alpha1 log(P / max p0) + alpha2 log(P / max q0) <= max X.
     template <class Scalar>
     static double largest_entry(const UotProblem<Scalar, Quadratic>& problem, const detail::FirstPass<Scalar>& pass) {
         const double log_p = pass.priors.log_p.maxCoeff();

@@ -12,20 +12,21 @@ namespace otpool::detail {
 template <BagScalar Scalar>
 struct ExponentialRange {
     static constexpr bool single = std::same_as<Scalar, float>;
-    /// Logarithms of scalings: what counts as zero in M stays nothing when it is scaled up, little else becomes denormal when it
-    /// is scaled down.
+    /// Logarithms of scalings: what counts as zero in M stays nothing when it is scaled up, little else becomes
+    /// denormal when it is scaled down.
     static constexpr Scalar smallest_log_scaling = single ? -20 : -230;
     static constexpr Scalar largest_log_scaling = single ? 20 : 230;
     static constexpr Scalar smallest_sum = single ? Scalar(1e-14) : Scalar(1e-180);
-    /// Of a power of two, which counts as zero below it: products of such numbers are denormal, and cost a hundred times as
-    /// much.
+    /// Of a power of two, which counts as zero below it: products of such numbers are denormal, and cost a hundred
+    /// times as much.
     static constexpr Scalar smallest_exponent = single ? -115 : -1010;
     /// Of a power of two, beyond which a sum is out of range anyway.
     static constexpr Scalar largest_exponent = single ? 127 : 1023;
     static constexpr Scalar largest_sum = single ? Scalar(1e30) : Scalar(1e250);
     /// Exponents are sums with potentials, whose digits they lose: with floats up to here, 1e-5 is left of a float.
     static constexpr Scalar largest_potential_summed = single ? 64 : 1e10;
-    /// Of a power of two, what a feature and an instance add to it, together: with floats up to here, 1e-5 is left, too.
+    /// Of a power of two, what a feature and an instance add to it, together: with floats up to here, 1e-5 is left,
+    /// too.
     static constexpr Scalar largest_parts = 128;
     /// Beyond it, exponents of floats are summed in double. Up to here scalings make up for a potential's rounding.
     static constexpr Real largest_potential = single ? 1e6 : 1e10;
@@ -43,8 +44,8 @@ bool within(const Number* numbers, Index size, Number low, Number high) {
     return outside == 0;
 }
 
-/// scaling <- exp(potential - absorbed), of what has been absorbed in units of log 2. Whether it is in range; otherwise scaling
-/// is any numbers.
+/// scaling <- exp(potential - absorbed), of what has been absorbed in units of log 2. Whether it is in range; otherwise
+/// scaling is any numbers.
 template <BagScalar Scalar>
 bool set_scaling(const Real* potential, const Scalar* absorbed, Index size, Scalar* scaling) {
     using Range = ExponentialRange<Scalar>;

@@ -11,8 +11,8 @@
 
 namespace otpool::detail {
 
-/// What every solver starts with, all from one pass over the reward: whether the problem is well formed, its priors, and the
-/// range of its reward.
+/// What every solver starts with, all from one pass over the reward: whether the problem is well formed, its priors,
+/// and the range of its reward.
 template <BagScalar Scalar>
 struct FirstPass {
     Priors priors;
@@ -35,8 +35,8 @@ struct FirstPass {
         require_finite(problem.values, "values", execution);
     }
 
-    /// The same, but without the pass where all instances are active: then the range is that of a few of them, and it is for
-    /// the solver to see whether the reward is finite.
+    /// The same, but without the pass where all instances are active: then the range is that of a few of them, and it
+    /// is for the solver to see whether the reward is finite.
     template <Regularizer R>
     void glance(const UotProblem<Scalar, R>& problem, const Execution& execution) {
         validate_fields(problem);

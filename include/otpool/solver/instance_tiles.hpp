@@ -13,9 +13,9 @@
 
 namespace otpool::detail {
 
-/// A D x N matrix in tiles of `lanes` instances by D features, relative to an anchor a feature: column d of a tile is feature
-/// d of its instances. Sums over features then are sums of vectors, whatever D is, and the matrix's layout and excluded
-/// instances matter only where a tile is filled. Where the instances end within a tile, the last is repeated.
+/// A D x N matrix in tiles of `lanes` instances by D features, relative to an anchor a feature: column d of a tile is
+/// feature d of its instances. Sums over features then are sums of vectors, whatever D is, and the matrix's layout and
+/// excluded instances matter only where a tile is filled. Where the instances end within a tile, the last is repeated.
 template <BagScalar Scalar, BagScalar Work>
 class InstanceTiles {
 public:
@@ -69,15 +69,16 @@ public:
 
 private:
     static constexpr Index block = 64;  ///< Features whose lanes stay in the first-level cache.
-    /// Matrices up to this size are copied once, larger ones whenever they are read: memory costs more than the copying.
+    /// Matrices up to this size are copied once, larger ones whenever they are read: memory costs more than the
+    /// copying.
     static constexpr Index kept_elements = Index{1} << 20;
 
     Index instance(Index tile, Index lane) const {
         return active_[static_cast<std::size_t>(std::min(tile * lanes + lane, cols() - 1))];
     }
 
-    /// Blocks that are as wide as a register are transposed in registers, where columns can be read so; the rest is gathered, a row
-    /// after the other.
+    /// Blocks that are as wide as a register are transposed in registers, where columns can be read so; the rest is
+    /// gathered, a row after the other.
     void fill(Index tile, Work* out) const {
         Index whole = 0;
         if constexpr (std::same_as<Scalar, Work>) {
@@ -108,8 +109,8 @@ private:
     Buffer<Work> tiles_;
 };
 
-/// Sums over instances, a number a feature: so many tiles are summed in Work, lane by lane, before they are added to sums in
-/// double.
+/// Sums over instances, a number a feature: so many tiles are summed in Work, lane by lane, before they are added to
+/// sums in double.
 inline constexpr Index summed_tiles = 32;
 
 /// Adds the lanes' sums to those in double, and begins them anew.

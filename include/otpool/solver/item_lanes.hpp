@@ -12,12 +12,13 @@
 
 namespace otpool::detail {
 
-/// Where the numbers of a matrix are that whole registers hold of each item of a block: in the matrix itself, or gathered here,
-/// until the next call.
+/// Where the numbers of a matrix are that whole registers hold of each item of a block: in the matrix itself, or
+/// gathered here, until the next call.
 template <BagScalar Scalar>
 class ItemLanes {
 public:
-    /// Items are `count` instances, their lanes the features. `any_padding`: what pads them may be numbers of other instances.
+    /// Items are `count` instances, their lanes the features. `any_padding`: what pads them may be numbers of other
+    /// instances.
     const Scalar* const* of_features(const MatrixView<Scalar>& matrix, const Index* instances, Index count,
                                      bool any_padding) {
         const Index rows = matrix.rows();

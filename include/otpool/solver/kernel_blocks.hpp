@@ -17,19 +17,19 @@
 
 namespace otpool::detail {
 
-/// A kernel's exponentials with potentials absorbed, M (KernelExponentials), and their products with vectors, a block of columns
-/// at a time. Where M as a whole fits in a cache, it is computed once for all visits; otherwise in every one, since an
-/// exponential costs less than fetching it from memory.
+/// A kernel's exponentials with potentials absorbed, M (KernelExponentials), and their products with vectors, a block
+/// of columns at a time. Where M as a whole fits in a cache, it is computed once for all visits; otherwise in every
+/// one, since an exponential costs less than fetching it from memory.
 ///
-/// Registers hold features, or instances where a quarter fewer of them hold all. Blocks are visited in parts (InstanceParts) that may run at the
-/// same time.
+/// Registers hold features, or instances where a quarter fewer of them hold all. Blocks are visited in parts
+/// (InstanceParts) that may run at the same time.
 template <BagScalar Scalar>
 class KernelBlocks {
 public:
     using Block = KernelBlock<Scalar>;
 
-    /// Views the kernel; the potentials are zero, and will not be absorbed beyond `largest_potential`. `only_features`: whether
-    /// registers shall hold features whatever their number.
+    /// Views the kernel; the potentials are zero, and will not be absorbed beyond `largest_potential`. `only_features`:
+    /// whether registers shall hold features whatever their number.
     void set(const ScaledReward<Scalar>& kernel, const Execution& execution,
              Real largest_potential = ExponentialRange<Scalar>::largest_potential, bool only_features = false) {
         kernel_ = &kernel;
@@ -98,8 +98,8 @@ public:
         return true;
     }
 
-    /// G_k <- -max_d(z_dk + potential_d) in a block that is being visited, so that no column of M is all but zero where rows are
-    /// scaled so; the potential in units of log 2.
+    /// G_k <- -max_d(z_dk + potential_d) in a block that is being visited, so that no column of M is all but zero where
+    /// rows are scaled so; the potential in units of log 2.
     void absorb_highest(Block& block, const Buffer<Scalar>& potential) {
         exponentials_.absorb_highest(block, item_lanes(kernel_->reward, block), potential);
         exponentiate(block);
@@ -149,7 +149,8 @@ public:
     }
 
 private:
-    /// A block stays in the first-level cache, a kept kernel in the second; doubles' exponentials cost more than memory.
+    /// A block stays in the first-level cache, a kept kernel in the second; doubles' exponentials cost more than
+    /// memory.
     static constexpr Index block_elements = (1 << 15) / sizeof(Scalar);
     static constexpr Index kept_elements = std::same_as<Scalar, float> ? 1 << 18 : 1 << 22;
 

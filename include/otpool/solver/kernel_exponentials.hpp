@@ -13,8 +13,8 @@
 
 namespace otpool::detail {
 
-/// Columns [first, first + count) of a matrix M in memory: `items` times `lanes`, a whole number of registers. Registers hold
-/// features of one instance, the item; or instances of one feature.
+/// Columns [first, first + count) of a matrix M in memory: `items` times `lanes`, a whole number of registers.
+/// Registers hold features of one instance, the item; or instances of one feature.
 template <BagScalar Scalar>
 struct KernelBlock {
     Index first, count;
@@ -32,8 +32,8 @@ struct KernelBlock {
 ///     M_dk = exp(z_dk + F_d + G_k)
 ///
 /// As powers of two: of x_dk / alpha0 + row_part_d + col_part_k, where the parts F_d - row_shift_d / alpha0 and
-/// G_k - col_shift_k / alpha0 are small enough; else of (x_dk - row_shift_d - col_shift_k) / alpha0 + (F_d + G_k), summed in
-/// double where F and G are so large that they take the digits of a float.
+/// G_k - col_shift_k / alpha0 are small enough; else of (x_dk - row_shift_d - col_shift_k) / alpha0 + (F_d + G_k),
+/// summed in double where F and G are so large that they take the digits of a float.
 template <BagScalar Scalar>
 class KernelExponentials {
 public:
@@ -55,7 +55,8 @@ public:
     Index padded_rows() const { return row_shift_.size(); }
     Index padded_cols() const { return col_shift_.size(); }
 
-    /// F and G become what Scalar makes of the potentials. Whether they and the kernel are in range; if not, F and G stay.
+    /// F and G become what Scalar makes of the potentials. Whether they and the kernel are in range; if not, F and G
+    /// stay.
     bool absorb(const auto& row_potential, const auto& col_potential) {
         const auto in_range = [&](const auto& potential) {
             return within(potential.data(), potential.size(), -largest_potential_, largest_potential_);
@@ -78,8 +79,8 @@ public:
         return true;
     }
 
-    /// G_k <- -max_d(z_dk + potential_d) in a block, so that no column of M is all but zero where rows are scaled so; given the
-    /// potential in units of log 2, and the rewards that the lanes of every item hold.
+    /// G_k <- -max_d(z_dk + potential_d) in a block, so that no column of M is all but zero where rows are scaled so;
+    /// given the potential in units of log 2, and the rewards that the lanes of every item hold.
     void absorb_highest(const Block& block, const Scalar* const* rewards, const Buffer<Scalar>& potential) {
         const Scalar limit = in_base_two(largest_potential_);
         const auto col_shift = col_shift_.segment(block.first, block.count).array();
@@ -97,8 +98,8 @@ public:
         top = -top.min(limit);
     }
 
-    /// M of a block, likewise; what pads it is finite. Of rewards that have not been looked at, says in the block what it finds.
-    /// Cost: one exp an element.
+    /// M of a block, likewise; what pads it is finite. Of rewards that have not been looked at, says in the block what
+    /// it finds. Cost: one exp an element.
     void fill(Block& block, const Scalar* const* rewards) {
         const Extent cols = set_parts(G_, col_shift_, block.first, block.count, col_part_);
         const Scalar* lane_part = block.by_instance ? col_part_.data() + block.first : row_part_.data();

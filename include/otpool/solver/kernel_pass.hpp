@@ -16,8 +16,8 @@
 
 namespace otpool::detail {
 
-/// A pass of scaling over a kernel's exponentials M: both products with the scalings u of rows and v of columns while a block
-/// of columns is in cache.
+/// A pass of scaling over a kernel's exponentials M: both products with the scalings u of rows and v of columns while a
+/// block of columns is in cache.
 template <BagScalar Scalar>
 class KernelPass {
 public:
@@ -41,8 +41,8 @@ public:
         sums_.resize(static_cast<std::size_t>(blocks.parts()));
     }
 
-    /// row_mass() <- M v, where update(block) is first to set v of every block's columns. Pools the values, if given, on the
-    /// way. Whether M, its sums and what update() says are in range.
+    /// row_mass() <- M v, where update(block) is first to set v of every block's columns. Pools the values, if given,
+    /// on the way. Whether M, its sums and what update() says are in range.
     template <class Update>
     bool operator()(const Update& update, const MatrixView<Scalar>* values) {
         if (values != nullptr) start_pooling(*values);

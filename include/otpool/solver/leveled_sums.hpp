@@ -11,8 +11,8 @@
 
 namespace otpool::detail {
 
-/// Sums over tiles of instances, a number a feature, of weights and of weights times values, in units of exp(level), which
-/// rises where a tile is far above it. Within some tiles in Work, lane by lane, of all in double.
+/// Sums over tiles of instances, a number a feature, of weights and of weights times values, in units of exp(level),
+/// which rises where a tile is far above it. Within some tiles in Work, lane by lane, of all in double.
 template <BagScalar Scalar, BagScalar Work>
 class LeveledSums {
 public:

@@ -199,10 +199,10 @@ private:
 /// alpha0 is far below the reward's spread, it is reached from larger values (continuation), a few steps each.
 ///
 /// An iteration is a Newton step, whatever the value of alpha0 it is taken at. With m = min(D, N), M = max(D, N) it
-/// costs m^3/3 flops, three exps an element and M m^2 flops more, or far fewer where alpha0 is so small that most of the
-/// plan is zero; memory is two m x M and two m x m matrices. After Sinkhorn's cold start it needs tens of steps where
-/// Sinkhorn needs thousands. Semi-dual: Cuturi & Peyre, "Semidual Regularized Optimal Transport", SIAM Review 60 (2018);
-/// sparsity: Tang et al., "Accelerating Sinkhorn Algorithm with Sparse Newton Iterations" (2024).
+/// costs m^3/3 flops, three exps an element and M m^2 flops more, or far fewer where alpha0 is so small that most of
+/// the plan is zero; memory is two m x M and two m x m matrices. After Sinkhorn's cold start it needs tens of steps
+/// where Sinkhorn needs thousands. Semi-dual: Cuturi & Peyre, "Semidual Regularized Optimal Transport", SIAM Review 60
+/// (2018); sparsity: Tang et al., "Accelerating Sinkhorn Algorithm with Sparse Newton Iterations" (2024).
 struct Newton {
     Options options = {};
 

@@ -12,8 +12,8 @@
 
 namespace otpool::detail {
 
-/// The highest reward of every feature and the lowest of all, over the active instances, and whether all are finite. Cost:
-/// one pass.
+/// The highest reward of every feature and the lowest of all, over the active instances, and whether all are finite.
+/// Cost: one pass.
 template <BagScalar Scalar>
 struct RewardRange {
     Vector<Scalar> highest;
@@ -68,8 +68,8 @@ private:
         Scalar lowest = 0;
         bool all_finite = true;
 
-        /// Instances that are next to each other in memory are looked at together, as many as make whole registers, if these
-        /// are not too many to put together again.
+        /// Instances that are next to each other in memory are looked at together, as many as make whole registers, if
+        /// these are not too many to put together again.
         void look_at(const MatrixView<Scalar>& reward, const Index* first, const Index* last) {
             using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
             using P = Packet<Scalar>;

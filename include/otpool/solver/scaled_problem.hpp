@@ -58,8 +58,8 @@ struct ScaledMarginal {
     }
     /// potential / alpha at that half step; computed apart, as potential = kernel potential - anchor cancels.
     Real penalty(Index i, Real log_sum_exp) const { return relaxation * (log_prior[i] - log_sum_exp - anchor[i]); }
-    /// Both of [first, first + count), of which each array has `count` entries. Plain pointers are what compilers make vectors
-    /// of, here and in other loops over what there is one of a feature or an instance.
+    /// Both of [first, first + count), of which each array has `count` entries. Plain pointers are what compilers make
+    /// vectors of, here and in other loops over what there is one of a feature or an instance.
     void half_steps(Index first, Index count, const Real* log_sum_exp, Real* potential, Real* penalty) const {
         const Real* log_priors = log_prior.data() + first;
         const Real* anchors = anchor.data() + first;
@@ -110,8 +110,8 @@ struct ScaledReward {
 /// rewards, so shifted rewards lose no digits. Taking the largest of all out of the problem changes the free mass by
 /// a known factor: the plan with reward X + c has exp(c / (alpha0 + alpha1 + alpha2)) times the mass.
 ///
-/// Where the first pass was a glance (FirstPass), the largest rewards are those of a few instances, and z may be above 0;
-/// nothing else changes.
+/// Where the first pass was a glance (FirstPass), the largest rewards are those of a few instances, and z may be above
+/// 0; nothing else changes.
 template <BagScalar Scalar>
 struct ScaledProblem {
     ScaledReward<Scalar> kernel;

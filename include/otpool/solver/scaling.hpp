@@ -49,8 +49,8 @@ Buffer<Real> starting_instance_potential(const ScaledProblem<Scalar>& scaled, co
     return potential;
 }
 
-/// The state of scaling iterations: the kernel potentials of both sides and what the last pass over the kernel found. Passes
-/// are AbsorbedKernel's where its range suffices, Sweep's where it does not.
+/// The state of scaling iterations: the kernel potentials of both sides and what the last pass over the kernel found.
+/// Passes are AbsorbedKernel's where its range suffices, Sweep's where it does not.
 template <BagScalar Scalar>
 class Scaling {
 public:
@@ -60,8 +60,8 @@ public:
     }
 
     /// Starts from instance potentials; pools `values`, if given, with the plan that these make when the features are
-    /// updated. Views the problem. Beyond the largest potential passes are in the log domain. Cost: one exp an element, one
-    /// pass (two in the log domain).
+    /// updated. Views the problem. Beyond the largest potential passes are in the log domain. Cost: one exp an element,
+    /// one pass (two in the log domain).
     void start(const ScaledProblem<Scalar>& problem, const Buffer<Real>& instance_potential,
                const Execution& execution = {}, const MatrixView<Scalar>* values = nullptr,
                Real largest_potential = ExponentialRange<Scalar>::largest_potential) {
@@ -182,8 +182,8 @@ struct ScalingWorkspace {
     Scaling<Scalar> scaling;
 };
 
-/// Starts from the instance potentials of the run's warm start, or zeros. `converges`: whether to go on until it has, not for
-/// a number of steps.
+/// Starts from the instance potentials of the run's warm start, or zeros. `converges`: whether to go on until it has,
+/// not for a number of steps.
 template <class Scalar, class R>
 void start(Scaling<Scalar>& scaling, const ScaledProblem<Scalar>& scaled, const Run<Scalar, R>& run, bool converges) {
     using Range = ExponentialRange<Scalar>;

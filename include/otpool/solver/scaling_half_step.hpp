@@ -14,8 +14,9 @@
 
 namespace otpool::detail {
 
-/// A half step in scalings, exp(half step of potentials):  u_i = a_i s_i^-damping, given the sums s over the other side, where
-/// log a_i = damping log_prior_i + (1 - damping) (anchor_i - F_i), F the potentials that the kernel has absorbed.
+/// A half step in scalings, exp(half step of potentials):  u_i = a_i s_i^-damping, given the sums s over the other
+/// side, where log a_i = damping log_prior_i + (1 - damping) (anchor_i - F_i), F the potentials that the kernel has
+/// absorbed.
 template <BagScalar Scalar>
 class ScalingHalfStep {
 public:
@@ -39,8 +40,8 @@ public:
         }
     }
 
-    /// scaling_i <- a_i s_i^-damping of i in [first, first + count), of which both arrays have `count` entries. Whether it is in
-    /// range.
+    /// scaling_i <- a_i s_i^-damping of i in [first, first + count), of which both arrays have `count` entries. Whether
+    /// it is in range.
     bool operator()(Index first, Index count, const Scalar* sum, Scalar* scaling) {
         const auto damping = static_cast<Scalar>(side_->damping * log2_e);
         Lanes lowest = Lanes::Zero();

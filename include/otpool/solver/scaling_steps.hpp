@@ -32,15 +32,17 @@ struct LogSums {
 ///
 ///     u <- a (M v)^-k1,   v <- b (M^T u)^-k2,     M_dk = exp(z_dk + G_k)
 ///
-/// as in Chizat, Peyre, Schmitzer & Vialard, "Scaling Algorithms for Unbalanced Optimal Transport Problems" (arXiv 1607.05816),
-/// Algorithm 1; a and b are ScalingHalfStep's, and G, which the kernel absorbs, makes up for instances whose rewards are all
-/// low. Where the scalar's range is not enough for M, its sums and scalings nothing is returned, and Scaling must do.
+/// as in Chizat, Peyre, Schmitzer & Vialard, "Scaling Algorithms for Unbalanced Optimal Transport Problems" (arXiv
+/// 1607.05816), Algorithm 1; a and b are ScalingHalfStep's, and G, which the kernel absorbs, makes up for instances
+/// whose rewards are all low. Where the scalar's range is not enough for M, its sums and scalings nothing is returned,
+/// and Scaling must do.
 template <BagScalar Scalar>
 class ScalingSteps {
 public:
-    /// mean <- the conditional mean of the values after so many steps. Whether the range sufficed: otherwise mean is as it was.
-    /// Rewards that have not been looked at may be any numbers, and have been after it. Keeps log sums, if it is given memory of
-    /// their size. Cost: one exp an element and steps + 1 passes, over kept exponentials or with as many exps (KernelBlocks).
+    /// mean <- the conditional mean of the values after so many steps. Whether the range sufficed: otherwise mean is as
+    /// it was. Rewards that have not been looked at may be any numbers, and have been after it. Keeps log sums, if it
+    /// is given memory of their size. Cost: one exp an element and steps + 1 passes, over kept exponentials or with as
+    /// many exps (KernelBlocks).
     bool pool(ScaledProblem<Scalar>& problem, int steps, const MatrixView<Scalar>& values, const Execution& execution,
               RealVector& mean, LogSums* kept = nullptr) {
         ScaledReward<Scalar>& kernel = problem.kernel;
@@ -89,9 +91,9 @@ private:
     Buffer<Scalar> row_sums_;
 };
 
-/// mean <- the conditional mean of the values after so many of Sinkhorn's steps from the priors, and `scaled` is the problem as
-/// they saw it; whether scalings resolve them. Keeps log sums, if it is given them. Throws InvalidArgument as validate() does,
-/// but of rewards that are not finite may say instead that they are not resolved.
+/// mean <- the conditional mean of the values after so many of Sinkhorn's steps from the priors, and `scaled` is the
+/// problem as they saw it; whether scalings resolve them. Keeps log sums, if it is given them. Throws InvalidArgument
+/// as validate() does, but of rewards that are not finite may say instead that they are not resolved.
 template <BagScalar Scalar, EntropicRegularizer R>
 bool pool_by_scalings(const UotProblem<Scalar, R>& problem, int steps, const Execution& execution, Workspace& workspace,
                       ScaledProblem<Scalar>& scaled, RealVector& mean, LogSums* kept = nullptr) {

@@ -26,13 +26,15 @@ namespace otpool {
 ///     g <- k2 a0 (log q0 - LSE_d((X + f)/a0)),  k2 = a2/(a2+a0)
 ///
 /// The translation t maximises the dual along its one slow direction: Sejourne, Vialard & Peyre, "Faster Unbalanced
-/// Optimal Transport" (arXiv 2201.00730). An iteration costs one pass over exponentials that are kept where D N is at most
-/// 2^18 floats or 2^22 doubles (AbsorbedKernel), else one over the reward and an exp an element; beside them memory is
-/// O(D + N). Iterations of a fixed number that is only to pool are in scalings (ScalingSteps), without the translation, which
-/// the mean does not see, where the scalar's range is enough. The number of iterations grows as alpha0 falls; prefer Newton where it is far below the reward's spread.
+/// Optimal Transport" (arXiv 2201.00730). An iteration costs one pass over exponentials that are kept where D N is at
+/// most 2^18 floats or 2^22 doubles (AbsorbedKernel), else one over the reward and an exp an element; beside them
+/// memory is O(D + N). Iterations of a fixed number that is only to pool are in scalings (ScalingSteps), without the
+/// translation, which the mean does not see, where the scalar's range is enough. The number of iterations grows as
+/// alpha0 falls; prefer Newton where it is far below the reward's spread.
 ///
-/// Solves to a tolerance are accelerated (Anderson), in f after its translation: then an iteration is a pass, whether or not
-/// its extrapolation was kept. From alpha0 = 10 to 0.01 times the spread, that is 1 to 10 times fewer iterations.
+/// Solves to a tolerance are accelerated (Anderson), in f after its translation: then an iteration is a pass, whether
+/// or not its extrapolation was kept. From alpha0 = 10 to 0.01 times the spread, that is 1 to 10 times fewer
+/// iterations.
 struct Sinkhorn {
     Options options = {};
     /// Whether to take the translation step; without it, strong soft marginals need orders of magnitude more
@@ -66,7 +68,8 @@ struct Sinkhorn {
         detail::start(scaling, scaled, run, !options.iterations);
         detail::Iterations iterations(options, tolerance, 10000, run.observer);
         anderson.set(options.iterations ? 0 : acceleration.memory, scaled.kernel.rows());
-        // A translation multiplies the plans of all later steps by a number each, which their conditional means do not see.
+        // A translation multiplies the plans of all later steps by a number each, which their conditional means do not
+        // see.
         const bool translates = translation && !detail::only_pools(options, run);
         Real residual = std::numeric_limits<Real>::max();
         while (iterations.again()) {

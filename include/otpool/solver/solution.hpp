@@ -171,7 +171,8 @@ private:
 
 namespace detail {
 
-/// The memory of Solution::conditional_mean, in a Workspace: solvers take it from there, who reads the solution returns it.
+/// The memory of Solution::conditional_mean, in a Workspace: solvers take it from there, who reads the solution returns
+/// it.
 struct PooledMean {
     RealVector values;
 };

@@ -20,8 +20,8 @@ struct Run {
     /// Start from the potentials of a solution of a problem of the same shape, instead of from the priors.
     const Solution<Scalar, R>* warm_start = nullptr;
     Observer observer = {};
-    /// All that is wanted of the solution is the conditional mean of the values, which the solver may then take while it has
-    /// the plan at hand (Solution::conditional_mean), and leave out the rest: plan, potentials, residual.
+    /// All that is wanted of the solution is the conditional mean of the values, which the solver may then take while
+    /// it has the plan at hand (Solution::conditional_mean), and leave out the rest: plan, potentials, residual.
     bool pooled_only = false;
     /// How the passes over a large bag are run: Sinkhorn's, and BregmanAdmm's where it pools only.
     Execution execution = {};
