@@ -82,12 +82,12 @@ private:
     /// The half step of a block's columns, and v.
     bool update_columns(Block& block, const ScaledMarginal& columns, Sweep& result) {
         const bool may_absorb = !blocks().computed();
-        Scalar* sum = nullptr;
-        if (!pass_.sum_over_rows(block, sum)) {
-            if (!may_absorb) return false;
-            blocks().absorb_highest(block, blocks().row_potential());  // u is 1
-            if (!pass_.sum_over_rows(block, sum)) return false;
+        Scalar* sum = pass_.sum_over_rows(block);
+        if (sum == nullptr && may_absorb) {
+            blocks().absorb_highest(block, blocks().row_potential());  // all of it, as u is 1 while M may be made anew
+            sum = pass_.sum_over_rows(block);
         }
+        if (sum == nullptr) return false;
         Eigen::Map<Vector<Scalar>> log_sum(sum, block.count);
         log_sum = log_of_normal(log_sum.array());
         const Index first = block.first;

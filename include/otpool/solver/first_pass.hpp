@@ -29,9 +29,7 @@ struct FirstPass {
     void set(const UotProblem<Scalar, R>& problem, const Execution& execution) {
         validate_fields(problem);
         priors.set(problem);
-        range.set(problem.reward, priors.active, execution);
-        const bool all_seen = static_cast<Index>(priors.active.size()) == problem.reward.cols();
-        if (!range.all_finite || !all_seen) require_finite(problem.reward, "reward", execution);
+        look(problem, execution);
         require_finite(problem.values, "values", execution);
     }
 
@@ -41,9 +39,23 @@ struct FirstPass {
     void glance(const UotProblem<Scalar, R>& problem, const Execution& execution) {
         validate_fields(problem);
         priors.set(problem);
-        if (static_cast<Index>(priors.active.size()) < problem.reward.cols()) return set(problem, execution);
-        range.glance(problem.reward, priors.active);
+        if (all_active(problem)) {
+            range.glance(problem.reward, priors.active);
+        } else {
+            look(problem, execution);
+        }
         require_finite(problem.values, "values", execution);
+    }
+
+private:
+    bool all_active(const auto& problem) const {
+        return static_cast<Index>(priors.active.size()) == problem.reward.cols();
+    }
+
+    /// At the whole reward.
+    void look(const auto& problem, const Execution& execution) {
+        range.set(problem.reward, priors.active, execution);
+        if (!range.all_finite || !all_active(problem)) require_finite(problem.reward, "reward", execution);
     }
 };
 

@@ -69,11 +69,11 @@ public:
                within(total_.row_mass.data(), blocks.rows(), Real(Range::smallest_sum), Real(Range::largest_sum));
     }
 
-    /// Of update(): M^T u of a block's columns, in memory that is free after it. Whether it is in range.
-    bool sum_over_rows(const Block& block, Scalar*& sum) {
-        sum = worker_of(block).of_cols.data();
+    /// Of update(): M^T u of a block's columns, in memory that is free after it; null if it is out of range.
+    Scalar* sum_over_rows(const Block& block) {
+        Scalar* sum = worker_of(block).of_cols.data();
         blocks.sum_over_rows(block, u.data(), sum);
-        return within(sum, block.count, Range::smallest_sum, Range::largest_sum);
+        return within(sum, block.count, Range::smallest_sum, Range::largest_sum) ? sum : nullptr;
     }
 
     const RealVector& row_mass() const { return total_.row_mass; }

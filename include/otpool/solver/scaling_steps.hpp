@@ -76,9 +76,8 @@ private:
     /// v of a block. Whether it is in range.
     bool update_instances(Block& block) {
         const auto in_range = [&] {
-            Scalar* sums = nullptr;
-            return pass_.sum_over_rows(block, sums) &&
-                   instances_(block.first, block.count, sums, pass_.v.data() + block.first);
+            const Scalar* sums = pass_.sum_over_rows(block);
+            return sums != nullptr && instances_(block.first, block.count, sums, pass_.v.data() + block.first);
         };
         if (in_range()) return true;
         pass_.blocks.absorb_highest(block, features_.log_scaling());
