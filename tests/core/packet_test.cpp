@@ -1,6 +1,7 @@
 #include <Eigen/Core>
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <vector>
 
 #include "otpool/core/packet.hpp"
@@ -46,6 +47,30 @@ TEMPLATE_TEST_CASE("Products of lanes and items are Eigen's", "", float, double)
             CHECK((by_item - weighted.transpose() * of_lanes).cwiseAbs().maxCoeff() <= tolerance);
             detail::multiply<Scalar>(M.data(), lanes, items, of_items.data(), by_lane.data(), weigh);
             CHECK((by_lane - weighted * of_items).cwiseAbs().maxCoeff() <= tolerance);
+        }
+    }
+}
+
+TEMPLATE_TEST_CASE("Numbers are finite or one of them is not", "", float, double) {
+    using Scalar = TestType;
+    constexpr Index size = detail::packet_size<Scalar>;
+    const auto all_finite = [](const Vector<Scalar>& numbers) {
+        detail::FiniteCheck<Scalar> check;
+        check.add(Eigen::internal::ploadu<detail::Packet<Scalar>>(numbers.data()));
+        for (Index i = size; i < numbers.size(); ++i) check.add(numbers[i]);
+        return check.all_finite();
+    };
+    using Limits = std::numeric_limits<Scalar>;
+    Vector<Scalar> numbers(size + 2);
+    numbers.setConstant(Limits::max());
+    numbers[0] = -Limits::max();
+    numbers[1] = Limits::denorm_min();
+    CHECK(all_finite(numbers));
+    for (const Scalar wrong : {Limits::infinity(), -Limits::infinity(), Limits::quiet_NaN()}) {
+        for (Index i = 0; i < numbers.size(); ++i) {
+            Vector<Scalar> with_wrong = numbers;
+            with_wrong[i] = wrong;
+            CHECK(!all_finite(with_wrong));
         }
     }
 }

@@ -1,6 +1,8 @@
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "otpool/learning.hpp"
@@ -105,6 +107,71 @@ TEMPLATE_TEST_CASE("What is pooled is what Pooling pools", "", float, double) {
     CHECK(gradient.reward.cols() == 9);
     CHECK(gradient.values.size() == 0);
     CHECK(gradient.log_q0.size() == 9);
+}
+
+/// Whether a gradient is the same, bit for bit, in memory that holds any numbers.
+template <class Pooling>
+void check_memory(const Pooling& pooling, const Bags<double>& bags) {
+    const auto forward = pooling.forward(bags);
+    Random random(7);
+    Matrix<double> weights(4, 3);
+    for (double& weight : weights.reshaped()) weight = random.normal();
+    const auto expected = pooling.backward(forward, weights);
+    auto memory = expected;
+    const double nothing = std::numeric_limits<double>::quiet_NaN();
+    for (Matrix<double>* matrix : {&memory.reward, &memory.values}) matrix->setConstant(nothing);
+    memory.log_q0.setConstant(nothing);
+    const auto gradient = pooling.backward(forward, weights, std::move(memory));
+    CHECK(expected.reward.allFinite());
+    CHECK(gradient.reward == expected.reward);
+    CHECK(gradient.values == expected.values);
+    CHECK(gradient.log_q0 == expected.log_q0);
+}
+
+TEST_CASE("The memory of a gradient may hold any numbers") {
+    const PoolingParameters<double> soft{.alpha0 = 0.4, .features = {.alpha = 2}, .instances = {.alpha = 0.7}};
+    PoolingParameters<double> free = soft;
+    free.instances.alpha = 0;
+    const Sinkhorn steps{{.iterations = 3}};
+    const std::vector<StepParameters> parameters = {{0.4, 2, 0.7}, {0.5, 1, 0.6}, {0.3, 2, 0.9}};
+    const Batch batch(1);
+    const Vector<double> prior{{0.5, 0, 0.5, 1, 0, 0.2, 0.3, 0.5, 0}};
+    const Bags<double> all{batch.instances, batch.offsets};
+    const Bags<double> excluding{batch.instances, batch.offsets, {}, prior};
+    const Bags<double> apart{batch.instances, batch.offsets, batch.reward, prior};
+    for (const Bags<double>& bags : {all, excluding, apart}) {
+        check_memory(DifferentiablePooling<double, Unrolled<Sinkhorn>>{soft, {steps}}, bags);
+        check_memory(DifferentiablePooling<double, Unrolled<Sinkhorn>>{soft, {steps, parameters}}, bags);
+        check_memory(DifferentiablePooling<double, Unrolled<Sinkhorn>, RelativeEntropy, JointReadout>{soft, {steps}},
+                     bags);
+        check_memory(DifferentiablePooling<double, Unrolled<Sinkhorn>, Entropy, LogMeanExpReadout>{free, {steps}},
+                     bags);
+        check_memory(DifferentiablePooling<double, Unrolled<BregmanAdmm>>{soft, {{{.iterations = 3}, 2.0}}}, bags);
+        check_memory(DifferentiablePooling<double, Unrolled<BregmanAdmm>, Quadratic>{soft, {{{.iterations = 3}, 2.0}}},
+                     bags);
+        check_memory(DifferentiablePooling<double, Implicit<Newton>>{soft, {}}, bags);
+        for (const double alpha1 : {0, 2}) {  // 0: nothing comes of the reward
+            const PoolingParameters<double> sharp{
+                .alpha0 = 0, .features = {.alpha = alpha1}, .instances = {.alpha = 0}};
+            check_memory(DifferentiablePooling<double, Implicit<BregmanAdmm>>{sharp, {}}, bags);
+        }
+    }
+}
+
+TEMPLATE_TEST_CASE("A gradient beyond the scalar's numbers is its largest ones", "", Entropy, RelativeEntropy) {
+    Random random(3);
+    Matrix<float> bag(5, 7);
+    for (float& entry : bag.reshaped()) entry = static_cast<float>(random.normal());
+    const Matrix<float> reward = 0.01F * bag;
+    const Bags<float> bags{bag, {0, 7}, reward};
+    const DifferentiablePooling<float, Unrolled<Sinkhorn>, TestType> pooling{
+        {.alpha0 = 0.01F, .instances = {.alpha = 1}}, {Sinkhorn{{.iterations = 3}}}};
+    const auto forward = pooling.forward(bags);
+    const float largest = std::numeric_limits<float>::max();
+    const Matrix<float> gradient = pooling.backward(forward, Matrix<float>::Constant(5, 1, largest / 4)).reward;
+    CHECK(gradient.allFinite());
+    CHECK(gradient.maxCoeff() == largest);
+    CHECK(gradient.minCoeff() == -largest);
 }
 
 TEST_CASE("Backward refuses what does not fit the forward pass") {

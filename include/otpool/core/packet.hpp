@@ -40,6 +40,23 @@ void for_each_constant(const Visit& visit) {
     (std::make_integer_sequence<int, count>());
 }
 
+/// Whether all numbers that it has been shown are finite: x * 0 is 0 or NaN, and so is their sum.
+template <BagScalar Scalar>
+class FiniteCheck {
+public:
+    void add(const Packet<Scalar>& x) {
+        using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
+        lanes_ = pmadd(x, pset1<Packet<Scalar>>(Scalar(0)), lanes_);
+    }
+    void add(Scalar x) { rest_ += x * 0; }
+
+    bool all_finite() const { return rest_ + Eigen::internal::predux(lanes_) == 0; }
+
+private:
+    Packet<Scalar> lanes_ = Eigen::internal::pset1<Packet<Scalar>>(Scalar(0));
+    Scalar rest_ = 0;
+};
+
 // NOLINTBEGIN(modernize-avoid-c-arrays): std::array drops the alignment of P, with a warning
 
 #if defined(__GNUC__) && !defined(__clang__)

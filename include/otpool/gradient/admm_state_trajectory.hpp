@@ -143,7 +143,7 @@ private:
                 }
                 reward += x.dot(S.col(k));
                 entropy += log_S.dot(S.col(k));
-                gradient_.reward.col(instance(k)) += (of_sum * S.col(k)).template cast<Scalar>();
+                gradient_.reward.sum().col(instance(k)) += (of_sum * S.col(k)).template cast<Scalar>();
                 s_.col(k).array() +=
                     of_sum * S.col(k).array() *
                     (x.array() - alpha0 * (log_S.array() + 1) - alpha1 * (log_r.array() + 1) - alpha2 * (log_c[k] + 1));
@@ -221,7 +221,7 @@ private:
                 auto T = s_.col(col);
                 T.array() += marginal_.of_log_sum[col] * (step.t.col(col).array() - log_c[col]).exp();
                 of_inverse_rho += T.dot(reward_column(col));
-                gradient_.reward.col(instance(col)) += (T / rho).template cast<Scalar>();
+                gradient_.reward.sum().col(instance(col)) += (T / rho).template cast<Scalar>();
                 if constexpr (relative) {
                     of_strength += T.dot(trajectory_.priors_.log_p) + T.sum() * trajectory_.priors_.log_q[col];
                     log_p_ += strength * T;

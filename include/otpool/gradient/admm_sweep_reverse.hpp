@@ -145,7 +145,7 @@ private:
         log_col_sum_ = step.log_col_sum - weight_ * step.smooth_col + damping_ * (log_q_padded_ - step.log_col_sum);
         const auto instances = [&](Index tile, const RealLanes& sum) { return update_instances(step, tile, sum); };
         const auto done = [&](Index tile, const auto& of_x) {
-            if (k == 0) pass_.reward().add_to(gradient_->reward, tile, of_x, unit_ * slope_unit_);
+            if (k == 0) pass_.reward().add_to(gradient_->reward.sum(), tile, of_x, unit_ * slope_unit_);
         };
         const auto run = [&](const auto& factor, const auto& after) -> const typename Pass::Sums& {
             return pass_.run(k, step, log_col_sum_, factor, instances, after);
@@ -190,7 +190,7 @@ private:
             };
         };
         return run(factor, [&](Index tile, const auto& of_x) {
-            reward.add_to(gradient_->values, tile, weights_, unit_);
+            reward.add_to(gradient_->values.sum(), tile, weights_, unit_);
             done(tile, of_x);
         });
     }

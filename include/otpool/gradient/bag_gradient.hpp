@@ -1,15 +1,12 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
-#include <algorithm>
-#include <cmath>
 #include <cstddef>
-#include <limits>
-#include <type_traits>
 
 #include "otpool/core/exponential.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
+#include "otpool/gradient/element_gradient.hpp"
 #include "otpool/gradient/problem_gradient.hpp"
 #include "otpool/solver/priors.hpp"
 
@@ -47,8 +44,8 @@ struct SharedGradients {
 /// the batch's memory.
 template <BagScalar Scalar>
 struct BagGradient {
-    Eigen::Map<Matrix<Scalar>> reward;
-    Eigen::Map<Matrix<Scalar>> values;  ///< Empty where the values are the reward.
+    ElementGradient<Scalar> reward;
+    ElementGradient<Scalar> values;  ///< Empty where the values are the reward.
     Eigen::Map<Vector<Scalar>> log_q0;
     Eigen::Map<Vector<Scalar>> log_p0;
     Eigen::Map<RealVector> alpha0, alpha1, alpha2, rho;
@@ -63,32 +60,22 @@ struct BagGradient {
           alpha1(shared.parameter(bag, 1)),
           alpha2(shared.parameter(bag, 2)),
           rho(shared.parameter(bag, 3)) {
-        reward.setZero();
-        values.setZero();
         log_q0.setZero();
     }
 
     /// The derivative with respect to what is pooled.
-    auto& pooled_values() { return values.size() == 0 ? reward : values; }
+    ElementGradient<Scalar>& pooled_values() { return values.empty() ? reward : values; }
 
-    /// Makes finite numbers of all: the largest one of an infinity, which a plan's mass out of range brings, and 0 of
-    /// what has no digits left, where the rewards are some 1e20 times alpha0.
+    /// Makes finite numbers of all.
     void saturate() {
-        const auto finite = []<class Number>(Number value) {
-            return std::isnan(value)
-                       ? Number(0)
-                       : std::clamp(value, std::numeric_limits<Number>::lowest(), std::numeric_limits<Number>::max());
-        };
-        const auto saturate = [&](auto& array) {
-            const MatrixView<std::decay_t<decltype(array(0))>> view(array);
-            if (!view.all_finite()) array = array.unaryExpr(finite);  // to look is faster than to write
-        };
-        const auto saturate_all = [&](auto&... arrays) { (saturate(arrays), ...); };
-        saturate_all(reward, values, alpha0, alpha1, alpha2, rho, log_p0, log_q0);
+        reward.saturate();
+        values.saturate();
+        const auto saturate_all = [](auto&... arrays) { (detail::saturate(arrays), ...); };
+        saturate_all(alpha0, alpha1, alpha2, rho, log_p0, log_q0);
     }
 
 private:
-    static Eigen::Map<Matrix<Scalar>> columns(Matrix<Scalar>& matrix, Index first, Index count) {
+    static ElementGradient<Scalar> columns(Matrix<Scalar>& matrix, Index first, Index count) {
         return {matrix.data() + first * matrix.rows(), matrix.rows(), count};
     }
 };

@@ -66,7 +66,7 @@ public:
             row_sum += H;
             col_sum[k] = H.sum();
             strength += (log_W.array() > nothing).select(H.array() * derivative(log_plan, k), 0.0).sum();
-            gradient.reward.col(n) += saturated<Scalar>(RealVector(H * inverse_alpha0_));
+            gradient.reward.sum().col(n) += saturated<Scalar>(RealVector(H * inverse_alpha0_));
         });
         // At alpha0 = inf the reward drops out and the plan does not move.
         const Index last = gradient.alpha0.size() - 1;

@@ -85,7 +85,7 @@ PlanCotangent pull_back_readout(const LogMeanExpReadout&, const Solution<Scalar,
     }
     const RealVector scale = dL_dy.cwiseQuotient(sum);
     for (const Index n : active) {
-        gradient.reward.col(n) += scale.cwiseProduct(weight(n)).template cast<Scalar>();
+        gradient.reward.sum().col(n) += scale.cwiseProduct(weight(n)).template cast<Scalar>();
     }
     if (alpha0 > 0 && std::isfinite(alpha0)) {
         const Real instances = static_cast<Real>(active.size());
@@ -103,7 +103,7 @@ PlanCotangent pull_back(const Readout& readout, const Solution<Scalar, R>& solut
     cotangent.log_row_sum = solution.log_plan.log_row_sums();
     const RealVector none = RealVector::Zero(cotangent.slope.size());
     const PlanCotangent of_values{none, -cotangent.slope};
-    auto& values = gradient.pooled_values();
+    auto& values = gradient.pooled_values().sum();
     solution.log_plan.for_each_column([&](Index, Index n, const RealVector& score) {
         values.col(n) += of_values.column(none, cotangent.log_weight(score)).template cast<Scalar>();
     });

@@ -121,7 +121,9 @@ public:
         priors.set(found_->problem);
         add_prior_gradients(priors, log_p_, log_q_, *gradient_);
         const auto [d, n] = record_->scaled(0).highest();
-        gradient_->reward(d, n) += static_cast<Scalar>(offset_);
+        Scalar& of_highest = gradient_->reward.sum()(d, n);
+        of_highest += static_cast<Scalar>(offset_);
+        gradient_->reward.set_finite(is_finite_ && std::isfinite(of_highest));
     }
 
 private:
@@ -150,43 +152,56 @@ private:
         const auto offset = static_cast<Scalar>(scaled.offset);
         scratch_.resize(kernel.rows());
         Real moment = 0;  // <dL/dy, X - max X>
-        const bool in_reward = gradient_->values.size() == 0;
+        const bool in_reward = gradient_->values.empty();
+        const bool sets = gradient_->reward.is_new() && kernel.cols() == kernel.reward.cols();
+        auto& reward = sets ? gradient_->reward.columns() : gradient_->reward.sum();
+        FiniteCheck<Scalar> check;
         terms_.for_each_column([&](Index col, const auto& Y, const auto& W) {
             const Index n = kernel.instance(col);
             const Scalar* const x = kernel.reward.contiguous_col(n, scratch_.data()).data();
             const Scalar* const of_values = terms_.has_slope() && in_reward ? W.data() : nullptr;
+            Scalar* const to = reward.col(n).data();
             moment += static_cast<Real>(add_column(Y.data(), inverse_alpha0, of_values, x, offset, kernel.rows(),
-                                                   gradient_->reward.col(n).data()));
-            if (terms_.has_slope() && !in_reward) gradient_->values.col(n) += W;
+                                                   sets ? nullptr : to, to, check));
+            if (terms_.has_slope() && !in_reward) gradient_->values.sum().col(n) += W;
             if constexpr (std::same_as<R, RelativeEntropy>) {
                 log_p_ += Y.template cast<Real>();
                 log_q_[col] += static_cast<Real>(Y.sum());
             }
         });
+        is_finite_ = check.all_finite();
         offset_ -= total_ * kernel.inverse_alpha0;
         total_ = 0;
         of_step(gradient_->alpha0, k) -= moment * kernel.inverse_alpha0 * kernel.inverse_alpha0;
     }
 
-    /// to += slope Y + W, W unless it is null; <Y, x - offset>.
+    /// to = slope Y + W + before, of which W and before may be null; <Y, x - offset>. Shows what it stores.
     static Scalar add_column(const Scalar* Y, Scalar slope, const Scalar* W, const Scalar* x, Scalar offset, Index size,
-                             Scalar* to) {
+                             const Scalar* before, Scalar* to, FiniteCheck<Scalar>& check) {
         using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
         using P = Packet<Scalar>;
         P moment = pset1<P>(Scalar(0));
+        FiniteCheck<Scalar> stored = check;  // a copy, which stays in registers
         Index d = 0;
         for (; d + packet_size<Scalar> <= size; d += packet_size<Scalar>) {
+            const auto or_zero = [d](const Scalar* from) {
+                return from == nullptr ? pset1<P>(Scalar(0)) : ploadu<P>(from + d);
+            };
+            prefetch(to + d + fetched_ahead<Scalar>);
             const P y = ploadu<P>(Y + d);
-            const P before = W == nullptr ? ploadu<P>(to + d) : padd(ploadu<P>(to + d), ploadu<P>(W + d));
-            pstoreu(to + d, pmadd(y, pset1<P>(slope), before));
+            const P sum = pmadd(y, pset1<P>(slope), padd(or_zero(before), or_zero(W)));
+            pstoreu(to + d, sum);
+            stored.add(sum);
             moment = pmadd(y, psub(ploadu<P>(x + d), pset1<P>(offset)), moment);
         }
-        Scalar sum = predux(moment);
+        Scalar sum_of_moments = predux(moment);
         for (; d < size; ++d) {
-            to[d] += slope * Y[d] + (W == nullptr ? 0 : W[d]);
-            sum += Y[d] * (x[d] - offset);
+            to[d] = slope * Y[d] + (W == nullptr ? 0 : W[d]) + (before == nullptr ? 0 : before[d]);
+            stored.add(to[d]);
+            sum_of_moments += Y[d] * (x[d] - offset);
         }
-        return sum;
+        check = stored;
+        return sum_of_moments;
     }
 
     /// F = k (log prior - s), k = alpha / (alpha + alpha0); s as the kernel's log sum has it.
@@ -225,6 +240,7 @@ private:
     Buffer<Real> log_p_, log_q_;
     Real offset_ = 0;            ///< of max X
     Real total_ = 0;             ///< sum_dk dL/dy_dk of the terms
+    bool is_finite_ = false;     ///< Whether the last terms left numbers of dL/dX.
     KernelTerms<Scalar> terms_;  ///< of dL/dy
     Vector<Scalar> scratch_;     ///< for a column of the reward
 };

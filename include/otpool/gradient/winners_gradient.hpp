@@ -44,7 +44,7 @@ public:
                 if (log_plan[d] == nothing) continue;
                 const Real share = std::exp(log_plan[d] - (by_feature ? log_r[d] : log_c));
                 const Real line = by_feature ? row_cotangent[d] : col_cotangent;
-                if (alpha > 0) gradient.reward(d, n) += static_cast<Scalar>(share * line / alpha);
+                if (alpha > 0) gradient.reward.sum()(d, n) += static_cast<Scalar>(share * line / alpha);
                 if constexpr (std::same_as<R, RelativeEntropy>) {  // ties share by the other side's prior
                     (by_feature ? log_q[k] : log_p[d]) += G[d] - share * line;
                 }

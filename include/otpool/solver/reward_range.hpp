@@ -88,14 +88,10 @@ private:
             for (Index c = 0; c < together; ++c) std::copy_n(highest.data(), rows, joined.data() + c * rows);
             // NOLINTBEGIN(modernize-avoid-c-arrays): std::array drops the alignment of P, with a warning
             P low[abreast];
-            P excess[abreast];  // x * 0 is 0 or NaN, and so is the sum
+            FiniteCheck<Scalar> check[abreast];
             // NOLINTEND(modernize-avoid-c-arrays)
-            for (int c = 0; c < abreast; ++c) {
-                low[c] = pset1<P>(highest[0]);
-                excess[c] = pset1<P>(Scalar(0));
-            }
+            for (P& lanes : low) lanes = pset1<P>(highest[0]);
             lowest = highest[0];
-            Scalar rest = 0;
             while (first != last) {
                 const Index cols = std::min<Index>(last - first, together);
                 const Scalar* x = reward.contiguous_col(*first, scratch.data()).data();
@@ -103,7 +99,7 @@ private:
                     const P lanes = ploadu<P>(x + i);
                     pstoreu(joined.data() + i, pmax(ploadu<P>(joined.data() + i), lanes));
                     low[c] = pmin(low[c], lanes);
-                    excess[c] = pmadd(lanes, pset1<P>(Scalar(0)), excess[c]);
+                    check[c].add(lanes);
                 };
                 Index i = 0;
                 for (; i + abreast * size <= cols * rows; i += abreast * size) {
@@ -116,7 +112,7 @@ private:
                 for (; i < cols * rows; ++i) {
                     joined[i] = std::max(joined[i], x[i]);
                     lowest = std::min(lowest, x[i]);
-                    rest += x[i] * 0;
+                    check[0].add(x[i]);
                 }
                 first += cols;
             }
@@ -128,11 +124,11 @@ private:
                 left = half;
             }
             highest = joined.head(rows);
+            all_finite = true;
             for (int c = 0; c < abreast; ++c) {
                 lowest = std::min(lowest, predux_min(low[c]));
-                rest += predux(excess[c]);
+                all_finite = all_finite && check[c].all_finite();
             }
-            all_finite = rest == 0;
         }
     };
     std::vector<Part> parts_;
