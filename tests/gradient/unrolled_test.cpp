@@ -129,6 +129,46 @@ TEMPLATE_TEST_CASE("A tape of Sinkhorn's that is only to pool has the gradient o
     }
 }
 
+TEMPLATE_TEST_CASE("In float, the level of what is pooled takes no digits of the gradient", "", Entropy,
+                   RelativeEntropy) {
+    Random random(11);
+    const Matrix<float> bag = tests::random_bag<float>(random, 20, 50, tests::BagKind::normal);
+    const Matrix<float> values = tests::random_bag<float>(random, 20, 50, tests::BagKind::normal);
+    const Vector<float> dL_dy = Vector<float>::LinSpaced(20, -1, 1.5);
+    const auto check = [&](const auto& mode, const Matrix<float>& reward, const Matrix<float>& of_values) {
+        const auto gradient = [&]<class Scalar>(Scalar) {
+            const UotProblem<Scalar, TestType> problem{.reward = reward.template cast<Scalar>().eval(),
+                                                       .values = of_values.template cast<Scalar>().eval(),
+                                                       .alpha0 = Scalar(0.5),
+                                                       .features = {.alpha = 1},
+                                                       .instances = {.alpha = 2}};
+            return mode.backward(ConditionalReadout{}, mode.solve(problem, true), dL_dy.template cast<Scalar>().eval());
+        };
+        const auto found = gradient(float());
+        const auto expected = gradient(double());
+        const auto error = [](const auto& of_float, const auto& of_double) {
+            return (of_float.template cast<double>() - of_double).cwiseAbs().maxCoeff();
+        };
+        const double largest = expected.reward.cwiseAbs().maxCoeff();
+        CHECK(error(found.reward, expected.reward) <= 1e-5 * largest);
+        CHECK(error(found.log_q0, expected.log_q0) <= 1e-5 * expected.log_q0.cwiseAbs().maxCoeff());
+        const double of_alphas = std::max(
+            {std::abs(expected.alpha0[0]), std::abs(expected.alpha1[0]), std::abs(expected.alpha2[0]), largest});
+        CHECK(error(found.alpha0, expected.alpha0) <= 3e-5 * of_alphas);
+        CHECK(error(found.alpha1, expected.alpha1) <= 3e-5 * of_alphas);
+        CHECK(error(found.alpha2, expected.alpha2) <= 3e-5 * of_alphas);
+    };
+    for (const float level : {0.F, 1e3F, -1e5F}) {
+        INFO("level " << level);
+        const Matrix<float> shifted = bag.array() + level;
+        const Matrix<float> shifted_values = values.array() + level;
+        for (const Matrix<float>& of_values : {Matrix<float>(), shifted_values}) {
+            check(Unrolled<Sinkhorn>{{{.iterations = 4}}}, shifted, of_values);
+            check(Unrolled<BregmanAdmm>{{{.iterations = 4}, 1.0}}, shifted, of_values);
+        }
+    }
+}
+
 TEMPLATE_TEST_CASE("Unrolled is the derivative of Bregman ADMM's steps", "", ConditionalReadout, JointReadout,
                    SumReadout) {
     check<Entropy, TestType>(BregmanAdmm{});

@@ -197,4 +197,26 @@ TEST_CASE("Sums over many instances keep float's digits", "[admm_sweep]") {
     }
 }
 
+TEST_CASE("Values in float have the digits of those that weigh", "[admm_sweep]") {
+    // Neither their level nor an outlier without weight, wherever it is, takes any of them.
+    Random random(9);
+    for (const Index outlier : {0, 7, 59}) {
+        for (const float level : {0.F, 1e3F, -1e5F}) {
+            Matrix<float> bag = random_bag<float>(random, 20, 60, BagKind::normal);
+            Matrix<float> values = random_bag<float>(random, 20, 60, BagKind::normal).array() + level;
+            bag.col(outlier).setConstant(-20);
+            values.col(outlier).setConstant(1e7F);
+            const UotProblem<float> problem{.reward = bag,
+                                            .values = values,
+                                            .alpha0 = 0.5F,
+                                            .features = {.alpha = 1},
+                                            .instances = {.alpha = 0.5F}};
+            INFO("outlier " << outlier << ", level " << level);
+            const auto pooled = swept<float>(problem, 1, 4);
+            REQUIRE(pooled.has_value());
+            CHECK(error(*pooled, plain_admm(problem, 1, 4), 3) <= 1e-5);
+        }
+    }
+}
+
 }  // namespace admm_sweep_test

@@ -104,4 +104,41 @@ TEST_CASE("Potentials take what instances differ by, however much more than alph
     }
 }
 
+TEMPLATE_TEST_CASE("What is pooled has the digits of what weighs", "", float, double) {
+    // Neither the level of the values nor an outlier without weight, wherever it is, takes any of them.
+    using Scalar = TestType;
+    const double few_roundings = 20 * double(std::numeric_limits<Scalar>::epsilon());
+    for (const Index D : {3, 40}) {
+        for (const Index outlier : {0, 7, 59}) {
+            for (const double level : {0.0, 1e3, -1e5}) {
+                Random random(static_cast<std::uint64_t>(6300 + D));
+                Matrix<Scalar> bag = random_bag<Scalar>(random, D, 60, BagKind::normal);
+                Matrix<Scalar> values = random_bag<Scalar>(random, D, 60, BagKind::normal);
+                values.array() += static_cast<Scalar>(level);
+                values.col(outlier).setConstant(Scalar(1e7));
+                bag.col(outlier).setConstant(-1000);
+                for (const Scalar alpha1 : {Scalar(0), Scalar(1)}) {
+                    UotProblem<Scalar> problem{.reward = bag,
+                                               .alpha0 = Scalar(0.5),
+                                               .features = {.alpha = alpha1},
+                                               .instances = {.alpha = Scalar(0.5)}};
+                    INFO(D << " features, outlier " << outlier << ", level " << level << ", alpha1 " << alpha1);
+                    const auto error = [&] {
+                        const Vector<Scalar> pooled =
+                            ConditionalReadout{}(Sinkhorn{{.iterations = 3}}.solve(problem, {.pooled_only = true}));
+                        const WideArray expected = pooled_by_formula(problem, 3);
+                        const auto unit =
+                            (3 + expected.abs()).template cast<double>();  // 3: deviations of normal numbers
+                        const auto difference = (pooled.template cast<Wide>().array() - expected).abs();
+                        return (difference.template cast<double>() / unit).maxCoeff();
+                    };
+                    CHECK(error() <= few_roundings);
+                    problem.values = values;
+                    CHECK(error() <= few_roundings);
+                }
+            }
+        }
+    }
+}
+
 }  // namespace steps_test

@@ -178,7 +178,7 @@ private:
             };
             return run(factor, done);
         }
-        anchor_ = view.matrix().col(reward.active().front());
+        anchor_ = record_->mean.template cast<Scalar>();
         set_offset(anchor_);
         values_.set(view, reward.active(), anchor_);
         weights_.resize(lanes, reward.rows());

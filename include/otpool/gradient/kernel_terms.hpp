@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
+#include <limits>
 #include <type_traits>
 #include <vector>
 
@@ -29,7 +31,8 @@ struct KernelTerm {
 ///     Y = M * (R C^T) + W * values,  M_dk = exp(z_dk + F_d + G_k),
 ///
 /// one multiplication an element and term, all in the bag's own scalar; W is what the slope of one term makes of M.
-/// What does not fit its range is computed in the log domain, one exp an element and term.
+/// Values are taken relative to where their factor is zero, so that shifted ones lose no digits. What does not fit the
+/// scalar's range is computed in the log domain, one exp an element and term.
 template <BagScalar Scalar>
 class KernelTerms {
 public:
@@ -129,9 +132,9 @@ private:
     /// Their sums are made at the same time: each waits for its last addition.
     static constexpr int columns_together = 4;
 
-    /// A term as it multiplies M; `row` and `slope` are padded by zeros.
+    /// A term as it multiplies M: (row_d + slope_d (value_dk - reference_d)) col_k. All but `col` are padded by zeros.
     struct Factors {
-        Buffer<Scalar> row, col, slope;
+        Buffer<Scalar> row, col, slope, reference;
     };
 
     /// Whether the scalar's range holds them; else they are any numbers.
@@ -149,8 +152,17 @@ private:
         if (term.has_slope()) {
             factors.slope.head(row.size()) = row.cwiseProduct(term.slope.template cast<Scalar>());
             factors.slope.tail(lanes_ - row.size()).setZero();
+            factors.reference.resize(lanes_);
+            factors.reference.tail(lanes_ - row.size()).setZero();
+            for (Index d = 0; d < row.size(); ++d) {
+                const Real zero = -term.row_factor[d] / term.slope[d];
+                const bool fits = std::abs(zero) <= Real(std::numeric_limits<Scalar>::max());  // not so if it is NaN
+                factors.reference[d] = fits ? static_cast<Scalar>(zero) : 0;
+                row[d] *= static_cast<Scalar>(term.row_factor[d] + term.slope[d] * Real(factors.reference[d]));
+            }
+        } else {
+            row.array() *= term.row_factor.template cast<Scalar>().array();
         }
-        row.array() *= term.row_factor.template cast<Scalar>().array();
         factors.row.tail(lanes_ - row.size()).setZero();
         factors.col.array() *= term.col_factor.template cast<Scalar>().array();
         return is_finite(factors.row) && is_finite(factors.col) && is_finite(factors.slope);
@@ -163,6 +175,7 @@ private:
         if (!in_range) return log_terms_.push_back(term);
         if (term.has_slope()) {
             slope_ = factors.slope;
+            reference_ = factors.reference;
             slope_col_ = factors.col;
         }
         row_factors_.insert(row_factors_.end(), factors.row.begin(), factors.row.end());
@@ -177,9 +190,9 @@ private:
             blocks_.sum_over_rows(block, term.row.data(), sum_.data());
         } else {
             const Scalar* const* value = blocks_.item_lanes(values_, block);
-            const Scalar* slope = term.slope.data();
-            const auto with_slope = [=](const P& row, Index l, Index j) {
-                return pmadd(ploadu<P>(slope + l), ploadu<P>(value[j] + l), row);
+            const auto with_slope = [=, slope = term.slope.data(), reference = term.reference.data()](
+                                        const P& row, Index l, Index j) {
+                return pmadd(ploadu<P>(slope + l), psub(ploadu<P>(value[j] + l), ploadu<P>(reference + l)), row);
             };
             multiply_transposed(block.M, lanes_, block.count, term.row.data(), sum_.data(), with_slope);
         }
@@ -211,6 +224,7 @@ private:
         const Scalar* const col_factor = col_factors_.data();
         const Scalar* const slope = slope_.data();
         const Scalar* const slope_col = slope_col_.data();
+        const Scalar* const reference = reference_.data();
         Scalar* const to_Y = Y_.data();
         Scalar* const to_W = W_.data();
         for (Index l = 0; l < lanes; l += packet_size<Scalar>) {
@@ -226,7 +240,7 @@ private:
                 P Y = pmul(of_kernel, sum[c]);
                 if (value != nullptr) {
                     const P W = pmul(of_kernel, pmul(ploadu<P>(slope + l), pset1<P>(slope_col[first + c])));
-                    Y = pmadd(W, ploadu<P>(value[j + c] + l), Y);
+                    Y = pmadd(W, psub(ploadu<P>(value[j + c] + l), ploadu<P>(reference + l)), Y);
                     pstoreu(to_W + c * lanes + l, W);
                 }
                 pstoreu(to_Y + c * lanes + l, Y);
@@ -273,9 +287,9 @@ private:
     Index lanes_ = 0;  ///< rows of M in memory
     Factors first_, second_;
     Sums sums_;
-    std::vector<Scalar> row_factors_;   ///< R, one term after the other
-    std::vector<Scalar> col_factors_;   ///< C, likewise
-    Buffer<Scalar> slope_, slope_col_;  ///< Of the term that has one, if that is in range.
+    std::vector<Scalar> row_factors_;               ///< R, one term after the other
+    std::vector<Scalar> col_factors_;               ///< C, likewise
+    Buffer<Scalar> slope_, reference_, slope_col_;  ///< Of the term that has one, if that is in range.
     bool has_slope_ = false;
     std::vector<KernelTerm> log_terms_;
     Buffer<Scalar> sum_;

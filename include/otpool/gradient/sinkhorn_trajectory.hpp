@@ -64,7 +64,7 @@ public:
             record_.log_sums.of_rows.col(k) = scaling.log_row_sum();
             scaling.update_features();
             if (solver.translation && !only_pools_) record_.translation[k] = scaling.translate();
-            scaling.update_instances(iterations.is_last() ? &problem.pooled_values() : nullptr);
+            scaling.update_instances(iterations.is_last() ? &problem.values : nullptr);
             record_.log_sums.of_cols.col(k) = scaling.log_col_sum();
             if (iterations.wants_residual()) {
                 iterations.record(scaling.feature_residual(), scaling.attainable());

@@ -34,7 +34,7 @@ public:
     }
 
     /// log_row_sum_d <- LSE_k(z_dk + col_potential_k). Whether the range sufficed. On the way pools `values`, if given,
-    /// with the weights exp(z_dk + col_potential_k). Cost: one exp an element, one pass.
+    /// as KernelPass does, with the weights exp(z_dk + col_potential_k). Cost: one exp an element, one pass.
     bool log_row_sums(const Buffer<Real>& col_potential, Buffer<Real>& log_row_sum,
                       const MatrixView<Scalar>* values = nullptr) {
         log_row_sum.resize(blocks().rows());

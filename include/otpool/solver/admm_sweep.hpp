@@ -21,6 +21,7 @@
 #include "otpool/solver/first_pass.hpp"
 #include "otpool/solver/instance_tiles.hpp"
 #include "otpool/solver/leveled_sums.hpp"
+#include "otpool/solver/reference_values.hpp"
 #include "otpool/solver/scaled_problem.hpp"
 
 namespace otpool::detail {
@@ -158,9 +159,11 @@ public:
     bool pooling_step(RealVector& mean) {
         begin_step(true);
         const bool of_reward = values_.empty();
-        if (!of_reward) {
-            first_value_ = values_.matrix().col(active_[0]);
-            value_tiles_.set(values_, active_, first_value_, execution_.workers());
+        if (of_reward) {
+            reference_.set(highest_);
+        } else {
+            reference_.set(values_, x_.matrix(), active_);
+            value_tiles_.set(values_, active_, reference_.numbers().head(rows()), execution_.workers());
         }
         const Part& sums = for_each_tile([&](Index tile, Index worker, Part& part) {
             const Tile x = x_.tile(tile, worker);
@@ -169,7 +172,7 @@ public:
         });
         if (!end_step(sums)) return false;
         mean = sums.value().cwiseQuotient(sums.weight());
-        mean += (of_reward ? highest_ : first_value_).template cast<Real>();
+        mean += reference_.numbers().head(rows()).template cast<Real>();
         return mean.allFinite();  // unless values were too large for sums in Work
     }
 
@@ -350,8 +353,8 @@ private:
     InstanceTiles<Scalar, Work> x_;
     MatrixView<Scalar> values_;  ///< Empty: the reward.
     InstanceTiles<Scalar, Work> value_tiles_;
-    Vector<Scalar> first_value_;  ///< That of an instance, to which the others' are relative.
-    RealVector reward_row_;       ///< X / rho is x_dn + reward_row_d + reward_col_n + a constant.
+    ReferenceValues<Scalar> reference_;  ///< What values are weighed relative to.
+    RealVector reward_row_;              ///< X / rho is x_dn + reward_row_d + reward_col_n + a constant.
     Buffer<Real> reward_col_;
 
     std::size_t steps_ = 0;

@@ -28,7 +28,7 @@ public:
     using MutableTile = Eigen::Map<Tiles, Eigen::AlignedMax>;
 
     /// `workers`: that ask for tiles at the same time.
-    void set(const MatrixView<Scalar>& matrix, const std::vector<Index>& active, const Vector<Scalar>& anchor,
+    void set(const MatrixView<Scalar>& matrix, const std::vector<Index>& active, const auto& anchor,
              Index workers = 1) {
         matrix_ = matrix;
         active_ = active;
@@ -41,6 +41,7 @@ public:
     Index rows() const { return matrix_.rows(); }
     Index cols() const { return static_cast<Index>(active_.size()); }
     Index count() const { return (cols() + lanes - 1) / lanes; }
+    const MatrixView<Scalar>& matrix() const { return matrix_; }
     const std::vector<Index>& active() const { return active_; }
 
     /// Valid until the worker's next call.

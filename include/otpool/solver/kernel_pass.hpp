@@ -12,6 +12,7 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/solver/exponential_range.hpp"
 #include "otpool/solver/kernel_blocks.hpp"
+#include "otpool/solver/reference_values.hpp"
 #include "otpool/solver/scaled_problem.hpp"
 
 namespace otpool::detail {
@@ -41,8 +42,8 @@ public:
         sums_.resize(static_cast<std::size_t>(blocks.parts()));
     }
 
-    /// row_mass() <- M v, where update(block) is first to set v of every block's columns. Pools the values, if given,
-    /// on the way. Whether M, its sums and what update() says are in range.
+    /// row_mass() <- M v, where update(block) is first to set v of every block's columns. Pools the values, if given
+    /// and the reward if they are empty, on the way. Whether M, its sums and what update() says are in range.
     template <class Update>
     bool operator()(const Update& update, const MatrixView<Scalar>* values) {
         if (values != nullptr) start_pooling(*values);
@@ -62,7 +63,7 @@ public:
             blocks.sum_over_cols(block, of_cols, of_block.data());
             add(of_block, sums.row_mass);
             if (values == nullptr) return;
-            blocks.weighted_sum_over_cols(block, of_cols, *values, reference_.data(), of_block.data());
+            blocks.weighted_sum_over_cols(block, of_cols, pooled_, reference_.numbers().data(), of_block.data());
             add(of_block, sums.weighted);
         });
         return add_up_parts(values != nullptr) &&
@@ -89,7 +90,7 @@ public:
     void conditional_mean(RealVector& mean) const {
         mean.resize(blocks.rows());
         for (Index d = 0; d < blocks.rows(); ++d) {
-            mean[d] = total_.weighted[d] / total_.row_mass[d] + static_cast<Real>(reference_[d]);
+            mean[d] = total_.weighted[d] / total_.row_mass[d] + static_cast<Real>(reference_.numbers()[d]);
         }
     }
 
@@ -131,15 +132,18 @@ private:
         return total_.in_range;
     }
 
-    /// Values are weighed relative to those of one instance, so that shifted ones lose no digits.
     void start_pooling(const MatrixView<Scalar>& values) {
-        reference_.resize(blocks.padded_rows());
-        reference_.setZero();
-        for (Index d = 0; d < blocks.rows(); ++d) reference_[d] = values(d, kernel_->instance(0));
+        pooled_ = values.empty() ? kernel_->reward : values;
+        if (values.empty() && kernel_->shifts_rows) {
+            reference_.set(kernel_->row_shift);
+        } else {
+            reference_.set(pooled_, kernel_->reward, kernel_->active);
+        }
     }
 
     const ScaledReward<Scalar>* kernel_ = nullptr;
-    Buffer<Scalar> reference_;  ///< padded likewise
+    MatrixView<Scalar> pooled_;
+    ReferenceValues<Scalar> reference_;  ///< What values are weighed relative to.
     std::vector<Worker> workers_;
     std::vector<Sums> sums_;  ///< One a part.
     Sums total_;

@@ -139,7 +139,7 @@ Solution<Scalar, R> closed_form(const UotProblem<Scalar, R>& problem, const Firs
         return pooled_solution<Scalar, R>(std::move(mean));
     }
     // With a free side, or without a reward, scaling ends after its first iteration.
-    const MatrixView<Scalar>* values = run.pooled_only ? &problem.pooled_values() : nullptr;
+    const MatrixView<Scalar>* values = run.pooled_only ? &problem.values : nullptr;
     const bool updates_instances = scaled.instances.alpha > 0;
     scaling.start(scaled, scaled.instances.anchor, run.execution, updates_instances ? nullptr : values);
     scaling.update_features();

@@ -83,6 +83,7 @@ template <BagScalar Scalar>
 struct ScaledReward {
     MatrixView<Scalar> reward;
     std::vector<Index> active;  ///< The instances of prior > 0; every loop over instances k runs over these.
+    bool shifts_rows = true;    ///< Whether row_shift is each feature's highest reward, else col_shift each instance's.
     Buffer<Real> row_shift;
     Buffer<Real> col_shift;
     Real inverse_alpha0 = 0;
@@ -125,13 +126,10 @@ struct ScaledProblem {
     Real offset_of_features() const { return offset; }
     Real offset_of_instances() const { return features.is_hard() ? 0 : offset; }
 
-    /// Whether each instance's largest reward is taken out of the kernel, not each feature's.
-    bool shifts_instances() const { return features.alpha == 0 && instances.alpha > 0; }
-
     /// A feature and an instance whose reward is the largest of all. Cost: O(D + N).
     std::pair<Index, Index> highest() const {
         Index d = 0;
-        if (shifts_instances()) {
+        if (!kernel.shifts_rows) {
             Index k = 0;
             kernel.col_shift.maxCoeff(&k);
             kernel.reward.col(kernel.instance(k)).maxCoeff(&d);
@@ -169,14 +167,15 @@ struct ScaledProblem {
             offset = highest.maxCoeff();
             side.anchor = ((highest.array() - offset) * kernel.inverse_alpha0).max(lowest_exponent);
         };
-        if (shifts_instances()) {
+        kernel.shifts_rows = features.alpha > 0 || instances.alpha == 0;
+        if (kernel.shifts_rows) {
+            for (Index d = 0; d < kernel.rows(); ++d) kernel.row_shift[d] = static_cast<Real>(pass.range.highest[d]);
+            set_anchor(features, kernel.row_shift);
+        } else {
             for (Index k = 0; k < kernel.cols(); ++k) {
                 kernel.col_shift[k] = problem.reward.col(kernel.instance(k)).maxCoeff();
             }
             set_anchor(instances, kernel.col_shift);
-        } else {
-            for (Index d = 0; d < kernel.rows(); ++d) kernel.row_shift[d] = static_cast<Real>(pass.range.highest[d]);
-            set_anchor(features, kernel.row_shift);
         }
         const Real infinity = std::numeric_limits<Real>::infinity();
         kernel.lowest = pass.range.of_all ? static_cast<Real>(pass.range.lowest) : -infinity;

@@ -59,9 +59,9 @@ public:
         start(problem, instance_potential);
     }
 
-    /// Starts from instance potentials; pools `values`, if given, with the plan that these make when the features are
-    /// updated. Views the problem. Beyond the largest potential passes are in the log domain. Cost: one exp an element,
-    /// one pass (two in the log domain).
+    /// Starts from instance potentials; pools `values`, if given (the reward if they are empty, here and below), with
+    /// the plan that these make when the features are updated. Views the problem. Beyond the largest potential passes
+    /// are in the log domain. Cost: one exp an element, one pass (two in the log domain).
     void start(const ScaledProblem<Scalar>& problem, const Buffer<Real>& instance_potential,
                const Execution& execution = {}, const MatrixView<Scalar>* values = nullptr,
                Real largest_potential = ExponentialRange<Scalar>::largest_potential) {

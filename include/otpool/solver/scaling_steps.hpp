@@ -39,10 +39,10 @@ struct LogSums {
 template <BagScalar Scalar>
 class ScalingSteps {
 public:
-    /// mean <- the conditional mean of the values after so many steps. Whether the range sufficed: otherwise mean is as
-    /// it was. Rewards that have not been looked at may be any numbers, and have been after it. Keeps log sums, if it
-    /// is given memory of their size. Cost: one exp an element and steps + 1 passes, over kept exponentials or with as
-    /// many exps (KernelBlocks).
+    /// mean <- the conditional mean of the values, the reward if they are empty, after so many steps. Whether the range
+    /// sufficed: otherwise mean is as it was. Rewards that have not been looked at may be any numbers, and have been
+    /// after it. Keeps log sums, if it is given memory of their size. Cost: one exp an element and steps + 1 passes,
+    /// over kept exponentials or with as many exps (KernelBlocks).
     bool pool(ScaledProblem<Scalar>& problem, int steps, const MatrixView<Scalar>& values, const Execution& execution,
               RealVector& mean, LogSums* kept = nullptr) {
         ScaledReward<Scalar>& kernel = problem.kernel;
@@ -100,7 +100,7 @@ bool pool_by_scalings(const UotProblem<Scalar, R>& problem, int steps, const Exe
     pass.glance(problem, execution);
     scaled.set(problem, pass);
     if (kept != nullptr) kept->resize(scaled.kernel.rows(), scaled.kernel.cols(), steps);
-    return workspace.get<ScalingSteps<Scalar>>().pool(scaled, steps, problem.pooled_values(), execution, mean, kept);
+    return workspace.get<ScalingSteps<Scalar>>().pool(scaled, steps, problem.values, execution, mean, kept);
 }
 
 }  // namespace otpool::detail

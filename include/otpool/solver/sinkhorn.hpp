@@ -77,7 +77,7 @@ struct Sinkhorn {
             scaling.update_features();
             if (translates) scaling.translate();
             if (anderson.active()) scaling.move_features(anderson.step(scaling.features().kernel, residual));
-            scaling.update_instances(pool ? &problem.pooled_values() : nullptr);
+            scaling.update_instances(pool ? &problem.values : nullptr);
             if (!iterations.wants_residual()) {
                 iterations.skip();
                 continue;
@@ -90,7 +90,7 @@ struct Sinkhorn {
                 anderson.restart();
             }
         }
-        if (run.pooled_only && !scaling.pooled()) scaling.pool(problem.pooled_values());
+        if (run.pooled_only && !scaling.pooled()) scaling.pool(problem.values);
         if (scaling.pooled()) {
             RealVector& mean = workspace.get<detail::PooledMean>().values;
             scaling.conditional_mean(mean);
