@@ -20,6 +20,11 @@ struct PowerOfTwo {
     static long double exact(long double x) { return std::exp2(x); }
 };
 
+struct PowerOrZero {
+    static auto of(const auto& x) { return otpool::detail::exp2_or_zero(x); }
+    static long double exact(long double x) { return std::exp2(x); }
+};
+
 template <class Scalar>
 constexpr double promised = std::is_same_v<Scalar, float> ? 2e-7 : 4e-16;
 
@@ -46,7 +51,8 @@ double largest_error(double lowest, double highest) {
 TEST_CASE("Bounded powers are as near as their documentation says") {
     for (const double error :
          {largest_error<Exponential, float>(-87, 88), largest_error<Exponential, double>(-708, 708),
-          largest_error<PowerOfTwo, float>(-126, 127), largest_error<PowerOfTwo, double>(-1022, 1023)}) {
+          largest_error<PowerOfTwo, float>(-126, 127), largest_error<PowerOfTwo, double>(-1022, 1023),
+          largest_error<PowerOrZero, float>(-114, 127), largest_error<PowerOrZero, double>(-1009, 1023)}) {
         CHECK(error <= 1);
         CHECK(error > 0.1);
     }
@@ -76,11 +82,10 @@ TEMPLATE_TEST_CASE("Bounded powers of any number of entries", "", float, double)
     for (Eigen::Index size = 1; size <= 70; ++size) {
         const Array x = Array::LinSpaced(size, -20, 3);
         const Array exponential = Exponential::of(x);
-        const TestType least = x[size / 2];
-        const Array above = otpool::detail::exp2_above(least, x.tail(size - 1));  // of other alignment, too
+        const Array or_zero = otpool::detail::exp2_or_zero(x.tail(size - 1));  // of other alignment, too
         for (Eigen::Index i = 0; i < size; ++i) {
             check_entry(exponential[i], Exponential::exact(x[i]));
-            if (i > 0) check_entry(above[i - 1], x[i] > least ? PowerOfTwo::exact(x[i]) : 0);
+            if (i > 0) check_entry(or_zero[i - 1], PowerOfTwo::exact(x[i]));
         }
     }
 }
@@ -93,11 +98,15 @@ TEMPLATE_TEST_CASE("Powers of two within the bounds are the bounded ones", "", f
 }
 
 TEMPLATE_TEST_CASE("Powers that are nothing below a bound", "", float, double) {
-    Eigen::Array<TestType, 4, 1> x;
-    x << TestType(-100), TestType(-100.5), TestType(-1e30), -std::numeric_limits<TestType>::infinity();
-    const Eigen::Array<TestType, 4, 1> power = otpool::detail::exp2_above(TestType(-100.25), x);
-    CHECK(power[0] > 0);
-    CHECK((power.tail(3) == 0).all());
+    using Array = Eigen::Array<TestType, Eigen::Dynamic, 1>;
+    constexpr TestType least = std::is_same_v<TestType, float> ? -115 : -1010;
+    constexpr TestType lowest = least - 40;
+    Array x = Array::LinSpaced(4001, lowest, -least);
+    x[0] = -std::numeric_limits<TestType>::infinity();
+    x[1] = std::numeric_limits<TestType>::lowest();
+    const Array power = otpool::detail::exp2_or_zero(x);
+    const Array bounded = PowerOfTwo::of(x.max(least));
+    for (Eigen::Index i = 0; i < x.size(); ++i) CHECK(power[i] == (std::round(x[i]) <= least ? 0 : bounded[i]));
 }
 
 TEMPLATE_TEST_CASE("What is multiplied and added", "", float, double) {

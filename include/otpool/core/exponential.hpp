@@ -49,7 +49,9 @@ struct ExponentialOf<float> {
     static constexpr unsigned mantissa_bits = 23;
     static constexpr float lowest = -87;
     static constexpr float lowest_of_two = -126;
-    static constexpr float to_integer = 0x1.8p23F;  ///< Added to n, it leaves n in the lowest bits.
+    static constexpr float least_power = -115;               ///< PowerOrZero takes it for nothing.
+    static constexpr double two_to_least_and_bias = 0x1p12;  ///< 2^(least_power + the bias of exponents)
+    static constexpr float to_integer = 0x1.8p23F;           ///< Added to n, it leaves n in the lowest bits.
     static constexpr std::array log_2_parts = {0x1.62ep-1F, 0x1.0bfbe8p-15F};  ///< n times the first is exact
     /// The polynomial of its degree that is nearest to exp(r), |r| <= log(2) / 2, relative to it; from the constant
     /// term, 1.
@@ -63,6 +65,8 @@ struct ExponentialOf<double> {
     static constexpr unsigned mantissa_bits = 52;
     static constexpr double lowest = -708;
     static constexpr double lowest_of_two = -1022;
+    static constexpr double least_power = -1010;
+    static constexpr double two_to_least_and_bias = 0x1p13;
     static constexpr double to_integer = 0x1.8p52;
     static constexpr std::array log_2_parts = {6.93147180369123816490e-01, 1.90821492927058770002e-10};
     static constexpr std::array polynomial = {1.0,
@@ -80,6 +84,28 @@ struct ExponentialOf<double> {
 };
 
 enum class Base { e, two };
+
+/// factor base^r, |r log(base)| <= log(2) / 2, as a polynomial.
+template <class Scalar, Base base>
+class PowerPolynomial {
+public:
+    constexpr explicit PowerPolynomial(double factor) {
+        for (std::size_t k = 0; k < coefficients_.size(); ++k, factor *= base == Base::two ? log_2 : 1) {
+            coefficients_[k] = static_cast<Scalar>(ExponentialOf<Scalar>::polynomial[k] * factor);
+        }
+    }
+
+    template <class P>
+    EIGEN_ALWAYS_INLINE P operator()(const P& r) const {
+        using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
+        P power = pset1<P>(coefficients_.back());
+        for (std::size_t k = coefficients_.size() - 1; k-- > 0;) power = pmadd(power, r, pset1<P>(coefficients_[k]));
+        return power;
+    }
+
+private:
+    std::array<Scalar, ExponentialOf<Scalar>::polynomial.size()> coefficients_ = {};
+};
 
 /// base^x of a number, or of a register of them: 2^n base^r, where x = n log_base(2) + r. Always inlined, here and
 /// below: large programs are past what compilers inline by themselves, and a call costs as much as the power.
@@ -112,13 +138,10 @@ struct BoundedPower {
             r = x;
             for (const Scalar part : Of::log_2_parts) r = pmadd(n, all(-part), r);
         }
-        P power = all(polynomial.back());
-        for (std::size_t k = polynomial.size() - 1; k-- > 0;) power = pmadd(power, r, all(polynomial[k]));
-
         constexpr std::size_t size = unpacket_traits<P>::size;
         std::array<Scalar, size> result;
         std::array<Scalar, size> shift;
-        pstoreu(result.data(), power);
+        pstoreu(result.data(), polynomial(r));
         pstoreu(shift.data(), biased);
         for (std::size_t i = 0; i < size; ++i) {  // n to the exponent's bits; compilers vectorise it
             result[i] = std::bit_cast<Scalar>(std::bit_cast<Bits>(result[i]) +
@@ -128,15 +151,7 @@ struct BoundedPower {
     }
 
 private:
-    /// Of base^r.
-    static constexpr auto polynomial = [] {
-        std::array<Scalar, Of::polynomial.size()> coefficients = {};
-        double unit = 1;
-        for (std::size_t k = 0; k < coefficients.size(); ++k, unit *= base == Base::two ? log_2 : 1) {
-            coefficients[k] = static_cast<Scalar>(Of::polynomial[k] * unit);
-        }
-        return coefficients;
-    }();
+    static constexpr PowerPolynomial<Scalar, base> polynomial = PowerPolynomial<Scalar, base>(1);
 };
 
 /// 2^x of a number known to be neither below BoundedPower's lowest nor above its highest.
@@ -150,18 +165,33 @@ struct PowerWithin {
     }
 };
 
-/// 2^x, but 0 of what is not above `least`.
+/// 2^x, but 0 of what rounds to the least power or below. Without a comparison: the number with n - least in the bits
+/// of the exponent and none in the mantissa is 2^(n - least - bias), but 0 if n is the least.
 template <class Scalar>
-struct PowerAbove {
-    Scalar least;
+struct PowerOrZero {
+    using Of = ExponentialOf<Scalar>;
 
     Scalar operator()(Scalar x) const { return packetOp(x); }
 
     template <class P>
     EIGEN_ALWAYS_INLINE P packetOp(const P& x) const {  // NOLINT(readability-identifier-naming): Eigen's name
         using namespace Eigen::internal;                // NOLINT(google-build-using-namespace)
-        return pand(BoundedPower<Scalar, Base::two>::unbounded(x), pcmp_lt(pset1<P>(least), x));
+        using Bits = typename Of::Bits;
+        const P to_integer = pset1<P>(Of::to_integer - Of::least_power);
+        const P bounded = pmax(x, pset1<P>(Of::least_power));
+        const P biased = padd(bounded, to_integer);  // n - least_power in the lowest bits
+        const P r = psub(bounded, psub(biased, to_integer));
+
+        std::array<Scalar, unpacket_traits<P>::size> factor;
+        pstoreu(factor.data(), biased);
+        for (Scalar& number : factor) {  // compilers vectorise it
+            number = std::bit_cast<Scalar>(std::bit_cast<Bits>(number) << Of::mantissa_bits);
+        }
+        return pmul(polynomial(r), ploadu<P>(factor.data()));
     }
+
+private:
+    static constexpr auto polynomial = PowerPolynomial<Scalar, Base::two>(Of::two_to_least_and_bias);
 };
 
 /// -|x| of an entry.
@@ -204,10 +234,10 @@ auto exp2_within(const Eigen::ArrayBase<Derived>& x) {
     return x.unaryExpr(PowerWithin<typename Derived::Scalar>());
 }
 
-/// 2^x, but 0 of what is not above `least`, which is no lower than bounded_exp2() goes.
+/// 2^x, as near, of numbers up to the same bounds, but 0 of what rounds to -115 or less, in double -1010.
 template <class Derived>
-auto exp2_above(typename Derived::Scalar least, const Eigen::ArrayBase<Derived>& x) {
-    return x.unaryExpr(PowerAbove<typename Derived::Scalar>{least});
+auto exp2_or_zero(const Eigen::ArrayBase<Derived>& x) {
+    return x.unaryExpr(PowerOrZero<typename Derived::Scalar>());
 }
 
 }  // namespace otpool::detail
@@ -230,7 +260,7 @@ struct functor_traits<otpool::detail::PowerWithin<Scalar>> {
     enum { Cost = 15, PacketAccess = 1 };
 };
 template <class Scalar>
-struct functor_traits<otpool::detail::PowerAbove<Scalar>> {
-    enum { Cost = 18, PacketAccess = 1 };
+struct functor_traits<otpool::detail::PowerOrZero<Scalar>> {
+    enum { Cost = 16, PacketAccess = 1 };
 };
 }  // namespace Eigen::internal

@@ -21,7 +21,7 @@ RealVector conditional_mean(const Solution<Scalar, R>& solution) {
     RealVector sum = RealVector::Zero(top.size());
     RealVector column_weight(top.size());
     solution.log_plan.for_each_column([&](Index, Index n, const RealVector& score) {
-        column_weight = exp2_above(-1000.0, (score - top).array() * log2_e);  // no weight where there is next to none
+        column_weight = exp2_or_zero((score - top).array() * log2_e);  // no weight where there is next to none
         weight += column_weight;
         sum += column_weight.cwiseProduct(values.col(n));
     });

@@ -118,7 +118,7 @@ public:
         } else if (lowest > Range::smallest_exponent) {
             fill(block, rewards, [=](auto... of) { return exp2_within(exponent(of...)); });
         } else {
-            fill(block, rewards, [=](auto... of) { return exp2_above(Range::smallest_exponent, exponent(of...)); });
+            fill(block, rewards, [=](auto... of) { return exp2_or_zero(exponent(of...)); });
         }
     }
 
@@ -192,7 +192,7 @@ private:
             const auto excess = lanes_at(x) - lanes_at(lane_shift + l) - Number(item_shift[i]);
             const auto potential = lanes_at(lane_potential + l) + Number(item_potential[i]);
             const Lanes exponent = multiply_add(excess, inverse_alpha0, potential).template cast<Scalar>();
-            return Lanes(exp2_above(Range::smallest_exponent, exponent.min(Range::largest_exponent)));
+            return Lanes(exp2_or_zero(exponent.min(Range::largest_exponent)));
         });
     }
 
@@ -220,14 +220,14 @@ private:
         fill(block, rewards, 0, whole, [&, exponent](auto... of) {
             const Lanes y = exponent(of...);
             seen.add(y);
-            return Lanes(exp2_above(Range::smallest_exponent, y));
+            return Lanes(exp2_or_zero(y));
         });
         if (whole < lanes) {
             Seen of_last;
             fill(block, rewards, whole, block.lanes, [&, exponent](auto... of) {
                 const Lanes y = exponent(of...);
                 of_last.add(y);
-                return Lanes(exp2_above(Range::smallest_exponent, y.min(Range::largest_exponent)));
+                return Lanes(exp2_or_zero(y.min(Range::largest_exponent)));
             });
             seen.add_first(lanes - whole, of_last);
         }
