@@ -47,6 +47,15 @@ TEMPLATE_TEST_CASE("Products of lanes and items are Eigen's", "", float, double)
             CHECK((by_item - weighted.transpose() * of_lanes).cwiseAbs().maxCoeff() <= tolerance);
             detail::multiply<Scalar>(M.data(), lanes, items, of_items.data(), by_lane.data(), weigh);
             CHECK((by_lane - weighted * of_items).cwiseAbs().maxCoeff() <= tolerance);
+            using detail::Assign;
+            by_item = random_vector<Scalar>(random, items);
+            const Vector<Scalar> items_with_product = by_item + M.transpose() * of_lanes;
+            detail::multiply_transposed<Scalar, Assign::add>(M.data(), lanes, items, of_lanes.data(), by_item.data());
+            CHECK((by_item - items_with_product).cwiseAbs().maxCoeff() <= tolerance);
+            by_lane = random_vector<Scalar>(random, lanes);
+            const Vector<Scalar> lanes_with_product = by_lane + M * of_items;
+            detail::multiply<Scalar, Assign::add>(M.data(), lanes, items, of_items.data(), by_lane.data());
+            CHECK((by_lane - lanes_with_product).cwiseAbs().maxCoeff() <= tolerance);
         }
     }
 }

@@ -105,9 +105,11 @@ void check(const Setting<Scalar>& setting, tests::Random& random) {
             is_near(sums, columns.transpose() * of_rows, columns.transpose() * of_rows.cwiseAbs());
             const Scalar* v_of_block = v.data() + block.first;
             const Exact of_cols = v.segment(block.first, block.count).template cast<long double>();
-            blocks.sum_over_cols(block, v_of_block, sums.data());
+            sums.setZero();
+            blocks.add_sum_over_cols(block, v_of_block, sums.data());
             is_near(sums, columns * of_cols, columns * of_cols.cwiseAbs());
-            blocks.weighted_sum_over_cols(block, v_of_block, setting.reward, reference.data(), sums.data());
+            sums.setZero();
+            blocks.add_weighted_sum_over_cols(block, v_of_block, setting.reward, reference.data(), sums.data());
             Exact deviations(D, block.count);
             for (Index k = 0; k < block.count; ++k) {
                 for (Index d = 0; d < D; ++d) {

@@ -78,6 +78,23 @@ TEMPLATE_TEST_CASE("Steps on bags of any size and layout", "", float, double) {
     check(strided);
 }
 
+TEMPLATE_TEST_CASE("Steps where only some instances leave the range of scalings", "", float, double) {
+    // Passes then end on the way, after some blocks of instances, and are begun again with what was absorbed.
+    using Scalar = TestType;
+    Random random(6050);
+    const Matrix<Scalar> bag = random_bag<Scalar>(random, 150, 700, BagKind::normal);
+    for (const Scalar factor : {Scalar(2), Scalar(4), Scalar(8), Scalar(30), Scalar(100)}) {
+        for (const Scalar alpha0 : {Scalar(0.3), Scalar(0.1), Scalar(0.01)}) {
+            Matrix<Scalar> uneven = bag;
+            uneven.rightCols(400) *= factor;
+            const UotProblem<Scalar> problem{
+                .reward = uneven, .alpha0 = alpha0, .features = {.alpha = 2}, .instances = {.alpha = 5}};
+            INFO("factor " << factor << ", alpha0 " << alpha0);
+            CHECK(error_of_steps(problem, 3) <= tolerance<Scalar>);
+        }
+    }
+}
+
 TEST_CASE("A layer in float is as good where it leaves the range of float") {
     Random random(6100);
     const Matrix<float> bag = random_bag<float>(random, 12, 60, BagKind::normal);

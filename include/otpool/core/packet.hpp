@@ -57,6 +57,9 @@ private:
     Scalar rest_ = 0;
 };
 
+/// Whether sums take the place of what was there, or are added to it.
+enum class Assign { set, add };
+
 // NOLINTBEGIN(modernize-avoid-c-arrays): std::array drops the alignment of P, with a warning
 
 #if defined(__GNUC__) && !defined(__clang__)
@@ -74,20 +77,26 @@ auto add_halves(const P& sum) {
     }
 }
 
-/// to = the sums of four registers; across one alone they take more instructions.
-template <class P, class Scalar>
+template <Assign assign, class P, class Scalar>
+EIGEN_ALWAYS_INLINE void store(const P& sums, Scalar* to) {
+    using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
+    pstoreu(to, assign == Assign::add ? padd(ploadu<P>(to), sums) : sums);
+}
+
+/// The sums of four registers; across one alone they take more instructions.
+template <Assign assign, class P, class Scalar>
 EIGEN_ALWAYS_INLINE void store_sums(P a, P b, P c, P d, Scalar* to) {
     using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
     using Part = decltype(add_halves(a));
     if constexpr (unpacket_traits<Part>::size == 4) {
         PacketBlock<Part, 4> parts = {{add_halves(a), add_halves(b), add_halves(c), add_halves(d)}};
         ptranspose(parts);
-        pstoreu(to, padd(padd(parts.packet[0], parts.packet[1]), padd(parts.packet[2], parts.packet[3])));
+        store<assign>(padd(padd(parts.packet[0], parts.packet[1]), padd(parts.packet[2], parts.packet[3])), to);
     } else {
-        to[0] = predux(a);
-        to[1] = predux(b);
-        to[2] = predux(c);
-        to[3] = predux(d);
+        store<assign>(predux(a), to);
+        store<assign>(predux(b), to + 1);
+        store<assign>(predux(c), to + 2);
+        store<assign>(predux(d), to + 3);
     }
 }
 #if defined(__GNUC__) && !defined(__clang__)
@@ -103,7 +112,7 @@ struct AsIs {
 };
 
 /// Of `count` items from `first`, what multiply_transposed() does of all.
-template <int count, BagScalar Scalar, class Weigh>
+template <int count, Assign assign, BagScalar Scalar, class Weigh>
 EIGEN_ALWAYS_INLINE void sum_over_lanes(const Scalar* M, Index lanes, Index first, const Scalar* weight, Scalar* sums,
                                         const Weigh& weigh) {
     using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
@@ -116,25 +125,25 @@ EIGEN_ALWAYS_INLINE void sum_over_lanes(const Scalar* M, Index lanes, Index firs
             [&](auto c) { sum[c] = pmadd(ploadu<P>(M + (first + c) * lanes + l), weigh(w, l, first + c), sum[c]); });
     }
     if constexpr (count == 1) {
-        sums[first] = predux(sum[0]);
+        store<assign>(predux(sum[0]), sums + first);
     } else {
-        store_sums(sum[0], sum[1], sum[2], sum[3], sums + first);
-        if constexpr (count == 8) store_sums(sum[4], sum[5], sum[6], sum[7], sums + first + 4);
+        store_sums<assign>(sum[0], sum[1], sum[2], sum[3], sums + first);
+        if constexpr (count == 8) store_sums<assign>(sum[4], sum[5], sum[6], sum[7], sums + first + 4);
     }
 }
 
 /// sums_i = sum_l M_li weigh(weight_l, l, i); of registers of weights, of which l is the first lane.
-template <BagScalar Scalar, class Weigh = AsIs>
+template <BagScalar Scalar, Assign assign = Assign::set, class Weigh = AsIs>
 void multiply_transposed(const Scalar* M, Index lanes, Index items, const Scalar* weight, Scalar* sums,
                          const Weigh& weigh = {}) {
     Index first = 0;
-    for (; first + 8 <= items; first += 8) sum_over_lanes<8>(M, lanes, first, weight, sums, weigh);
-    for (; first + 4 <= items; first += 4) sum_over_lanes<4>(M, lanes, first, weight, sums, weigh);
-    for (; first < items; ++first) sum_over_lanes<1>(M, lanes, first, weight, sums, weigh);
+    for (; first + 8 <= items; first += 8) sum_over_lanes<8, assign>(M, lanes, first, weight, sums, weigh);
+    for (; first + 4 <= items; first += 4) sum_over_lanes<4, assign>(M, lanes, first, weight, sums, weigh);
+    for (; first < items; ++first) sum_over_lanes<1, assign>(M, lanes, first, weight, sums, weigh);
 }
 
 /// Of `count` registers from the lane `first`, what multiply() does of all.
-template <int count, BagScalar Scalar, class Weigh>
+template <int count, Assign assign, BagScalar Scalar, class Weigh>
 EIGEN_ALWAYS_INLINE void sum_over_items(const Scalar* M, Index lanes, Index items, Index first, const Scalar* weight,
                                         Scalar* sums, const Weigh& weigh) {
     using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
@@ -158,17 +167,18 @@ EIGEN_ALWAYS_INLINE void sum_over_items(const Scalar* M, Index lanes, Index item
     for (; i < items; ++i) add_item(i, std::integral_constant<int, 0>());
     for_each_constant<count>([&](auto c) {
         for_each_constant<together - 1>([&](auto t) { sum[c] = padd(sum[c], sum[(t + 1) * count + c]); });
-        pstoreu(sums + first + c * packet_size<Scalar>, sum[c]);
+        store<assign>(sum[c], sums + first + c * packet_size<Scalar>);
     });
 }
 
 /// sums_l = sum_i M_li weigh(weight_i, l, i), likewise
-template <BagScalar Scalar, class Weigh = AsIs>
+template <BagScalar Scalar, Assign assign = Assign::set, class Weigh = AsIs>
 void multiply(const Scalar* M, Index lanes, Index items, const Scalar* weight, Scalar* sums, const Weigh& weigh = {}) {
     Index first = 0;
     constexpr Index four = 4 * packet_size<Scalar>;
-    for (; first + four <= lanes; first += four) sum_over_items<4>(M, lanes, items, first, weight, sums, weigh);
-    for (; first < lanes; first += packet_size<Scalar>) sum_over_items<1>(M, lanes, items, first, weight, sums, weigh);
+    for (; first + four <= lanes; first += four) sum_over_items<4, assign>(M, lanes, items, first, weight, sums, weigh);
+    for (; first < lanes; first += packet_size<Scalar>)
+        sum_over_items<1, assign>(M, lanes, items, first, weight, sums, weigh);
 }
 
 // NOLINTEND(modernize-avoid-c-arrays)

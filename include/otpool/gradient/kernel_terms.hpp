@@ -203,7 +203,8 @@ private:
 
     /// sums_d += sum_k of the term, in a block, over its factor of the row.
     void add_row_sums(const Block& block, const Factors& term, Buffer<Real>& sums) {
-        blocks_.sum_over_cols(block, term.col.data() + block.first, sum_.data());
+        std::fill_n(sum_.data(), lanes_, Scalar(0));
+        blocks_.add_sum_over_cols(block, term.col.data() + block.first, sum_.data());
         for (Index d = 0; d < sums.size(); ++d) sums[d] += static_cast<Real>(sum_[d]);
     }
 

@@ -28,7 +28,6 @@ public:
           exponents_(padded(rows_), features_are_rows ? kernel.cols() : kernel.rows()),
           lane_potential_(RealVector::Zero(lanes())),
           block_(lanes(), block_cols),
-          partial_(lanes()),
           row_mass_(lanes()) {
         exponents_.bottomRows(lanes() - rows_).setConstant(-std::numeric_limits<Real>::infinity());
         RealVector column(kernel.rows());
@@ -74,8 +73,7 @@ public:
                 level = highest;
             }
             weight = bounded_exp((weight - level).max(Sweep::least_exponent));
-            multiply<Real>(block_.data(), lanes(), count, weight_.data(), partial_.data());
-            row_mass_ += partial_;
+            multiply<Real, Assign::add>(block_.data(), lanes(), count, weight_.data(), row_mass_.data());
         }
         if (row_mass_.head(rows_).minCoeff() > Sweep::least_mass) {
             result.log_row_mass = log_of_normal(row_mass_.head(rows_).array()) + level;
@@ -143,7 +141,7 @@ private:
     RealVector lane_potential_;
     RealMatrix block_;
     Eigen::Array<Real, block_cols, 1> top_, sum_, weight_;
-    RealVector partial_, row_mass_;
+    RealVector row_mass_;
 };
 
 }  // namespace otpool::detail

@@ -83,7 +83,8 @@ public:
                             by_instance_ ? padded(count) : padded_rows(),
                             kept_ ? M_.data() + size_of(first) : of_worker(worker).M.data(),
                             part,
-                            worker};
+                            worker,
+                            first + count == parts_.end(part)};
                 if (!computed_) exponentiate(block);
                 visit(block);
             }
@@ -114,29 +115,31 @@ public:
         }
     }
 
-    /// sums_d = sum_k M_dk v_k over a block, v of its columns.
-    void sum_over_cols(const Block& block, const Scalar* v, Scalar* sums) const {
+    /// sums_d += sum_k M_dk v_k over a block, v of its columns.
+    void add_sum_over_cols(const Block& block, const Scalar* v, Scalar* sums) const {
         if (block.by_instance) {
-            multiply_transposed(block.M, block.lanes, block.items, v, sums);
+            multiply_transposed<Scalar, Assign::add>(block.M, block.lanes, block.items, v, sums);
         } else {
-            multiply(block.M, block.lanes, block.items, v, sums);
+            multiply<Scalar, Assign::add>(block.M, block.lanes, block.items, v, sums);
         }
     }
 
-    /// sums_d = sum_k M_dk v_k (value_dk - reference_d) over a block, v of its columns.
-    void weighted_sum_over_cols(const Block& block, const Scalar* v, const MatrixView<Scalar>& values,
-                                const Scalar* reference, Scalar* sums) {
+    /// sums_d += sum_k M_dk v_k (value_dk - reference_d) over a block, v of its columns.
+    void add_weighted_sum_over_cols(const Block& block, const Scalar* v, const MatrixView<Scalar>& values,
+                                    const Scalar* reference, Scalar* sums) {
         using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
         using P = Packet<Scalar>;
         const Scalar* const* value = item_lanes(values, block);
         if (block.by_instance) {
-            multiply_transposed(block.M, block.lanes, block.items, v, sums, [=](const P& w, Index l, Index i) {
-                return pmul(w, psub(ploadu<P>(value[i] + l), pset1<P>(reference[i])));
-            });
+            multiply_transposed<Scalar, Assign::add>(
+                block.M, block.lanes, block.items, v, sums, [=](const P& w, Index l, Index i) {
+                    return pmul(w, psub(ploadu<P>(value[i] + l), pset1<P>(reference[i])));
+                });
         } else {
-            multiply(block.M, block.lanes, block.items, v, sums, [=](const P& w, Index l, Index i) {
-                return pmul(w, psub(ploadu<P>(value[i] + l), ploadu<P>(reference + l)));
-            });
+            multiply<Scalar, Assign::add>(block.M, block.lanes, block.items, v, sums,
+                                          [=](const P& w, Index l, Index i) {
+                                              return pmul(w, psub(ploadu<P>(value[i] + l), ploadu<P>(reference + l)));
+                                          });
         }
     }
 

@@ -22,6 +22,7 @@ struct KernelBlock {
     Index items, lanes;
     Scalar* M;
     Index part, worker;  ///< It is of a part, and a worker's.
+    bool last;           ///< Of its part.
     // What fill() finds of rewards that have not been looked at:
     bool in_range = true;  ///< Whether they are finite, and M not too large; else it is any numbers.
     Real highest = 0;      ///< None of the block is above.

@@ -37,7 +37,8 @@ public:
         workers_.resize(blocks.workers());
         for (Worker& worker : workers_) {
             worker.of_cols.resize(padded(blocks.width()));
-            worker.of_rows.resize(blocks.padded_rows());
+            for (Buffer<Scalar>* of_rows : {&worker.row_mass, &worker.weighted}) of_rows->resize(blocks.padded_rows());
+            worker.clear();
         }
         sums_.resize(static_cast<std::size_t>(blocks.parts()));
     }
@@ -53,18 +54,26 @@ public:
             sums.row_mass.setZero(blocks.rows());
             if (values != nullptr) sums.weighted.setZero(blocks.rows());
         }
+        for (Worker& worker : workers_) {
+            if (worker.columns > 0) worker.clear();  // of what a pass that was out of range has left
+        }
         blocks.for_each_block([&](Block& block) {
             Sums& sums = sums_[static_cast<std::size_t>(block.part)];
             sums.in_range = sums.in_range && block.in_range && update(block);
             sums.highest = std::max(sums.highest, block.highest);
             if (!sums.in_range) return;
             const Scalar* of_cols = v.data() + block.first;
-            Buffer<Scalar>& of_block = worker_of(block).of_rows;
-            blocks.sum_over_cols(block, of_cols, of_block.data());
-            add(of_block, sums.row_mass);
-            if (values == nullptr) return;
-            blocks.weighted_sum_over_cols(block, of_cols, pooled_, reference_.numbers().data(), of_block.data());
-            add(of_block, sums.weighted);
+            Worker& worker = worker_of(block);
+            blocks.add_sum_over_cols(block, of_cols, worker.row_mass.data());
+            if (values != nullptr) {
+                const Scalar* reference = reference_.numbers().data();
+                blocks.add_weighted_sum_over_cols(block, of_cols, pooled_, reference, worker.weighted.data());
+            }
+            worker.columns += block.count;
+            if (worker.columns < summed_columns && !block.last) return;
+            move(worker.row_mass, sums.row_mass);
+            if (values != nullptr) move(worker.weighted, sums.weighted);
+            worker.columns = 0;
         });
         return add_up_parts(values != nullptr) &&
                within(total_.row_mass.data(), blocks.rows(), Real(Range::smallest_sum), Real(Range::largest_sum));
@@ -97,9 +106,20 @@ public:
 private:
     using Range = ExponentialRange<Scalar>;
 
-    /// What a worker needs for itself: the sums of its present block.
+    /// Of so many columns at least sums are added up in Scalar, of all in double.
+    static constexpr Index summed_columns = 128;
+
+    /// What a worker needs for itself.
     struct Worker {
-        Buffer<Scalar> of_cols, of_rows;
+        Buffer<Scalar> of_cols;             ///< M^T u of its present block.
+        Buffer<Scalar> row_mass, weighted;  ///< As Sums', of its last columns.
+        Index columns = 0;                  ///< How many these are.
+
+        void clear() {
+            row_mass.setZero();
+            weighted.setZero();
+            columns = 0;
+        }
     };
     /// What a part adds up.
     struct Sums {
@@ -111,11 +131,14 @@ private:
 
     Worker& worker_of(const Block& block) { return workers_[static_cast<std::size_t>(block.worker)]; }
 
-    /// A block's sum in Scalar to that of many.
-    static void add(const Buffer<Scalar>& of_block, RealVector& to) {
-        const Scalar* term = of_block.data();
+    /// to += a sum of some columns, which is zero then, but for what pads it.
+    static void move(Buffer<Scalar>& of_columns, RealVector& to) {
+        Scalar* term = of_columns.data();
         Real* sum = to.data();
-        for (Index d = 0; d < to.size(); ++d) sum[d] += static_cast<Real>(term[d]);
+        for (Index d = 0; d < to.size(); ++d) {
+            sum[d] += static_cast<Real>(term[d]);
+            term[d] = 0;
+        }
     }
 
     /// Into total_, in their order. Whether all was in range.
