@@ -31,7 +31,7 @@ inline Index padded(Index size) { return (size + register_lanes - 1) / register_
 
 /// So far ahead of where it is read, what comes from memory once is fetched.
 template <BagScalar Scalar>
-inline constexpr Index fetched_ahead = 8192 / sizeof(Scalar);
+inline constexpr Index fetched_ahead = 16384 / sizeof(Scalar);
 
 /// visit(i) of the constants 0 to count - 1: registers that they index stay registers where loops are not unrolled.
 template <int count, class Visit>
