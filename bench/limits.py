@@ -29,9 +29,9 @@ ROWS = {
     "sinkhorn_layer_backward<float>/128/100/64/4": (2, 3, "vectors in double; the rank-2K product and what it is added "
                                                           "to, a fifth; asking for the tapes' memory, a thirtieth"),
     "sinkhorn_layer_backward<float>/32/1000/256/4": (2, 3, "multiplications an element and step, a quarter; the rank-2K "
-                                                           "product and what it is added to, another; the gradient "
-                                                           "zeroed and looked through, a tenth"),
-    "sinkhorn_layer_backward<float>/1/10000/1024/4": (10, 12, "the multiplications and the passes over the gradient"),
+                                                           "product and its way to the gradient, another"),
+    "sinkhorn_layer_backward<float>/1/10000/1024/4": (10, 11, "the rank-2K product and its way to the gradient, a sixth; "
+                                                             "multiplications, a seventh"),
     "badmm_layer_backward<float>/128/100/64/4": (25, 3, "cotangents, five sums, loads and stores of two matrices"),
     "badmm_layer_backward<float>/32/1000/256/4": (25, 3, "the same, from beyond the second-level cache"),
     "badmm_layer_backward<float>/1/10000/1024/4": (28, 28, "the same, and the tiles' layout, made anew in every step, a sixth"),
