@@ -40,8 +40,8 @@ public:
         }
     }
 
-    /// scaling_i <- a_i s_i^-damping of i in [first, first + count), of which both arrays have `count` entries. Whether
-    /// it is in range.
+    /// scaling_i <- a_i s_i^-damping of i in [first, first + count), of which both arrays, apart from each other, have
+    /// `count` entries. Whether it is in range.
     bool operator()(Index first, Index count, const Scalar* sum, Scalar* scaling) {
         const auto damping = static_cast<Scalar>(side_->damping * log2_e);
         Lanes lowest = Lanes::Zero();
@@ -59,18 +59,19 @@ public:
         const Scalar* factors = log_factor_.data() + first;
         Scalar* log_sums = log_sum_.data() + first;
         Scalar* log_scalings = log_scaling_.data() + first;
-        Index i = 0;
-        for (; i + register_lanes <= count; i += register_lanes) {
-            scale_lanes(sum + i, factors + i, log_sums + i, log_scalings + i, scaling + i);
-        }
-        if (const Index rest = count - i; rest > 0) {
+        if (count >= register_lanes) {
+            for (Index next = 0; next < count; next += register_lanes) {
+                const Index i = std::min(next, count - register_lanes);  // of the last register, some once more
+                scale_lanes(sum + i, factors + i, log_sums + i, log_scalings + i, scaling + i);
+            }
+        } else {
             std::array<Lanes, 5> lanes = {Lanes::Ones(), Lanes::Zero()};
-            std::copy_n(sum + i, rest, lanes[0].data());
-            std::copy_n(factors + i, rest, lanes[1].data());
+            std::copy_n(sum, count, lanes[0].data());
+            std::copy_n(factors, count, lanes[1].data());
             scale_lanes(lanes[0].data(), lanes[1].data(), lanes[2].data(), lanes[3].data(), lanes[4].data());
-            std::copy_n(lanes[2].data(), rest, log_sums + i);
-            std::copy_n(lanes[3].data(), rest, log_scalings + i);
-            std::copy_n(lanes[4].data(), rest, scaling + i);
+            std::copy_n(lanes[2].data(), count, log_sums);
+            std::copy_n(lanes[3].data(), count, log_scalings);
+            std::copy_n(lanes[4].data(), count, scaling);
         }
         return lowest.minCoeff() >= smallest_log_scaling && highest.maxCoeff() <= largest_log_scaling;
     }
