@@ -17,7 +17,7 @@ import measured
 # a profiler of the program says.
 ROWS = {
     "sinkhorn_layer<float>/128/100/64/4": (1, 1, "two multiplications an element and step and pooling, a third; a logarithm and "
-                                                 "a power of what there is one of a feature or an instance, a seventh; what "
+                                                 "a power of what there is one of a feature or an instance, a tenth; what "
                                                  "there is once a bag, a fifth"),
     "sinkhorn_layer<float>/32/1000/256/4": (1, 1, "two multiplications an element and step and pooling, half, on what the "
                                                   "second-level cache holds"),
