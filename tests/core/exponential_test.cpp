@@ -107,6 +107,8 @@ TEMPLATE_TEST_CASE("Powers that are nothing below a bound", "", float, double) {
     const Array power = otpool::detail::exp2_or_zero(x);
     const Array bounded = PowerOfTwo::of(x.max(least));
     for (Eigen::Index i = 0; i < x.size(); ++i) CHECK(power[i] == (std::round(x[i]) <= least ? 0 : bounded[i]));
+    const Array nothing = otpool::detail::exp2_or_zero(Array::Constant(21, std::numeric_limits<TestType>::quiet_NaN()));
+    CHECK((nothing == 0).all());
 }
 
 TEMPLATE_TEST_CASE("What is multiplied and added", "", float, double) {

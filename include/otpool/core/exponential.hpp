@@ -165,8 +165,8 @@ struct PowerWithin {
     }
 };
 
-/// 2^x, but 0 of what rounds to the least power or below. Without a comparison: the number with n - least in the bits
-/// of the exponent and none in the mantissa is 2^(n - least - bias), but 0 if n is the least.
+/// 2^x, but 0 of what rounds to the least power or below, and of NaN. Without a comparison: a number with n - least in
+/// the bits of the exponent and none in the mantissa is 2^(n - least - bias), but 0 if n is the least.
 template <class Scalar>
 struct PowerOrZero {
     using Of = ExponentialOf<Scalar>;
@@ -178,8 +178,8 @@ struct PowerOrZero {
         using namespace Eigen::internal;                // NOLINT(google-build-using-namespace)
         using Bits = typename Of::Bits;
         const P to_integer = pset1<P>(Of::to_integer - Of::least_power);
-        const P bounded = pmax(x, pset1<P>(Of::least_power));
-        const P biased = padd(bounded, to_integer);  // n - least_power in the lowest bits
+        const P bounded = pmax(pset1<P>(Of::least_power), x);  // in this order, so that it is the least if x is NaN
+        const P biased = padd(bounded, to_integer);            // n - least_power in the lowest bits
         const P r = psub(bounded, psub(biased, to_integer));
 
         std::array<Scalar, unpacket_traits<P>::size> factor;
@@ -234,7 +234,8 @@ auto exp2_within(const Eigen::ArrayBase<Derived>& x) {
     return x.unaryExpr(PowerWithin<typename Derived::Scalar>());
 }
 
-/// 2^x, as near, of numbers up to the same bounds, but 0 of what rounds to -115 or less, in double -1010.
+/// 2^x, as near, of numbers up to the same bounds, but 0 of NaN and of what rounds to -115 or less, in double
+/// -1010.
 template <class Derived>
 auto exp2_or_zero(const Eigen::ArrayBase<Derived>& x) {
     return x.unaryExpr(PowerOrZero<typename Derived::Scalar>());

@@ -77,6 +77,7 @@ auto add_halves(const P& sum) {
     }
 }
 
+/// A register's sums, to memory.
 template <Assign assign, class P, class Scalar>
 EIGEN_ALWAYS_INLINE void store(const P& sums, Scalar* to) {
     using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
