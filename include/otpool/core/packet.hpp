@@ -29,10 +29,6 @@ inline constexpr Index register_lanes = 16;
 /// The smallest multiple of register_lanes that holds `size` numbers.
 inline Index padded(Index size) { return (size + register_lanes - 1) / register_lanes * register_lanes; }
 
-/// So far ahead of where it is read, what comes from memory once is fetched.
-template <BagScalar Scalar>
-inline constexpr Index fetched_ahead = 16384 / sizeof(Scalar);
-
 /// visit(i) of the constants 0 to count - 1: registers that they index stay registers where loops are not unrolled.
 template <int count, class Visit>
 void for_each_constant(const Visit& visit) {

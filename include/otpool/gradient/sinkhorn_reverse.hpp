@@ -5,6 +5,7 @@
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/exponential.hpp"
+#include "otpool/core/fetch.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/packet.hpp"
 #include "otpool/core/workspace.hpp"
@@ -187,7 +188,7 @@ private:
             const auto or_zero = [d](const Scalar* from) {
                 return from == nullptr ? pset1<P>(Scalar(0)) : ploadu<P>(from + d);
             };
-            prefetch(to + d + fetched_ahead<Scalar>);
+            fetch_ahead(to + d);
             const P y = ploadu<P>(Y + d);
             const P sum = pmadd(y, pset1<P>(slope), padd(or_zero(before), or_zero(W)));
             pstoreu(to + d, sum);

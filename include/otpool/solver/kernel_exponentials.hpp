@@ -6,6 +6,7 @@
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/exponential.hpp"
+#include "otpool/core/fetch.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/packet.hpp"
 #include "otpool/solver/exponential_range.hpp"
@@ -250,7 +251,7 @@ private:
         for (Index i = 0; i < block.items; ++i, M += lanes) {
             const Scalar* x = rewards[i];
             for (Index l = first; l < end; l += register_lanes) {
-                Eigen::internal::prefetch(x + l + fetched_ahead<Scalar>);
+                fetch_ahead(x + l);
                 Eigen::Map<Lanes>(M + l) = power(x + l, l, i);
             }
         }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "otpool/core/execution.hpp"
+#include "otpool/core/fetch.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/packet.hpp"
 
@@ -104,7 +105,7 @@ private:
                 Index i = 0;
                 for (; i + abreast * size <= cols * rows; i += abreast * size) {
                     for_each_constant<abreast>([&](auto c) {
-                        prefetch(x + i + c * size + fetched_ahead<Scalar>);
+                        fetch_ahead(x + i + c * size);
                         add(i + c * size, c);
                     });
                 }
