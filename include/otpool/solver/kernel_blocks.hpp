@@ -152,9 +152,9 @@ public:
     }
 
 private:
-    /// A block stays in the first-level cache, a kept kernel in the second; doubles' exponentials cost more than
-    /// memory.
-    static constexpr Index block_elements = (1 << 15) / sizeof(Scalar);
+    /// A block and its rewards stay in the first-level cache, a kept kernel in the second; doubles' exponentials cost
+    /// more than memory.
+    static constexpr Index block_elements = (1 << 14) / sizeof(Scalar);
     static constexpr Index kept_elements = std::same_as<Scalar, float> ? 1 << 18 : 1 << 22;
 
     /// What a worker needs for itself.
