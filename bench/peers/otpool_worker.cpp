@@ -22,6 +22,11 @@
 
 #include "support/npy.hpp"
 
+#ifdef __linux__
+#include <sys/mman.h>
+#include <unistd.h>
+#endif
+
 namespace {
 
 /// The command line.
@@ -66,13 +71,28 @@ std::vector<std::int64_t> equal_offsets(otpool::Index bags, otpool::Index instan
     return offsets;
 }
 
+/// The same matrix in such memory as the peers have it in: for arrays from 4 MiB on NumPy asks Linux for huge pages.
+otpool::Matrix<float> as_numpy_has_it(const otpool::Matrix<float>& matrix) {
+    otpool::Matrix<float> copy(matrix.rows(), matrix.cols());
+#ifdef __linux__
+    constexpr std::size_t least = std::size_t{4} << 20;
+    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    void* first = copy.data();
+    std::size_t size = static_cast<std::size_t>(copy.size()) * sizeof(float);
+    if (size >= least && std::align(page, page, first, size) != nullptr) madvise(first, size, MADV_HUGEPAGE);
+#endif
+    copy = matrix;
+    return copy;
+}
+
 /// The task's bags, all of one size.
 struct Batch {
     otpool::Matrix<float> instances;
     std::vector<std::int64_t> offsets;
 
     explicit Batch(const Task& task)
-        : instances(task.matrix<float>("X.npy")), offsets(equal_offsets(task.bags, instances.cols())) {}
+        : instances(as_numpy_has_it(task.matrix<float>("X.npy"))),
+          offsets(equal_offsets(task.bags, instances.cols())) {}
 
     otpool::Bags<float> bags() const { return {instances, offsets}; }
 };
@@ -84,10 +104,10 @@ Work forward(const Task& task) {
                                                        .instances = {.alpha = static_cast<float>(task.alpha2)}},
                                         .solver = {{.iterations = task.steps}}};
     if constexpr (requires { pool.solver.rho; }) pool.solver.rho = task.rho;
-    const Batch batch(task);
-    task.write("pooled.npy", pool(batch.bags()));
+    const auto batch = std::make_shared<const Batch>(task);
+    task.write("pooled.npy", pool(batch->bags()));
     const auto workspaces = std::make_shared<otpool::Workspaces>();
-    return {[=] { return pool(batch.bags(), *workspaces)(0, 0); }, task.steps};
+    return {[=] { return pool(batch->bags(), *workspaces)(0, 0); }, task.steps};
 }
 
 template <class Layer>
@@ -105,10 +125,10 @@ template <class Solver>
 Work forward_and_backward(const Task& task) {
     using Layer = otpool::UotLayer<float, Solver>;
     const auto layer = learned_layer<Layer>(task);
-    const Batch batch(task);
+    const auto batch = std::make_shared<const Batch>(task);
     const otpool::Matrix<float> cotangent = task.matrix<float>("cotangent.npy");
 
-    const auto forward = layer.forward(batch.bags());
+    const auto forward = layer.forward(batch->bags());
     const auto gradient = layer.backward(forward, cotangent);
     const auto& of = gradient.parameters;
     otpool::Vector<float> parameters = otpool::Vector<float>::Zero(4);
@@ -119,7 +139,7 @@ Work forward_and_backward(const Task& task) {
     task.write("parameters.npy", parameters);
     const auto workspaces = std::make_shared<otpool::Workspaces>();
     return {[=, gradient = typename Layer::Gradient()]() mutable {
-                gradient = layer.backward(layer.forward(batch.bags(), *workspaces), cotangent, std::move(gradient),
+                gradient = layer.backward(layer.forward(batch->bags(), *workspaces), cotangent, std::move(gradient),
                                           *workspaces);
                 return gradient.instances(0, 0);
             },
@@ -132,9 +152,9 @@ Work published(const Task& task) {
     const auto raw = [](double value) { return otpool::RealVector::Constant(1, std::log(std::expm1(value))); };
     const Layer layer{.parameters = {raw(task.alpha0), raw(task.alpha1), raw(task.alpha2), raw(task.rho)},
                       .steps = task.steps};
-    const Batch batch(task);
-    task.write("pooled.npy", layer(batch.bags()));
-    return {[layer, batch] { return layer(batch.bags())(0, 0); }, task.steps};
+    const auto batch = std::make_shared<const Batch>(task);
+    task.write("pooled.npy", layer(batch->bags()));
+    return {[layer, batch] { return layer(batch->bags())(0, 0); }, task.steps};
 }
 
 /// Solves until the residual is small enough, as often as asked.
