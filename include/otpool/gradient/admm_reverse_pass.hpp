@@ -11,8 +11,8 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/admm_sweep_record.hpp"
 #include "otpool/solver/admm_duals.hpp"
-#include "otpool/solver/admm_sweep.hpp"
 #include "otpool/solver/instance_tiles.hpp"
+#include "otpool/solver/swept_step.hpp"
 
 namespace otpool::detail {
 

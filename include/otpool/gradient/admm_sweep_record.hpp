@@ -8,9 +8,9 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/solver/admm_duals.hpp"
-#include "otpool/solver/admm_sweep.hpp"
 #include "otpool/solver/priors.hpp"
 #include "otpool/solver/reward_range.hpp"
+#include "otpool/solver/swept_step.hpp"
 
 namespace otpool::detail {
 

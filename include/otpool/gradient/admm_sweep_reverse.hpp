@@ -14,9 +14,9 @@
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/gradient/trajectory.hpp"
 #include "otpool/solver/admm_marginal.hpp"
-#include "otpool/solver/admm_sweep.hpp"
 #include "otpool/solver/instance_tiles.hpp"
 #include "otpool/solver/scaled_problem.hpp"
+#include "otpool/solver/swept_step.hpp"
 
 namespace otpool::detail {
 

@@ -18,29 +18,15 @@
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/admm_duals.hpp"
 #include "otpool/solver/admm_marginal.hpp"
+#include "otpool/solver/exponential_range.hpp"
 #include "otpool/solver/first_pass.hpp"
 #include "otpool/solver/instance_tiles.hpp"
 #include "otpool/solver/leveled_sums.hpp"
 #include "otpool/solver/reference_values.hpp"
 #include "otpool/solver/scaled_problem.hpp"
+#include "otpool/solver/swept_step.hpp"
 
 namespace otpool::detail {
-
-/// A view of a step of AdmmSweep, as its reverse needs to know it. What there is one of an instance is padded to whole
-/// tiles.
-struct SweptStep {
-    using View = Eigen::Map<const RealVector>;
-
-    struct Numbers {
-        Real rho;                            ///< in units of the first step's
-        Real transport_slope, smooth_slope;  ///< of x, in the reward's unit
-    };
-    Numbers numbers;
-    View transport_row, smooth_row;
-    View log_row_sum;  ///< LSE_n(smooth_slope x_dn + smooth_col_n)
-    View transport_col, smooth_col;
-    View log_col_sum;  ///< LSE_d(log T_dn), before the instances' part of the step
-};
 
 /// Steps of BregmanAdmm with an entropic regulariser and the scaled dual step, each in one pass over reward and dual.
 ///
@@ -83,13 +69,12 @@ public:
         smooth_.slope = transport_.slope = 0;
         smooth_.row = transport_.row = log_p_;
         smooth_.col = transport_.col = log_col_sum_ = log_q_;
+        level_.resize(log_q_.size());
+        level_.setZero();
         tiles_ = InstanceParts(rows() * lanes, x_.count());
         parts_.resize(static_cast<std::size_t>(tiles_.count()));
         scratch_.resize(static_cast<std::size_t>(execution.workers()));
-        for (Scratch& scratch : scratch_) {
-            scratch.z.resize(lanes, rows());
-            scratch.log2_T.resize(lanes, rows());
-        }
+        for (Tiles& z : scratch_) z.resize(lanes, rows());
         const bool large = lanes * rows() * x_.count() > largest_in_cache;
         start_duals({.first = large ? 4U : 1U});
         steps_ = 0;
@@ -202,13 +187,10 @@ private:
     static constexpr Index lanes = InstanceTiles<Scalar, Work>::lanes;
     using Lanes = typename InstanceTiles<Scalar, Work>::Lanes;
     using Tile = typename InstanceTiles<Scalar, Work>::Tile;
+    using Tiles = typename InstanceTiles<Scalar, Work>::Tiles;
     using MutableTile = typename InstanceTiles<Scalar, Work>::MutableTile;
     using RealLanes = Eigen::Array<Real, lanes, 1>;
 
-    /// What a worker has of its present tile: log2 T is without the columns' part.
-    struct Scratch {
-        typename InstanceTiles<Scalar, Work>::Tiles z, log2_T;
-    };
     /// Of S, without what there is one of a row, over a part of the instances.
     using Part = LeveledSums<Scalar, Work>;
 
@@ -224,6 +206,8 @@ private:
     static constexpr Real largest_factor = single ? 1e30 : 1e300;
     /// Below it a row's sum has lost digits to the smallest numbers that exp() gives.
     static constexpr Real smallest_sum = single ? 1e-25 : 1e-280;
+    /// Up to so many times its unit, and down to the inverse, a column's sum keeps its digits.
+    static constexpr Work largest_in_units = 0x1p20;
     /// slope x_dn + row_d + col_n, in units of rho
     struct LogPlane {
         Real slope = 0;
@@ -233,7 +217,8 @@ private:
 
     Index rows() const { return log_p_.size(); }
     Real relative_rho() const { return rho_ / first_rho_; }
-    auto of_tile(Buffer<Real>& per_instance, Index tile) const {
+    template <class Number>
+    auto of_tile(Buffer<Number>& per_instance, Index tile) const {
         return per_instance.template segment<lanes>(tile * lanes).array();
     }
 
@@ -254,34 +239,44 @@ private:
         most_dual_ += 1;
     }
 
-    void update_transport(Index tile, Tile x, Scratch& scratch) {
-        const Tile z = duals_.of_present_step(steps_ - 1, gaps_, tile, x, scratch.z);
+    /// Sums of powers are in units of 2^level: of the last step's sum, from which they seldom are far, else of the
+    /// highest power.
+    void update_transport(Index tile, Tile x, Tiles& scratch) {
+        const Tile z = duals_.of_present_step(steps_ - 1, gaps_, tile, x, scratch);
         const Work slope = static_cast<Work>(transport_.slope * inverse_rho_ * log2_e);
         const Work dual_slope = static_cast<Work>(-log2_e / relative_rho());
         const Work* row = transport_row_.data();
-        MutableTile log2_T(scratch.log2_T.data(), lanes, rows());
-        Lanes top = Lanes::Constant(std::numeric_limits<Work>::lowest());
-        for (Index d = 0; d < x.cols(); ++d) {
-            const Lanes of_row =
-                multiply_add(x.col(d), slope, multiply_add(z.col(d), dual_slope, Lanes::Constant(row[d])));
-            log2_T.col(d) = of_row;
-            top = top.max(of_row);
+        const auto log2_T = [&](Index d, const Lanes& unit) -> Lanes {  // without the columns' part
+            return multiply_add(x.col(d), slope, multiply_add(z.col(d), dual_slope, row[d] - unit));
+        };
+        const auto sum_in_units_of = [&](const Lanes unit) {
+            Lanes sum = Lanes::Zero();
+            for (Index d = 0; d < x.cols(); ++d)
+                sum += bounded_exp2(log2_T(d, unit).min(ExponentialRange<Work>::largest_exponent));
+            return sum;
+        };
+        Lanes level = of_tile(level_, tile);
+        Lanes sum = sum_in_units_of(level);
+        if (!(sum.minCoeff() >= 1 / largest_in_units && sum.maxCoeff() <= largest_in_units)) {
+            level.setConstant(std::numeric_limits<Work>::lowest());
+            for (Index d = 0; d < x.cols(); ++d) level = level.max(log2_T(d, Lanes::Zero()));
+            sum = sum_in_units_of(level);
         }
-        Lanes sum = Lanes::Zero();
-        for (Index d = 0; d < x.cols(); ++d) sum += bounded_exp2(log2_T.col(d) - top);
 
         auto col = of_tile(transport_.col, tile);
-        const RealLanes log_sum = col + log_of_sum(top, sum);
+        const RealLanes log_of_powers = log_of_sum(level, sum);
+        of_tile(level_, tile) = (log_of_powers * log2_e).template cast<Work>();
+        const RealLanes log_sum = col + log_of_powers;
         const RealLanes shift = instance_damping_ * (of_tile(log_q_, tile) - log_sum);
         col += shift;
         of_tile(log_col_sum_, tile) = log_sum;
         of_tile(smooth_.col, tile) = col / weight_;
     }
 
-    /// log(2^top sum). By value: what is only passed on by its value stays in registers.
-    static RealLanes log_of_sum(const Lanes top, const Lanes sum) {
+    /// log(2^level sum). By value: what is only passed on by its value stays in registers.
+    static RealLanes log_of_sum(const Lanes level, const Lanes sum) {
         const Lanes logarithm = log_of_normal(sum);
-        return top.template cast<Real>() * log_2 + logarithm.template cast<Real>();
+        return level.template cast<Real>() * log_2 + logarithm.template cast<Real>();
     }
 
     void update_smooth(Index tile, Tile x, Part& part) {
@@ -365,11 +360,12 @@ private:
     Real first_rho_ = 1;        ///< That of the first step: Z is in units of it.
     Real most_dual_ = 0;        ///< No entry of Z is larger, in units of the present rho.
     Buffer<Real> log_col_sum_;  ///< LSE_d(log T), before the instances' part of the step
+    Buffer<Work> level_;        ///< log2 of the same, without the columns' part
     RealVector log_row_sum_;    ///< LSE_n(log S) less what there is one of a row
     RealVector log_sum_;
     Buffer<Real> log_mass_;
     InstanceParts tiles_{1, 1};
-    std::vector<Scratch> scratch_;  ///< Of every worker.
+    std::vector<Tiles> scratch_;  ///< Of every worker, for Z.
     std::vector<Part> parts_;
     Vector<Work> transport_row_;
 };
