@@ -207,7 +207,7 @@ private:
     /// Below it a row's sum has lost digits to the smallest numbers that exp() gives.
     static constexpr Real smallest_sum = single ? 1e-25 : 1e-280;
     /// Up to so many times its unit, and down to the inverse, a column's sum keeps its digits.
-    static constexpr Work largest_in_units = 0x1p20;
+    static constexpr Work largest_in_units = 0x1p60;
     /// slope x_dn + row_d + col_n, in units of rho
     struct LogPlane {
         Real slope = 0;
