@@ -1,4 +1,5 @@
 #include <cmath>
+#include <cstddef>
 #include <limits>
 #include <optional>
 #include <string>
@@ -65,22 +66,24 @@ Vector<double> plain_admm(const UotProblem<Scalar, R>& problem, const std::vecto
     return (S * values).rowwise().sum() / S.rowwise().sum();
 }
 template <class Scalar, class R>
-Vector<double> plain_admm(const UotProblem<Scalar, R>& problem, double rho, std::size_t steps) {
-    return plain_admm(problem, std::vector<double>(steps, rho));
+Vector<double> plain_admm(const UotProblem<Scalar, R>& problem, double rho, int steps) {
+    return plain_admm(problem, std::vector<double>(static_cast<std::size_t>(steps), rho));
 }
 
-/// The conditional mean after steps with these rho in Work, or nothing.
+/// The conditional mean after steps with these rho in Work, which is taken to resolve them; nothing where it does not
+/// hold a sum.
 template <class Work, class Scalar, class R>
 std::optional<RealVector> swept(const UotProblem<Scalar, R>& problem, const std::vector<double>& rhos) {
     AdmmSweep<Scalar, Work> sweep(problem, rhos[0]);
     for (std::size_t k = 0; k + 1 < rhos.size(); ++k) {
-        if (!sweep.resolves(1) || !sweep.step()) return {};
+        if (!sweep.step()) return {};
         sweep.set_parameters(problem, rhos[k + 1]);
     }
     RealVector mean;
-    if (!sweep.resolves(1) || !sweep.pooling_step(mean)) return {};
+    if (!sweep.pooling_step(mean)) return {};
     return mean;
 }
+/// The same after so many steps with one rho, or nothing where Work does not resolve them.
 template <class Work, class Scalar, class R>
 std::optional<RealVector> swept(const UotProblem<Scalar, R>& problem, double rho, int steps) {
     if (!AdmmSweep<Scalar, Work>(problem, rho).resolves(steps)) return {};
@@ -109,7 +112,7 @@ void compare_with_plain(double tolerance, double least_resolved) {
         const auto pooled = swept<Work>(random.problem, rho, steps);
         if (!pooled) continue;
         ++resolved;
-        const Vector<double> expected = plain_admm(random.problem, rho, static_cast<std::size_t>(steps));
+        const Vector<double> expected = plain_admm(random.problem, rho, steps);
         CHECK(error(*pooled, expected, separate ? spread(values) : spread(random.bag)) <= tolerance);
     }
     CHECK(resolved > least_resolved * problems);
