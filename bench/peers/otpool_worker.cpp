@@ -85,7 +85,7 @@ otpool::Matrix<float> as_numpy_has_it(const otpool::Matrix<float>& matrix) {
     return copy;
 }
 
-/// The task's bags, all of one size.
+/// The task's bags, all of one size. To be shared, as a copy's memory would be another.
 struct Batch {
     otpool::Matrix<float> instances;
     std::vector<std::int64_t> offsets;
