@@ -130,7 +130,7 @@ TEMPLATE_TEST_CASE("Blocks hold a kernel's exponentials, and their sums are its 
     using Scalar = TestType;
     using RowMajor = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
     tests::Random random(1);
-    for (const Index D : {1, 3, 16, 31, 32, 33, 63, 64, 100, 600}) {
+    for (const Index D : {1, 3, 16, 23, 31, 32, 33, 63, 64, 100, 600}) {
         for (const Index N : {1, 7, 16, 90, 400}) {
             const auto offset = static_cast<Scalar>(87 * random.integer(-1, 1));
             Matrix<Scalar> bag(D, N);
@@ -161,6 +161,40 @@ TEMPLATE_TEST_CASE("Blocks hold a kernel's exponentials, and their sums are its 
                 }
             }
         }
+    }
+}
+
+TEMPLATE_TEST_CASE("Columns of few features that are low as a whole are raised at the first visit", "", float, double) {
+    using Scalar = TestType;
+    tests::Random random(2);
+    for (const Index D : {1, 7, 16, 31}) {
+        Matrix<Scalar> bag(D, 1000);
+        for (Scalar& entry : bag.reshaped()) entry = static_cast<Scalar>(random.normal());
+        bag.rightCols(3).array() -= Scalar(30);
+        const UotProblem<Scalar> problem{.reward = bag, .alpha0 = 1};
+        const detail::ScaledProblem<Scalar> scaled(problem);
+        const detail::ScaledReward<Scalar>& kernel = scaled.kernel;
+        detail::KernelBlocks<Scalar> blocks;
+        blocks.set(kernel, {});
+        INFO("D = " << D);
+        for (int visit = 0; visit < 2; ++visit) {
+            blocks.for_each_block([&](const auto& block) {
+                REQUIRE(block.by_instance);
+                for (Index k = block.first; k < block.first + block.count; ++k) {
+                    RealVector z;
+                    kernel.column(k, z);
+                    const Real raised = std::max(0.0, -z.maxCoeff());
+                    CHECK(std::abs(blocks.col_potential()[k] * detail::log_2 - raised) <= 1e-5);
+                    for (Index d = 0; d < D; ++d) {
+                        const auto entry = static_cast<Real>(block.M[d * block.lanes + k - block.first]);
+                        CHECK(std::abs(entry - std::exp(z[d] + raised)) <= 1e-5 * std::exp(z[d] + raised));
+                    }
+                }
+            });
+        }
+        REQUIRE(blocks.absorb(RealVector::Zero(D).eval(), RealVector::Zero(1000).eval()));
+        blocks.for_each_block([](const auto&) {});
+        CHECK(blocks.col_potential().cwiseAbs().maxCoeff() == 0);
     }
 }
 

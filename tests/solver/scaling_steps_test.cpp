@@ -122,7 +122,7 @@ TEMPLATE_TEST_CASE("A half step in scalings is a power", "[scaling_steps]", floa
 TEMPLATE_TEST_CASE("Steps in scalings on bags of any size and layout", "[scaling_steps]", float, double) {
     using Scalar = TestType;
     Random random(8300);
-    for (const Index D : {1, 5, 16, 64, 67, 1031}) {
+    for (const Index D : {1, 5, 16, 24, 64, 67, 1031}) {
         for (const Index N : {1, 15, 16, 100, 1000}) {
             const Matrix<Scalar> bag = random_bag<Scalar>(random, D, N, BagKind::normal);
             INFO(D << " x " << N);

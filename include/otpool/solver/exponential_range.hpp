@@ -12,10 +12,12 @@ namespace otpool::detail {
 template <BagScalar Scalar>
 struct ExponentialRange {
     static constexpr bool single = std::same_as<Scalar, float>;
-    /// Logarithms of scalings: what counts as zero in M stays nothing when it is scaled up, little else becomes
-    /// denormal when it is scaled down.
-    static constexpr Scalar smallest_log_scaling = single ? -20 : -230;
+    /// Logarithms of scalings: what counts as zero in M stays nothing when it is scaled up; of what is scaled down
+    /// nothing is lost, as sums of it are in range.
+    static constexpr Scalar smallest_log_scaling = single ? -60 : -690;
     static constexpr Scalar largest_log_scaling = single ? 20 : 230;
+    /// By how much exponents are raised before there are scalings, which then make up for it.
+    static constexpr Scalar largest_log_raise = 40;
     static constexpr Scalar smallest_sum = single ? Scalar(1e-14) : Scalar(1e-180);
     /// Of a power of two, which exp2_or_zero() takes for zero below it: products of such numbers are denormal, and cost
     /// a hundred times as much.

@@ -21,7 +21,8 @@ namespace otpool::detail {
 /// of columns at a time. Where M as a whole fits in a cache, it is computed once for all visits; otherwise in every
 /// one, since an exponential costs less than fetching it from memory.
 ///
-/// Registers hold features, or instances where a quarter fewer of them hold all. Blocks are visited in parts
+/// Registers hold features, or instances where these fill them better: a quarter fewer hold all, or up to a quarter more
+/// where features are few. Blocks are visited in parts
 /// (InstanceParts) that may run at the same time.
 template <BagScalar Scalar>
 class KernelBlocks {
@@ -35,11 +36,13 @@ public:
         kernel_ = &kernel;
         exponentials_.set(kernel, largest_potential);
         execution_ = execution;
-        by_instance_ = !only_features && 4 * rows() * padded_cols() < 3 * padded_rows() * cols();
+        const bool few_rows = rows() < 2 * register_lanes;
+        by_instance_ = !only_features && 4 * rows() * padded_cols() < (few_rows ? 5 : 3) * padded_rows() * cols();
         const Index multiple = by_instance_ ? register_lanes : 8;
         width_ = std::clamp(block_elements / rows() / multiple * multiple, multiple, padded_cols());
         kept_ = rows() * cols() <= kept_elements;
         computed_ = false;
+        raises_low_ = by_instance_;
         parts_ = InstanceParts(rows(), cols(), width_);
         if (kept_) M_.resize(size_of(padded_cols()));
         workers_.resize(static_cast<std::size_t>(parts_.count() > 1 ? execution.workers() : 1));
@@ -60,6 +63,7 @@ public:
     /// As KernelExponentials::absorb().
     bool absorb(const auto& row_potential, const auto& col_potential) {
         computed_ = false;
+        raises_low_ = false;
         return exponentials_.absorb(row_potential, col_potential);
     }
     /// In units of log 2, both.
@@ -70,7 +74,8 @@ public:
     bool computed() const { return computed_; }
     void forget() { computed_ = false; }
 
-    /// visit(block) of every block, whose M is at hand; after absorb().
+    /// visit(block) of every block, whose M is at hand. Where registers hold instances and no potentials have been
+    /// absorbed, the first time raises the columns that are low as a whole, as those of few features often are.
     template <class Visit>
     void for_each_block(const Visit& visit) {
         execution_.for_each(parts_.count(), [&](Index part, Index worker) {
@@ -90,6 +95,7 @@ public:
             }
         });
         computed_ = kept_;
+        raises_low_ = false;
     }
 
     /// G <- potential in a block that is being visited, unless it is out of range.
@@ -102,8 +108,9 @@ public:
     /// G_k <- -max_d(z_dk + potential_d) in a block that is being visited, so that no column of M is all but zero where
     /// rows are scaled so; the potential in units of log 2.
     void absorb_highest(Block& block, const Buffer<Scalar>& potential) {
-        exponentials_.absorb_highest(block, item_lanes(kernel_->reward, block), potential);
-        exponentiate(block);
+        const Scalar* const* rewards = item_lanes(kernel_->reward, block);
+        exponentials_.absorb_highest(block, rewards, potential);
+        exponentials_.fill(block, rewards);
     }
 
     /// sums_k = sum_d M_dk u_d of a block's columns. u and sums are as long as whole registers, here and below.
@@ -168,7 +175,11 @@ private:
     /// Of M, so many columns.
     Index size_of(Index cols) const { return cols * (by_instance_ ? rows() : padded_rows()); }
 
-    void exponentiate(Block& block) { exponentials_.fill(block, item_lanes(kernel_->reward, block)); }
+    void exponentiate(Block& block) {
+        const Scalar* const* rewards = item_lanes(kernel_->reward, block);
+        if (raises_low_) exponentials_.raise_low(block, rewards);
+        exponentials_.fill(block, rewards);
+    }
 
     const ScaledReward<Scalar>* kernel_ = nullptr;
     KernelExponentials<Scalar> exponentials_;
@@ -176,7 +187,8 @@ private:
     bool by_instance_ = false;  ///< Whether the lanes are instances.
     Index width_ = 0;
     bool kept_ = false;      ///< Whether M as a whole is kept, in M_.
-    bool computed_ = false;  ///< Whether M_ is M.
+    bool computed_ = false;    ///< Whether M_ is M.
+    bool raises_low_ = false;  ///< Whether the next visit shall.
     InstanceParts parts_{1, 1};
     Buffer<Scalar> M_;
     std::vector<Worker> workers_;

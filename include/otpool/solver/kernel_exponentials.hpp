@@ -85,21 +85,17 @@ public:
     /// given the potential in units of log 2, and the rewards that the lanes of every item hold.
     void absorb_highest(const Block& block, const Scalar* const* rewards, const Buffer<Scalar>& potential) {
         const Scalar limit = in_base_two(largest_potential_);
-        const auto col_shift = col_shift_.segment(block.first, block.count).array();
-        auto top = G_.segment(block.first, block.count).array();
-        top.setConstant(-limit);
-        for (Index i = 0; i < block.items; ++i) {
-            const Scalar* x = rewards[i];
-            if (block.by_instance) {
-                const auto of_lanes = Eigen::Map<const Vector<Scalar>>(x, block.count).array() - col_shift;
-                top = top.max((of_lanes - row_shift_[i]) * inverse_alpha0_ + potential[i]);
-            } else {
-                top[i] = std::max(top[i], highest_exponent(x, col_shift[i], potential));
-            }
-        }
-        top = -top.min(limit);
+        absorb_highest(block, rewards, potential, -limit, limit);
     }
 
+    /// G_k <- -max_d z_dk in a block of which no potentials have been absorbed, likewise, if that is above zero; but at
+    /// most what scalings make up for.
+    void raise_low(const Block& block, const Scalar* const* rewards) {
+        // Of rewards that have not been looked at parts have to be small.
+        const Scalar limit = std::clamp(Range::largest_parts - row_parts_.magnitude(), Scalar(0),
+                                        in_base_two(Range::largest_log_raise));
+        absorb_highest(block, rewards, F_, 0, limit);
+    }
     /// M of a block, likewise; what pads it is finite. Of rewards that have not been looked at, says in the block what
     /// it finds. Cost: one exp an element.
     void fill(Block& block, const Scalar* const* rewards) {
@@ -152,6 +148,24 @@ private:
         return {std::min(Scalar(0), parts.minCoeff()), std::max(Scalar(0), parts.maxCoeff())};
     }
 
+    /// The same, within the bounds.
+    void absorb_highest(const Block& block, const Scalar* const* rewards, const Buffer<Scalar>& potential, Scalar lowest,
+                        Scalar highest) {
+        const auto col_shift = col_shift_.segment(block.first, block.count).array();
+        auto top = G_.segment(block.first, block.count).array();
+        top.setConstant(-highest);
+        for (Index i = 0; i < block.items; ++i) {
+            const Scalar* x = rewards[i];
+            if (block.by_instance) {
+                const auto of_lanes = Eigen::Map<const Vector<Scalar>>(x, block.count).array() - col_shift;
+                top = top.max((of_lanes - row_shift_[i]) * inverse_alpha0_ + potential[i]);
+            } else {
+                top[i] = std::max(top[i], highest_exponent(x, col_shift[i], potential));
+            }
+        }
+        top = -top.min(-lowest);
+    }
+
     /// max_d((x_d - row_shift_d - col_shift) / alpha0 + potential_d) of an instance.
     Scalar highest_exponent(const Scalar* x, Scalar col_shift, const Buffer<Scalar>& potential) const {
         const auto exponents = [&](const auto& rewards, const auto& shifts, const auto& potentials) {
@@ -159,11 +173,13 @@ private:
         };
         const Index rows = kernel_->rows();
         Lanes top = Lanes::Constant(std::numeric_limits<Scalar>::lowest());
-        Index d = 0;
-        for (; d + register_lanes <= rows; d += register_lanes) {
+        if (rows < register_lanes) {
+            for (Index d = 0; d < rows; ++d) top[d] = exponents(x[d], row_shift_[d], potential[d]);
+        }
+        for (Index next = 0; next < rows && rows >= register_lanes; next += register_lanes) {
+            const Index d = std::min(next, rows - register_lanes);  // of the last register, some once more
             top = top.max(exponents(LanesAt(x + d), LanesAt(row_shift_.data() + d), LanesAt(potential.data() + d)));
         }
-        for (; d < rows; ++d) top[0] = std::max(top[0], exponents(x[d], row_shift_[d], potential[d]));
         return top.maxCoeff();
     }
 

@@ -52,9 +52,8 @@ public:
         instances_.set(problem.instances, blocks.col_potential());
         const Index rows = kernel.rows();
         row_sums_.resize(rows);
-        const Real* anchor = problem.instances.anchor.data();
-        if (!set_scaling(anchor, blocks.col_potential().data(), kernel.cols(), pass_.v.data())) return false;
-        if (!pass_([](const Block&) { return true; }, nullptr)) return false;
+        const auto start = [&](const Block& block) { return start_instances(block, problem.instances.anchor); };
+        if (!pass_(start, nullptr)) return false;
         if (!kernel.looked_at()) kernel.highest = pass_.highest();
         for (int step = 0; step < steps; ++step) {
             std::copy_n(pass_.row_mass().data(), rows, row_sums_.data());
@@ -73,7 +72,15 @@ public:
 private:
     using Block = typename KernelPass<Scalar>::Block;
 
-    /// v of a block. Whether it is in range.
+    /// v of a block before the first step. Whether it is in range.
+    bool start_instances(const Block& block, const Buffer<Real>& anchor) {
+        const Index first = block.first;
+        instances_.follow_absorbed(first, block.count);
+        const Scalar* absorbed = pass_.blocks.col_potential().data() + first;
+        return set_scaling(anchor.data() + first, absorbed, block.count, pass_.v.data() + first);
+    }
+
+    /// v of a block, likewise.
     bool update_instances(Block& block) {
         const auto in_range = [&] {
             const Scalar* sums = pass_.sum_over_rows(block);
