@@ -36,7 +36,7 @@ public:
         kernel_ = &kernel;
         exponentials_.set(kernel, largest_potential);
         execution_ = execution;
-        const bool few_rows = rows() < 2 * register_lanes;
+        const bool few_rows = 2 * rows() <= 3 * register_lanes;
         by_instance_ = !only_features && 4 * rows() * padded_cols() < (few_rows ? 5 : 3) * padded_rows() * cols();
         const Index multiple = by_instance_ ? register_lanes : 8;
         width_ = std::clamp(block_elements / rows() / multiple * multiple, multiple, padded_cols());
