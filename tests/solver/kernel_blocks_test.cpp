@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "otpool/problem/uot_problem.hpp"
@@ -35,7 +36,7 @@ struct Setting {
     bool only_features;
 };
 
-template <class Scalar>
+template <class Scalar, class Work>
 void check(const Setting<Scalar>& setting, tests::Random& random) {
     const UotProblem<Scalar> problem{.reward = setting.reward,
                                      .alpha0 = setting.alpha0,
@@ -45,8 +46,8 @@ void check(const Setting<Scalar>& setting, tests::Random& random) {
     const detail::ScaledReward<Scalar>& kernel = scaled.kernel;
     const Index D = kernel.rows();
     const Index N = kernel.cols();
-    detail::KernelBlocks<Scalar> blocks;
-    blocks.set(kernel, {}, detail::ExponentialRange<Scalar>::largest_potential, setting.only_features);
+    detail::KernelBlocks<Scalar, Work> blocks;
+    blocks.set(kernel, {}, setting.only_features);
     RealVector f(D);
     RealVector g(N);
     for (RealVector* potential : {&f, &g}) {
@@ -63,19 +64,19 @@ void check(const Setting<Scalar>& setting, tests::Random& random) {
                               blocks.row_potential()[d] + blocks.col_potential()[k];
         }
     }
-    using Range = detail::ExponentialRange<Scalar>;
+    using Range = detail::ExponentialRange<Work>;
     const auto counts = [](long double exponent) { return exponent > Range::smallest_exponent + 1; };  // else as zero
     const Exact M = exponents.unaryExpr([](long double exponent) { return std::exp2(exponent); });
     if (M.sum() > Range::largest_sum) return;  // these potentials are to be absorbed otherwise
 
-    Vector<Scalar> u = Vector<Scalar>::Zero(blocks.padded_rows());
-    Vector<Scalar> v = Vector<Scalar>::Zero(blocks.padded_cols());
-    for (Scalar& entry : u.head(D)) entry = static_cast<Scalar>(random.normal());
-    for (Scalar& entry : v.head(N)) entry = static_cast<Scalar>(random.normal());
-    Vector<Scalar> reference = Vector<Scalar>::Zero(blocks.padded_rows());
+    Vector<Work> u = Vector<Work>::Zero(blocks.padded_rows());
+    Vector<Work> v = Vector<Work>::Zero(blocks.padded_cols());
+    for (Work& entry : u.head(D)) entry = static_cast<Work>(random.normal());
+    for (Work& entry : v.head(N)) entry = static_cast<Work>(random.normal());
+    Vector<Work> reference = Vector<Work>::Zero(blocks.padded_rows());
     for (Index d = 0; d < D; ++d) reference[d] = setting.reward(d, kernel.instance(0));
     const long double tolerance =
-        kernel_blocks_test::tolerance<Scalar>(f.cwiseAbs().maxCoeff() + g.cwiseAbs().maxCoeff());
+        kernel_blocks_test::tolerance<Work>(f.cwiseAbs().maxCoeff() + g.cwiseAbs().maxCoeff());
     Index seen = 0;
     bool near = true;
     bool sums_near = true;
@@ -84,8 +85,7 @@ void check(const Setting<Scalar>& setting, tests::Random& random) {
             seen += block.count;
             for (Index k = 0; k < block.count; ++k) {
                 for (Index d = 0; d < D; ++d) {
-                    const Scalar entry =
-                        block.by_instance ? block.M[d * block.lanes + k] : block.M[k * block.lanes + d];
+                    const Work entry = block.by_instance ? block.M[d * block.lanes + k] : block.M[k * block.lanes + d];
                     const long double expected = M(d, block.first + k);
                     near &= counts(exponents(d, block.first + k))
                                 ? std::abs(entry - expected) <= tolerance * expected
@@ -93,17 +93,17 @@ void check(const Setting<Scalar>& setting, tests::Random& random) {
                 }
             }
             const auto columns = M.middleCols(block.first, block.count);
-            const auto is_near = [&](const Vector<Scalar>& sums, const Exact& expected, const Exact& magnitude) {
+            const auto is_near = [&](const Vector<Work>& sums, const Exact& expected, const Exact& magnitude) {
                 for (Index i = 0; i < expected.size(); ++i) {
                     const long double allowed = 4 * tolerance * magnitude(i) + std::exp2(-100.L);
                     sums_near &= std::abs(sums[i] - expected(i)) <= allowed;
                 }
             };
-            Vector<Scalar> sums(std::max(blocks.padded_rows(), detail::padded(block.count)));
+            Vector<Work> sums(std::max(blocks.padded_rows(), detail::padded(block.count)));
             blocks.sum_over_rows(block, u.data(), sums.data());
             const Exact of_rows = u.head(D).template cast<long double>();
             is_near(sums, columns.transpose() * of_rows, columns.transpose() * of_rows.cwiseAbs());
-            const Scalar* v_of_block = v.data() + block.first;
+            const Work* v_of_block = v.data() + block.first;
             const Exact of_cols = v.segment(block.first, block.count).template cast<long double>();
             sums.setZero();
             blocks.add_sum_over_cols(block, v_of_block, sums.data());
@@ -126,8 +126,10 @@ void check(const Setting<Scalar>& setting, tests::Random& random) {
     CHECK(sums_near);
 }
 
-TEMPLATE_TEST_CASE("Blocks hold a kernel's exponentials, and their sums are its sums", "", float, double) {
-    using Scalar = TestType;
+TEMPLATE_TEST_CASE("Blocks hold a kernel's exponentials, and their sums are its sums", "", (std::pair<float, float>),
+                   (std::pair<double, double>), (std::pair<float, double>)) {
+    using Scalar = typename TestType::first_type;
+    using Work = typename TestType::second_type;
     using RowMajor = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
     tests::Random random(1);
     for (const Index D : {1, 3, 16, 23, 31, 32, 33, 63, 64, 100, 600}) {
@@ -154,10 +156,10 @@ TEMPLATE_TEST_CASE("Blocks hold a kernel's exponentials, and their sums are its 
                            << potential);
                     const bool only_features = random.chance(0.5);
                     const Scalar of_features = random.chance(0.5) ? Scalar(0) : Scalar(1);
-                    check<Scalar>({bag, {}, alpha0, potential, of_features, only_features}, random);
-                    check<Scalar>({by_rows, {}, alpha0, potential, of_features, only_features}, random);
-                    check<Scalar>({wide.topRows(D), {}, alpha0, potential, of_features, only_features}, random);
-                    check<Scalar>({huge, prior, alpha0, potential, of_features, only_features}, random);
+                    check<Scalar, Work>({bag, {}, alpha0, potential, of_features, only_features}, random);
+                    check<Scalar, Work>({by_rows, {}, alpha0, potential, of_features, only_features}, random);
+                    check<Scalar, Work>({wide.topRows(D), {}, alpha0, potential, of_features, only_features}, random);
+                    check<Scalar, Work>({huge, prior, alpha0, potential, of_features, only_features}, random);
                 }
             }
         }

@@ -157,4 +157,25 @@ private:
     std::shared_ptr<const Matrix<Scalar>> storage_;
 };
 
+namespace detail {
+
+/// to_i = matrix(row, cols[i]), of rising cols; fastest where they are consecutive.
+template <BagScalar Scalar, BagScalar Number>
+void copy_row(const MatrixView<Scalar>& matrix, Index row, const Index* cols, Index count, Number* to) {
+    if (count > 0 && are_consecutive(cols, cols + count)) {
+        const auto all = matrix.matrix();
+        const Index stride = all.outerStride();
+        const Scalar* from = all.data() + row * all.innerStride() + cols[0] * stride;
+        if (stride == 1) {
+            std::copy_n(from, count, to);
+        } else {  // machines' own instructions for it take longer
+            for (Index i = 0; i < count; ++i) to[i] = from[i * stride];
+        }
+        return;
+    }
+    for (Index i = 0; i < count; ++i) to[i] = matrix(row, cols[i]);
+}
+
+}  // namespace detail
+
 }  // namespace otpool

@@ -180,27 +180,6 @@ void multiply(const Scalar* M, Index lanes, Index items, const Scalar* weight, S
 
 // NOLINTEND(modernize-avoid-c-arrays)
 
-/// to_i = matrix(row, cols[i]), of rising cols; fastest where they are consecutive.
-template <BagScalar Scalar>
-void copy_row(const MatrixView<Scalar>& matrix, Index row, const Index* cols, Index count, Scalar* to) {
-    using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
-    using P = Packet<Scalar>;
-    Index i = 0;
-    if (count > 0 && are_consecutive(cols, cols + count)) {
-        const auto all = matrix.matrix();
-        const Index stride = all.outerStride();
-        const Scalar* from = all.data() + row * all.innerStride() + cols[0] * stride;
-        if (stride == 1) {
-            std::copy_n(from, count, to);
-            return;
-        }
-        for (; i + packet_size<Scalar> <= count; i += packet_size<Scalar>) {
-            pstoreu(to + i, pgather<Scalar, P>(from + i * stride, stride));
-        }
-    }
-    for (; i < count; ++i) to[i] = matrix(row, cols[i]);
-}
-
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wignored-attributes"  // those of P, as a template's argument; Eigen knows them

@@ -44,7 +44,7 @@ public:
         lanes_ = padded(kernel.rows());
         sum_.resize(std::max(lanes_, kernel.cols()));
         for (Buffer<Scalar>* of_columns : {&Y_, &W_}) of_columns->resize(columns_together * lanes_);
-        blocks_.set(kernel, {}, ExponentialRange<Scalar>::largest_potential, true);
+        blocks_.set(kernel, {}, true);
         in_range_ = blocks_.absorb(row_potential, col_potential);
         row_factors_.clear();
         col_factors_.clear();

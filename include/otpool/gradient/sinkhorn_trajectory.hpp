@@ -56,7 +56,7 @@ public:
         const double tolerance = tolerance_or_default<Scalar>(solver.options);
         const Observer none;
         Iterations iterations(solver.options, tolerance, 0, none);
-        auto& scaling = workspace.get<ScalingWorkspace<Scalar>>().scaling;
+        auto& scaling = workspace.get<Scaling<Scalar, Scalar>>();
         Buffer<Real> start;
         record_.log_sums.resize(problem.reward.rows(), static_cast<Index>(pass.priors.active.size()), record_.steps());
         for (Index k = 0; iterations.again(); ++k) {
@@ -122,8 +122,8 @@ private:
     }
 
     /// Starts the steps' parameters that begin at k, from the potential that step k - 1 left.
-    void begin(Index k, const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass, Scaling<Scalar>& scaling,
-               Buffer<Real>& start) {
+    void begin(Index k, const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass,
+               Scaling<Scalar, Scalar>& scaling, Buffer<Real>& start) {
         const auto& parameters = record_.parameters;
         ScaledProblem<Scalar>& scaled = record_.problems[static_cast<std::size_t>(k)];
         scaled.set(parameters.empty() ? problem : with_parameters(problem, parameters[static_cast<std::size_t>(k)]),

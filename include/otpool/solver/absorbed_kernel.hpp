@@ -24,12 +24,12 @@ namespace otpool::detail {
 ///
 /// Both half steps are taken while a block of columns is in cache. Where the scalar's range is not enough nothing is
 /// returned, and the log domain (Sweep) must do.
-template <BagScalar Scalar>
+template <BagScalar Scalar, BagScalar Work>
 class AbsorbedKernel {
 public:
-    /// Views the kernel. Potentials beyond the largest are out of range.
-    void set(const ScaledReward<Scalar>& kernel, const Execution& execution, Real largest_potential) {
-        pass_.set(kernel, execution, largest_potential);
+    /// Views the kernel.
+    void set(const ScaledReward<Scalar>& kernel, const Execution& execution) {
+        pass_.set(kernel, execution);
         logs_.resize(blocks().padded_rows());
     }
 
@@ -62,7 +62,7 @@ public:
         }
         take_logarithm(result.log_row_mass);
         const Real* f = row_potential.data();
-        const Scalar* F = blocks().row_potential().data();
+        const Work* F = blocks().row_potential().data();
         Real* log_row_mass = result.log_row_mass.data();
         for (Index d = 0; d < blocks().rows(); ++d) log_row_mass[d] += f[d] - static_cast<Real>(F[d]) * log_2;
         return true;
@@ -71,27 +71,27 @@ public:
     bool pooled_finite() const { return pass_.pooled_finite(); }
     void conditional_mean(RealVector& mean) const { pass_.conditional_mean(mean); }
 
-    /// Of the residual, what rounding to Scalar may hide.
-    static constexpr Real resolution() { return std::same_as<Scalar, Real> ? 0 : 3e-5; }
+    /// Of a residual, what rounding to Work may hide.
+    static constexpr Real resolution() { return std::same_as<Work, Real> ? 0 : 3e-5; }
 
 private:
-    using Block = typename KernelPass<Scalar>::Block;
+    using Block = typename KernelPass<Scalar, Work>::Block;
 
-    KernelBlocks<Scalar>& blocks() { return pass_.blocks; }
+    KernelBlocks<Scalar, Work>& blocks() { return pass_.blocks; }
 
     /// The half step of a block's columns, and v.
     bool update_columns(Block& block, const ScaledMarginal& columns, Sweep& result) {
         const bool may_absorb = !blocks().computed();
-        Scalar* sum = pass_.sum_over_rows(block);
+        Work* sum = pass_.sum_over_rows(block);
         if (sum == nullptr && may_absorb) {
             blocks().absorb_highest(block, blocks().row_potential());  // all of it, as u is 1 while M may be made anew
             sum = pass_.sum_over_rows(block);
         }
         if (sum == nullptr) return false;
-        Eigen::Map<Vector<Scalar>> log_sum(sum, block.count);
+        Eigen::Map<Vector<Work>> log_sum(sum, block.count);
         log_sum = log_of_normal(log_sum.array());
         const Index first = block.first;
-        const Scalar* G = blocks().col_potential().data() + first;
+        const Work* G = blocks().col_potential().data() + first;
         Real* log_col_sum = result.log_col_sum.data() + first;
         Real* potential = result.col_potential.data() + first;
         for (Index i = 0; i < block.count; ++i) {
@@ -112,8 +112,8 @@ private:
         std::copy_n(logs.data(), rows, log_mass.data());
     }
 
-    KernelPass<Scalar> pass_;
-    Buffer<Scalar> logs_;
+    KernelPass<Scalar, Work> pass_;
+    Buffer<Work> logs_;
 };
 
 }  // namespace otpool::detail

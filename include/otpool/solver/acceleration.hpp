@@ -45,7 +45,9 @@ public:
     /// changes are remembered, as others depend on them.
     void set(int memory, Index size) {
         memory_ = static_cast<int>(std::min<Index>(memory, size));
-        restart();
+        forget();
+        least_ = std::numeric_limits<Number>::max();
+        extrapolated_ = has_point_ = false;
         stale_ = 0;
         radius_ = first_radius;
         if (!active()) return;
@@ -82,14 +84,6 @@ public:
         least_ = std::min(least_, largest);
         has_point_ = true;
         return step;
-    }
-
-    /// Forgets what it has seen: T is another one from now on.
-    void restart() {
-        forget();
-        least_ = std::numeric_limits<Number>::max();
-        extrapolated_ = false;
-        has_point_ = false;
     }
 
 private:

@@ -12,10 +12,12 @@ namespace otpool::detail {
 template <BagScalar Scalar>
 struct ExponentialRange {
     static constexpr bool single = std::same_as<Scalar, float>;
-    /// Logarithms of scalings: what counts as zero in M stays nothing when it is scaled up; of what is scaled down
-    /// nothing is lost, as sums of it are in range.
-    static constexpr Scalar smallest_log_scaling = single ? -60 : -690;
+    /// Logarithms of scalings: what counts as zero in M stays nothing when it is scaled up, little else becomes
+    /// denormal when it is scaled down.
+    static constexpr Scalar smallest_log_scaling = single ? -20 : -230;
     static constexpr Scalar largest_log_scaling = single ? 20 : 230;
+    /// Down to here more becomes denormal, but nothing is lost, as sums of it are in range.
+    static constexpr Scalar least_log_scaling = 3 * smallest_log_scaling;
     /// By how much exponents are raised before there are scalings, which then make up for it.
     static constexpr Scalar largest_log_raise = 40;
     static constexpr Scalar smallest_sum = single ? Scalar(1e-14) : Scalar(1e-180);
@@ -32,8 +34,6 @@ struct ExponentialRange {
     static constexpr Scalar largest_parts = 128;
     /// Beyond it, exponents of floats are summed in double. Up to here scalings make up for a potential's rounding.
     static constexpr Real largest_potential = single ? 1e6 : 1e10;
-    /// Where steps shall converge: beyond it, what sums of floats lose makes that take longer than doubles do.
-    static constexpr Real largest_potential_converging = largest_potential_summed;
 };
 
 /// Whether all numbers are within the bounds; NaN is not.
@@ -46,15 +46,16 @@ bool within(const Number* numbers, Index size, Number low, Number high) {
     return outside == 0;
 }
 
-/// scaling <- exp(potential - absorbed), of what has been absorbed in units of log 2. Whether it is in range; otherwise
-/// scaling is any numbers.
+/// scaling <- exp(potential - absorbed), of what has been absorbed in units of log 2. Whether it is in range, its
+/// logarithm from `smallest`; otherwise scaling is any numbers.
 template <BagScalar Scalar>
-bool set_scaling(const Real* potential, const Scalar* absorbed, Index size, Scalar* scaling) {
+bool set_scaling(const Real* potential, const Scalar* absorbed, Index size, Scalar* scaling,
+                 Scalar smallest = ExponentialRange<Scalar>::smallest_log_scaling) {
     using Range = ExponentialRange<Scalar>;
     int outside = 0;  // as within(), in one loop with what it is to look at
     for (Index i = 0; i < size; ++i) {
         const auto logarithm = static_cast<Scalar>(potential[i] - static_cast<Real>(absorbed[i]) * log_2);
-        outside |= static_cast<int>(!(logarithm >= Range::smallest_log_scaling));
+        outside |= static_cast<int>(!(logarithm >= smallest));
         outside |= static_cast<int>(!(logarithm <= Range::largest_log_scaling));
         scaling[i] = logarithm;
     }

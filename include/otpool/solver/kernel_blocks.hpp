@@ -24,17 +24,15 @@ namespace otpool::detail {
 /// Registers hold features, or instances where these fill them better: a quarter fewer hold all, or up to a quarter more
 /// where features are few. Blocks are visited in parts
 /// (InstanceParts) that may run at the same time.
-template <BagScalar Scalar>
+template <BagScalar Scalar, BagScalar Work = Scalar>
 class KernelBlocks {
 public:
-    using Block = KernelBlock<Scalar>;
+    using Block = KernelBlock<Work>;
 
-    /// Views the kernel; the potentials are zero, and will not be absorbed beyond `largest_potential`. `only_features`:
-    /// whether registers shall hold features whatever their number.
-    void set(const ScaledReward<Scalar>& kernel, const Execution& execution,
-             Real largest_potential = ExponentialRange<Scalar>::largest_potential, bool only_features = false) {
+    /// Views the kernel; the potentials are zero. `only_features`: whether registers shall hold features whatever their number.
+    void set(const ScaledReward<Scalar>& kernel, const Execution& execution, bool only_features = false) {
         kernel_ = &kernel;
-        exponentials_.set(kernel, largest_potential);
+        exponentials_.set(kernel);
         execution_ = execution;
         const bool few_rows = 2 * rows() <= 3 * register_lanes;
         by_instance_ = !only_features && 4 * rows() * padded_cols() < (few_rows ? 5 : 3) * padded_rows() * cols();
@@ -67,8 +65,8 @@ public:
         return exponentials_.absorb(row_potential, col_potential);
     }
     /// In units of log 2, both.
-    const Buffer<Scalar>& row_potential() const { return exponentials_.row_potential(); }
-    const Buffer<Scalar>& col_potential() const { return exponentials_.col_potential(); }
+    const Buffer<Work>& row_potential() const { return exponentials_.row_potential(); }
+    const Buffer<Work>& col_potential() const { return exponentials_.col_potential(); }
 
     /// Whether M has been computed for the potentials absorbed, and would have to be again for others.
     bool computed() const { return computed_; }
@@ -107,14 +105,14 @@ public:
 
     /// G_k <- -max_d(z_dk + potential_d) in a block that is being visited, so that no column of M is all but zero where
     /// rows are scaled so; the potential in units of log 2.
-    void absorb_highest(Block& block, const Buffer<Scalar>& potential) {
-        const Scalar* const* rewards = item_lanes(kernel_->reward, block);
+    void absorb_highest(Block& block, const Buffer<Work>& potential) {
+        const Work* const* rewards = item_lanes(kernel_->reward, block);
         exponentials_.absorb_highest(block, rewards, potential);
         exponentials_.fill(block, rewards);
     }
 
     /// sums_k = sum_d M_dk u_d of a block's columns. u and sums are as long as whole registers, here and below.
-    void sum_over_rows(const Block& block, const Scalar* u, Scalar* sums) const {
+    void sum_over_rows(const Block& block, const Work* u, Work* sums) const {
         if (block.by_instance) {
             multiply(block.M, block.lanes, block.items, u, sums);
         } else {
@@ -123,36 +121,35 @@ public:
     }
 
     /// sums_d += sum_k M_dk v_k over a block, v of its columns.
-    void add_sum_over_cols(const Block& block, const Scalar* v, Scalar* sums) const {
+    void add_sum_over_cols(const Block& block, const Work* v, Work* sums) const {
         if (block.by_instance) {
-            multiply_transposed<Scalar, Assign::add>(block.M, block.lanes, block.items, v, sums);
+            multiply_transposed<Work, Assign::add>(block.M, block.lanes, block.items, v, sums);
         } else {
-            multiply<Scalar, Assign::add>(block.M, block.lanes, block.items, v, sums);
+            multiply<Work, Assign::add>(block.M, block.lanes, block.items, v, sums);
         }
     }
 
     /// sums_d += sum_k M_dk v_k (value_dk - reference_d) over a block, v of its columns.
-    void add_weighted_sum_over_cols(const Block& block, const Scalar* v, const MatrixView<Scalar>& values,
-                                    const Scalar* reference, Scalar* sums) {
+    void add_weighted_sum_over_cols(const Block& block, const Work* v, const MatrixView<Scalar>& values,
+                                    const Work* reference, Work* sums) {
         using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
-        using P = Packet<Scalar>;
-        const Scalar* const* value = item_lanes(values, block);
+        using P = Packet<Work>;
+        const Work* const* value = item_lanes(values, block);
         if (block.by_instance) {
-            multiply_transposed<Scalar, Assign::add>(
+            multiply_transposed<Work, Assign::add>(
                 block.M, block.lanes, block.items, v, sums, [=](const P& w, Index l, Index i) {
                     return pmul(w, psub(ploadu<P>(value[i] + l), pset1<P>(reference[i])));
                 });
         } else {
-            multiply<Scalar, Assign::add>(block.M, block.lanes, block.items, v, sums,
-                                          [=](const P& w, Index l, Index i) {
-                                              return pmul(w, psub(ploadu<P>(value[i] + l), ploadu<P>(reference + l)));
-                                          });
+            multiply<Work, Assign::add>(block.M, block.lanes, block.items, v, sums, [=](const P& w, Index l, Index i) {
+                return pmul(w, psub(ploadu<P>(value[i] + l), ploadu<P>(reference + l)));
+            });
         }
     }
 
     /// The numbers of `matrix` that the lanes of each item hold, until the next call.
-    const Scalar* const* item_lanes(const MatrixView<Scalar>& matrix, const Block& block) {
-        ItemLanes<Scalar>& lanes = of_worker(block.worker).lanes;
+    const Work* const* item_lanes(const MatrixView<Scalar>& matrix, const Block& block) {
+        ItemLanes<Scalar, Work>& lanes = of_worker(block.worker).lanes;
         const Index* instances = kernel_->active.data() + block.first;
         if (by_instance_) return lanes.of_instances(matrix, instances, block.count);
         return lanes.of_features(matrix, instances, block.count, cols() == matrix.cols());
@@ -161,13 +158,13 @@ public:
 private:
     /// A block and its rewards stay in the first-level cache, a kept kernel in the second; doubles' exponentials cost
     /// more than memory.
-    static constexpr Index block_elements = (1 << 14) / sizeof(Scalar);
-    static constexpr Index kept_elements = std::same_as<Scalar, float> ? 1 << 18 : 1 << 22;
+    static constexpr Index block_elements = (1 << 14) / sizeof(Work);
+    static constexpr Index kept_elements = std::same_as<Work, float> ? 1 << 18 : 1 << 22;
 
     /// What a worker needs for itself.
     struct Worker {
-        Buffer<Scalar> M;  ///< Of its present block, where M is not kept.
-        ItemLanes<Scalar> lanes;
+        Buffer<Work> M;  ///< Of its present block, where M is not kept.
+        ItemLanes<Scalar, Work> lanes;
     };
 
     Worker& of_worker(Index worker) { return workers_[static_cast<std::size_t>(worker)]; }
@@ -176,21 +173,21 @@ private:
     Index size_of(Index cols) const { return cols * (by_instance_ ? rows() : padded_rows()); }
 
     void exponentiate(Block& block) {
-        const Scalar* const* rewards = item_lanes(kernel_->reward, block);
+        const Work* const* rewards = item_lanes(kernel_->reward, block);
         if (raises_low_) exponentials_.raise_low(block, rewards);
         exponentials_.fill(block, rewards);
     }
 
     const ScaledReward<Scalar>* kernel_ = nullptr;
-    KernelExponentials<Scalar> exponentials_;
+    KernelExponentials<Scalar, Work> exponentials_;
     Execution execution_;
     bool by_instance_ = false;  ///< Whether the lanes are instances.
     Index width_ = 0;
-    bool kept_ = false;      ///< Whether M as a whole is kept, in M_.
+    bool kept_ = false;        ///< Whether M as a whole is kept, in M_.
     bool computed_ = false;    ///< Whether M_ is M.
     bool raises_low_ = false;  ///< Whether the next visit shall.
     InstanceParts parts_{1, 1};
-    Buffer<Scalar> M_;
+    Buffer<Work> M_;
     std::vector<Worker> workers_;
 };
 

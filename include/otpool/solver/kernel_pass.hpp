@@ -19,25 +19,25 @@ namespace otpool::detail {
 
 /// A pass of scaling over a kernel's exponentials M: both products with the scalings u of rows and v of columns while a
 /// block of columns is in cache.
-template <BagScalar Scalar>
+template <BagScalar Scalar, BagScalar Work = Scalar>
 class KernelPass {
 public:
-    using Block = typename KernelBlocks<Scalar>::Block;
+    using Block = typename KernelBlocks<Scalar, Work>::Block;
 
-    KernelBlocks<Scalar> blocks;
-    Buffer<Scalar> u, v;  ///< padded to whole registers by zeros
+    KernelBlocks<Scalar, Work> blocks;
+    Buffer<Work> u, v;  ///< padded to whole registers by zeros
 
     /// Views the kernel; scalings are zero. Potentials beyond the largest are out of range.
-    void set(const ScaledReward<Scalar>& kernel, const Execution& execution, Real largest_potential) {
+    void set(const ScaledReward<Scalar>& kernel, const Execution& execution) {
         kernel_ = &kernel;
-        blocks.set(kernel, execution, largest_potential);
+        blocks.set(kernel, execution);
         u.resize(blocks.padded_rows());
         v.resize(blocks.padded_cols());
-        for (Buffer<Scalar>* scaling : {&u, &v}) scaling->setZero();
+        for (Buffer<Work>* scaling : {&u, &v}) scaling->setZero();
         workers_.resize(blocks.workers());
         for (Worker& worker : workers_) {
             worker.of_cols.resize(padded(blocks.width()));
-            for (Buffer<Scalar>* of_rows : {&worker.row_mass, &worker.weighted}) of_rows->resize(blocks.padded_rows());
+            for (Buffer<Work>* of_rows : {&worker.row_mass, &worker.weighted}) of_rows->resize(blocks.padded_rows());
             worker.clear();
         }
         sums_.resize(static_cast<std::size_t>(blocks.parts()));
@@ -62,11 +62,11 @@ public:
             sums.in_range = sums.in_range && block.in_range && update(block);
             sums.highest = std::max(sums.highest, block.highest);
             if (!sums.in_range) return;
-            const Scalar* of_cols = v.data() + block.first;
+            const Work* of_cols = v.data() + block.first;
             Worker& worker = worker_of(block);
             blocks.add_sum_over_cols(block, of_cols, worker.row_mass.data());
             if (values != nullptr) {
-                const Scalar* reference = reference_.numbers().data();
+                const Work* reference = reference_.numbers().data();
                 blocks.add_weighted_sum_over_cols(block, of_cols, pooled_, reference, worker.weighted.data());
             }
             worker.columns += block.count;
@@ -80,8 +80,8 @@ public:
     }
 
     /// Of update(): M^T u of a block's columns, in memory that is free after it; null if it is out of range.
-    Scalar* sum_over_rows(const Block& block) {
-        Scalar* sum = worker_of(block).of_cols.data();
+    Work* sum_over_rows(const Block& block) {
+        Work* sum = worker_of(block).of_cols.data();
         blocks.sum_over_rows(block, u.data(), sum);
         return within(sum, block.count, Range::smallest_sum, Range::largest_sum) ? sum : nullptr;
     }
@@ -90,7 +90,7 @@ public:
     /// No reward is above, after a pass over rewards that had not been looked at.
     Real highest() const { return total_.highest; }
 
-    /// Whether the values that were pooled did not overflow Scalar.
+    /// Whether the values that were pooled did not overflow Work.
     bool pooled_finite() const {
         return within(total_.weighted.data(), blocks.rows(), -std::numeric_limits<Real>::max(),
                       std::numeric_limits<Real>::max());
@@ -104,16 +104,16 @@ public:
     }
 
 private:
-    using Range = ExponentialRange<Scalar>;
+    using Range = ExponentialRange<Work>;
 
-    /// Of so many columns at least sums are added up in Scalar, of all in double.
+    /// Of so many columns at least sums are added up in Work, of all in double.
     static constexpr Index summed_columns = 128;
 
     /// What a worker needs for itself.
     struct Worker {
-        Buffer<Scalar> of_cols;             ///< M^T u of its present block.
-        Buffer<Scalar> row_mass, weighted;  ///< As Sums', of its last columns.
-        Index columns = 0;                  ///< How many these are.
+        Buffer<Work> of_cols;             ///< M^T u of its present block.
+        Buffer<Work> row_mass, weighted;  ///< As Sums', of its last columns.
+        Index columns = 0;                ///< How many these are.
 
         void clear() {
             row_mass.setZero();
@@ -132,8 +132,8 @@ private:
     Worker& worker_of(const Block& block) { return workers_[static_cast<std::size_t>(block.worker)]; }
 
     /// to += a sum of some columns, which is zero then, but for what pads it.
-    static void move(Buffer<Scalar>& of_columns, RealVector& to) {
-        Scalar* term = of_columns.data();
+    static void move(Buffer<Work>& of_columns, RealVector& to) {
+        Work* term = of_columns.data();
         Real* sum = to.data();
         for (Index d = 0; d < to.size(); ++d) {
             sum[d] += static_cast<Real>(term[d]);
@@ -166,7 +166,7 @@ private:
 
     const ScaledReward<Scalar>* kernel_ = nullptr;
     MatrixView<Scalar> pooled_;
-    ReferenceValues<Scalar> reference_;  ///< What values are weighed relative to.
+    ReferenceValues<Scalar, Work> reference_;  ///< What values are weighed relative to.
     std::vector<Worker> workers_;
     std::vector<Sums> sums_;  ///< One a part.
     Sums total_;

@@ -131,7 +131,8 @@ Solution<Scalar, R> closed_form(const UotProblem<Scalar, R>& problem, const Firs
                                 const Run<Scalar, R>& run, Workspace& workspace) {
     const bool max_pooling = run.pooled_only && problem.instances.alpha == 0 && problem.values.empty();
     if (problem.alpha0 == 0 && !max_pooling) return WinnersLimit<Scalar, R>(problem, pass).solution();
-    auto& [scaled, scaling] = workspace.get<ScalingWorkspace<Scalar>>();
+    auto& scaled = workspace.get<ScaledProblem<Scalar>>();
+    auto& scaling = workspace.get<Scaling<Scalar, Scalar>>();
     scaled.set(problem, pass);
     RealVector& mean = workspace.get<PooledMean>().values;
     if (problem.alpha0 == 0) {

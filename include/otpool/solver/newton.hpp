@@ -228,7 +228,7 @@ struct Newton {
         Real factor = std::max(1.0, -newton.lowest_exponent() / easy_range);
         if (run.warm_start != nullptr) {
             factor = 1;
-            detail::Scaling<Scalar> scaling(scaled, detail::starting_instance_potential(scaled, run));
+            detail::Scaling<Scalar, Real> scaling(scaled, detail::starting_instance_potential(scaled, run));
             scaling.update_features();
             const detail::ScaledPotential start = features_are_rows ? scaling.features() : scaling.instances();
             newton.potential = start.kernel;

@@ -12,13 +12,13 @@ namespace otpool::detail {
 
 /// A value of every feature that is likely to weigh much. What is pooled relative to it loses no digits to the level of
 /// the values, nor to outliers without weight.
-template <BagScalar Scalar>
+template <BagScalar Scalar, BagScalar Work = Scalar>
 class ReferenceValues {
 public:
     /// The highest of every feature, where the values are the reward.
     void set(const auto& highest) {
         resize(highest.size());
-        std::transform(highest.begin(), highest.end(), numbers_.begin(), [](auto x) { return static_cast<Scalar>(x); });
+        std::transform(highest.begin(), highest.end(), numbers_.begin(), [](auto x) { return static_cast<Work>(x); });
     }
 
     /// That of the highest reward among a few instances, evenly spaced.
@@ -28,7 +28,7 @@ public:
         const Index seen = std::min(cols, most_seen);
         resize(rows);
         for (Buffer<Scalar>* of_rows : {&highest_, &rewards_, &values_}) of_rows->resize(rows);
-        Scalar* const number = numbers_.data();
+        Work* const number = numbers_.data();
         Scalar* const highest = highest_.data();
         for (Index i = 0; i < seen; ++i) {
             const Index n = active[static_cast<std::size_t>(i * cols / seen)];
@@ -40,7 +40,7 @@ public:
             }
             for (Index d = 0; d < rows; ++d) {  // without a branch: all four are read
                 const Scalar reward_before = highest[d];
-                const Scalar value_before = number[d];
+                const Work value_before = number[d];
                 const Scalar reward_here = x[d];
                 const Scalar value_here = value[d];
                 highest[d] = reward_here > reward_before ? reward_here : reward_before;
@@ -50,7 +50,7 @@ public:
     }
 
     /// padded by zeros
-    const Buffer<Scalar>& numbers() const { return numbers_; }
+    const Buffer<Work>& numbers() const { return numbers_; }
 
 private:
     static constexpr Index most_seen = 16;
@@ -60,7 +60,8 @@ private:
         numbers_.tail(numbers_.size() - rows).setZero();
     }
 
-    Buffer<Scalar> numbers_, highest_;
+    Buffer<Work> numbers_;
+    Buffer<Scalar> highest_;
     Buffer<Scalar> rewards_, values_;  ///< Of an instance whose numbers do not follow each other.
 };
 

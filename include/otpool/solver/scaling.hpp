@@ -50,8 +50,8 @@ Buffer<Real> starting_instance_potential(const ScaledProblem<Scalar>& scaled, co
 }
 
 /// The state of scaling iterations: the kernel potentials of both sides and what the last pass over the kernel found.
-/// Passes are AbsorbedKernel's where its range suffices, Sweep's where it does not.
-template <BagScalar Scalar>
+/// Passes are AbsorbedKernel's, in Work, where its range suffices, Sweep's where it does not.
+template <BagScalar Scalar, BagScalar Work>
 class Scaling {
 public:
     Scaling() = default;
@@ -60,14 +60,12 @@ public:
     }
 
     /// Starts from instance potentials; pools `values`, if given (the reward if they are empty, here and below), with
-    /// the plan that these make when the features are updated. Views the problem. Beyond the largest potential passes
-    /// are in the log domain. Cost: one exp an element, one pass (two in the log domain).
+    /// the plan that these make when the features are updated. Views the problem. Cost: one exp an element, one pass
+    /// (two in the log domain).
     void start(const ScaledProblem<Scalar>& problem, const Buffer<Real>& instance_potential,
-               const Execution& execution = {}, const MatrixView<Scalar>* values = nullptr,
-               Real largest_potential = ExponentialRange<Scalar>::largest_potential) {
+               const Execution& execution = {}, const MatrixView<Scalar>* values = nullptr) {
         problem_ = &problem;
-        absorbed_.set(problem.kernel, execution, largest_potential);
-        in_double_ = false;
+        absorbed_.set(problem.kernel, execution);
         sweep_.resize(problem.kernel.rows(), problem.kernel.cols());
         sweep_.col_potential = instance_potential;
         in_range_ = absorbed_.log_row_sums(sweep_.col_potential, log_row_sum_, values);
@@ -119,7 +117,7 @@ public:
 
     /// g <- k2 a0 (log q0 - LSE_d((X + f)/a0)). Pools `values`, if given, on the way: conditional_mean().
     void update_instances(const MatrixView<Scalar>* values = nullptr) {
-        in_range_ = !in_double_ && absorbed_.sweep(feature_potential_, problem_->instances, sweep_, values);
+        in_range_ = absorbed_.sweep(feature_potential_, problem_->instances, sweep_, values);
         if (!in_range_) sweep_(problem_->kernel, feature_potential_, problem_->instances);
         pooled_ = in_range_ && values != nullptr && absorbed_.pooled_finite();
         log_row_sum_ = sweep_.log_row_mass - feature_potential_;
@@ -134,9 +132,6 @@ public:
         pooled_ = absorbed_.log_row_sums(sweep_.col_potential, log_row_sum_, &values) && absorbed_.pooled_finite();
     }
 
-    /// Goes on in double, whatever the bag's scalar.
-    void refine() { in_double_ = true; }
-
     ScaledPotential features() const { return {feature_potential_, feature_penalty_}; }
     ScaledPotential instances() const { return {sweep_.col_potential, sweep_.col_penalty}; }
 
@@ -149,8 +144,8 @@ public:
     }
     /// What rounding of the potentials leaves of it at best.
     Real attainable() const { return rounding(feature_potential_, sweep_.col_potential); }
-    /// What the bag's scalar may hide of it.
-    Real resolution() const { return in_range_ ? AbsorbedKernel<Scalar>::resolution() : 0; }
+    /// What rounding to Work may hide of it.
+    Real resolution() const { return in_range_ ? AbsorbedKernel<Scalar, Work>::resolution() : 0; }
 
     template <class R>
     Solution<Scalar, R> solution(const UotProblem<Scalar, R>& problem) const {
@@ -164,8 +159,7 @@ public:
 
 private:
     const ScaledProblem<Scalar>* problem_ = nullptr;
-    AbsorbedKernel<Scalar> absorbed_;
-    bool in_double_ = false;  ///< Whether to leave AbsorbedKernel.
+    AbsorbedKernel<Scalar, Work> absorbed_;
     bool in_range_ = false;
     bool pooled_ = false;
     Sweep sweep_;
@@ -175,23 +169,13 @@ private:
     Buffer<Real> log_marginal_;
 };
 
-/// What Sinkhorn uses again from bag to bag.
-template <BagScalar Scalar>
-struct ScalingWorkspace {
-    ScaledProblem<Scalar> scaled;
-    Scaling<Scalar> scaling;
-};
-
-/// Starts from the instance potentials of the run's warm start, or zeros. `converges`: whether to go on until it has,
-/// not for a number of steps.
-template <class Scalar, class R>
-void start(Scaling<Scalar>& scaling, const ScaledProblem<Scalar>& scaled, const Run<Scalar, R>& run, bool converges) {
-    using Range = ExponentialRange<Scalar>;
-    const Real largest = converges ? Range::largest_potential_converging : Range::largest_potential;
+/// Starts from the instance potentials of the run's warm start, or zeros.
+template <class Scalar, class Work, class R>
+void start(Scaling<Scalar, Work>& scaling, const ScaledProblem<Scalar>& scaled, const Run<Scalar, R>& run) {
     if (run.warm_start != nullptr) {
-        scaling.start(scaled, starting_instance_potential(scaled, run), run.execution, nullptr, largest);
+        scaling.start(scaled, starting_instance_potential(scaled, run), run.execution);
     } else {
-        scaling.start(scaled, scaled.instances.anchor, run.execution, nullptr, largest);
+        scaling.start(scaled, scaled.instances.anchor, run.execution);
     }
 }
 

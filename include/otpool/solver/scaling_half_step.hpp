@@ -92,7 +92,7 @@ private:
     using LanesAt = Eigen::Map<const Lanes>;
 
     static constexpr auto largest_log_scaling = static_cast<Scalar>(Range::largest_log_scaling * log2_e);
-    static constexpr auto smallest_log_scaling = static_cast<Scalar>(Range::smallest_log_scaling * log2_e);
+    static constexpr auto smallest_log_scaling = static_cast<Scalar>(Range::least_log_scaling * log2_e);
 
     const ScaledMarginal* side_ = nullptr;
     const Buffer<Scalar>* absorbed_ = nullptr;

@@ -46,7 +46,7 @@ public:
     bool pool(ScaledProblem<Scalar>& problem, int steps, const MatrixView<Scalar>& values, const Execution& execution,
               RealVector& mean, LogSums* kept = nullptr) {
         ScaledReward<Scalar>& kernel = problem.kernel;
-        pass_.set(kernel, execution, ExponentialRange<Scalar>::largest_potential);
+        pass_.set(kernel, execution);
         KernelBlocks<Scalar>& blocks = pass_.blocks;
         features_.set(problem.features, blocks.row_potential());
         instances_.set(problem.instances, blocks.col_potential());
@@ -77,7 +77,8 @@ private:
         const Index first = block.first;
         instances_.follow_absorbed(first, block.count);
         const Scalar* absorbed = pass_.blocks.col_potential().data() + first;
-        return set_scaling(anchor.data() + first, absorbed, block.count, pass_.v.data() + first);
+        return set_scaling(anchor.data() + first, absorbed, block.count, pass_.v.data() + first,
+                           ExponentialRange<Scalar>::least_log_scaling);
     }
 
     /// v of a block, likewise.

@@ -32,7 +32,7 @@ namespace otpool {
 /// translation, which the mean does not see, where the scalar's range is enough. The number of iterations grows as
 /// alpha0 falls; prefer Newton where it is far below the reward's spread.
 ///
-/// Solves to a tolerance are accelerated (Anderson), in f after its translation: then an iteration is a pass, whether
+/// Solves to a tolerance are in double, and accelerated (Anderson), in f after its translation: then an iteration is a pass, whether
 /// or not its extrapolation was kept. From alpha0 = 10 to 0.01 times the spread, that is 1 to 10 times fewer
 /// iterations.
 struct Sinkhorn {
@@ -51,7 +51,7 @@ struct Sinkhorn {
         detail::validate(options);
         Workspace own;
         Workspace& workspace = run.workspace != nullptr ? *run.workspace : own;
-        auto& [scaled, scaling] = workspace.get<detail::ScalingWorkspace<Scalar>>();
+        auto& scaled = workspace.get<detail::ScaledProblem<Scalar>>();
         const bool closed = options.closed_forms && detail::has_closed_form(problem);
         if (!closed && problem.alpha0 > 0 && detail::only_pools(options, run) && run.warm_start == nullptr) {
             RealVector& mean = workspace.get<detail::PooledMean>().values;
@@ -63,9 +63,19 @@ struct Sinkhorn {
         if (closed) return detail::closed_form(problem, pass, tolerance, run, workspace);
         detail::require_positive_alpha0("Sinkhorn", problem);
 
-        auto& anderson = workspace.get<detail::AndersonSteps<>>();
         scaled.set(problem, pass);
-        detail::start(scaling, scaled, run, !options.iterations);
+        if (options.iterations) return iterate<Scalar>(problem, scaled, tolerance, run, workspace);
+        return iterate<Real>(problem, scaled, tolerance, run, workspace);
+    }
+
+private:
+    /// What there is one of an element is computed in Work.
+    template <BagScalar Work, BagScalar Scalar, EntropicRegularizer R>
+    Solution<Scalar, R> iterate(const UotProblem<Scalar, R>& problem, const detail::ScaledProblem<Scalar>& scaled,
+                                double tolerance, const Run<Scalar, R>& run, Workspace& workspace) const {
+        auto& scaling = workspace.get<detail::Scaling<Scalar, Work>>();
+        auto& anderson = workspace.get<detail::AndersonSteps<>>();
+        detail::start(scaling, scaled, run);
         detail::Iterations iterations(options, tolerance, 10000, run.observer);
         anderson.set(options.iterations ? 0 : acceleration.memory, scaled.kernel.rows());
         // A translation multiplies the plans of all later steps by a number each, which their conditional means do not
@@ -83,12 +93,7 @@ struct Sinkhorn {
                 continue;
             }
             residual = scaling.feature_residual();
-            const Real hidden = options.iterations ? 0 : scaling.resolution();
-            iterations.record(residual + hidden, scaling.attainable());
-            if (residual < hidden) {
-                scaling.refine();
-                anderson.restart();
-            }
+            iterations.record(residual, scaling.attainable());
         }
         if (run.pooled_only && !scaling.pooled()) scaling.pool(problem.values);
         if (scaling.pooled()) {
