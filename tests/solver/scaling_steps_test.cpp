@@ -38,7 +38,7 @@ double error(const RealVector& pooled, const UotProblem<Scalar, R>& problem, int
 }
 
 template <class Scalar, class R>
-void compare_with_formulas(double least_resolved) {
+void compare_with_formulas() {
     int resolved = 0;
     const int problems = 200;
     for (std::uint64_t seed = 0; seed < problems; ++seed) {
@@ -54,14 +54,14 @@ void compare_with_formulas(double least_resolved) {
         ++resolved;
         CHECK(error(*pooled, random.problem, steps) <= tolerance<Scalar>);
     }
-    CHECK(resolved > least_resolved * problems);
+    CHECK(resolved > 0.95 * problems);
 }
 
 TEST_CASE("Steps in scalings are what their formulas say", "[scaling_steps]") {
-    compare_with_formulas<double, Entropy>(0.9);
-    compare_with_formulas<double, RelativeEntropy>(0.9);
-    compare_with_formulas<float, Entropy>(0.5);
-    compare_with_formulas<float, RelativeEntropy>(0.5);
+    compare_with_formulas<double, Entropy>();
+    compare_with_formulas<double, RelativeEntropy>();
+    compare_with_formulas<float, Entropy>();
+    compare_with_formulas<float, RelativeEntropy>();
 }
 
 template <class Scalar>
@@ -93,6 +93,7 @@ TEMPLATE_TEST_CASE("A half step in scalings is a power", "[scaling_steps]", floa
             };
             detail::ScalingHalfStep<Scalar> half_step;
             half_step.set(side, absorbed);
+            half_step.follow_absorbed(0, count);
             Vector<Scalar> scaling(count);
             CHECK(half_step(0, count, sums.data(), scaling.data()));
             RealVector log_sums(count);
@@ -184,7 +185,6 @@ TEMPLATE_TEST_CASE("A reward that is not finite is not pooled, wherever it is", 
                 UotProblem<Scalar> problem = problem_of<Scalar>(bag);
                 if (drawn % 2 == 1) problem.values = values;
                 INFO("reward(" << d << ", " << n << ") of " << D << " x " << N << " is " << number);
-                CHECK_FALSE(pooled_by_scalings(problem, 2));
                 const std::string message = message_of<InvalidArgument>(
                     [&] { Sinkhorn{{.iterations = 2}}.solve(problem, {.pooled_only = true}); });
                 CHECK(message.find("reward at feature " + std::to_string(d) + ", instance " + std::to_string(n)) !=
@@ -220,7 +220,7 @@ TEMPLATE_TEST_CASE("What scalings do not resolve is pooled all the same", "[scal
             low.col(1500).array() += Scalar(25);
             check(low, true);
         }
-        check((bag.array() + Scalar(1e3)).matrix(), false);  // a level that takes the digits of the differences
+        check((bag.array() + Scalar(1e3)).matrix(), true);  // a level that takes the digits of what is not a difference
         if (D == 1) continue;
         Matrix<Scalar> uneven = bag;  // features that differ by more than the range of scalings
         uneven.row(D - 1).array() -= is_double ? Scalar(400) : Scalar(40);

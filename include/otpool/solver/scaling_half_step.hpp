@@ -20,15 +20,14 @@ namespace otpool::detail {
 template <BagScalar Scalar>
 class ScalingHalfStep {
 public:
-    /// Views both; the potentials are in units of log 2.
+    /// Views both; the potentials are in units of log 2, and to be followed before the first half step.
     void set(const ScaledMarginal& side, const Buffer<Scalar>& absorbed) {
         side_ = &side;
         absorbed_ = &absorbed;
         for (Buffer<Scalar>* one_each : {&log_factor_, &log_sum_, &log_scaling_}) one_each->resize(absorbed.size());
-        follow_absorbed(0, side.log_prior.size());
     }
 
-    /// After potentials of i in [first, first + count) have been absorbed.
+    /// What has been absorbed of i in [first, first + count).
     void follow_absorbed(Index first, Index count) {
         const Real* log_prior = side_->log_prior.data() + first;
         const Real* anchor = side_->anchor.data() + first;

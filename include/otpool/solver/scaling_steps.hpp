@@ -51,6 +51,7 @@ public:
         features_.set(problem.features, blocks.row_potential());
         instances_.set(problem.instances, blocks.col_potential());
         const Index rows = kernel.rows();
+        features_.follow_absorbed(0, rows);
         row_sums_.resize(rows);
         const auto start = [&](const Block& block) { return start_instances(block, problem.instances.anchor); };
         if (!pass_(start, nullptr)) return false;
@@ -100,15 +101,21 @@ private:
 
 /// mean <- the conditional mean of the values after so many of Sinkhorn's steps from the priors, and `scaled` is the
 /// problem as they saw it; whether scalings resolve them. Keeps log sums, if it is given them. Throws InvalidArgument
-/// as validate() does, but of rewards that are not finite may say instead that they are not resolved.
+/// as validate() does.
 template <BagScalar Scalar, EntropicRegularizer R>
 bool pool_by_scalings(const UotProblem<Scalar, R>& problem, int steps, const Execution& execution, Workspace& workspace,
                       ScaledProblem<Scalar>& scaled, RealVector& mean, LogSums* kept = nullptr) {
     auto& pass = workspace.get<FirstPass<Scalar>>();
+    const auto pool = [&] {
+        scaled.set(problem, pass);
+        if (kept != nullptr) kept->resize(scaled.kernel.rows(), scaled.kernel.cols(), steps);
+        return workspace.get<ScalingSteps<Scalar>>().pool(scaled, steps, problem.values, execution, mean, kept);
+    };
     pass.glance(problem, execution);
-    scaled.set(problem, pass);
-    if (kept != nullptr) kept->resize(scaled.kernel.rows(), scaled.kernel.cols(), steps);
-    return workspace.get<ScalingSteps<Scalar>>().pool(scaled, steps, problem.values, execution, mean, kept);
+    if (pool()) return true;
+    if (pass.range.of_all) return false;
+    pass.set(problem, execution);  // the highest rewards may be far above those of the glance
+    return pool();
 }
 
 }  // namespace otpool::detail
