@@ -73,7 +73,7 @@ void add_all(const std::string& solver) {
     for (const otpool::Index instances : {100, 1000, 10'000, 100'000, 1'000'000}) {
         add<Solver>("N", solver, {1, instances, 64, 4});
     }
-    for (const otpool::Index features : {1, 4, 16, 64, 256, 1024, 4096}) {
+    for (const otpool::Index features : {1, 2, 4, 8, 16, 32, 64, 256, 1024, 4096}) {
         add<Solver>("D", solver, {1, 1000, features, 4});
     }
     for (const int steps : {1, 2, 4, 8, 16, 32, 64}) add<Solver>("K", solver, {1, 1000, 64, steps});

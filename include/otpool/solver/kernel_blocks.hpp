@@ -21,15 +21,15 @@ namespace otpool::detail {
 /// of columns at a time. Where M as a whole fits in a cache, it is computed once for all visits; otherwise in every
 /// one, since an exponential costs less than fetching it from memory.
 ///
-/// Registers hold features, or instances where these fill them better: a quarter fewer hold all, or up to a quarter more
-/// where features are few. Blocks are visited in parts
-/// (InstanceParts) that may run at the same time.
+/// Registers hold features, or instances where a quarter fewer of them hold all; where features are few, where up to a
+/// quarter more do. Blocks are visited in parts (InstanceParts) that may run at the same time.
 template <BagScalar Scalar, BagScalar Work = Scalar>
 class KernelBlocks {
 public:
     using Block = KernelBlock<Work>;
 
-    /// Views the kernel; the potentials are zero. `only_features`: whether registers shall hold features whatever their number.
+    /// Views the kernel; the potentials are zero. `only_features`: whether registers shall hold features whatever their
+    /// number.
     void set(const ScaledReward<Scalar>& kernel, const Execution& execution, bool only_features = false) {
         kernel_ = &kernel;
         exponentials_.set(kernel);

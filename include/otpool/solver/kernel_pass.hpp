@@ -27,7 +27,7 @@ public:
     KernelBlocks<Scalar, Work> blocks;
     Buffer<Work> u, v;  ///< padded to whole registers by zeros
 
-    /// Views the kernel; scalings are zero. Potentials beyond the largest are out of range.
+    /// Views the kernel; scalings are zero.
     void set(const ScaledReward<Scalar>& kernel, const Execution& execution) {
         kernel_ = &kernel;
         blocks.set(kernel, execution);
