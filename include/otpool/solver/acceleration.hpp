@@ -69,7 +69,7 @@ public:
         const Index size = image.size();
         auto step = step_.head(size);
         if (lost) {
-            for (Index i = 0; i < size; ++i) step[i] = image_[i] - image[i];
+            step = image_.head(size) - image;
             forget();
             radius_ = std::max(radius_ / 2, Number(1));
             extrapolated_ = false;
@@ -80,7 +80,7 @@ public:
             if (!extrapolated_) step.setZero();
         }
         stale_ = gained || lost ? 0 : stale_ + 1;
-        for (Index i = 0; i < size; ++i) point_[i] = image[i] + step[i];
+        point_.head(size) = image + step;
         least_ = std::min(least_, largest);
         has_point_ = true;
         return step;
@@ -101,18 +101,15 @@ private:
     }
 
     void remember(const auto& image) {
-        Number* residual_change = residual_changes_.col(next_).data();
-        Number* image_change = image_changes_.col(next_).data();
-        for (Index i = 0; i < image.size(); ++i) {
-            const Number residual = image[i] - point_[i];
-            residual_change[i] = residual - residual_[i];
-            image_change[i] = image[i] - image_[i];
-            residual_[i] = residual;
-            image_[i] = image[i];
-        }
+        const Index size = image.size();
+        auto residual_change = residual_changes_.col(next_);
+        residual_change.head(size) = (image - point_.head(size)) - residual_.head(size);
+        image_changes_.col(next_).head(size) = image - image_.head(size);
+        residual_.head(size) = image - point_.head(size);
+        image_.head(size) = image;
         if (has_image_) {
             count_ = std::max(count_, next_ + 1);
-            multiply_residual_changes(residual_change);
+            multiply_residual_changes(residual_change.data());
             for (Index j = 0; j < count_; ++j) products_(next_, j) = products_(j, next_) = coefficients_[j];
             next_ = (next_ + 1) % memory_;
         }
@@ -137,7 +134,8 @@ private:
         return true;
     }
 
-    /// coefficients_ <- products^-1 coefficients_, by Cholesky's decomposition.
+    /// coefficients_ <- products^-1 coefficients_, by Cholesky's decomposition, of whose factor the diagonal is kept
+    /// inverted.
     bool solve_least_squares() {
         Vector<Number>& c = coefficients_;
         for (Index j = 0; j < count_; ++j) {
@@ -145,14 +143,14 @@ private:
                 Number sum = products_(i, j) * (i == j ? 1 + ridge : 1);
                 for (Index k = 0; k < j; ++k) sum -= factor_(i, k) * factor_(j, k);
                 if (i == j && !(sum > 0)) return false;
-                factor_(i, j) = i == j ? std::sqrt(sum) : sum / factor_(j, j);
+                factor_(i, j) = i == j ? 1 / std::sqrt(sum) : sum * factor_(j, j);
             }
             for (Index k = 0; k < j; ++k) c[j] -= factor_(j, k) * c[k];
-            c[j] /= factor_(j, j);
+            c[j] *= factor_(j, j);
         }
         for (Index j = count_; j-- > 0;) {
             for (Index k = j + 1; k < count_; ++k) c[j] -= factor_(k, j) * c[k];
-            c[j] /= factor_(j, j);
+            c[j] *= factor_(j, j);
         }
         return true;
     }

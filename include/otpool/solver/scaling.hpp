@@ -109,10 +109,8 @@ public:
     template <class Step>
     void move_features(const Step& step) {
         const ScaledMarginal& side = problem_->features;
-        for (Index d = 0; d < feature_potential_.size(); ++d) {
-            feature_potential_[d] += step[d];
-            if (side.is_soft()) feature_penalty_[d] += side.ratio * step[d];
-        }
+        feature_potential_ += step;
+        if (side.is_soft()) feature_penalty_ += side.ratio * step;
     }
 
     /// g <- k2 a0 (log q0 - LSE_d((X + f)/a0)). Pools `values`, if given, on the way: conditional_mean().

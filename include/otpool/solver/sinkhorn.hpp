@@ -32,9 +32,9 @@ namespace otpool {
 /// translation, which the mean does not see, where the scalar's range is enough. The number of iterations grows as
 /// alpha0 falls; prefer Newton where it is far below the reward's spread.
 ///
-/// Solves to a tolerance are in double, and accelerated (Anderson), in f after its translation: then an iteration is a pass, whether
-/// or not its extrapolation was kept. From alpha0 = 10 to 0.01 times the spread, that is 1 to 10 times fewer
-/// iterations.
+/// Solves to a tolerance are in double, and accelerated (Anderson), in f after its translation: then an iteration is a
+/// pass, whether or not its extrapolation was kept. From alpha0 = 10 to 0.01 times the spread, that is 1 to 10 times
+/// fewer iterations.
 struct Sinkhorn {
     Options options = {};
     /// Whether to take the translation step; without it, strong soft marginals need orders of magnitude more
