@@ -181,7 +181,9 @@ Work solve(const Task& task) {
     task.write("f.npy", solution.feature_potential);
     task.write("g.npy", solution.instance_potential);
     // As of the peers, what is timed is the solution, before anything is pooled by it.
-    return {[=] { return solver.solve(problem(reward)).feature_potential[0]; }, solution.iterations};
+    const auto workspace = std::make_shared<otpool::Workspace>();
+    const auto solve = [=] { return solver.solve(problem(reward), {.workspace = workspace.get()}); };
+    return {[=] { return solve().feature_potential[0]; }, solution.iterations};
 }
 
 Work prepare(const Task& task) {
