@@ -21,7 +21,7 @@ ROWS = {
                                                  "there is once a bag, a fifth"),
     "sinkhorn_layer<float>/32/1000/256/4": (1, 1, "two multiplications an element and step and pooling, half, on what the "
                                                   "second-level cache holds"),
-    "sinkhorn_layer<float>/1/10000/1024/4": (5, 5, "the two multiplications, while nothing is fetched"),
+    "sinkhorn_layer<float>/1/10000/1024/4": (5, 5, "what of exponentials and multiplications does not overlap with memory"),
     "badmm_layer<float>/128/100/64/4": (11, 1, "some 15 instructions to 16 elements and step beside the "
                                                 "exponentials, loads, stores, and what waits for results"),
     "badmm_layer<float>/32/1000/256/4": (11, 1, "the same, and tiles and duals from the second-level cache"),

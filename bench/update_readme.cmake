@@ -10,7 +10,7 @@
 #     what reproduce and reproduce --published print, in published.md and reproduce.md
 #     bench/train_mil.sh FOLDER musk1 elephant fox
 #     bench/peers/compare.py, and on a second machine, of which the table alone is stored,
-#     bench/peers/compare.py --rows '*_layer*' --output build/peers_zen4.json
+#     bench/peers/compare.py --rows '*_layer*' --output build/peers_zen5.json
 #     build/release/bench/growth_bench --benchmark_out=build/growth.json --benchmark_out_format=json, and
 #     bench/growth.py build/growth.json
 #     build/release/bench/layer_bench, and bench/limits.py, as that says
@@ -22,7 +22,7 @@
 
 cmake_minimum_required(VERSION 3.25)
 
-set(results accuracy cores growth learn_pooling limits peers peers_zen4 published reproduce train_mil)
+set(results accuracy cores growth learn_pooling limits peers peers_zen5 published reproduce train_mil)
 cmake_path(GET CMAKE_CURRENT_LIST_DIR PARENT_PATH root)
 if(NOT DEFINED README)
     set(README ${root}/README.md)
