@@ -174,8 +174,9 @@ private:
         Lanes top = Lanes::Constant(std::numeric_limits<Work>::lowest());
         if (rows < register_lanes) {
             for (Index d = 0; d < rows; ++d) top[d] = exponents(x[d], row_shift_[d], potential[d]);
+            return top.maxCoeff();
         }
-        for (Index next = 0; next < rows && rows >= register_lanes; next += register_lanes) {
+        for (Index next = 0; next < rows; next += register_lanes) {
             const Index d = std::min(next, rows - register_lanes);  // of the last register, some once more
             top = top.max(exponents(LanesAt(x + d), LanesAt(row_shift_.data() + d), LanesAt(potential.data() + d)));
         }

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <concepts>
 #include <limits>
 #include <tuple>
 #include <utility>
@@ -13,7 +12,6 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
 #include "otpool/solver/absorbed_kernel.hpp"
-#include "otpool/solver/exponential_range.hpp"
 #include "otpool/solver/exponential_solution.hpp"
 #include "otpool/solver/scaled_problem.hpp"
 #include "otpool/solver/solution.hpp"
