@@ -12,6 +12,7 @@
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/exponential.hpp"
+#include "otpool/core/extremes.hpp"
 #include "otpool/core/logarithm.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
@@ -257,7 +258,7 @@ private:
         };
         Lanes level = of_tile(level_, tile);
         Lanes sum = sum_in_units_of(level);
-        if (!(sum.minCoeff() >= 1 / largest_in_units && sum.maxCoeff() <= largest_in_units)) {
+        if (!(lowest_of(sum) >= 1 / largest_in_units && highest_of(sum) <= largest_in_units)) {
             level.setConstant(std::numeric_limits<Work>::lowest());
             for (Index d = 0; d < x.cols(); ++d) level = level.max(log2_T(d, Lanes::Zero()));
             sum = sum_in_units_of(level);
@@ -304,7 +305,7 @@ private:
         RealLanes col = of_tile(smooth_.col, tile);
         const Index last = x_.cols() - tile * lanes;
         if (last < lanes) col.tail(lanes - last).setConstant(-1e30);
-        const Real level = part.begin_tile(col.maxCoeff());
+        const Real level = part.begin_tile(highest_of(col));
         return ((col - level) * log2_e).template cast<Work>();
     }
 

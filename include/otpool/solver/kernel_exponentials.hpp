@@ -6,6 +6,7 @@
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/exponential.hpp"
+#include "otpool/core/extremes.hpp"
 #include "otpool/core/fetch.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/packet.hpp"
@@ -144,7 +145,7 @@ private:
                      Buffer<Work>& part) const {
         auto parts = part.segment(first, count).array();
         parts = potential.segment(first, count).array() - shift.segment(first, count).array() * inverse_alpha0_;
-        return {std::min(Work(0), parts.minCoeff()), std::max(Work(0), parts.maxCoeff())};
+        return {std::min(Work(0), lowest_of(parts)), std::max(Work(0), highest_of(parts))};
     }
 
     /// The same, within the bounds.
@@ -174,13 +175,13 @@ private:
         Lanes top = Lanes::Constant(std::numeric_limits<Work>::lowest());
         if (rows < register_lanes) {
             for (Index d = 0; d < rows; ++d) top[d] = exponents(x[d], row_shift_[d], potential[d]);
-            return top.maxCoeff();
+            return highest_of(top);
         }
         for (Index next = 0; next < rows; next += register_lanes) {
             const Index d = std::min(next, rows - register_lanes);  // of the last register, some once more
             top = top.max(exponents(LanesAt(x + d), LanesAt(row_shift_.data() + d), LanesAt(potential.data() + d)));
         }
-        return top.maxCoeff();
+        return highest_of(top);
     }
 
     /// M of a block, of differences of rewards and sums of potentials.
@@ -249,7 +250,7 @@ private:
             });
             seen.add_first(lanes - whole, of_last);
         }
-        const Work highest = seen.highest.maxCoeff();
+        const Work highest = highest_of(seen.highest);
         block.highest = (highest - row_parts_.lowest - cols.lowest) / inverse_alpha0_;
         block.in_range = seen.nothing.sum() == 0 && highest < Range::largest_exponent;
     }

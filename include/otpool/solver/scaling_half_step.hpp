@@ -6,6 +6,7 @@
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/exponential.hpp"
+#include "otpool/core/extremes.hpp"
 #include "otpool/core/logarithm.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/packet.hpp"
@@ -72,7 +73,7 @@ public:
             std::copy_n(lanes[3].data(), count, log_scalings);
             std::copy_n(lanes[4].data(), count, scaling);
         }
-        return lowest.minCoeff() >= smallest_log_scaling && highest.maxCoeff() <= largest_log_scaling;
+        return lowest_of(lowest) >= smallest_log_scaling && highest_of(highest) <= largest_log_scaling;
     }
 
     /// to_i <- log s_i - F_i, of the last sums.
