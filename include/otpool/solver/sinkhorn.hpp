@@ -27,7 +27,7 @@ namespace otpool {
 ///
 /// The translation t maximises the dual along its one slow direction: Sejourne, Vialard & Peyre, "Faster Unbalanced
 /// Optimal Transport" (arXiv 2201.00730). An iteration costs one pass over exponentials that are kept where D N is at
-/// most 2^18 floats or 2^22 doubles (AbsorbedKernel), else one over the reward and an exp an element; beside them
+/// most 2^20 floats or 2^22 doubles (AbsorbedKernel), else one over the reward and an exp an element; beside them
 /// memory is O(D + N). Iterations of a fixed number that is only to pool are in scalings (ScalingSteps), without the
 /// translation, which the mean does not see, where the scalar's range is enough. The number of iterations grows as
 /// alpha0 falls; prefer Newton where it is far below the reward's spread.
