@@ -124,7 +124,7 @@ TEMPLATE_TEST_CASE("Steps in scalings on bags of any size and layout", "[scaling
     using Scalar = TestType;
     Random random(8300);
     for (const Index D : {1, 5, 16, 24, 64, 67, 1031}) {
-        for (const Index N : {1, 15, 16, 100, 1024}) {  // the largest is more than is kept
+        for (const Index N : {1, 15, 16, 100, 1024}) {  // the largest is more floats than are kept
             const Matrix<Scalar> bag = random_bag<Scalar>(random, D, N, BagKind::normal);
             INFO(D << " x " << N);
             const auto expected = pooled_by_scalings(problem_of<Scalar>(bag), 4);
