@@ -235,12 +235,12 @@ def main():
     if arguments.update and arguments.output and arguments.output.exists():
         old = {row["name"]: row for row in json.loads(arguments.output.read_text())["rows"]}
     run = {"machine": machine(), "versions": versions(peers), "threads": arguments.threads,
-           "repeats": arguments.repeats, "limit": arguments.limit, "rows": []}
+           "repeats": arguments.repeats, "rows": []}
     measured = {}
     for row in arguments.chosen:
         with tempfile.TemporaryDirectory() as folder:
             results = Comparison(row, arguments, Path(folder)).run([OTPOOL, *peers])
-        measured[row.name] = {"name": row.name, "contenders": results}
+        measured[row.name] = {"name": row.name, "limit": arguments.limit, "contenders": results}
         say(f"{row.name}: " + ", ".join(f"{name} {short(result)}" for name, result in results.items()))
         known = old | measured
         run["rows"] = [known[other.name] for other in all_rows() if other.name in known]

@@ -86,7 +86,7 @@ def unsolved(solves):
         for name, result in row["contenders"].items():
             if "failed" in result:
                 label = SOLVE_PEERS.get(name, name)
-                lines.append(f"- `{row['name']}`, {label}: {result['failed']}")
+                lines.append(f"- `{row['name']}`, {label}, within {row['limit']:g} s: {result['failed']}")
     return "\n".join(lines)
 
 
@@ -106,7 +106,7 @@ def markdown(run):
         parts.append(table(solves, SOLVE_PEERS, is_solve=True))
         failures = unsolved(solves)
         if failures:
-            parts.append(f"<details><summary>Not solved within {run['limit']:g} s</summary>\n\n{failures}\n\n</details>")
+            parts.append(f"<details><summary>Not solved</summary>\n\n{failures}\n\n</details>")
     return "\n\n".join(parts)
 
 
