@@ -1,13 +1,44 @@
 #pragma once
 
+#include <functional>
+#include <optional>
+
 #include "otpool/otpool.hpp"
 #include "support/random_bags.hpp"
 
 namespace tests {
 
+/// A pooling of any kind: what is tested of each is compiled once, and each once, not one with the other.
+template <class Scalar>
+class AnyPooling {
+public:
+    template <class Pooling>
+    explicit AnyPooling(const Pooling& pooling)
+        : pool_([pooling](const otpool::Bag<Scalar>& bag) -> Vector<Scalar> { return pooling(bag); }),
+          pool_batch_([pooling](const otpool::Bags<Scalar>& bags, std::optional<Scalar> empty) -> Matrix<Scalar> {
+              Pooling filling = pooling;
+              filling.empty_bag = empty;
+              return filling(bags);
+          }) {}
+
+    std::optional<Scalar> empty_bag = {};
+
+    Vector<Scalar> operator()(const otpool::Bag<Scalar>& bag) const { return pool_(bag); }
+    Vector<Scalar> operator()(const otpool::MatrixView<Scalar>& instances) const {
+        return pool_(otpool::Bag<Scalar>{instances});
+    }
+    Matrix<Scalar> operator()(const otpool::Bags<Scalar>& bags) const { return pool_batch_(bags, empty_bag); }
+
+private:
+    std::function<Vector<Scalar>(const otpool::Bag<Scalar>&)> pool_;
+    std::function<Matrix<Scalar>(const otpool::Bags<Scalar>&, std::optional<Scalar>)> pool_batch_;
+};
+
 /// Calls visit(name, pooling) with every named pooling, and some that have no name, for bags of D features >= 0.
-template <class Scalar, class Visit>
-void for_each_pooling(Random& random, Index D, const Visit& visit) {
+template <class Scalar>
+void for_each_pooling(Random& random, Index D,
+                      const std::function<void(const char* name, const AnyPooling<Scalar>& pooling)>& visit_any) {
+    const auto visit = [&](const char* name, const auto& pooling) { visit_any(name, AnyPooling<Scalar>(pooling)); };
     const auto normal = [&] { return static_cast<Scalar>(random.normal()); };
     const Matrix<Scalar> V = Matrix<Scalar>::NullaryExpr(3, D, normal);
     const Matrix<Scalar> U = Matrix<Scalar>::NullaryExpr(3, D, normal);
