@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <CLI/CLI.hpp>
+#include <otpool/compiled_gradients.hpp>
 
 #include "learn_pooling/experiment.hpp"
 #include "learn_pooling/picture.hpp"

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <CLI/CLI.hpp>
+#include <otpool/compiled_gradients.hpp>
 
 #include "support/npy.hpp"
 #include "support/output_files.hpp"

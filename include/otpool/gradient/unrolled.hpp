@@ -54,16 +54,7 @@ struct Unrolled {
         return solve(problem, pooled_only, workspace);
     }
     template <BagScalar Scalar, Regularizer R>
-    Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool pooled_only, Workspace& workspace) const {
-        detail::require(solver.options.iterations.has_value(), "number of iterations to unroll", "not set",
-                        "at least 1");
-        detail::validate(solver.options);
-        detail::validate(steps, *solver.options.iterations);
-        const bool closed = steps.empty() && solver.options.closed_forms && detail::has_closed_form(problem);
-        if (closed) return {solver.solve(problem, {.workspace = &workspace})};
-        detail::Trajectory<Solver, Scalar, R> trajectory(solver, problem, steps, pooled_only, workspace);
-        return {std::move(trajectory.solution), std::move(trajectory)};
-    }
+    Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool pooled_only, Workspace& workspace) const;
 
     template <class Readout, BagScalar Scalar, Regularizer R>
     ProblemGradient<Scalar> backward(const Readout& readout, const Tape<Scalar, R>& tape,
@@ -77,11 +68,29 @@ struct Unrolled {
     /// The same, added to a bag's part of a batch's gradient.
     template <class Readout, BagScalar Scalar, Regularizer R>
     void add_gradient(const Readout& readout, const Tape<Scalar, R>& tape, const Vector<Scalar>& dL_dy,
-                      detail::BagGradient<Scalar>& gradient, Workspace& workspace) const {
-        if (!tape.trajectory) return detail::add_gradient_of_optimum(readout, tape.solution, dL_dy, gradient);
-        tape.trajectory->add_to(gradient, tape.solution, readout, dL_dy.template cast<Real>(), workspace);
-        gradient.saturate();
-    }
+                      detail::BagGradient<Scalar>& gradient, Workspace& workspace) const;
 };
+
+template <class Solver>
+template <BagScalar Scalar, Regularizer R>
+auto Unrolled<Solver>::solve(const UotProblem<Scalar, R>& problem, bool pooled_only, Workspace& workspace) const
+    -> Tape<Scalar, R> {
+    detail::require(solver.options.iterations.has_value(), "number of iterations to unroll", "not set", "at least 1");
+    detail::validate(solver.options);
+    detail::validate(steps, *solver.options.iterations);
+    const bool closed = steps.empty() && solver.options.closed_forms && detail::has_closed_form(problem);
+    if (closed) return {solver.solve(problem, {.workspace = &workspace})};
+    detail::Trajectory<Solver, Scalar, R> trajectory(solver, problem, steps, pooled_only, workspace);
+    return {std::move(trajectory.solution), std::move(trajectory)};
+}
+
+template <class Solver>
+template <class Readout, BagScalar Scalar, Regularizer R>
+void Unrolled<Solver>::add_gradient(const Readout& readout, const Tape<Scalar, R>& tape, const Vector<Scalar>& dL_dy,
+                                    detail::BagGradient<Scalar>& gradient, Workspace& workspace) const {
+    if (!tape.trajectory) return detail::add_gradient_of_optimum(readout, tape.solution, dL_dy, gradient);
+    tape.trajectory->add_to(gradient, tape.solution, readout, dL_dy.template cast<Real>(), workspace);
+    gradient.saturate();
+}
 
 }  // namespace otpool

@@ -54,47 +54,7 @@ struct BregmanAdmm {
 
     /// Throws InvalidArgument for a problem that is not well formed. Thread-safe.
     template <BagScalar Scalar, Regularizer R>
-    Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
-        const double given_rho = rho.value_or(1);
-        detail::require(given_rho > 0 && std::isfinite(given_rho), "rho", given_rho, "finite and > 0");
-        Workspace own;
-        Workspace& workspace = run.workspace != nullptr ? *run.workspace : own;
-        const detail::FirstPass<Scalar>& pass = detail::first_pass(options, problem, run, workspace);
-        const double tolerance = detail::tolerance_or_default<Scalar>(options);
-        if (options.closed_forms && detail::has_closed_form(problem))
-            return detail::closed_form(problem, pass, tolerance, run, workspace);
-
-        const double weight = rho ? *rho : default_rho(problem, pass, run.execution, workspace);
-        if constexpr (EntropicRegularizer<R>) {
-            const bool sweeps =
-                detail::only_pools(options, run) && run.warm_start == nullptr && dual_step == DualStep::scaled;
-            if (sweeps) {
-                RealVector& mean = workspace.get<detail::PooledMean>().values;
-                if (detail::pool_by_sweeps(problem, pass, weight, *options.iterations, run.execution, workspace,
-                                           mean)) {
-                    return detail::pooled_solution<Scalar, R>(std::move(mean), *options.iterations);
-                }
-            }
-        }
-        detail::AdmmState<Scalar, R> state(problem, weight);
-        if (run.warm_start != nullptr) state.start(*run.warm_start);
-        detail::Iterations iterations(options, tolerance, 10000, run.observer);
-        while (iterations.again()) {
-            state.update_transport();
-            state.update_smooth();
-            state.update_dual(dual_step);
-            if (iterations.wants_residual()) {
-                const double residual = state.residual();
-                iterations.record(residual, state.attainable());
-            } else {
-                iterations.skip();
-            }
-        }
-        Solution<Scalar, R> solution = state.solution(problem);
-        iterations.report(solution);
-        detail::check_mass_range(solution);
-        return solution;
-    }
+    Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const;
 
     /// The rho that is used where none is given.
     template <BagScalar Scalar, Regularizer R>
@@ -147,5 +107,47 @@ private:
         return std::exp(high);
     }
 };
+
+template <BagScalar Scalar, Regularizer R>
+Solution<Scalar, R> BregmanAdmm::solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) const {
+    const double given_rho = rho.value_or(1);
+    detail::require(given_rho > 0 && std::isfinite(given_rho), "rho", given_rho, "finite and > 0");
+    Workspace own;
+    Workspace& workspace = run.workspace != nullptr ? *run.workspace : own;
+    const detail::FirstPass<Scalar>& pass = detail::first_pass(options, problem, run, workspace);
+    const double tolerance = detail::tolerance_or_default<Scalar>(options);
+    if (options.closed_forms && detail::has_closed_form(problem))
+        return detail::closed_form(problem, pass, tolerance, run, workspace);
+
+    const double weight = rho ? *rho : default_rho(problem, pass, run.execution, workspace);
+    if constexpr (EntropicRegularizer<R>) {
+        const bool sweeps =
+            detail::only_pools(options, run) && run.warm_start == nullptr && dual_step == DualStep::scaled;
+        if (sweeps) {
+            RealVector& mean = workspace.get<detail::PooledMean>().values;
+            if (detail::pool_by_sweeps(problem, pass, weight, *options.iterations, run.execution, workspace, mean)) {
+                return detail::pooled_solution<Scalar, R>(std::move(mean), *options.iterations);
+            }
+        }
+    }
+    detail::AdmmState<Scalar, R> state(problem, weight);
+    if (run.warm_start != nullptr) state.start(*run.warm_start);
+    detail::Iterations iterations(options, tolerance, 10000, run.observer);
+    while (iterations.again()) {
+        state.update_transport();
+        state.update_smooth();
+        state.update_dual(dual_step);
+        if (iterations.wants_residual()) {
+            const double residual = state.residual();
+            iterations.record(residual, state.attainable());
+        } else {
+            iterations.skip();
+        }
+    }
+    Solution<Scalar, R> solution = state.solution(problem);
+    iterations.report(solution);
+    detail::check_mass_range(solution);
+    return solution;
+}
 
 }  // namespace otpool

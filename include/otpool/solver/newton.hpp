@@ -209,47 +209,7 @@ struct Newton {
     /// Throws InvalidArgument for a problem that is not well formed, UnsupportedProblem for alpha0 = 0 where no
     /// closed form applies. Thread-safe.
     template <BagScalar Scalar, EntropicRegularizer R>
-    Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
-        Workspace own;
-        Workspace& workspace = run.workspace != nullptr ? *run.workspace : own;
-        const detail::FirstPass<Scalar>& pass = detail::first_pass(options, problem, run, workspace);
-        const double tolerance = detail::tolerance_or_default<Scalar>(options);
-        if (options.closed_forms && detail::has_closed_form(problem))
-            return detail::closed_form(problem, pass, tolerance, run, workspace);
-        detail::require_positive_alpha0("Newton", problem);
-
-        detail::ScaledProblem<Scalar> scaled;
-        scaled.set(problem, pass);
-        const bool features_are_rows = scaled.kernel.rows() <= scaled.kernel.cols();
-        const detail::ScaledMarginal& rows = features_are_rows ? scaled.features : scaled.instances;
-        const detail::ScaledMarginal& columns = features_are_rows ? scaled.instances : scaled.features;
-        detail::SemidualNewton newton(detail::DenseKernel(scaled.kernel, features_are_rows), rows, columns);
-        detail::Iterations iterations(options, tolerance, 200, run.observer);
-        Real factor = std::max(1.0, -newton.lowest_exponent() / easy_range);
-        if (run.warm_start != nullptr) {
-            factor = 1;
-            detail::Scaling<Scalar, Real> scaling(scaled, detail::starting_instance_potential(scaled, run));
-            scaling.update_features();
-            const detail::ScaledPotential start = features_are_rows ? scaling.features() : scaling.instances();
-            newton.potential = start.kernel;
-            newton.penalty = start.penalty;
-        }
-        while (true) {
-            newton.start_at(factor);
-            newton.sinkhorn_steps();
-            while (iterations.again() && (factor == 1 || newton.residual() > good_start)) {
-                newton.newton_step();
-                newton.sinkhorn_step();
-                if (factor == 1) {
-                    iterations.record(newton.residual(), newton.attainable());
-                } else {
-                    iterations.record_on_the_way(newton.residual());
-                }
-            }
-            if (factor == 1) return finish(problem, scaled, newton, features_are_rows, iterations);
-            factor = std::max(1.0, factor / 4);
-        }
-    }
+    Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const;
 
 private:
     /// Exponents within this range need no continuation.
@@ -272,5 +232,48 @@ private:
         return solution;
     }
 };
+
+template <BagScalar Scalar, EntropicRegularizer R>
+Solution<Scalar, R> Newton::solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) const {
+    Workspace own;
+    Workspace& workspace = run.workspace != nullptr ? *run.workspace : own;
+    const detail::FirstPass<Scalar>& pass = detail::first_pass(options, problem, run, workspace);
+    const double tolerance = detail::tolerance_or_default<Scalar>(options);
+    if (options.closed_forms && detail::has_closed_form(problem))
+        return detail::closed_form(problem, pass, tolerance, run, workspace);
+    detail::require_positive_alpha0("Newton", problem);
+
+    detail::ScaledProblem<Scalar> scaled;
+    scaled.set(problem, pass);
+    const bool features_are_rows = scaled.kernel.rows() <= scaled.kernel.cols();
+    const detail::ScaledMarginal& rows = features_are_rows ? scaled.features : scaled.instances;
+    const detail::ScaledMarginal& columns = features_are_rows ? scaled.instances : scaled.features;
+    detail::SemidualNewton newton(detail::DenseKernel(scaled.kernel, features_are_rows), rows, columns);
+    detail::Iterations iterations(options, tolerance, 200, run.observer);
+    Real factor = std::max(1.0, -newton.lowest_exponent() / easy_range);
+    if (run.warm_start != nullptr) {
+        factor = 1;
+        detail::Scaling<Scalar, Real> scaling(scaled, detail::starting_instance_potential(scaled, run));
+        scaling.update_features();
+        const detail::ScaledPotential start = features_are_rows ? scaling.features() : scaling.instances();
+        newton.potential = start.kernel;
+        newton.penalty = start.penalty;
+    }
+    while (true) {
+        newton.start_at(factor);
+        newton.sinkhorn_steps();
+        while (iterations.again() && (factor == 1 || newton.residual() > good_start)) {
+            newton.newton_step();
+            newton.sinkhorn_step();
+            if (factor == 1) {
+                iterations.record(newton.residual(), newton.attainable());
+            } else {
+                iterations.record_on_the_way(newton.residual());
+            }
+        }
+        if (factor == 1) return finish(problem, scaled, newton, features_are_rows, iterations);
+        factor = std::max(1.0, factor / 4);
+    }
+}
 
 }  // namespace otpool

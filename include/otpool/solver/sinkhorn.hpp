@@ -46,27 +46,7 @@ struct Sinkhorn {
     /// Throws InvalidArgument for a problem that is not well formed, UnsupportedProblem for alpha0 = 0 where no
     /// closed form applies. Thread-safe.
     template <BagScalar Scalar, EntropicRegularizer R>
-    Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
-        detail::validate(acceleration);
-        detail::validate(options);
-        Workspace own;
-        Workspace& workspace = run.workspace != nullptr ? *run.workspace : own;
-        auto& scaled = workspace.get<detail::ScaledProblem<Scalar>>();
-        const bool closed = options.closed_forms && detail::has_closed_form(problem);
-        if (!closed && problem.alpha0 > 0 && detail::only_pools(options, run) && run.warm_start == nullptr) {
-            RealVector& mean = workspace.get<detail::PooledMean>().values;
-            if (detail::pool_by_scalings(problem, *options.iterations, run.execution, workspace, scaled, mean))
-                return detail::pooled_solution<Scalar, R>(std::move(mean), *options.iterations);
-        }
-        const detail::FirstPass<Scalar>& pass = detail::first_pass(options, problem, run, workspace);
-        const double tolerance = detail::tolerance_or_default<Scalar>(options);
-        if (closed) return detail::closed_form(problem, pass, tolerance, run, workspace);
-        detail::require_positive_alpha0("Sinkhorn", problem);
-
-        scaled.set(problem, pass);
-        if (options.iterations) return iterate<Scalar>(problem, scaled, tolerance, run, workspace);
-        return iterate<Real>(problem, scaled, tolerance, run, workspace);
-    }
+    Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const;
 
 private:
     /// What there is one of an element is computed in Work.
@@ -109,5 +89,28 @@ private:
         return solution;
     }
 };
+
+template <BagScalar Scalar, EntropicRegularizer R>
+Solution<Scalar, R> Sinkhorn::solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) const {
+    detail::validate(acceleration);
+    detail::validate(options);
+    Workspace own;
+    Workspace& workspace = run.workspace != nullptr ? *run.workspace : own;
+    auto& scaled = workspace.get<detail::ScaledProblem<Scalar>>();
+    const bool closed = options.closed_forms && detail::has_closed_form(problem);
+    if (!closed && problem.alpha0 > 0 && detail::only_pools(options, run) && run.warm_start == nullptr) {
+        RealVector& mean = workspace.get<detail::PooledMean>().values;
+        if (detail::pool_by_scalings(problem, *options.iterations, run.execution, workspace, scaled, mean))
+            return detail::pooled_solution<Scalar, R>(std::move(mean), *options.iterations);
+    }
+    const detail::FirstPass<Scalar>& pass = detail::first_pass(options, problem, run, workspace);
+    const double tolerance = detail::tolerance_or_default<Scalar>(options);
+    if (closed) return detail::closed_form(problem, pass, tolerance, run, workspace);
+    detail::require_positive_alpha0("Sinkhorn", problem);
+
+    scaled.set(problem, pass);
+    if (options.iterations) return iterate<Scalar>(problem, scaled, tolerance, run, workspace);
+    return iterate<Real>(problem, scaled, tolerance, run, workspace);
+}
 
 }  // namespace otpool
