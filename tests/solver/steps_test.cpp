@@ -78,6 +78,17 @@ TEMPLATE_TEST_CASE("Steps on bags of any size and layout", "", float, double) {
     check(strided);
 }
 
+TEST_CASE("Steps on a bag of more doubles than are kept") {
+    Random random(6040);
+    const Matrix<double> bag = random_bag<double>(random, 1031, 4096, BagKind::normal);
+    for (const double alpha0 : {0.3, 0.01}) {  // the latter is absorbed on the way
+        const UotProblem<double> problem{
+            .reward = bag, .alpha0 = alpha0, .features = {.alpha = 2}, .instances = {.alpha = 0.7}};
+        INFO("alpha0 " << alpha0);
+        CHECK(error_of_steps(problem, 2) <= tolerance<double>);
+    }
+}
+
 TEMPLATE_TEST_CASE("Steps where only some instances leave the range of scalings", "", float, double) {
     // Passes then end on the way, after some blocks of instances, and are begun again with what was absorbed.
     using Scalar = TestType;
