@@ -47,10 +47,11 @@ TEMPLATE_TEST_CASE("Steps of Sinkhorn are what their formulas say", "", float, d
 
 TEMPLATE_TEST_CASE("Steps on bags of any size and layout", "", float, double) {
     using Scalar = TestType;
-    // One feature, one instance, a multiple of no vector length, more floats than are kept.
-    const auto [D, N] = GENERATE(std::pair<Index, Index>{1, 1}, std::pair<Index, Index>{1, 5000},
-                                 std::pair<Index, Index>{3, 777}, std::pair<Index, Index>{17, 33},
-                                 std::pair<Index, Index>{1031, 5}, std::pair<Index, Index>{1031, 1024});
+    // One feature, one instance, a multiple of no vector length, more floats than are kept of many features and of few.
+    const auto [D, N] =
+        GENERATE(std::pair<Index, Index>{1, 1}, std::pair<Index, Index>{1, 5000}, std::pair<Index, Index>{3, 777},
+                 std::pair<Index, Index>{17, 33}, std::pair<Index, Index>{1031, 5}, std::pair<Index, Index>{1031, 1024},
+                 std::pair<Index, Index>{13, 81'000});
     // At the smaller ones, the first potentials leave the range of scalings, which has to be absorbed anew.
     const auto alpha0 = GENERATE(Scalar(0.3), Scalar(0.1), Scalar(0.08), Scalar(0.07));
     Random random(6000 + static_cast<std::uint64_t>(D));
