@@ -5,8 +5,8 @@
 #include <benchmark/benchmark.h>
 
 #include <iostream>
-#include <otpool/core/exponential.hpp>
-#include <otpool/core/packet.hpp>
+#include <otpool/simd/exponential.hpp>
+#include <otpool/simd/packet.hpp>
 #include <otpool/learning.hpp>
 #include <otpool/otpool.hpp>
 #include <string>

@@ -5,8 +5,8 @@
 #include <concepts>
 #include <limits>
 
+#include "otpool/plan/solution.hpp"
 #include "otpool/problem/uot_problem.hpp"
-#include "otpool/solver/solution.hpp"
 #include "support/random_bags.hpp"
 
 // Certificates of optimality in extended precision, from the problem's definition and a plan alone. They share no code

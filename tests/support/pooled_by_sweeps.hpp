@@ -2,7 +2,7 @@
 
 #include <optional>
 
-#include "otpool/solver/admm_sweep.hpp"
+#include "otpool/solver/steps/admm_sweep.hpp"
 
 namespace tests {
 

@@ -12,14 +12,14 @@
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
-#include "otpool/gradient/bag_gradient.hpp"
 #include "otpool/gradient/implicit.hpp"
 #include "otpool/gradient/problem_gradient.hpp"
+#include "otpool/gradient/reverse/bag_gradient.hpp"
 #include "otpool/gradient/unrolled.hpp"
 #include "otpool/pooling/batch.hpp"
 #include "otpool/pooling/pooling.hpp"
 #include "otpool/pooling/readout.hpp"
-#include "otpool/problem/regularizer.hpp"
+#include "otpool/problem/regularizers.hpp"
 
 namespace otpool {
 

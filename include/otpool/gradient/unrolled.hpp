@@ -6,20 +6,20 @@
 #include <utility>
 #include <vector>
 
+#include "otpool/closed_form/entropic.hpp"
+#include "otpool/closed_form/quadratic.hpp"
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
-#include "otpool/gradient/admm_trajectory.hpp"
-#include "otpool/gradient/bag_gradient.hpp"
 #include "otpool/gradient/implicit.hpp"
-#include "otpool/gradient/plan_cotangent.hpp"
 #include "otpool/gradient/problem_gradient.hpp"
-#include "otpool/gradient/sinkhorn_trajectory.hpp"
+#include "otpool/gradient/reverse/admm_trajectory.hpp"
+#include "otpool/gradient/reverse/bag_gradient.hpp"
+#include "otpool/gradient/reverse/plan_cotangent.hpp"
+#include "otpool/gradient/reverse/sinkhorn_trajectory.hpp"
 #include "otpool/gradient/step_parameters.hpp"
+#include "otpool/plan/solution.hpp"
 #include "otpool/problem/uot_problem.hpp"
-#include "otpool/solver/limits.hpp"
-#include "otpool/solver/quadratic_limits.hpp"
-#include "otpool/solver/solution.hpp"
 
 namespace otpool {
 

@@ -16,7 +16,7 @@
 #include "otpool/pooling/batch.hpp"
 #include "otpool/pooling/instance_prior.hpp"
 #include "otpool/problem/marginal.hpp"
-#include "otpool/problem/regularizer.hpp"
+#include "otpool/problem/regularizers.hpp"
 #include "otpool/problem/uot_problem.hpp"
 
 namespace otpool::published {

@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "otpool/core/matrix.hpp"
-#include "otpool/problem/regularizer.hpp"
-#include "otpool/solver/scaled_problem.hpp"
+#include "otpool/kernel/scaled_problem.hpp"
+#include "otpool/problem/regularizers.hpp"
 
 /// The layers that the authors of the method released with it, reproduced step by step for weights trained with them:
 /// SDS-Lab/ROT-Pooling (MIT licence, commit a02e62c). The updates were worked out from its behaviour; no code of it is

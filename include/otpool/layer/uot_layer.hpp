@@ -20,7 +20,7 @@
 #include "otpool/layer/positive.hpp"
 #include "otpool/pooling/instance_prior.hpp"
 #include "otpool/pooling/readout.hpp"
-#include "otpool/problem/regularizer.hpp"
+#include "otpool/problem/regularizers.hpp"
 #include "otpool/solver/sinkhorn.hpp"
 
 namespace otpool {

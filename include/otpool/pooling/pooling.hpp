@@ -10,13 +10,13 @@
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
+#include "otpool/plan/solution.hpp"
 #include "otpool/pooling/batch.hpp"
 #include "otpool/pooling/instance_prior.hpp"
 #include "otpool/pooling/readout.hpp"
 #include "otpool/pooling/transform.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/sinkhorn.hpp"
-#include "otpool/solver/solution.hpp"
 #include "otpool/solver/solver.hpp"
 
 namespace otpool {

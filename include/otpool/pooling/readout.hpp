@@ -3,9 +3,9 @@
 
 #include <limits>
 
-#include "otpool/core/exponential.hpp"
 #include "otpool/core/matrix.hpp"
-#include "otpool/solver/solution.hpp"
+#include "otpool/plan/solution.hpp"
+#include "otpool/simd/exponential.hpp"
 
 namespace otpool {
 

@@ -9,7 +9,7 @@
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/problem/marginal.hpp"
-#include "otpool/problem/regularizer.hpp"
+#include "otpool/problem/regularizers.hpp"
 
 namespace otpool {
 

@@ -9,22 +9,22 @@
 #include <utility>
 #include <vector>
 
+#include "otpool/closed_form/entropic.hpp"
+#include "otpool/closed_form/quadratic.hpp"
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/error.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
+#include "otpool/plan/solution.hpp"
+#include "otpool/problem/inspection.hpp"
+#include "otpool/problem/reward_spread.hpp"
 #include "otpool/problem/uot_problem.hpp"
-#include "otpool/solver/admm_state.hpp"
-#include "otpool/solver/admm_sweep.hpp"
-#include "otpool/solver/first_pass.hpp"
-#include "otpool/solver/iterations.hpp"
-#include "otpool/solver/limits.hpp"
 #include "otpool/solver/options.hpp"
-#include "otpool/solver/quadratic_limits.hpp"
-#include "otpool/solver/reward_spread.hpp"
-#include "otpool/solver/solution.hpp"
 #include "otpool/solver/solver.hpp"
+#include "otpool/solver/steps/admm_state.hpp"
+#include "otpool/solver/steps/admm_sweep.hpp"
+#include "otpool/solver/steps/iterations.hpp"
 
 namespace otpool {
 

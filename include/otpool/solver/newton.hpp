@@ -7,18 +7,18 @@
 #include <cmath>
 #include <utility>
 
+#include "otpool/closed_form/entropic.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/kernel/dense_kernel.hpp"
+#include "otpool/kernel/log_domain_kernel.hpp"
+#include "otpool/kernel/scaled_problem.hpp"
+#include "otpool/plan/exponential_solution.hpp"
+#include "otpool/plan/solution.hpp"
 #include "otpool/problem/uot_problem.hpp"
-#include "otpool/solver/dense_kernel.hpp"
-#include "otpool/solver/exponential_solution.hpp"
-#include "otpool/solver/iterations.hpp"
-#include "otpool/solver/limits.hpp"
 #include "otpool/solver/options.hpp"
-#include "otpool/solver/scaled_problem.hpp"
-#include "otpool/solver/scaling.hpp"
-#include "otpool/solver/solution.hpp"
 #include "otpool/solver/solver.hpp"
-#include "otpool/solver/sweep.hpp"
+#include "otpool/solver/steps/iterations.hpp"
+#include "otpool/solver/steps/scaling.hpp"
 
 namespace otpool {
 

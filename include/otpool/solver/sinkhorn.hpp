@@ -4,18 +4,18 @@
 #include <algorithm>
 #include <limits>
 
+#include "otpool/closed_form/entropic.hpp"
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/kernel/scaled_problem.hpp"
+#include "otpool/plan/solution.hpp"
 #include "otpool/problem/uot_problem.hpp"
-#include "otpool/solver/acceleration.hpp"
-#include "otpool/solver/iterations.hpp"
-#include "otpool/solver/limits.hpp"
 #include "otpool/solver/options.hpp"
-#include "otpool/solver/scaled_problem.hpp"
-#include "otpool/solver/scaling.hpp"
-#include "otpool/solver/scaling_steps.hpp"
-#include "otpool/solver/solution.hpp"
 #include "otpool/solver/solver.hpp"
+#include "otpool/solver/steps/acceleration.hpp"
+#include "otpool/solver/steps/iterations.hpp"
+#include "otpool/solver/steps/scaling.hpp"
+#include "otpool/solver/steps/scaling_steps.hpp"
 
 namespace otpool {
 

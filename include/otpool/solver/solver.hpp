@@ -7,10 +7,10 @@
 #include "otpool/core/error.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/workspace.hpp"
+#include "otpool/plan/solution.hpp"
+#include "otpool/problem/inspection.hpp"
 #include "otpool/problem/uot_problem.hpp"
-#include "otpool/solver/first_pass.hpp"
 #include "otpool/solver/options.hpp"
-#include "otpool/solver/solution.hpp"
 
 namespace otpool {
 

@@ -1,0 +1,119 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <concepts>
+
+#include "otpool/core/buffer.hpp"
+#include "otpool/core/execution.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/kernel/exponential_range.hpp"
+#include "otpool/kernel/kernel_blocks.hpp"
+#include "otpool/kernel/kernel_pass.hpp"
+#include "otpool/kernel/log_domain_kernel.hpp"
+#include "otpool/kernel/scaled_problem.hpp"
+#include "otpool/simd/exponential.hpp"
+#include "otpool/simd/logarithm.hpp"
+
+namespace otpool::detail {
+
+/// Scaling on exponentials (KernelBlocks) instead of in the log domain:
+///
+///     M_dk = exp(z_dk + F_d + G_k),  F, G the potentials absorbed;  u = exp(f - F),  v = exp(g - G)
+///     LSE_d(z_dk + f_d) = log <M_k, u> - G_k,     LSE_k(z_dk + g_k) = log (M v)_d - F_d
+///
+/// Both half steps are taken while a block of columns is in cache. Where the scalar's range is not enough nothing is
+/// returned, and the log domain (Sweep) must do.
+template <BagScalar Scalar, BagScalar Work>
+class AbsorbedKernel {
+public:
+    /// Views the kernel.
+    void set(const ScaledReward<Scalar>& kernel, const Execution& execution) {
+        pass_.set(kernel, execution);
+        logs_.resize(blocks().padded_rows());
+    }
+
+    /// log_row_sum_d <- LSE_k(z_dk + col_potential_k). Whether the range sufficed. On the way pools `values`, if given,
+    /// as KernelPass does, with the weights exp(z_dk + col_potential_k). Cost: one exp an element, one pass.
+    bool log_row_sums(const Buffer<Real>& col_potential, Buffer<Real>& log_row_sum,
+                      const MatrixView<Scalar>* values = nullptr) {
+        log_row_sum.resize(blocks().rows());
+        log_row_sum.setZero();
+        if (!blocks().absorb(log_row_sum, col_potential)) return false;
+        pass_.v.head(blocks().cols()).setOnes();
+        if (!pass_([](const Block&) { return true; }, values)) return false;
+        take_logarithm(log_row_sum);
+        return true;
+    }
+
+    /// What Sweep does, given where the columns' potential stands in `result`. Whether the range sufficed. On the way
+    /// pools `values`, if given, with the plan that results.
+    bool sweep(const Buffer<Real>& row_potential, const ScaledMarginal& columns, Sweep& result,
+               const MatrixView<Scalar>* values = nullptr) {
+        const auto in_range = [&] {
+            return set_scaling(row_potential.data(), blocks().row_potential().data(), blocks().rows(),
+                               pass_.u.data()) &&
+                   pass_([&](Block& block) { return update_columns(block, columns, result); }, values);
+        };
+        const bool computed = blocks().computed() && in_range();
+        if (!computed && !(blocks().absorb(row_potential, result.col_potential) && in_range())) {
+            blocks().forget();
+            return false;
+        }
+        take_logarithm(result.log_row_mass);
+        const Real* f = row_potential.data();
+        const Work* F = blocks().row_potential().data();
+        Real* log_row_mass = result.log_row_mass.data();
+        for (Index d = 0; d < blocks().rows(); ++d) log_row_mass[d] += f[d] - static_cast<Real>(F[d]) * log_2;
+        return true;
+    }
+
+    bool pooled_finite() const { return pass_.pooled_finite(); }
+    void conditional_mean(RealVector& mean) const { pass_.conditional_mean(mean); }
+
+    /// Of a residual, what rounding to Work may hide.
+    static constexpr Real resolution() { return std::same_as<Work, Real> ? 0 : 3e-5; }
+
+private:
+    using Block = typename KernelPass<Scalar, Work>::Block;
+
+    KernelBlocks<Scalar, Work>& blocks() { return pass_.blocks; }
+
+    /// The half step of a block's columns, and v.
+    bool update_columns(Block& block, const ScaledMarginal& columns, Sweep& result) {
+        const bool may_absorb = !blocks().computed();
+        Work* sum = pass_.sum_over_rows(block);
+        if (sum == nullptr && may_absorb) {
+            blocks().absorb_highest(block, blocks().row_potential());  // all of it, as u is 1 while M may be made anew
+            sum = pass_.sum_over_rows(block);
+        }
+        if (sum == nullptr) return false;
+        Eigen::Map<Vector<Work>> log_sum(sum, block.count);
+        log_sum = log_of_normal(log_sum.array());
+        const Index first = block.first;
+        const Work* G = blocks().col_potential().data() + first;
+        Real* log_col_sum = result.log_col_sum.data() + first;
+        Real* potential = result.col_potential.data() + first;
+        for (Index i = 0; i < block.count; ++i) {
+            log_col_sum[i] = static_cast<Real>(sum[i]) - static_cast<Real>(G[i]) * log_2;
+        }
+        columns.half_steps(first, block.count, log_col_sum, potential, result.col_penalty.data() + first);
+        const auto in_range = [&] { return set_scaling(potential, G, block.count, pass_.v.data() + first); };
+        return in_range() || (may_absorb && blocks().absorb_columns(block, potential) && in_range());
+    }
+
+    /// log_mass <- log M v, after a pass.
+    void take_logarithm(Buffer<Real>& log_mass) {
+        const Index rows = blocks().rows();
+        auto logs = logs_.head(rows);
+        std::copy_n(pass_.row_mass().data(), rows, logs.data());
+        logs = log_of_normal(logs.array());
+        log_mass.resize(rows);
+        std::copy_n(logs.data(), rows, log_mass.data());
+    }
+
+    KernelPass<Scalar, Work> pass_;
+    Buffer<Work> logs_;
+};
+
+}  // namespace otpool::detail

@@ -1,0 +1,284 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <limits>
+
+#include "otpool/core/buffer.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/kernel/exponential_range.hpp"
+#include "otpool/kernel/scaled_problem.hpp"
+#include "otpool/simd/exponential.hpp"
+#include "otpool/simd/extremes.hpp"
+#include "otpool/simd/packet.hpp"
+#include "otpool/simd/prefetch.hpp"
+
+namespace otpool::detail {
+
+/// Columns [first, first + count) of a matrix M in memory: `items` times `lanes`, a whole number of registers.
+/// Registers hold features of one instance, the item; or instances of one feature.
+template <BagScalar Scalar>
+struct KernelBlock {
+    Index first, count;
+    bool by_instance;  ///< Whether registers hold instances.
+    Index items, lanes;
+    Scalar* M;
+    Index part, worker;  ///< It is of a part, and a worker's.
+    bool last;           ///< Of its part.
+    // What fill() finds of rewards that have not been looked at:
+    bool in_range = true;  ///< Whether they are finite, and M not too large; else it is any numbers.
+    Real highest = 0;      ///< None of the block is above.
+};
+
+/// The exponentials of a kernel's exponents z with potentials absorbed, computed in Work:
+///
+///     M_dk = exp(z_dk + F_d + G_k)
+///
+/// As powers of two: of x_dk / alpha0 + row_part_d + col_part_k, where the parts F_d - row_shift_d / alpha0 and
+/// G_k - col_shift_k / alpha0 are small enough; else of (x_dk - row_shift_d - col_shift_k) / alpha0 + (F_d + G_k),
+/// summed in double where F and G are so large that they take the digits of a float.
+template <BagScalar Scalar, BagScalar Work = Scalar>
+class KernelExponentials {
+public:
+    using Block = KernelBlock<Work>;
+
+    /// Views the kernel; the potentials are zero.
+    void set(const ScaledReward<Scalar>& kernel) {
+        kernel_ = &kernel;
+        inverse_alpha0_ = in_base_two(kernel.inverse_alpha0);
+        set_padded(kernel.row_shift, row_shift_);
+        set_padded(kernel.col_shift, col_shift_);
+        for (Buffer<Work>* of_row : {&F_, &row_part_}) of_row->resize(row_shift_.size());
+        for (Buffer<Work>* of_col : {&G_, &col_part_}) of_col->resize(col_shift_.size());
+        for (Buffer<Work>* padded : {&F_, &G_, &row_part_, &col_part_}) padded->setZero();
+        row_parts_ = set_parts(F_, row_shift_, 0, kernel.rows(), row_part_);
+    }
+
+    Index padded_rows() const { return row_shift_.size(); }
+    Index padded_cols() const { return col_shift_.size(); }
+
+    /// F and G become what Work makes of the potentials. Whether they and the kernel are in range; if not, F and G
+    /// stay.
+    bool absorb(const auto& row_potential, const auto& col_potential) {
+        const auto in_range = [&](const auto& potential) {
+            return within(potential.data(), potential.size(), -Range::largest_potential, Range::largest_potential);
+        };
+        if (!in_range(row_potential) || !in_range(col_potential)) return false;
+        if (kernel_->inverse_alpha0 > Real(Range::largest_sum)) return false;
+        std::transform(row_potential.begin(), row_potential.end(), F_.begin(), in_base_two);
+        std::transform(col_potential.begin(), col_potential.end(), G_.begin(), in_base_two);
+        row_parts_ = set_parts(F_, row_shift_, 0, kernel_->rows(), row_part_);
+        return true;
+    }
+    /// In units of log 2, both.
+    const Buffer<Work>& row_potential() const { return F_; }
+    const Buffer<Work>& col_potential() const { return G_; }
+
+    /// G <- potential in a block, unless it is out of range.
+    bool absorb_columns(const Block& block, const Real* potential) {
+        if (!within(potential, block.count, -Range::largest_potential, Range::largest_potential)) return false;
+        std::transform(potential, potential + block.count, G_.data() + block.first, in_base_two);
+        return true;
+    }
+
+    /// G_k <- -max_d(z_dk + potential_d) in a block, so that no column of M is all but zero where rows are scaled so;
+    /// given the potential in units of log 2, and the rewards that the lanes of every item hold.
+    void absorb_highest(const Block& block, const Work* const* rewards, const Buffer<Work>& potential) {
+        const Work limit = in_base_two(Range::largest_potential);
+        absorb_highest(block, rewards, potential, -limit, limit);
+    }
+
+    /// G_k <- -max_d z_dk in a block of which no potentials have been absorbed, likewise, if that is above zero; but at
+    /// most what scalings make up for.
+    void raise_low(const Block& block, const Work* const* rewards) {
+        // Of rewards that have not been looked at parts have to be small.
+        const Work limit =
+            std::clamp(Range::largest_parts - row_parts_.magnitude(), Work(0), in_base_two(Range::largest_log_raise));
+        absorb_highest(block, rewards, F_, 0, limit);
+    }
+    /// M of a block, likewise; what pads it is finite. Of rewards that have not been looked at, says in the block what
+    /// it finds. Cost: one exp an element.
+    void fill(Block& block, const Work* const* rewards) {
+        const Extent cols = set_parts(G_, col_shift_, block.first, block.count, col_part_);
+        const Work* lane_part = block.by_instance ? col_part_.data() + block.first : row_part_.data();
+        const Work* item_part = block.by_instance ? row_part_.data() : col_part_.data() + block.first;
+        const auto exponent = [=, inverse_alpha0 = inverse_alpha0_](const Work* x, Index l, Index i) {
+            return multiply_add(LanesAt(x), inverse_alpha0, LanesAt(lane_part + l) + item_part[i]);
+        };
+        const Real lowest = std::min(0.0, kernel_->lowest * inverse_alpha0_) + row_parts_.lowest + cols.lowest;
+        const Real highest = std::max(0.0, kernel_->highest * inverse_alpha0_) + row_parts_.highest + cols.highest;
+        const bool small_parts = row_parts_.magnitude() + cols.magnitude() <= Range::largest_parts;
+        if (!kernel_->looked_at()) {
+            block.in_range = small_parts;
+            if (small_parts) fill_looking(block, rewards, exponent, cols);
+        } else if (!small_parts || !(highest < Range::largest_exponent)) {
+            fill_apart(block, rewards);
+        } else if (lowest > Range::smallest_exponent) {
+            fill(block, rewards, [=](auto... of) { return exp2_within(exponent(of...)); });
+        } else {
+            fill(block, rewards, [=](auto... of) { return exp2_or_zero(exponent(of...)); });
+        }
+    }
+
+private:
+    using Range = ExponentialRange<Work>;
+    using Lanes = Eigen::Array<Work, register_lanes, 1>;
+    using LanesAt = Eigen::Map<const Lanes>;
+
+    /// Of numbers, and of the zeros that pad them.
+    struct Extent {
+        Work lowest, highest;
+
+        Work magnitude() const { return std::max(-lowest, highest); }
+    };
+
+    static Work in_base_two(Real exponent) { return static_cast<Work>(exponent * log2_e); }
+
+    static void set_padded(const auto& vector, Buffer<Work>& out) {
+        out.resize(padded(vector.size()));
+        std::copy_n(vector.data(), vector.size(), out.data());
+        std::fill(out.data() + vector.size(), out.data() + out.size(), Work(0));
+    }
+
+    /// part_i <- potential_i - shift_i / alpha0 of i in [first, first + count)
+    Extent set_parts(const Buffer<Work>& potential, const Buffer<Work>& shift, Index first, Index count,
+                     Buffer<Work>& part) const {
+        auto parts = part.segment(first, count).array();
+        parts = potential.segment(first, count).array() - shift.segment(first, count).array() * inverse_alpha0_;
+        return {std::min(Work(0), lowest_of(parts)), std::max(Work(0), highest_of(parts))};
+    }
+
+    /// The same, within the bounds.
+    void absorb_highest(const Block& block, const Work* const* rewards, const Buffer<Work>& potential, Work lowest,
+                        Work highest) {
+        const auto col_shift = col_shift_.segment(block.first, block.count).array();
+        auto top = G_.segment(block.first, block.count).array();
+        top.setConstant(-highest);
+        for (Index i = 0; i < block.items; ++i) {
+            const Work* x = rewards[i];
+            if (block.by_instance) {
+                const auto of_lanes = Eigen::Map<const Vector<Work>>(x, block.count).array() - col_shift;
+                top = top.max((of_lanes - row_shift_[i]) * inverse_alpha0_ + potential[i]);
+            } else {
+                top[i] = std::max(top[i], highest_exponent(x, col_shift[i], potential));
+            }
+        }
+        top = -top.min(-lowest);
+    }
+
+    /// max_d((x_d - row_shift_d - col_shift) / alpha0 + potential_d) of an instance.
+    Work highest_exponent(const Work* x, Work col_shift, const Buffer<Work>& potential) const {
+        const auto exponents = [&](const auto& rewards, const auto& shifts, const auto& potentials) {
+            return (rewards - shifts - col_shift) * inverse_alpha0_ + potentials;
+        };
+        const Index rows = kernel_->rows();
+        Lanes top = Lanes::Constant(std::numeric_limits<Work>::lowest());
+        if (rows < register_lanes) {
+            for (Index d = 0; d < rows; ++d) top[d] = exponents(x[d], row_shift_[d], potential[d]);
+            return highest_of(top);
+        }
+        for (Index next = 0; next < rows; next += register_lanes) {
+            const Index d = std::min(next, rows - register_lanes);  // of the last register, some once more
+            top = top.max(exponents(LanesAt(x + d), LanesAt(row_shift_.data() + d), LanesAt(potential.data() + d)));
+        }
+        return highest_of(top);
+    }
+
+    /// M of a block, of differences of rewards and sums of potentials.
+    void fill_apart(const Block& block, const Work* const* rewards) const {
+        const auto small = [](const Work* potential, Index size) {
+            const Work largest = in_base_two(Range::largest_potential_summed);
+            return within(potential, size, -largest, largest);
+        };
+        // NOLINTNEXTLINE(bugprone-branch-clone): they differ where Work is float
+        if (small(F_.data(), kernel_->rows()) && small(G_.data() + block.first, block.count)) {
+            fill_apart<Work>(block, rewards);
+        } else {
+            fill_apart<Real>(block, rewards);
+        }
+    }
+
+    /// The same, with exponents summed in Term.
+    template <class Term>
+    void fill_apart(const Block& block, const Work* const* rewards) const {
+        const auto inverse_alpha0 = static_cast<Term>(kernel_->inverse_alpha0 * log2_e);
+        const Work* lane_shift = block.by_instance ? col_shift_.data() + block.first : row_shift_.data();
+        const Work* lane_potential = block.by_instance ? G_.data() + block.first : F_.data();
+        const Work* item_shift = block.by_instance ? row_shift_.data() : col_shift_.data() + block.first;
+        const Work* item_potential = block.by_instance ? F_.data() : G_.data() + block.first;
+        fill(block, rewards, [=](const Work* x, Index l, Index i) {
+            const auto lanes_at = [](const Work* first) { return LanesAt(first).template cast<Term>(); };
+            const auto excess = lanes_at(x) - lanes_at(lane_shift + l) - Term(item_shift[i]);
+            const auto potential = lanes_at(lane_potential + l) + Term(item_potential[i]);
+            const Lanes exponent = multiply_add(excess, inverse_alpha0, potential).template cast<Work>();
+            return Lanes(exp2_or_zero(exponent.min(Range::largest_exponent)));
+        });
+    }
+
+    /// How high exponents are, if above zero.
+    struct Seen {
+        Lanes highest = Lanes::Zero();
+        Lanes nothing = Lanes::Zero();  ///< NaN where an exponent is NaN or infinite.
+
+        void add(const Lanes& exponent) {
+            highest = highest.max(exponent);
+            nothing = multiply_add(exponent, Work(0), nothing);
+        }
+        /// Of the first lanes alone, those of the other.
+        void add_first(Index lanes, const Seen& other) {
+            highest.head(lanes) = highest.head(lanes).max(other.highest.head(lanes));
+            nothing.head(lanes) += other.nothing.head(lanes);
+        }
+    };
+
+    /// M of a block, of rewards that are looked at on the way, but for what pads them.
+    void fill_looking(Block& block, const Work* const* rewards, const auto& exponent, const Extent& cols) const {
+        const Index lanes = block.by_instance ? block.count : kernel_->rows();
+        const Index whole = lanes / register_lanes * register_lanes;
+        Seen seen;
+        fill(block, rewards, 0, whole, [&, exponent](auto... of) {
+            const Lanes y = exponent(of...);
+            seen.add(y);
+            return Lanes(exp2_or_zero(y));
+        });
+        if (whole < lanes) {
+            Seen of_last;
+            fill(block, rewards, whole, block.lanes, [&, exponent](auto... of) {
+                const Lanes y = exponent(of...);
+                of_last.add(y);
+                return Lanes(exp2_or_zero(y.min(Range::largest_exponent)));
+            });
+            seen.add_first(lanes - whole, of_last);
+        }
+        const Work highest = highest_of(seen.highest);
+        block.highest = (highest - row_parts_.lowest - cols.lowest) / inverse_alpha0_;
+        block.in_range = seen.nothing.sum() == 0 && highest < Range::largest_exponent;
+    }
+
+    /// M of a block: power(x, l, i) of the lanes from l of the item i, with rewards x.
+    template <class Power>
+    static void fill(const Block& block, const Work* const* rewards, const Power& power) {
+        fill(block, rewards, 0, block.lanes, power);
+    }
+    /// Of its lanes in [first, end).
+    template <class Power>
+    static void fill(const Block& block, const Work* const* rewards, Index first, Index end, const Power& power) {
+        Work* M = block.M;
+        const Index lanes = block.lanes;
+        for (Index i = 0; i < block.items; ++i, M += lanes) {
+            const Work* x = rewards[i];
+            for (Index l = first; l < end; l += register_lanes) {
+                fetch_ahead(x + l);
+                Eigen::Map<Lanes>(M + l) = power(x + l, l, i);
+            }
+        }
+    }
+
+    const ScaledReward<Scalar>* kernel_ = nullptr;
+    Work inverse_alpha0_ = 0;                     ///< Of a power of two.
+    Buffer<Work> row_shift_, col_shift_, F_, G_;  ///< padded to whole registers by zeros
+    Buffer<Work> row_part_, col_part_;            ///< so are these
+    Extent row_parts_ = {};
+};
+
+}  // namespace otpool::detail

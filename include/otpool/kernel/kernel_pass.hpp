@@ -1,0 +1,175 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "otpool/core/buffer.hpp"
+#include "otpool/core/execution.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/kernel/exponential_range.hpp"
+#include "otpool/kernel/kernel_blocks.hpp"
+#include "otpool/kernel/reference_values.hpp"
+#include "otpool/kernel/scaled_problem.hpp"
+
+namespace otpool::detail {
+
+/// A pass of scaling over a kernel's exponentials M: both products with the scalings u of rows and v of columns while a
+/// block of columns is in cache.
+template <BagScalar Scalar, BagScalar Work = Scalar>
+class KernelPass {
+public:
+    using Block = typename KernelBlocks<Scalar, Work>::Block;
+
+    KernelBlocks<Scalar, Work> blocks;
+    Buffer<Work> u, v;  ///< padded to whole registers by zeros
+
+    /// Views the kernel; scalings are zero.
+    void set(const ScaledReward<Scalar>& kernel, const Execution& execution) {
+        kernel_ = &kernel;
+        blocks.set(kernel, execution);
+        u.resize(blocks.padded_rows());
+        v.resize(blocks.padded_cols());
+        for (Buffer<Work>* scaling : {&u, &v}) scaling->setZero();
+        workers_.resize(blocks.workers());
+        for (Worker& worker : workers_) {
+            worker.of_cols.resize(padded(blocks.width()));
+            for (Buffer<Work>* of_rows : {&worker.row_mass, &worker.weighted}) of_rows->resize(blocks.padded_rows());
+            worker.clear();
+        }
+        sums_.resize(static_cast<std::size_t>(blocks.parts()));
+    }
+
+    /// row_mass() <- M v, where update(block) is first to set v of every block's columns. Pools the values, if given
+    /// and the reward if they are empty, on the way. Whether M, its sums and what update() says are in range.
+    template <class Update>
+    bool operator()(const Update& update, const MatrixView<Scalar>* values) {
+        if (values != nullptr) start_pooling(*values);
+        for (Sums& sums : sums_) {
+            sums.in_range = true;
+            sums.highest = -std::numeric_limits<Real>::infinity();
+            sums.row_mass.setZero(blocks.rows());
+            if (values != nullptr) sums.weighted.setZero(blocks.rows());
+        }
+        for (Worker& worker : workers_) {
+            if (worker.columns > 0) worker.clear();  // of what a pass that was out of range has left
+        }
+        blocks.for_each_block([&](Block& block) {
+            Sums& sums = sums_[static_cast<std::size_t>(block.part)];
+            sums.in_range = sums.in_range && block.in_range && update(block);
+            sums.highest = std::max(sums.highest, block.highest);
+            if (!sums.in_range) return;
+            const Work* of_cols = v.data() + block.first;
+            Worker& worker = worker_of(block);
+            blocks.add_sum_over_cols(block, of_cols, worker.row_mass.data());
+            if (values != nullptr) {
+                const Work* reference = reference_.numbers().data();
+                blocks.add_weighted_sum_over_cols(block, of_cols, pooled_, reference, worker.weighted.data());
+            }
+            worker.columns += block.count;
+            if (worker.columns < summed_columns && !block.last) return;
+            move(worker.row_mass, sums.row_mass);
+            if (values != nullptr) move(worker.weighted, sums.weighted);
+            worker.columns = 0;
+        });
+        return add_up_parts(values != nullptr) &&
+               within(total_.row_mass.data(), blocks.rows(), Real(Range::smallest_sum), Real(Range::largest_sum));
+    }
+
+    /// Of update(): M^T u of a block's columns, in memory that is free after it; null if it is out of range.
+    Work* sum_over_rows(const Block& block) {
+        Work* sum = worker_of(block).of_cols.data();
+        blocks.sum_over_rows(block, u.data(), sum);
+        return within(sum, block.count, Range::smallest_sum, Range::largest_sum) ? sum : nullptr;
+    }
+
+    const RealVector& row_mass() const { return total_.row_mass; }
+    /// No reward is above, after a pass over rewards that had not been looked at.
+    Real highest() const { return total_.highest; }
+
+    /// Whether the values that were pooled did not overflow Work.
+    bool pooled_finite() const {
+        return within(total_.weighted.data(), blocks.rows(), -std::numeric_limits<Real>::max(),
+                      std::numeric_limits<Real>::max());
+    }
+    /// sum_k P_dk values_dk / sum_k P_dk, after a pass that was given the values.
+    void conditional_mean(RealVector& mean) const {
+        mean.resize(blocks.rows());
+        for (Index d = 0; d < blocks.rows(); ++d) {
+            mean[d] = total_.weighted[d] / total_.row_mass[d] + static_cast<Real>(reference_.numbers()[d]);
+        }
+    }
+
+private:
+    using Range = ExponentialRange<Work>;
+
+    /// Of so many columns at least sums are added up in Work, of all in double.
+    static constexpr Index summed_columns = 128;
+
+    /// What a worker needs for itself.
+    struct Worker {
+        Buffer<Work> of_cols;             ///< M^T u of its present block.
+        Buffer<Work> row_mass, weighted;  ///< As Sums', of its last columns.
+        Index columns = 0;                ///< How many these are.
+
+        void clear() {
+            row_mass.setZero();
+            weighted.setZero();
+            columns = 0;
+        }
+    };
+    /// What a part adds up.
+    struct Sums {
+        RealVector row_mass;  ///< M v
+        RealVector weighted;  ///< (M * (values - reference)) v
+        Real highest = 0;
+        bool in_range = true;
+    };
+
+    Worker& worker_of(const Block& block) { return workers_[static_cast<std::size_t>(block.worker)]; }
+
+    /// to += a sum of some columns, which is zero then, but for what pads it.
+    static void move(Buffer<Work>& of_columns, RealVector& to) {
+        Work* term = of_columns.data();
+        Real* sum = to.data();
+        for (Index d = 0; d < to.size(); ++d) {
+            sum[d] += static_cast<Real>(term[d]);
+            term[d] = 0;
+        }
+    }
+
+    /// Into total_, in their order. Whether all was in range.
+    bool add_up_parts(bool pooled) {
+        std::swap(total_, sums_.front());
+        for (std::size_t part = 1; part < sums_.size(); ++part) {
+            if (!total_.in_range || !sums_[part].in_range) return false;
+            total_.highest = std::max(total_.highest, sums_[part].highest);
+            for (Index d = 0; d < blocks.rows(); ++d) {
+                total_.row_mass[d] += sums_[part].row_mass[d];
+                if (pooled) total_.weighted[d] += sums_[part].weighted[d];
+            }
+        }
+        return total_.in_range;
+    }
+
+    void start_pooling(const MatrixView<Scalar>& values) {
+        pooled_ = values.empty() ? kernel_->reward : values;
+        if (values.empty() && kernel_->shifts_rows) {
+            reference_.set(kernel_->row_shift);
+        } else {
+            reference_.set(pooled_, kernel_->reward, kernel_->active);
+        }
+    }
+
+    const ScaledReward<Scalar>* kernel_ = nullptr;
+    MatrixView<Scalar> pooled_;
+    ReferenceValues<Scalar, Work> reference_;  ///< What values are weighed relative to.
+    std::vector<Worker> workers_;
+    std::vector<Sums> sums_;  ///< One a part.
+    Sums total_;
+};
+
+}  // namespace otpool::detail

@@ -1,0 +1,174 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <concepts>
+#include <limits>
+
+#include "otpool/core/error.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/simd/packet.hpp"
+
+namespace otpool {
+
+/// Anderson acceleration of a fixed-point iteration x <- T(x): with the residuals r_k = T(x_k) - x_k of the last
+/// `memory` steps,
+///
+///     x_{k+1} = T(x_k) - sum_j c_j (T(x_{j+1}) - T(x_j)),   c = argmin |r_k - sum_j c_j (r_{j+1} - r_j)|_2
+///
+/// Near the fixed point, where T is linear, that is GMRES, which needs about the square root of the iterations: Walker
+/// & Ni, "Anderson Acceleration for Fixed-Point Iterations", SIAM J. Numer. Anal. 49 (2011). Far from it extrapolation
+/// may go astray; what does not pay is taken back (detail::AndersonSteps).
+struct Anderson {
+    /// How many steps are remembered, 0 to 64; 0 is the iteration as it stands.
+    int memory = 8;
+};
+
+namespace detail {
+
+inline void validate(const Anderson& acceleration) {
+    const int memory = acceleration.memory;
+    require(memory >= 0 && memory <= 64, "memory of the acceleration", memory, "0 to 64");
+}
+
+/// The state of Anderson's acceleration. Where T spreads no two points apart, as Sinkhorn's does not, the largest entry
+/// of r cannot grow. So an extrapolation after which it is 1.2 times the least so far, or one of very many that lower
+/// it no more, is taken back. And as potentials first march at a speed that tells nothing of where they stop, an
+/// extrapolation is at most a radius times as long as r: a factor that is three times as large after each that lowers
+/// r, half as large after each that is taken back. After trust regions: Nocedal & Wright, "Numerical Optimization"
+/// (2006), algorithm 4.1.
+template <std::same_as<Real> Number = Real>
+class AndersonSteps {
+public:
+    /// Begins anew, with vectors of `size` entries. `memory` 0 costs nothing; active() says so. No more than `size`
+    /// changes are remembered, as others depend on them.
+    void set(int memory, Index size) {
+        memory_ = static_cast<int>(std::min<Index>(memory, size));
+        forget();
+        least_ = std::numeric_limits<Number>::max();
+        extrapolated_ = has_point_ = false;
+        stale_ = 0;
+        radius_ = first_radius;
+        if (!active()) return;
+        for (Vector<Number>* vector : {&point_, &image_, &residual_, &step_}) vector->setZero(padded(size));
+        residual_changes_.setZero(point_.size(), memory_);  // what pads them stays zero
+        image_changes_.setZero(point_.size(), memory_);
+        products_.resize(memory_, memory_);
+        factor_.resize(memory_, memory_);
+        coefficients_.resize(memory_);
+    }
+
+    bool active() const { return memory_ > 0; }
+
+    /// What to add to image = T(x), where x is the last call's image with what was added to it. `largest`: of |T(x) -
+    /// x|, or in proportion to it. Cost: 6 memory flops an entry and memory^3 / 3.
+    auto step(const auto& image, Number largest) {
+        const bool gained = largest < least_;
+        const bool lost = extrapolated_ && !(largest <= growth * least_ && stale_ <= patience * memory_);
+        const Index size = image.size();
+        auto step = step_.head(size);
+        if (lost) {
+            step = image_.head(size) - image;
+            forget();
+            radius_ = std::max(radius_ / 2, Number(1));
+            extrapolated_ = false;
+        } else {
+            if (gained && extrapolated_) radius_ = std::min(3 * radius_, largest_radius);
+            if (has_point_) remember(image);
+            extrapolated_ = extrapolate();
+            if (!extrapolated_) step.setZero();
+        }
+        stale_ = gained || lost ? 0 : stale_ + 1;
+        point_.head(size) = image + step;
+        least_ = std::min(least_, largest);
+        has_point_ = true;
+        return step;
+    }
+
+private:
+    static constexpr Number growth = 1.2;
+    static constexpr int patience = 16;
+    static constexpr Number first_radius = 4;
+    static constexpr Number largest_radius = 1e4;
+    /// Added to the least squares' matrix, relative to its diagonal: c has half of the digits anyway.
+    static constexpr Number ridge = 1e-9;
+
+    void forget() {
+        count_ = 0;
+        next_ = 0;
+        has_image_ = false;
+    }
+
+    void remember(const auto& image) {
+        const Index size = image.size();
+        auto residual_change = residual_changes_.col(next_);
+        residual_change.head(size) = (image - point_.head(size)) - residual_.head(size);
+        image_changes_.col(next_).head(size) = image - image_.head(size);
+        residual_.head(size) = image - point_.head(size);
+        image_.head(size) = image;
+        if (has_image_) {
+            count_ = std::max(count_, next_ + 1);
+            multiply_residual_changes(residual_change.data());
+            for (Index j = 0; j < count_; ++j) products_(next_, j) = products_(j, next_) = coefficients_[j];
+            next_ = (next_ + 1) % memory_;
+        }
+        has_image_ = true;
+    }
+
+    /// coefficients_ <- <changes of the residual, a vector>
+    void multiply_residual_changes(const Number* vector) {
+        multiply_transposed<Number>(residual_changes_.data(), residual_.size(), count_, vector, coefficients_.data());
+    }
+
+    /// step_ <- -sum_j c_j (T(x_{j+1}) - T(x_j)), shortened to the radius, if there is one.
+    bool extrapolate() {
+        if (count_ == 0) return false;
+        multiply_residual_changes(residual_.data());
+        if (!solve_least_squares()) return false;
+        multiply<Number>(image_changes_.data(), step_.size(), count_, coefficients_.data(), step_.data());
+        const Number length = step_.cwiseAbs().maxCoeff();
+        if (!step_.allFinite() || length == 0) return false;
+        const Number longest = radius_ * residual_.cwiseAbs().maxCoeff();
+        step_ *= -std::min(longest / length, Number(1));
+        return true;
+    }
+
+    /// coefficients_ <- products^-1 coefficients_, by Cholesky's decomposition, of whose factor the diagonal is kept
+    /// inverted.
+    bool solve_least_squares() {
+        Vector<Number>& c = coefficients_;
+        for (Index j = 0; j < count_; ++j) {
+            for (Index i = j; i < count_; ++i) {
+                Number sum = products_(i, j) * (i == j ? 1 + ridge : 1);
+                for (Index k = 0; k < j; ++k) sum -= factor_(i, k) * factor_(j, k);
+                if (i == j && !(sum > 0)) return false;
+                factor_(i, j) = i == j ? 1 / std::sqrt(sum) : sum * factor_(j, j);
+            }
+            for (Index k = 0; k < j; ++k) c[j] -= factor_(j, k) * c[k];
+            c[j] *= factor_(j, j);
+        }
+        for (Index j = count_; j-- > 0;) {
+            for (Index k = j + 1; k < count_; ++k) c[j] -= factor_(k, j) * c[k];
+            c[j] *= factor_(j, j);
+        }
+        return true;
+    }
+
+    int memory_ = 0;
+    int stale_ = 0;                 ///< How long the residual has not been lowered.
+    Number radius_ = first_radius;  ///< Of an extrapolation, relative to the residual.
+    bool has_point_ = false;
+    bool has_image_ = false;     ///< Whether image_ and residual_ are set.
+    bool extrapolated_ = false;  ///< Whether the last step was more than T's.
+    Number least_ = std::numeric_limits<Number>::max();
+    Vector<Number> point_, image_, residual_, step_;  ///< x, T(x), r, padded to whole registers, as the changes are.
+    Index count_ = 0;                                 ///< How many changes are remembered,
+    Index next_ = 0;                                  ///< and where the next one goes.
+    Matrix<Number> residual_changes_, image_changes_;
+    Matrix<Number> products_, factor_;
+    Vector<Number> coefficients_;
+};
+
+}  // namespace detail
+}  // namespace otpool

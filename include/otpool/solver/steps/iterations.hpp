@@ -1,0 +1,86 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <limits>
+#include <vector>
+
+#include "otpool/plan/solution.hpp"
+#include "otpool/solver/options.hpp"
+
+namespace otpool::detail {
+
+/// Counts iterations, keeps what is asked for of their residuals and decides when to end.
+class Iterations {
+public:
+    Iterations(const Options& options, double tolerance, int default_limit, const Observer& observer)
+        : fixed_(options.iterations.has_value()),
+          keep_history_(options.history),
+          limit_(options.iterations.value_or(options.max_iterations.value_or(default_limit))),
+          tolerance_(tolerance),
+          observer_(observer) {}
+
+    bool again() const { return running_ && count_ < limit_; }
+    /// Whether the coming iteration is certain to be the last.
+    bool is_last() const { return count_ + 1 == limit_; }
+    /// Whether the coming iteration's residual will be used.
+    bool wants_residual() const { return !fixed_ || keep_history_ || observer_ || is_last(); }
+    double tolerance() const { return tolerance_; }
+
+    /// Closes an iteration of the problem itself. `attainable`: what rounding leaves of the residual at best.
+    void record(double residual, double attainable) {
+        count(residual);
+        settle(residual, attainable);
+        if (status_ != Status::iteration_limit && !fixed_) running_ = false;
+        observe();
+    }
+    /// Closes an iteration of an easier problem on the way to it, which cannot converge.
+    void record_on_the_way(double residual) {
+        count(residual);
+        observe();
+    }
+    /// Judges the plan that is returned.
+    void settle(double residual, double attainable) {
+        residual_ = finite(residual);
+        if (status_ == Status::stopped) return;
+        status_ = residual_ <= tolerance_   ? Status::converged
+                  : residual_ <= attainable ? Status::precision_limit
+                                            : Status::iteration_limit;
+    }
+    void skip() { ++count_; }
+
+    template <class Scalar, class R>
+    void report(Solution<Scalar, R>& solution) const {
+        solution.status = status_;
+        solution.iterations = count_;
+        solution.residual = residual_;
+        solution.history = history_;
+    }
+
+private:
+    static double finite(double residual) {
+        return residual < std::numeric_limits<double>::max() ? residual : std::numeric_limits<double>::max();
+    }
+    void count(double residual) {
+        ++count_;
+        residual_ = finite(residual);
+        if (keep_history_) history_.push_back(residual_);
+    }
+    void observe() {
+        if (!observer_ || !observer_(count_, residual_)) return;
+        running_ = false;
+        if (status_ == Status::iteration_limit) status_ = Status::stopped;
+    }
+
+    bool fixed_;
+    bool keep_history_;
+    int limit_;
+    double tolerance_;
+    const Observer& observer_;
+    int count_ = 0;
+    double residual_ = std::numeric_limits<double>::max();
+    std::vector<double> history_;
+    Status status_ = Status::iteration_limit;
+    bool running_ = true;
+};
+
+}  // namespace otpool::detail

@@ -1,0 +1,121 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+
+#include "otpool/core/buffer.hpp"
+#include "otpool/core/execution.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/core/workspace.hpp"
+#include "otpool/kernel/exponential_range.hpp"
+#include "otpool/kernel/kernel_pass.hpp"
+#include "otpool/kernel/scaled_problem.hpp"
+#include "otpool/problem/inspection.hpp"
+#include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/steps/scaling_half_step.hpp"
+
+namespace otpool::detail {
+
+/// The log sums of every step of scaling, a column each.
+struct LogSums {
+    /// LSE_k(z_dk + col_potential_k), which the step starts from; and of what the last one ends with.
+    RealMatrix of_rows;
+    RealMatrix of_cols;  ///< LSE_d(z_dk + row_potential_d)
+
+    void resize(Index rows, Index cols, Index steps) {
+        of_rows.resize(rows, steps + 1);
+        of_cols.resize(cols, steps);
+    }
+};
+
+/// Steps of scaling from the priors, of which nothing is wanted but what the last one pools, without potentials:
+///
+///     u <- a (M v)^-k1,   v <- b (M^T u)^-k2,     M_dk = exp(z_dk + G_k)
+///
+/// as in Chizat, Peyre, Schmitzer & Vialard, "Scaling Algorithms for Unbalanced Optimal Transport Problems" (arXiv
+/// 1607.05816), Algorithm 1; a and b are ScalingHalfStep's, and G, which the kernel absorbs, makes up for instances
+/// whose rewards are all low. Where the scalar's range is not enough for M, its sums and scalings nothing is returned,
+/// and Scaling must do.
+template <BagScalar Scalar>
+class ScalingSteps {
+public:
+    /// mean <- the conditional mean of the values, the reward if they are empty, after so many steps. Whether the range
+    /// sufficed: otherwise mean is as it was. Rewards that have not been looked at may be any numbers, and have been
+    /// after it. Keeps log sums, if it is given memory of their size. Cost: one exp an element and steps + 1 passes,
+    /// over kept exponentials or with as many exps (KernelBlocks).
+    bool pool(ScaledProblem<Scalar>& problem, int steps, const MatrixView<Scalar>& values, const Execution& execution,
+              RealVector& mean, LogSums* kept = nullptr) {
+        ScaledReward<Scalar>& kernel = problem.kernel;
+        pass_.set(kernel, execution);
+        KernelBlocks<Scalar>& blocks = pass_.blocks;
+        features_.set(problem.features, blocks.row_potential());
+        instances_.set(problem.instances, blocks.col_potential());
+        const Index rows = kernel.rows();
+        features_.follow_absorbed(0, rows);
+        row_sums_.resize(rows);
+        const auto start = [&](const Block& block) { return start_instances(block, problem.instances.anchor); };
+        if (!pass_(start, nullptr)) return false;
+        if (!kernel.looked_at()) kernel.highest = pass_.highest();
+        for (int step = 0; step < steps; ++step) {
+            std::copy_n(pass_.row_mass().data(), rows, row_sums_.data());
+            if (!features_(0, rows, row_sums_.data(), pass_.u.data())) return false;
+            if (kept != nullptr) features_.log_sums(0, rows, kept->of_rows.col(step).data());
+            const auto update = [&](Block& block) { return update_instances(block); };
+            if (!pass_(update, step + 1 == steps ? &values : nullptr)) return false;
+            if (kept != nullptr) instances_.log_sums(0, kernel.cols(), kept->of_cols.col(step).data());
+        }
+        if (!pass_.pooled_finite()) return false;
+        if (kept != nullptr) kept->of_rows.col(steps) = pass_.row_mass().array().log();
+        pass_.conditional_mean(mean);
+        return true;
+    }
+
+private:
+    using Block = typename KernelPass<Scalar>::Block;
+
+    /// v of a block before the first step. Whether it is in range.
+    bool start_instances(const Block& block, const Buffer<Real>& anchor) {
+        const Index first = block.first;
+        instances_.follow_absorbed(first, block.count);
+        const Scalar* absorbed = pass_.blocks.col_potential().data() + first;
+        return set_scaling(anchor.data() + first, absorbed, block.count, pass_.v.data() + first,
+                           ExponentialRange<Scalar>::least_log_scaling);
+    }
+
+    /// v of a block, likewise.
+    bool update_instances(Block& block) {
+        const auto in_range = [&] {
+            const Scalar* sums = pass_.sum_over_rows(block);
+            return sums != nullptr && instances_(block.first, block.count, sums, pass_.v.data() + block.first);
+        };
+        if (in_range()) return true;
+        pass_.blocks.absorb_highest(block, features_.log_scaling());
+        instances_.follow_absorbed(block.first, block.count);
+        return in_range();
+    }
+
+    KernelPass<Scalar> pass_;
+    ScalingHalfStep<Scalar> features_, instances_;
+    Buffer<Scalar> row_sums_;
+};
+
+/// mean <- the conditional mean of the values after so many of Sinkhorn's steps from the priors, and `scaled` is the
+/// problem as they saw it; whether scalings resolve them. Keeps log sums, if it is given them. Throws InvalidArgument
+/// as validate() does.
+template <BagScalar Scalar, EntropicRegularizer R>
+bool pool_by_scalings(const UotProblem<Scalar, R>& problem, int steps, const Execution& execution, Workspace& workspace,
+                      ScaledProblem<Scalar>& scaled, RealVector& mean, LogSums* kept = nullptr) {
+    auto& pass = workspace.get<FirstPass<Scalar>>();
+    const auto pool = [&] {
+        scaled.set(problem, pass);
+        if (kept != nullptr) kept->resize(scaled.kernel.rows(), scaled.kernel.cols(), steps);
+        return workspace.get<ScalingSteps<Scalar>>().pool(scaled, steps, problem.values, execution, mean, kept);
+    };
+    pass.glance(problem, execution);
+    if (pool()) return true;
+    if (pass.range.of_all) return false;
+    pass.set(problem, execution);  // the highest rewards may be far above those of the glance
+    return pool();
+}
+
+}  // namespace otpool::detail

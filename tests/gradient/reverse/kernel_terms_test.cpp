@@ -1,0 +1,109 @@
+#include "otpool/gradient/reverse/kernel_terms.hpp"
+
+#include <optional>
+
+#include "otpool/kernel/scaled_problem.hpp"
+#include "support/catch.hpp"
+#include "support/random_bags.hpp"
+
+// Sums of rank-one terms of a kernel against the same sums written out, in and out of the scalar's range.
+
+namespace kernel_terms_test {
+
+using namespace otpool;
+using detail::KernelTerm;
+using detail::KernelTerms;
+using detail::ScaledProblem;
+using tests::Random;
+
+RealVector random_vector(Random& random, Index size, double mean, double deviation) {
+    RealVector vector(size);
+    for (double& entry : vector) entry = mean + deviation * random.normal();
+    return vector;
+}
+
+TEMPLATE_TEST_CASE("Terms of a kernel add up", "", float, double) {
+    using Scalar = TestType;
+    const double tolerance = std::is_same_v<Scalar, double> ? 1e-12 : 3e-6;
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        Random random(seed);
+        const Index D = random.integer(1, 20);
+        const Index N = random.integer(1, 40);
+        const Matrix<Scalar> bag = tests::random_bag<Scalar>(random, D, N, tests::BagKind::normal);
+        const UotProblem<Scalar> problem{.reward = bag, .alpha0 = Scalar(0.5)};
+        const ScaledProblem<Scalar> scaled(problem);
+        RealMatrix z(D, N);
+        RealVector column(D);
+        for (Index n = 0; n < N; ++n) {
+            scaled.kernel.column(n, column);
+            z.col(n) = column;
+        }
+        const RealVector at_rows = random_vector(random, D, -2, 1);
+        const RealVector at_cols = random_vector(random, N, 1, 1);
+        KernelTerms<Scalar> terms;
+        terms.start(scaled.kernel, bag, at_rows, at_cols);
+        const RealMatrix values = bag.template cast<double>();
+        RealMatrix Y = RealMatrix::Zero(D, N);
+        RealMatrix W = Y;
+        // Some are far from what the kernel has absorbed: exp(1000) times exp(-1000), beyond double, too.
+        const auto random_term = [&](double away) {
+            return KernelTerm{random_vector(random, D, -2 + away, 1), random_vector(random, D, 0, 3),
+                              random_vector(random, N, 1 - away, 1), random_vector(random, N, 0, 3)};
+        };
+        const auto kernel = [&](const KernelTerm& term) -> RealMatrix {
+            const RealMatrix exponents = (z.colwise() + term.row_exponent).rowwise() + term.col_exponent.transpose();
+            return (exponents.array().exp().rowwise() * term.col_factor.transpose().array()).matrix();
+        };
+        const auto dense = [&](const KernelTerm& term) -> RealMatrix {
+            const RealMatrix exponentials = kernel(term);
+            RealMatrix whole = term.row_factor.asDiagonal() * exponentials;
+            if (term.has_slope()) whole += (term.slope.asDiagonal() * exponentials).cwiseProduct(values);
+            return whole;
+        };
+        const auto check = [&](const RealMatrix& found, const RealMatrix& wanted, const RealMatrix& of) {
+            CHECK((found - wanted).cwiseAbs().maxCoeff() <= tolerance * of.cwiseAbs().sum());
+        };
+        const auto check_columns = [&](bool has_slope) {
+            const double scale = tolerance * Y.cwiseAbs().sum();
+            Index visited = 0;
+            terms.for_each_column([&](Index k, const auto& Y_k, const auto& W_k) {
+                CHECK((Y_k.template cast<double>() - Y.col(k)).cwiseAbs().maxCoeff() <= scale);
+                if (has_slope) CHECK((W_k.template cast<double>() - W.col(k)).cwiseAbs().maxCoeff() <= scale);
+                ++visited;
+            });
+            CHECK(visited == N);
+            CHECK(terms.has_slope() == has_slope);
+        };
+
+        const KernelTerm alone = random_term(0);
+        terms.add(alone);
+        Y += dense(alone);
+        const KernelTerm for_sums = random_term(seed % 3 == 0 ? 1000 : 0);
+        check(terms.add_for_col_sums(for_sums), dense(for_sums).colwise().sum().transpose(), dense(for_sums));
+        Y += dense(for_sums);
+        check_columns(false);
+
+        // The factors of a second term are made of the column sums of a first, whichever of them is out of range.
+        std::optional<KernelTerm> first = random_term(seed % 2 == 0 ? 1000 : 0);
+        first->slope = random_vector(random, D, 0, 2);
+        for (int pass = 0; pass < 2; ++pass) {
+            KernelTerm second = random_term(seed % 5 < 2 ? 1000 : 0);
+            const RealVector addend = second.col_factor;
+            const auto sums = terms.add_for_sums(first ? &*first : nullptr, second,
+                                                 [&](Index k, double sum) { return addend[k] - sum / 2; });
+            if (first) {
+                Y += dense(*first);
+                W += first->slope.asDiagonal() * kernel(*first);
+                const RealVector of_cols = dense(*first).colwise().sum();
+                check(sums.of_cols, of_cols, dense(*first));
+                second.col_factor = addend - of_cols / 2;
+            }
+            check(sums.of_rows, dense(second).rowwise().sum(), dense(second));
+            Y += dense(second);
+            first.reset();
+        }
+        check_columns(true);
+    }
+}
+
+}  // namespace kernel_terms_test
