@@ -1,0 +1,4 @@
+// The bare include.
+#include <otpool/otpool.hpp>
+
+int main() {}
