@@ -1,6 +1,11 @@
 #!/usr/bin/env python3
 # Copyright (c) 2026 the otpool authors. MIT licence.
-"""Writes what compare.py measured as the README's table and chart: peers.json -> peers.md beside it, and bench/peers.png.
+"""Makes tables and charts of what compare.py measured.
+
+  peers.json -> peers.md      all rows, for bench/README.md          bench/peers.png
+                speed.md      a summary in a few lines, for README.md    bench/speed.png
+
+Other files than bench/results/peers.json give the table and the chart of all rows alone, beside them.
 
 example: report.py bench/results/peers.json"""
 
@@ -110,6 +115,84 @@ def markdown(run):
     return "\n\n".join(parts)
 
 
+# The summary: its groups of rows, by how their names begin.
+GROUPS = {
+    "Sinkhorn layer": ("sinkhorn_layer<", LAYER_PEERS),
+    "BregmanAdmm layer": ("badmm_layer<", LAYER_PEERS),
+    "Sinkhorn layer\nwith gradient": ("sinkhorn_layer_backward<", LAYER_PEERS),
+    "BregmanAdmm layer\nwith gradient": ("badmm_layer_backward<", LAYER_PEERS),
+    "solve to a residual\nof 1e-8": ("solve_to_1e-8<", SOLVE_PEERS),
+}
+
+
+def group_ratios(run, start, peer):
+    """The median ratio of every row of a group that the peer was timed on."""
+    rows = [ratios(row, peer) for row in run["rows"] if row["name"].startswith(start)]
+    return [statistics.median(values) for values in rows if values]
+
+
+def range_text(run, peer):
+    """From the smallest to the largest ratio of all groups."""
+    values = [ratio for start, _ in GROUPS.values() for ratio in group_ratios(run, start, peer)]
+    low, high = (f"{value:.1f}" if value < 10 else f"{value:.0f}" for value in (min(values), max(values)))
+    return f"{low} to {high} times"
+
+
+def milliseconds(run, name):
+    row = next(row for row in run["rows"] if row["name"] == name)
+    return f"{1e3 * statistics.median(row['contenders']['otpool']['seconds']):.2g} ms"
+
+
+def summary(run):
+    machine = run["machine"]
+    threads = "one thread" if run["threads"] == 1 else f"{run['threads']} threads"
+    size = "<float>/32/1000/256/4"
+    _, solves = split(run)
+    unsolved = sum("failed" in row["contenders"].get("pot", {}) for row in solves)
+    rest = f"; POT does not solve {unsolved} of the {len(solves)} problems" if unsolved else ""
+    return (
+        f"Four steps on 32 bags of 1000 x 256 floats take {milliseconds(run, 'sinkhorn_layer' + size)} by `Sinkhorn` and "
+        f"{milliseconds(run, 'badmm_layer' + size)} by `BregmanAdmm`; with gradients\n"
+        f"{milliseconds(run, 'sinkhorn_layer_backward' + size)} and {milliseconds(run, 'badmm_layer_backward' + size)}. "
+        f"The authors' PyTorch layers take {range_text(run, 'published')} as long, with `torch.compile`\n"
+        f"{range_text(run, 'published-compiled')}; a PyTorch layer with otpool's steps takes {range_text(run, 'torch')} as "
+        f"long.\nSolving to a residual of 1e-8, OTT-JAX takes {range_text(run, 'ott')} as long and POT "
+        f"{range_text(run, 'pot')}{rest}.\n"
+        f"({machine['processor']}, {threads}, medians of {run['repeats']} runs, {machine['date']}.)\n")
+
+
+def draw_summary(run, path):
+    """A dot for the median row of each group and peer, a line from the smallest to the largest."""
+    import matplotlib
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(8, 3.6), layout="constrained")
+    ticks, named, y = [], set(), 0.0
+    for start, peers in GROUPS.values():
+        ticks.append(y + (len(peers) - 1) / 2)
+        for peer, label in peers.items():
+            values = group_ratios(run, start, peer)
+            if values:
+                axis.plot([min(values), max(values)], [y, y], color=COLORS[peer], linewidth=3, solid_capstyle="round",
+                          label=None if peer in named else label)
+                axis.plot(statistics.median(values), y, marker="o", color=COLORS[peer], markersize=7)
+                named.add(peer)
+            y += 1
+        y += 1
+    axis.set_yticks(ticks, GROUPS, fontsize=8)
+    axis.set_ylim(y - 1, -1)
+    axis.set_xscale("log")
+    axis.set_xlim(0.9, None)
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.axvline(1, color="black", linewidth=1)
+    axis.grid(True, axis="x", which="both", alpha=0.2)
+    axis.set_xlabel("times as long as otpool", fontsize=8)
+    figure.legend(loc="outside lower center", ncols=len(named), fontsize=8)
+    figure.savefig(path, dpi=130, metadata={"Software": None})
+    pyplot.close(figure)
+
+
 COLORS = {"published": "#4c72b0", "published-compiled": "#9fb8d9", "torch": "#dd8452", "pot": "#55a868", "ott": "#c44e52"}
 
 
@@ -170,13 +253,17 @@ def chart(run, path):
 
 
 def write(run, json_path):
-    """The table beside the results and, for those that are stored, the chart."""
-    table_path = json_path.with_suffix(".md")
-    table_path.write_text(markdown(run) + "\n")
-    stored = json_path.resolve().parent.name == "results"
-    picture_path = json_path.resolve().parent.parent / "peers.png" if stored else json_path.with_suffix(".png")
+    """The table beside the results and the chart; of the stored results, the summary too."""
+    json_path.with_suffix(".md").write_text(markdown(run) + "\n")
+    results = json_path.resolve().parent
+    stored = results.name == "results"
+    charts = {chart: results.parent / "peers.png" if stored else json_path.with_suffix(".png")}
+    if stored:
+        json_path.with_name("speed.md").write_text(summary(run))
+        charts[draw_summary] = results.parent / "speed.png"
     try:
-        chart(run, picture_path)
+        for draw, path in charts.items():
+            draw(run, path)
     except ModuleNotFoundError as error:
         print(f"no chart: {error.name} is not installed", file=sys.stderr)
 
