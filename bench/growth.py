@@ -62,11 +62,11 @@ def sentence(series, solver, points):
 
 def markdown(run):
     measured = curves(run["benchmarks"])
-    lines = ["An *element-step* is one entry of the bags in one step; a cost in proportion is a flat line."]
+    lines = []
     for series, (_, _, fixed) in SERIES.items():
         lines.append(f"\n**{series}** ({fixed})\n")
         lines += [f"- {sentence(series, solver, sorted(points))}" for solver, points in measured[series].items() if points]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).lstrip() + "\n"
 
 
 def chart(run, path):

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what otpool's programs and tests need and this machine lacks. Where all is there it does nothing, and needs
+# Installs what otpool's programs and tests need and this machine lacks. If nothing is missing it does nothing, and needs
 # neither root nor the network. The library itself needs only Eigen and a C++20 compiler.
 set -eu
 
@@ -9,8 +9,8 @@ Installs, with apt-get, dnf or brew, what is missing of:
   a C++20 compiler, CMake 3.25 or later, Ninja, git, pkg-config, Eigen 3.4 or later, Catch2, Google Benchmark,
   CLI11, nlohmann-json, cairo, a font, oneTBB
 
-  --with-torch   LibTorch too, for train_mil and the adapter to it
-  --with-ci      clang and its OpenMP too, with which the continuous integration builds once more
+  --with-torch   also LibTorch, for train_mil and the adapter to it
+  --with-ci      also what only the continuous integration needs: clang with its OpenMP, Doxygen, Python 3
   --help         this text"
 
 with_ci=false
@@ -27,12 +27,12 @@ done
 have() { command -v "$1" >/dev/null 2>&1; }
 as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
 
-# For each package manager: its packages, how to ask for one, how to install some. A package written as tool=package
-# is needed only where the tool is missing, so a compiler or a CMake from elsewhere is left alone.
+# For each package manager: its packages, how to ask whether one is installed, how to install some. A package written as
+# tool=package is installed only if the tool is missing: a compiler or a CMake from elsewhere is left alone.
 if have apt-get; then
     packages="g++=g++ cmake=cmake ninja=ninja-build git=git pkg-config=pkg-config libeigen3-dev catch2
         libbenchmark-dev libcli11-dev nlohmann-json3-dev libcairo2-dev fonts-dejavu-core libtbb-dev"
-    ci_packages="clang++=clang libomp-dev"
+    ci_packages="clang++=clang libomp-dev doxygen=doxygen python3=python3"
     torch_packages="libtorch-dev"
     installed() { dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
     install() {
@@ -43,19 +43,19 @@ if have apt-get; then
 elif have dnf; then
     packages="g++=gcc-c++ cmake=cmake ninja=ninja-build git=git pkg-config=pkgconf-pkg-config eigen3-devel catch-devel
         google-benchmark-devel cli11-devel json-devel cairo-devel dejavu-sans-fonts tbb-devel"
-    ci_packages="clang++=clang libomp-devel"
+    ci_packages="clang++=clang libomp-devel doxygen=doxygen python3=python3"
     torch_packages="pytorch-devel"
     installed() { rpm --query --quiet "$1"; }
     install() { as_root dnf install -y "$@"; }
 elif have brew; then
     packages="cmake=cmake ninja=ninja git=git pkg-config=pkgconf eigen catch2 google-benchmark cli11 nlohmann-json
         cairo tbb"
-    ci_packages="libomp" # the system's compiler is a clang
+    ci_packages="libomp doxygen=doxygen python3=python" # the system's compiler is a clang
     torch_packages="pytorch"
     installed() { brew list --versions "$1" >/dev/null 2>&1; }
     install() { brew install "$@"; }
 else
-    echo "bootstrap.sh: neither apt-get nor dnf nor brew here; please install what --help lists" >&2
+    echo "bootstrap.sh: there is no apt-get, dnf or brew; please install what --help lists" >&2
     exit 1
 fi
 if $with_ci; then
@@ -80,7 +80,7 @@ if [ -n "$missing" ]; then
     install $missing
 fi
 
-# The distribution's CMake may be too old, which its own message would only say in terms of presets.
+# The distribution's CMake may be too old. Its own message would only speak of presets.
 version=$(cmake --version | sed -n '1s/^cmake version //p')
 case $version in
 [0-2].* | 3.[0-9].* | 3.1[0-9].* | 3.2[0-4].*)

@@ -1,12 +1,12 @@
-# Fails unless the first ```cpp block of README after the line SECTION is SOURCE and the ```text block after it is what
-# PROGRAM prints, both character for character. Run as
+# Fails unless the first ```cpp block of README after the line SECTION is SOURCE, or with -D EXCERPT=ON a part of it, and the
+# ```text block after it is the output of PROGRAM, both character for character. Run as
 #     cmake -D README=... -D SECTION=... -D SOURCE=... -D PROGRAM=... -P readme_test.cmake
 
 # Sets `block` to the text of the first fenced block in that language and cuts `readme` off after it.
 macro(take_block language)
     string(FIND "${readme}" "\n```${language}\n" begin)
     if(begin EQUAL -1)
-        message(FATAL_ERROR "${README} has no ```${language} block where one was expected")
+        message(FATAL_ERROR "${README} has no ```${language} block after '${SECTION}'")
     endif()
     string(LENGTH "\n```${language}\n" fence)
     math(EXPR begin "${begin} + ${fence}")
@@ -16,10 +16,8 @@ macro(take_block language)
     string(SUBSTRING "${readme}" ${end} -1 readme)
 endmacro()
 
-function(expect_equal what actual expected)
-    if(NOT actual STREQUAL expected)
-        message(FATAL_ERROR "${what} differs from the README.\n--- README\n${expected}--- ${what}\n${actual}---")
-    endif()
+function(fail what text)
+    message(FATAL_ERROR "${what} differs from the README.\n--- README\n${block}--- ${what}\n${text}---")
 endfunction()
 
 file(READ ${README} readme)
@@ -32,6 +30,15 @@ string(SUBSTRING "${readme}" ${begin} -1 readme)
 execute_process(COMMAND ${PROGRAM} OUTPUT_VARIABLE output COMMAND_ERROR_IS_FATAL ANY)
 
 take_block(cpp)
-expect_equal(${SOURCE} "${source}" "${block}")
+if(EXCERPT)
+    string(FIND "${source}" "\n${block}" found)
+    if(found EQUAL -1)
+        fail(${SOURCE} "${source}")
+    endif()
+elseif(NOT source STREQUAL block)
+    fail(${SOURCE} "${source}")
+endif()
 take_block(text)
-expect_equal("the output of ${PROGRAM}" "${output}" "${block}")
+if(NOT output STREQUAL block)
+    fail("the output of ${PROGRAM}" "${output}")
+endif()
