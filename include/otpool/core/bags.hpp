@@ -11,12 +11,12 @@
 
 namespace otpool {
 
-/// One bag: D x N instances, and what may come with them.
+/// One bag: D x N instances, and optionally a reward and a prior of its own.
 template <BagScalar Scalar>
 struct Bag {
     MatrixView<Scalar> instances;    ///< D x N, column n is instance n.
     MatrixView<Scalar> reward = {};  ///< D x N; left empty: the instances.
-    Vector<Scalar> prior = {};       ///< q0, N entries >= 0 of sum 1; left empty: what the pooling's own prior says.
+    Vector<Scalar> prior = {};       ///< q0, N entries >= 0 of sum 1; left empty: the pooling's own prior.
 };
 
 namespace detail {
@@ -32,7 +32,7 @@ void require_reward_shape(const MatrixView<Scalar>& reward, const MatrixView<Sca
 
 /// A ragged batch: the instances of all bags side by side, as PyTorch Geometric's `x` and `ptr`.
 ///
-/// Bag b is columns [offsets[b], offsets[b + 1]). Views only: the instances must outlive the batch.
+/// Bag b is columns [offsets[b], offsets[b + 1]). The batch views the instances, which must outlive it.
 template <BagScalar Scalar>
 class Bags {
 public:
@@ -47,12 +47,14 @@ public:
         check();
     }
 
-    Index size() const { return static_cast<Index>(offsets_.size()) - 1; }
-    Index features() const { return instances_.rows(); }
-    Index bag_size(Index b) const { return end(b) - first_instance(b); }
+    Index size() const { return static_cast<Index>(offsets_.size()) - 1; }  ///< B, the number of bags
+    Index features() const { return instances_.rows(); }                    ///< D
+    Index bag_size(Index b) const { return end(b) - first_instance(b); }    ///< N of bag b
+    /// The column where bag b begins.
     Index first_instance(Index b) const { return offsets_[static_cast<std::size_t>(b)]; }
-    const MatrixView<Scalar>& instances() const { return instances_; }
+    const MatrixView<Scalar>& instances() const { return instances_; }  ///< D x sum N
 
+    /// Bag b, as a view of the instances.
     Bag<Scalar> operator[](Index b) const {
         Bag<Scalar> bag{.instances = instances_.middle_cols(first_instance(b), bag_size(b))};
         if (!reward_.empty()) bag.reward = reward_.middle_cols(first_instance(b), bag_size(b));
@@ -60,7 +62,7 @@ public:
         return bag;
     }
 
-    /// The same batch, every bag with the prior that prior_of(bag) gives it.
+    /// The same batch, where every bag has the prior prior_of(bag).
     template <class PriorOf>
     Bags with_prior(const PriorOf& prior_of, const Execution& execution = {}) const {
         Bags other = *this;

@@ -15,30 +15,31 @@ class Error : public std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-/// An argument outside its range. Thrown before any work; the message reads "<argument> is <found>; allowed:
-/// <allowed>".
+/// An argument outside its range, thrown before any work. The message is "ARGUMENT is FOUND; allowed: ALLOWED".
 class InvalidArgument : public Error {
 public:
+    /// Takes the three parts of the message.
     InvalidArgument(const std::string& argument, const std::string& found, const std::string& allowed)
         : Error(argument + " is " + found + "; allowed: " + allowed) {}
 
-    /// The same error with the place it was found at: "<place>: <message>".
+    /// The same error with the place where it was found: "PLACE: MESSAGE".
     InvalidArgument in(const std::string& place) const { return InvalidArgument(place + ": " + what()); }
 
 private:
     explicit InvalidArgument(const std::string& message) : Error(message) {}
 };
 
-/// A well-formed problem that the named solver does not solve. Thrown before any work.
+/// A valid problem that the named solver does not solve, thrown before any work.
 class UnsupportedProblem : public Error {
 public:
+    /// Takes the parts of the message: "SOLVER does not solve a problem with FOUND; allowed: ALLOWED".
     UnsupportedProblem(const std::string& solver, const std::string& found, const std::string& allowed)
         : Error(solver + " does not solve a problem with " + found + "; allowed: " + allowed) {}
 };
 
 namespace detail {
 
-/// A value as an error message shows it: with all its digits, and `inf` and `nan` by name.
+/// A value as text for an error message: all digits, and `inf` and `nan` by name.
 template <class Value>
 std::string printed(const Value& value) {
     if constexpr (std::invocable<Value>) {
@@ -46,7 +47,7 @@ std::string printed(const Value& value) {
     } else {
         std::ostringstream text;
         if constexpr (std::floating_point<Value>) {
-            if (std::isnan(value)) return "nan";  // not -nan, which a stream makes of some
+            if (std::isnan(value)) return "nan";  // a stream prints some as -nan
             text.precision(std::numeric_limits<Value>::max_digits10);
         }
         text << value;
@@ -54,7 +55,7 @@ std::string printed(const Value& value) {
     }
 }
 
-/// The parts printed one after the other, when the message is needed: text costs more than the checks of a small bag.
+/// Prints the parts one after the other, but only when the message is needed: printing costs more than checking a bag.
 template <class... Parts>
 auto text(Parts... parts) {
     return [parts...] { return (printed(parts) + ...); };
@@ -62,7 +63,7 @@ auto text(Parts... parts) {
 
 inline auto shape_text(auto rows, auto cols) { return text(rows, " x ", cols); }
 
-/// Throws InvalidArgument unless `holds`; `argument`, `found` and `allowed` are whatever can be printed.
+/// Throws InvalidArgument unless `holds`. `argument`, `found` and `allowed` can be of any type that printed() takes.
 inline void require(bool holds, const auto& argument, const auto& found, const auto& allowed) {
     if (!holds) throw InvalidArgument(printed(argument), printed(found), printed(allowed));
 }

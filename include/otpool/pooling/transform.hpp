@@ -9,10 +9,12 @@
 
 namespace otpool {
 
-// Functors of one number, applied to every entry of a bag to make its reward or values, or to a pooled vector.
+// Functions of one number. A pooling applies them to every entry of a bag, to make its reward or values, or to every
+// entry of a pooled vector.
 
-/// x; costs nothing, the bag is used where it is.
+/// x. Costs nothing: the bag is used as it is.
 struct Identity {
+    /// x
     template <std::floating_point Scalar>
     Scalar operator()(Scalar x) const {
         return x;
@@ -21,16 +23,18 @@ struct Identity {
 
 /// -x
 struct Negate {
+    /// -x
     template <std::floating_point Scalar>
     Scalar operator()(Scalar x) const {
         return -x;
     }
 };
 
-/// sign log x for x >= 0 (else InvalidArgument); for 0 a finite number whose exponential is 0.
+/// sign log x for x >= 0 (else InvalidArgument). At x = 0 it is a finite number whose exponential is 0.
 struct Logarithm {
-    int sign = 1;
+    int sign = 1;  ///< 1 or -1
 
+    /// sign log x
     template <std::floating_point Scalar>
     Scalar operator()(Scalar x) const {
         detail::require(x >= 0, "entry of the bag", x, ">= 0, as its logarithm is taken");
@@ -40,8 +44,9 @@ struct Logarithm {
 
 /// exp(sign x), the inverse of Logarithm.
 struct Exponential {
-    int sign = 1;
+    int sign = 1;  ///< 1 or -1
 
+    /// exp(sign x)
     template <std::floating_point Scalar>
     Scalar operator()(Scalar x) const {
         return std::exp(static_cast<Scalar>(sign) * x);
@@ -50,7 +55,7 @@ struct Exponential {
 
 namespace detail {
 
-/// functor(x_dn) of every entry; what the functor refuses is refused with its place. One D x N matrix.
+/// functor(x_dn) of every entry, as a new D x N matrix. If the functor refuses an entry, the error says where it is.
 template <class Scalar, class Functor>
 Matrix<Scalar> transformed(const MatrixView<Scalar>& bag, const Functor& functor) {
     Matrix<Scalar> result(bag.rows(), bag.cols());

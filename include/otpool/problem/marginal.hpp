@@ -11,8 +11,9 @@
 
 namespace otpool {
 
-/// Infinity, in whatever floating-point type it is assigned to.
+/// Infinity, as a value of any floating-point type.
 struct Infinity {
+    /// Infinity as a Scalar.
     template <std::floating_point Scalar>
     constexpr operator Scalar() const {  // NOLINT(google-explicit-constructor)
         return std::numeric_limits<Scalar>::infinity();
