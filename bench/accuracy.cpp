@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 
-// How accurate the solvers are: pooled error, residual, iterations and failures over random problems, as the Markdown
-// table that the README shows. The same table on every run.
+// How accurate the solvers are: error of the pooled vector, residual, iterations and failures on random problems, as the
+// Markdown table of bench/README.md. Every run gives the same table.
 
 #include <algorithm>
 #include <charconv>
@@ -29,27 +29,27 @@ using namespace measure;
 constexpr const char* usage =
     R"(usage: accuracy [--output FILE] [--problems N]
 
-Solves random problems with every solver in float and double and prints, as a Markdown table, how far the pooled vectors
-are from a reference, and which problems were not solved.
+Solves random problems with every solver, in float and double. Prints a Markdown table of how far the pooled vectors are
+from a reference, and of which problems were not solved.
 
   --output FILE   write the table to FILE instead of standard output
-  --problems N    problems a regime, 1 to 1000 (default 32)
+  --problems N    problems in each row, 1 to 1000 (default 32)
   --help          print this text
 )";
 
 constexpr const char* explanation =
-    R"(Random problems, {problems} a row (1 to 64 features, 1 to 300 instances; Entropy and RelativeEntropy; rewards normal, or
-rectified as after a ReLU; priors uniform, or uneven with excluded instances), each solver with its default limit of
-iterations. The unit is the *spread*, the standard deviation of a problem's reward. Marginals in turn: `hard` both,
-`weak` and `strong` both soft with alpha1 = alpha2 = 0.1 and 100, `mixed` one hard, one soft of 0.1 to 100. Shifted or scaled:
-rewards moved by 1000 and -1000, multiplied by 1e30 and 1e-30.
+    R"({problems} random problems in each row (1 to 64 features, 1 to 300 instances; Entropy and RelativeEntropy; rewards normal, or
+rectified as after a ReLU; priors uniform, or uneven with excluded instances). Each solver has its default limit of
+iterations. The unit is the *spread*, the standard deviation of a problem's reward. The marginals, in turn:
+`hard`: both hard; `weak` and `strong`: both soft with alpha1 = alpha2 = 0.1 and 100; `mixed`: one hard, one soft of 0.1 to
+100. Shifted or scaled: 1000 or -1000 is added to the rewards, or they are multiplied by 1e30 or 1e-30.
 
-*Error*: the largest entry of |pooled - reference| / spread, over the problems that were solved; the reference is Newton in
-double to a residual of 1e-13 or to rounding, on the numbers as the scalar rounds them. (That Newton is right is what the
-rows of the other two say.) Where Newton does not apply, at alpha0 = 0 and for Quadratic, it is the duality gap of plan and
-potentials / (spread * mass). *Residual*: the largest violation of the optimality conditions, in log-marginal units.
-*Not solved*: the status, the marginals, and the largest error and residual there. `mass_out_of_range` is solved, too, but has
-more or less mass than the scalar can hold. `false converged` would be a solution whose residual, recomputed from its plan and
+*Error*: the largest entry of |pooled - reference| / spread, over the solved problems. The reference is Newton in
+double, to a residual of 1e-13 or to rounding, on the same rounded input. (The rows of the other two solvers show that Newton is
+right.) Where Newton does not apply, at alpha0 = 0 and for Quadratic, the error is the duality gap of plan and potentials /
+(spread * mass). *Residual*: the largest violation of the optimality conditions, in log-marginal units.
+*Not solved*: the status, the marginals, and the largest error and residual there. `mass_out_of_range` is a solution with more
+or less mass than the scalar can hold. `false converged` would be a solution whose residual, recomputed from its plan and
 potentials, is above the tolerance.
 )";
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # Copyright (c) 2026 the otpool authors. MIT licence.
-"""Writes how much faster layers are on all cores, from what cores_bench measured: bench/results/cores.md.
+"""Writes how much faster layers are on all cores, as cores_bench measured: bench/results/cores.md.
 
 example:
   build/release/bench/cores_bench --benchmark_repetitions=9 --benchmark_enable_random_interleaving=true \\
@@ -35,8 +35,8 @@ def markdown(run):
     times, workers = milliseconds(run["benchmarks"])
     policies = [policy for policy in POLICIES if any(policy in of for of in times.values())]
     runs = min(len(of["sequential"]) for of in times.values())
-    lines = [f"{workers} cores, medians of {runs} runs in random order, with the smallest and largest; times faster: run by "
-             "run against one thread.\n",
+    lines = [f"{workers} cores. Medians of {runs} runs in random order, with the smallest and largest. *Times faster*: the time "
+             "of one thread over the time of all, run by run.\n",
              "| bags/N/D/K | one thread, ms | " + " | ".join(f"{POLICIES[p]}, ms | times faster" for p in policies) + " |",
              "|---" + "|--:" * (1 + 2 * len(policies)) + "|"]
     for layer, of in sorted(times.items()):

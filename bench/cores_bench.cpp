@@ -1,6 +1,6 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 
-// What all cores make of a layer: a batch shared out by bags, one large bag by blocks of its instances.
+// Layers on all cores: a batch is split by bags, a large bag by blocks of its instances.
 
 #include <benchmark/benchmark.h>
 
@@ -24,11 +24,11 @@
 namespace {
 
 constexpr const char* help =
-    R"(Layers by execution policy, each with as many threads as it takes. The names are those of layer_bench, with the policy:
+    R"(Layers by execution policy, each with its default number of threads. The names are those of layer_bench, with the policy:
 
   sinkhorn_layer<float>/1/10000/1024/4/openmp   1 bag of N = 10000 instances with D = 1024 features, K = 4 steps
 
-Example: the table of the README
+Example: the table of bench/README.md
 
   cores_bench --benchmark_repetitions=9 --benchmark_enable_random_interleaving=true \
               --benchmark_out=build/cores.json --benchmark_out_format=json

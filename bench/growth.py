@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # Copyright (c) 2026 the otpool authors. MIT licence.
-"""Draws how the cost of a layer grows, from what growth_bench measured: bench/growth.png, and bench/results/growth.md with a
-sentence a curve.
+"""Draws how the time of a layer grows with the bags, as growth_bench measured: bench/growth.png, and bench/results/growth.md with
+a sentence for each curve.
 
 example:
   build/release/bench/growth_bench --benchmark_out=build/growth.json --benchmark_out_format=json
@@ -14,7 +14,7 @@ import sys
 import measured
 
 SOLVERS = {"sinkhorn": "Sinkhorn", "badmm": "BregmanAdmm", "newton": "Newton"}
-# What grows: where it is in the name, what it is called, and what stays the same.
+# What grows: where it is in the name of the benchmark, the label of its axis, and what stays the same.
 SERIES = {
     "N": (1, "instances N", "1 bag, D = 64, K = 4"),
     "D": (2, "features D", "1 bag, N = 1000, K = 4"),
@@ -24,7 +24,7 @@ SERIES = {
 
 
 def curves(benchmarks):
-    """{series: {solver: [(x, nanoseconds an element-step)]}}"""
+    """{series: {solver: [(x, nanoseconds per element-step)]}}"""
     result = {series: {solver: [] for solver in SOLVERS} for series in SERIES}
     for benchmark in benchmarks:
         if benchmark.get("run_type") == "aggregate" and benchmark.get("aggregate_name") != "median":
@@ -51,8 +51,8 @@ def sentence(series, solver, points):
     name = "s" if series == "skew" else series
     text = f"{SOLVERS[solver]}, {name} from {count(first)} to {count(last)}: "
     if high < 1.25 * low:
-        return text + f"in proportion, {number(low)} to {number(high)} ns an element-step."
-    text += f"from {number(start)} to {number(end)} ns an element-step"
+        return text + f"in proportion, {number(low)} to {number(high)} ns per element-step."
+    text += f"from {number(start)} to {number(end)} ns per element-step"
     if low < 0.8 * min(start, end):
         text += f", least, {number(low)}, at {count(low_x)}"
     if high > 1.25 * max(start, end):
@@ -86,7 +86,7 @@ def chart(run, path):
         axis.set_xlabel(label, fontsize=9)
         axis.set_title(fixed, fontsize=9)
         axis.grid(True, which="major", alpha=0.3)
-    axes[0].set_ylabel("ns an element-step, float")
+    axes[0].set_ylabel("ns per element-step, float")
     axes[0].legend(fontsize=8)
     figure.savefig(path, dpi=150, metadata={"Software": None})
 

@@ -1,6 +1,6 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 
-// How the cost of a layer grows with the number of instances, of features and of steps, and as bags become uneven.
+// How the time of a layer grows with the number of instances, features and steps, and with the skew of the bags' sizes.
 
 #include <benchmark/benchmark.h>
 
@@ -18,16 +18,16 @@
 namespace {
 
 constexpr const char* help =
-    R"(How the cost of a layer grows, on one thread. The names are those of layer_bench, after what grows:
+    R"(How the time of a layer grows, on one thread. The names are those of layer_bench, after what grows:
 
   N/sinkhorn_layer<float>/1/1000000/64/4      1 bag of N = 1000000 instances with D = 64 features, K = 4 steps
   D/...  K/...                                features, steps
-  skew/sinkhorn_layer<float>/128/100/64/4/2   128 bags of 100 instances in the mean, the b-th largest of a size
-                                              proportional to b^-2; 0 is bags of one size
+  skew/sinkhorn_layer<float>/128/100/64/4/2   128 bags of 100 instances on average; the size of the b-th
+                                              largest is proportional to b^-2; 0: all have one size
 
-Counters: bytes, of the bags, a second; per_element_step, the time per entry of the bags and step.
+Counters: bytes: bytes of the bags per second; per_element_step: time per entry of the bags and step.
 
-Example: the chart and the sentences of the README
+Example: the chart and the sentences of bench/README.md
 
   growth_bench --benchmark_out=build/growth.json --benchmark_out_format=json
   python3 bench/growth.py build/growth.json

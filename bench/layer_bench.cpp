@@ -1,14 +1,14 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 
-// A layer: a batch of bags pooled by exactly K iterations of a solver, on one thread; and its gradient.
+// Layers: a batch of bags pooled by exactly K iterations of a solver, on one thread; and the gradient.
 
 #include <benchmark/benchmark.h>
 
 #include <iostream>
-#include <otpool/simd/exponential.hpp>
-#include <otpool/simd/packet.hpp>
 #include <otpool/learning.hpp>
 #include <otpool/otpool.hpp>
+#include <otpool/simd/exponential.hpp>
+#include <otpool/simd/packet.hpp>
 #include <string>
 #include <vector>
 
@@ -18,17 +18,17 @@
 namespace {
 
 constexpr const char* help =
-    R"(Layers: batches of equal bags, pooled by K iterations of a solver, on one thread. The names say it all:
+    R"(Layers: batches of bags of one size, pooled by K iterations of a solver, on one thread. The names:
 
   sinkhorn_layer<float>/128/100/64/4           128 bags of N = 100 instances with D = 64 features, K = 4 steps
-  sinkhorn_layer_backward<float>/128/100/64/4  forward and backward: the gradient of bags and parameters, too
+  sinkhorn_layer_backward<float>/128/100/64/4  forward and backward: also the gradient of bags and parameters
 
-  limit/exp<float>, limit/read<float>          what they cannot beat: an exponential, reading a number from memory
+  limit/exp<float>, limit/read<float>          their limits: an exponential, reading a number from memory
 
-Counters: bytes, of the bags, a second; per_element_step, the time per entry of the bags and step; residual, of the first
-bag's plan after the K steps.
+Counters: bytes: bytes of the bags per second; per_element_step: time per entry of the bags and step; residual: of the
+first bag's plan after the K steps.
 
-Examples: one solver's layers; the table of the README
+Examples: the layers of one solver; the table of limits in bench/README.md
 
   layer_bench --benchmark_filter='sinkhorn.*<float>/.*/4$'
   layer_bench --benchmark_filter='limit|_layer(_backward)?<float>/.*/4$' --benchmark_repetitions=5 \

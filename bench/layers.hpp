@@ -15,7 +15,7 @@
 
 namespace bench {
 
-/// The size of a batch of equal bags and the steps of a layer, as the names of benchmarks have them: bags/N/D/K.
+/// The size of a batch of bags of one size and the steps of a layer, as in the names of benchmarks: bags/N/D/K.
 struct LayerSize {
     otpool::Index bags;
     otpool::Index instances;
@@ -34,7 +34,7 @@ struct LayerSize {
     }
 };
 
-/// Standard normal instances, and the bags that they are cut into.
+/// Standard normal instances, and where each bag begins.
 template <class Scalar>
 struct Batch {
     otpool::Matrix<Scalar> instances;
@@ -54,7 +54,7 @@ auto layer(int steps) {
         .solver = {{.iterations = steps}}};
 }
 
-/// The same layer with its parameters learned; rho is what BregmanAdmm takes by itself.
+/// The same layer with learned parameters; rho is BregmanAdmm's default.
 template <class Scalar, class Solver>
 auto learned_layer(int steps) {
     const auto raw = [](double value) {
@@ -66,7 +66,7 @@ auto learned_layer(int steps) {
     return layer;
 }
 
-/// Times a layer's pass forward and backward, in the memory of the last ones.
+/// Times a layer's forward and backward pass, which reuse the memory of the passes before.
 template <class Scalar, class Layer>
 void time_both_passes(benchmark::State& state, const Layer& layer, const otpool::Bags<Scalar>& bags,
                       const otpool::Matrix<Scalar>& dL_dpooled) {
@@ -78,7 +78,7 @@ void time_both_passes(benchmark::State& state, const Layer& layer, const otpool:
     }
 }
 
-/// The size of the bags, as bytes a second, and the time that one of their elements takes in one step.
+/// Sets the counters: bytes of the bags per second, and the time per element and step.
 template <class Scalar>
 void count(benchmark::State& state, const Batch<Scalar>& batch, int steps) {
     const auto elements = static_cast<double>(batch.instances.size());

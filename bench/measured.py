@@ -1,5 +1,5 @@
 # Copyright (c) 2026 the otpool authors. MIT licence.
-"""What the scripts that make a table of a benchmark's JSON share."""
+"""Shared by the scripts that make a table of the JSON that a benchmark wrote."""
 
 import argparse
 import json

@@ -5,8 +5,8 @@
 
 namespace bench {
 
-/// What main() of a benchmark program does once the benchmarks are registered. On --help, print_help() says what their
-/// names mean, and the library its options.
+/// The rest of main() in a benchmark program, after the benchmarks are registered. On --help, print_help() says what their
+/// names mean, and the library prints its options.
 inline int run(int argc, char** argv, void (*print_help)()) {
     benchmark::Initialize(&argc, argv, print_help);
     if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;

@@ -10,8 +10,8 @@
 
 namespace bench {
 
-/// The same numbers from the same seed with every compiler and standard library: the engine is specified bit by bit,
-/// the standard's distributions are not.
+/// Gives the same numbers for the same seed with every compiler and standard library: the C++ standard fixes the engine's
+/// bits, but not those of its distributions.
 class Random {
 public:
     explicit Random(std::uint64_t seed) : engine_(seed) {}

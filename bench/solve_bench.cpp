@@ -15,12 +15,12 @@
 namespace {
 
 constexpr const char* help =
-    R"(One bag solved until the residual is within a tolerance, and pooled, on one thread. The names say it all:
+    R"(One bag solved until the residual is within a tolerance, and pooled, on one thread. The names:
 
   solve_to_1e-8<double>/100/64/0.1/1/newton  N = 100 instances with D = 64 features, alpha0 = 0.1 times the reward's
                                              standard deviation, alpha1 = alpha2 = 1 (or hard), by Newton
 
-Counters: element_steps, entries of the bag times iterations, a second; iterations; residual. The label is the status.
+Counters: element_steps: entries of the bag times iterations, per second; iterations; residual. The label is the status.
 
 Example: solve_bench --benchmark_filter='solve_to_1e-8.*/0.1/.*'
 

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Compares the poolings of train_mil on real bags and stores the tables for the README.
+# Compares the poolings of train_mil on real bags and stores the tables for examples/README.md.
 set -eu
 
 if [ $# -lt 2 ]; then
     echo "usage: bench/train_mil.sh FOLDER NAME...      (FOLDER/NAME has X.npy, ptr.npy and y.npy)
 
-Runs build/release/examples/train_mil on each, three seeds of ten folds, and writes results/train_mil.md and the README." >&2
+Runs build/release/examples/train_mil on each, three seeds of ten folds, and writes bench/results/train_mil.md and examples/README.md." >&2
     exit 2
 fi
 here=$(dirname "$0")

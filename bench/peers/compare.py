@@ -2,10 +2,10 @@
 # Copyright (c) 2026 the otpool authors. MIT licence.
 """Compares otpool with its peers: the layers that were released with the method, and correct ones, in PyTorch; POT; OTT-JAX.
 
-All compute on the same arrays with the same number of threads, on the same cores, in turn. Of a contender's methods the
-fastest is taken that gets to the answer; answers are checked against each other; compilation and finding out how many
-iterations are needed is not timed. Prints a table and writes bench/results/peers.json, from which report.py makes the
-table and the chart of the README."""
+All compute on the same arrays, with the same number of threads, on the same cores, in turn. Each contender takes its
+fastest method that reaches the answer. The answers are checked against each other. Compilation, and finding out how many
+iterations are needed, is not timed. Prints a table and writes bench/results/peers.json. report.py makes the tables and
+charts of it."""
 
 import argparse
 import datetime
@@ -43,12 +43,12 @@ examples:
   build/venv/bin/python bench/peers/compare.py                          everything, on a machine that does nothing else
   build/venv/bin/python bench/peers/compare.py --rows 'badmm*' --update
   build/venv/bin/python bench/peers/compare.py --rows 'solve*/0.1/*' --peers pot --output build/pot.json
-  cmake -P bench/update_readme.cmake                                    puts the new table into the README
+  cmake -P bench/update_readme.cmake                                    puts the new tables into the READMEs
 
 exit status: 0; 1 if answers disagree or otpool does not solve a row; 2 for bad usage; 3 if otpool_worker is not built"""
 
-# Largest differences that count as agreement. Of layers, in float: relative to the largest entry. Of solves: of the pooled
-# vectors, relative to the reward's spread.
+# The largest differences that count as agreement: for layers, in float, relative to the largest entry; for solves, of the
+# pooled vectors, relative to the reward's spread.
 LAYER_TOLERANCE = 1e-4
 GRADIENT_TOLERANCE = 1e-3
 SOLVE_TOLERANCE = 1e-5
@@ -64,7 +64,7 @@ def parse_arguments():
                         help=f"some of: {', '.join(peers)}; default: all")
     parser.add_argument("--repeats", type=int, help="runs of every contender (default 11, quick 3)")
     parser.add_argument("--limit", type=float, help="seconds that a solve may take (default 20, quick 3)")
-    parser.add_argument("--threads", type=int, default=1, help="and cores (default 1); otpool takes one in any case")
+    parser.add_argument("--threads", type=int, default=1, help="threads and cores (default 1); otpool takes one in any case")
     parser.add_argument("--quick", action="store_true", help="to see that it works: a few rows, few repeats")
     parser.add_argument("--otpool", type=Path, default=ROOT / "build/release/bench/peers/otpool_worker",
                         help="the program (default: %(default)s)")
@@ -111,7 +111,7 @@ class Comparison:
         best = None
         reasons = []
         for method in contender.methods(self.row):
-            # Who is twice as slow need not be waited for.
+            # Do not wait for a method that is twice as slow.
             limit = min(self.arguments.limit, max(2 * best[1], 0.001)) if best else self.arguments.limit
             try:
                 worker = self.start(contender, method, limit)
@@ -131,7 +131,7 @@ class Comparison:
         return best
 
     def check(self, contender, worker, reference):
-        """How far the answers are from the reference's, as what the result records."""
+        """How far the answers are from the reference's, as the result records it."""
         def answer(of, name):
             return np.load(of.answer / f"{name}.npy").astype(float)
 
@@ -149,13 +149,13 @@ class Comparison:
 
         result = {"difference": relative("pooled")}
         result["agrees"] = bool(result["difference"] <= LAYER_TOLERANCE)
-        if self.row.is_backward and not contender.name.startswith("published"):  # otpool has no gradient of those
+        if self.row.is_backward and not contender.name.startswith("published"):  # otpool has no gradient of these
             result["gradient_difference"] = max(relative("gradient"), relative("parameters"))
             result["agrees"] &= bool(result["gradient_difference"] <= GRADIENT_TOLERANCE)
         return result
 
     def reference_of(self, contender, own):
-        """What a contender's answers are compared with: those of otpool's solver, or of its copy of the released layers."""
+        """The worker to compare a contender with: otpool's solver, or its copy of the released layers."""
         if not contender.name.startswith("published"):
             return own
         worker = self.start(OTPOOL, "published", self.arguments.limit)

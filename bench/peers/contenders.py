@@ -22,7 +22,7 @@ class Contender:
     solve_methods: tuple = ()
 
     def methods(self, row):
-        """The ways to compute a row; the fastest is timed. Who is likely to win comes first."""
+        """The ways to compute a row, the likely fastest first; the fastest is timed."""
         return self.solve_methods if row.is_solve else self.layer_methods
 
     def is_installed(self):
@@ -61,13 +61,13 @@ def environment(threads):
 
 
 def bind(threads):
-    """Keeps this process on the last cores: the first are where others tend to run."""
+    """Keeps this process on the last cores: other processes tend to run on the first."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
 
 
 class Worker:
-    """A process that computes when it is told to. Raises Failed."""
+    """A process that computes on request. Raises Failed."""
 
     def __init__(self, command, arguments, answer, threads, patience):
         answer.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 # Copyright (c) 2026 the otpool authors. MIT licence.
 """UOT-pooling layers in PyTorch: batches (bags, N, D), K steps, parameters alpha0, alpha1, alpha2 and rho > 0, uniform priors.
 
-published_*: the arithmetic of the layers that the authors released (SDS-Lab/ROT-Pooling, a02e62c); no code of it is here.
-sinkhorn, badmm: what otpool computes, in the log domain.
+published_*: the arithmetic of the layers that the authors released (SDS-Lab/ROT-Pooling, a02e62c), none of their code.
+sinkhorn, badmm: the steps of otpool, in the log domain.
 All return the pooled vectors, (bags, D).
 """
 

@@ -12,8 +12,8 @@ from ott.solvers.linear import acceleration, sinkhorn
 
 from worker import iterations_needed, parse_arguments, serve, timed, write
 
-# What Sinkhorn() is given. Who is likely to win comes first: compare.py drops who is far behind. "momentum from 50" is
-# adaptive, from iteration 50 on; its errors, which it adapts to, are computed every 10 iterations. What never paid here:
+# Arguments of Sinkhorn(), the likely fastest first: compare.py drops methods that are far behind. "momentum from 50" is
+# adaptive from iteration 50 on; the errors that it adapts to are computed every 10 iterations. Two things never helped here:
 # a larger constant momentum, which diverges, and lowering alpha0 from a larger value (Epsilon's decay).
 KERNEL = {"lse_mode": False}
 RECENTRED = {"recenter_potentials": True}
@@ -41,7 +41,7 @@ METHODS = {
 
 
 def compiled(arguments, reward, blocks):
-    """Computes exactly so many blocks of inner_iterations: nothing stops it."""
+    """A function that computes exactly so many blocks of inner_iterations, and never stops earlier."""
     options = {"inner_iterations": 1} | METHODS[arguments.method]
     iterations = blocks * options["inner_iterations"]
     needs_errors = options["inner_iterations"] > 1

@@ -34,7 +34,7 @@ class Solver:
         """(seconds, f, g)"""
         a = self.arguments
         seconds, (plan, log) = timed(lambda: self(iterations, log=True))
-        if a.method == "lbfgsb":  # it has none: they are read off the plan
+        if a.method == "lbfgsb":  # it gives none, so they are read off the plan
             f = -a.alpha1 * np.log(plan.sum(axis=0) / self.p0)
             g = -a.alpha2 * np.log(plan.sum(axis=1) / self.q0)
         else:
@@ -53,6 +53,6 @@ def prepare(arguments):
 
 if __name__ == "__main__":
     arguments = parse_arguments("POT.", ["solve"], METHODS)
-    warnings.simplefilter("ignore")  # of overflow, and that c is overwritten
+    warnings.simplefilter("ignore")  # about overflow, and that c is overwritten
     np.seterr(all="ignore")
     serve(lambda: prepare(arguments))

@@ -47,7 +47,7 @@ def time_text(result, with_method):
 
 
 def ratios(row, peer):
-    """How many times longer the peer took, run by run."""
+    """The peer's time over otpool's, run by run."""
     own, other = row["contenders"].get("otpool"), row["contenders"].get(peer)
     if not was_timed(own) or not was_timed(other):
         return []
@@ -69,7 +69,7 @@ def table(rows, peers, is_solve):
         cells = [f"`{row['name']}`", time_text(row["contenders"].get("otpool"), is_solve)]
         for peer in measured:
             result = row["contenders"].get(peer)
-            # Of layers only the log-domain one has a choice of methods worth naming.
+            # Of the layers, only the log-domain one has a choice of methods.
             text = time_text(result, is_solve)
             if peer == "torch" and was_timed(result) and result["method"].endswith("compiled"):
                 text += ", compiled"
@@ -101,7 +101,7 @@ def markdown(run):
     threads = "one thread" if run["threads"] == 1 else f"{run['threads']} threads"
     versions = ", ".join(f"{package} {version}" for package, version in run["versions"].items())
     parts = [f"{machine['processor']}, {threads}, {machine['date']}; {versions}. Medians of {run['repeats']} runs in turn, "
-             "with the smallest and largest; *ratio*: how many times longer the peer took, run by run."]
+             "with the smallest and largest; *ratio*: the peer's time over otpool's, run by run."]
     if layers:
         parts.append("**Layers** (float; bags/N/D/K; alpha0 = alpha1 = alpha2 = 1; *backward*: forward and backward)")
         parts.append(table(layers, LAYER_PEERS, is_solve=False))

@@ -1,5 +1,5 @@
 # Copyright (c) 2026 the otpool authors. MIT licence.
-"""How well a plan solves a problem, the same for whoever computed it."""
+"""How well a plan solves a problem, computed in the same way for every contender."""
 
 import numpy as np
 

@@ -1,5 +1,5 @@
 # Copyright (c) 2026 the otpool authors. MIT licence.
-"""What is compared: the rows of the table, named as the benchmarks of otpool are."""
+"""The rows of the comparison. Their names are those of otpool's benchmarks."""
 
 from dataclasses import dataclass
 
@@ -36,13 +36,13 @@ class Row:
             np.save(folder / "cotangent.npy", random.standard_normal((self.bags, self.features)).astype(dtype))
 
     def arguments(self):
-        """What a worker is told."""
+        """The arguments of a worker."""
         names = ("task", "bags", "steps", "alpha0", "alpha1", "alpha2", "rho")
         return [text for name in names for text in (f"--{name}", str(getattr(self, name)))]
 
 
 def layer_rows():
-    # At alpha0 = 1, as elsewhere the released Sinkhorn soon is zeros and NaN; rho is what BregmanAdmm takes by itself.
+    # At alpha0 = 1, because elsewhere the released Sinkhorn soon gives zeros and NaN. rho is BregmanAdmm's default.
     sizes = ((128, 100, 64, 4), (32, 1000, 256, 4), (1, 10000, 1024, 4))
     for task in ("sinkhorn_layer", "badmm_layer", "sinkhorn_layer_backward", "badmm_layer_backward"):
         for size in sizes:
@@ -63,7 +63,7 @@ def all_rows():
 
 
 def quick_rows():
-    """Small ones, a few of a kind."""
+    """A few small rows of each kind."""
     chosen = ("sinkhorn_layer<float>/128", "badmm_layer_backward<float>/128", "solve_to_1e-8<double>/100/64/0.1/1",
               "solve_to_1e-8<double>/100/64/1/100")
     return [row for row in all_rows() if row.name.startswith(chosen[:2]) or row.name in chosen]

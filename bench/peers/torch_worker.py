@@ -1,5 +1,5 @@
 # Copyright (c) 2026 the otpool authors. MIT licence.
-"""UOT-pooling layers in PyTorch: --method says whose arithmetic, eager or through torch.compile."""
+"""UOT-pooling layers in PyTorch: --method chooses the arithmetic, and whether it is eager or compiled."""
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ def chosen_layer(arguments):
 
 
 def raw_parameters(arguments):
-    """As they are learned: unbounded numbers, made positive by softplus in the released layers and by exp in otpool's."""
+    """The learned parameters: any numbers, made positive by softplus in the released layers and by exp in otpool's."""
     values = torch.tensor([arguments.alpha0, arguments.alpha1, arguments.alpha2, arguments.rho])
     if arguments.method.startswith("published"):
         return values.expm1().log().requires_grad_(), torch.nn.functional.softplus

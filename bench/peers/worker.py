@@ -1,11 +1,11 @@
 # Copyright (c) 2026 the otpool authors. MIT licence.
-"""What the workers in Python share. A worker is a process that computes one thing over and over, for compare.py to time
-several of them in turn. otpool_worker.cpp speaks the same protocol:
+"""Shared by the workers in Python. A worker is a process that computes one thing again and again, so that compare.py can time
+several workers in turn. otpool_worker.cpp has the same protocol:
 
     arguments  see parse_arguments()
     answers    .npy files in --answer: pooled (bags, D), gradient (bags N, D); or the potentials f (D,) and g (N,)
     stdout     "ready ITERATIONS" or "failed REASON", once
-    stdin      a line with a number: compute so many times; the answer is a line with the seconds of one
+    stdin      a line with a number: compute so many times, and answer with a line with the seconds of one
 """
 
 import argparse
@@ -50,7 +50,7 @@ def write(arguments, **answers):
 
 def serve(prepare):
     """prepare() returns (compute, iterations) or raises Failed."""
-    # Libraries print to stdout; the protocol keeps it for itself.
+    # Libraries print to stdout, which is for the protocol.
     protocol = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     try:
@@ -70,8 +70,8 @@ def serve(prepare):
 def iterations_needed(solve, arguments, reward, start=1):
     """The least number of iterations, within 3 %, after which the residual is small enough.
 
-    solve(iterations) returns (seconds, f, g). So many iterations are what is timed: no peer pays for finding out whether
-    it has converged.
+    solve(iterations) returns (seconds, f, g). So many iterations are timed: no peer pays for finding out whether it has
+    converged.
     """
     too_few, n = 0, start
     best = last = np.inf
@@ -102,7 +102,7 @@ def iterations_needed(solve, arguments, reward, start=1):
 
 
 def timed(compute):
-    """(seconds, result); what is short is done twice, as the first time takes longer."""
+    """(seconds, result). Short work is done twice, because the first time takes longer."""
     start = time.perf_counter()
     result = compute()
     seconds = time.perf_counter() - start
