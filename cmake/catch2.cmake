@@ -1,5 +1,5 @@
-# otpool_catch: Catch2 with its main(), version 3, or 2.13 as Debian 12 has it. Tests include "support/catch.hpp", which
-# evens out the difference.
+# otpool_catch: Catch2 with its main(), version 3, or 2.13 as on Debian 12. Tests include "support/catch.hpp", which hides
+# the difference.
 find_package(Catch2 CONFIG QUIET)
 if(NOT TARGET Catch2::Catch2)
     message(STATUS "otpool: Catch2 not found, fetching 3.7.1 (cmake/bootstrap.sh installs it)")

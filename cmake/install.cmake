@@ -1,4 +1,4 @@
-# Headers, the CMake package and the pkg-config file. All of it is independent of the architecture, hence share/.
+# Headers, the CMake package and the pkg-config file. None depends on the architecture, hence share/.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_DATADIR}/cmake/otpool)
@@ -20,7 +20,7 @@ write_basic_package_version_file(${PROJECT_BINARY_DIR}/otpoolConfigVersion.cmake
 install(FILES ${PROJECT_BINARY_DIR}/otpoolConfig.cmake ${PROJECT_BINARY_DIR}/otpoolConfigVersion.cmake
     DESTINATION ${package_dir})
 
-# Written relative to its own place, so that the installed tree can be moved.
+# The path is relative, so that the installed tree can be moved.
 file(RELATIVE_PATH pkgconfig_to_include ${CMAKE_INSTALL_PREFIX}/${pkgconfig_dir} ${CMAKE_INSTALL_FULL_INCLUDEDIR})
 configure_file(${PROJECT_SOURCE_DIR}/cmake/otpool.pc.in ${PROJECT_BINARY_DIR}/otpool.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/otpool.pc DESTINATION ${pkgconfig_dir})

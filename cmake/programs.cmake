@@ -1,11 +1,11 @@
-# What otpool's own programs (tests, examples, benchmarks) share: warnings, flags, and the libraries some of them need.
+# Shared by otpool's own programs (tests, examples, benchmarks): warnings, flags, and libraries that some of them need.
 
 if(PROJECT_IS_TOP_LEVEL AND NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
     set(CMAKE_BUILD_TYPE Release) # Eigen without optimisation is a hundred times slower
 endif()
 
 set(CMAKE_CXX_EXTENSIONS OFF) # -std=c++20, not gnu++20
-set(CMAKE_CXX_SCAN_FOR_MODULES OFF) # there are none, and clang would need another tool to look for them
+set(CMAKE_CXX_SCAN_FOR_MODULES OFF) # there are no modules, and clang would need another tool to look for them
 
 add_library(otpool_program INTERFACE)
 target_link_libraries(otpool_program INTERFACE otpool::otpool)
@@ -14,7 +14,7 @@ if(NOT MSVC)
         -Wall -Wextra -Wpedantic -Wconversion -Wshadow $<$<BOOL:${OTPOOL_WERROR}>:-Werror>)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-    # gcc 12 warns of its own AVX-512 headers (gcc bug 105593), and of Eigen under the sanitizers.
+    # gcc 12 warns about its own AVX-512 headers (gcc bug 105593), and about Eigen under the sanitizers.
     target_compile_options(otpool_program INTERFACE -Wno-maybe-uninitialized -Wno-uninitialized)
 endif()
 if(OTPOOL_NATIVE)
@@ -25,7 +25,7 @@ if(OTPOOL_NATIVE)
     endif()
 endif()
 
-# Libraries that only some programs use. A program whose library is missing is left out, not an error.
+# Libraries that only some programs use. If one is missing, these programs are left out, without an error.
 find_package(CLI11 CONFIG QUIET)
 find_package(nlohmann_json CONFIG QUIET)
 find_package(TBB CONFIG QUIET)
@@ -50,7 +50,7 @@ endforeach()
 function(otpool_add_program name)
     foreach(library IN LISTS ARGN)
         if(NOT TARGET ${library})
-            message(STATUS "otpool: ${name} is left out, it needs ${library} (cmake/bootstrap.sh --help tells how to install it)")
+            message(STATUS "otpool: ${name} is left out, it needs ${library} (see cmake/bootstrap.sh --help)")
             return()
         endif()
     endforeach()
@@ -58,10 +58,10 @@ function(otpool_add_program name)
     target_link_libraries(${name} PRIVATE otpool_program ${ARGN})
 endfunction()
 
-# otpool_add_run_target(<name> <program>...) makes a target that runs those of the programs that are built, in order,
-# with their output as it comes.
+# otpool_add_run_target(<name> <program>...) makes a target that runs the programs in order, with their output as it comes. It
+# skips programs that are left out.
 function(otpool_add_run_target name)
-    set(commands COMMAND ${CMAKE_COMMAND} -E true) # the terminal is only for targets with a command
+    set(commands COMMAND ${CMAKE_COMMAND} -E true) # only a target with a command can use the terminal
     foreach(program IN LISTS ARGN)
         if(TARGET ${program})
             list(APPEND commands COMMAND ${CMAKE_COMMAND} -E echo "--- ${program}" COMMAND ${program})

@@ -1,4 +1,4 @@
-// Learns poolings from labels: one UOT layer on four tasks, on each of which another pooling is the right one.
+// Learns poolings from labels: one UOT layer on four tasks, each of which needs another pooling.
 
 #include <cstddef>
 #include <exception>
@@ -29,32 +29,31 @@ struct Arguments {
 
 void describe(CLI::App& app, Arguments& arguments) {
     for (const auto task : learn_pooling::all_tasks) arguments.tasks.push_back(to_string(task));
-    app.add_option("--tasks", arguments.tasks, "what the label depends on, with commas between")
+    app.add_option("--tasks", arguments.tasks, "what the labels depend on, separated by commas")
         ->type_name("NAMES")
         ->delimiter(',')
         ->capture_default_str();
-    app.add_option("--bags", arguments.bags,
-                   "to learn from, 3/4 to train, 1/4 to choose the epoch; as many again to test")
+    app.add_option("--bags", arguments.bags, "bags to learn from: 3/4 train, 1/4 choose the epoch; as many again test")
         ->type_name("B")
         ->check(CLI::Range(40, 100'000))
         ->capture_default_str();
-    app.add_option("--epochs", arguments.epochs, "of training")
+    app.add_option("--epochs", arguments.epochs, "epochs of training")
         ->type_name("E")
         ->check(CLI::Range(1, 10'000))
         ->capture_default_str();
-    app.add_option("--seeds", arguments.seeds, "trainings of each pooling, each with bags and weights of its own")
+    app.add_option("--seeds", arguments.seeds, "trainings of each pooling, each with its own bags and weights")
         ->type_name("S")
         ->check(CLI::Range(1, 1000))
         ->capture_default_str();
-    app.add_option("--output", arguments.output, "picture of the layer's plan of one test bag as it learns")
+    app.add_option("--output", arguments.output, "picture of the layer's plan of a test bag during training")
         ->type_name("picture.png")
         ->capture_default_str();
-    app.add_option("--table", arguments.table, "the tables as Markdown, too")->type_name("table.md");
+    app.add_option("--table", arguments.table, "also write the tables, as Markdown")->type_name("table.md");
     app.footer(
         "Exit status: 0; 2 for bad usage.\n\n"
         "Examples:\n"
-        "  learn_pooling                                 all tasks from one seed, and learn_pooling.png\n"
-        "  learn_pooling --seeds 5 --table table.md      the README's table, in a few minutes\n"
+        "  learn_pooling                                 all tasks with one seed, and learn_pooling.png\n"
+        "  learn_pooling --seeds 5 --table table.md      the tables of examples/README.md, in a few minutes\n"
         "  learn_pooling --tasks max,attention --bags 500 --output plans.png");
 }
 
@@ -80,8 +79,8 @@ void run(const Arguments& arguments) {
 int main(int argc, char** argv) {
     Arguments arguments;
     CLI::App app(
-        "Learns poolings from labels: one UOT layer, in one configuration, on four tasks of which each needs another\n"
-        "pooling, against fixed poolings trained in the same way; and draws how its plan moves.",
+        "Learns poolings from labels: one UOT layer, in one configuration, on four tasks, each of which needs another\n"
+        "pooling. Compares it with fixed poolings trained in the same way, and draws how its plan changes.",
         "learn_pooling");
     describe(app, arguments);
     try {

@@ -1,4 +1,4 @@
-// Pools bags in six ways, each by formula and by every solver as it iterates, and says how far apart they are.
+// Pools bags in six ways, each by formula and by every solver, which iterates, and prints how far apart they are.
 
 #include <cstdint>
 #include <exception>
@@ -74,21 +74,22 @@ void compare(const Arguments& arguments) {
 
 void describe(CLI::App& app, Arguments& arguments) {
     app.add_option("--input", arguments.input, "bags instead of made-up ones: floats, (sum N, D)")->type_name("X.npy");
-    app.add_option("--ptr", arguments.ptr, "where each bag begins: B + 1 integers, 0 to sum N; without it one bag")
+    app.add_option("--ptr", arguments.ptr, "where each bag begins: B + 1 integers, 0 to sum N; default: one bag")
         ->type_name("ptr.npy")
         ->needs("--input");
-    app.add_option("--output", arguments.output, "picture of the first bag's plans, of its first 40 instances")
+    app.add_option("--output", arguments.output, "picture of the plans of the first bag's first 40 instances")
         ->type_name("picture.png")
         ->capture_default_str();
     app.add_option("--tolerance", arguments.tolerance, "residual at which a solver has converged")
         ->type_name("T")
         ->capture_default_str();
-    app.add_option("--max-iterations", arguments.max_iterations, "of a solver; without it the solver's own limit")
+    app.add_option("--max-iterations", arguments.max_iterations,
+                   "largest number of iterations; default: the solver's own limit")
         ->type_name("M");
     app.add_flag("--published", arguments.published,
-                 "instead: what the layers released with the paper compute, and what they should");
+                 "instead: what the authors' released layers compute, and what they should");
     app.footer(
-        "For bags of up to some ten thousand entries: solvers that only iterate take long for larger ones.\n\n"
+        "For bags of up to ten thousand entries: without closed forms, solvers take long for larger ones.\n\n"
         "Exit status: 0; 2 for bad usage or input.\n\n"
         "Examples:\n"
         "  reproduce                                     the table, and the picture reproduce.png\n"
@@ -112,8 +113,8 @@ void run(const Arguments& arguments, bool alone) {
 int main(int argc, char** argv) {
     Arguments arguments;
     CLI::App app(
-        "Pools bags in six ways, each by formula and by every solver as it iterates, and says how far apart\n"
-        "they are. The formula of exact transport is a linear programme, solved exactly.",
+        "Pools bags in six ways, each by formula and by every solver, which iterates, and prints how far apart\n"
+        "they are. For exact transport the formula is a linear programme, solved exactly.",
         "reproduce");
     describe(app, arguments);
     try {

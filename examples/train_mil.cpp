@@ -1,4 +1,4 @@
-// Multi-instance classification: instances -> one hidden layer -> pooling -> classifier, by LibTorch, with any pooling.
+// Multi-instance classification with LibTorch and any pooling: instances -> one hidden layer -> pooling -> classifier.
 
 #include <torch/torch.h>
 
@@ -141,7 +141,7 @@ void describe(CLI::App& app, Arguments& arguments) {
     std::vector<std::string> names = pooling_names();
     names.emplace_back("all");
     app.add_option("--input", arguments.input,
-                   "folder of X.npy (sum N, D), ptr.npy (B + 1) and y.npy (B, 0 or 1); made-up bags without")
+                   "folder with X.npy (sum N, D), ptr.npy (B + 1) and y.npy (B, 0 or 1); default: made-up bags")
         ->type_name("DIR");
     app.add_option("--pooling", arguments.pooling, "the pooling, or all of them")
         ->check(CLI::IsMember(names))
@@ -149,11 +149,11 @@ void describe(CLI::App& app, Arguments& arguments) {
     app.add_option("--folds", arguments.folds, "folds of the cross-validation")
         ->check(CLI::Range(2, 1000))
         ->capture_default_str();
-    app.add_option("--seeds", arguments.seeds, "times it is repeated, shuffled anew")
+    app.add_option("--seeds", arguments.seeds, "repetitions of the cross-validation, each shuffled again")
         ->check(CLI::Range(1, 1000))
         ->capture_default_str();
     app.add_option("--epochs", arguments.training.epochs)->check(CLI::Range(1, 1000000))->capture_default_str();
-    app.add_option("--batch", arguments.training.batch, "bags a step")
+    app.add_option("--batch", arguments.training.batch, "bags per step")
         ->check(CLI::Range(1, 1000000))
         ->capture_default_str();
     app.add_option("--hidden", arguments.hidden, "width of the hidden layer, whose outputs are pooled")
@@ -165,14 +165,13 @@ void describe(CLI::App& app, Arguments& arguments) {
     app.add_option("--weight-decay", arguments.training.weight_decay)
         ->check(CLI::NonNegativeNumber)
         ->capture_default_str();
-    app.add_option("--seed", arguments.training.seed, "of the model that --save writes")->capture_default_str();
-    app.add_option("--table", arguments.table, "write the table to a file, too")->type_name("table.md");
-    auto* save = app.add_option("--save", arguments.save, "train one model, and keep it")
+    app.add_option("--seed", arguments.training.seed, "seed of the model that --save writes")->capture_default_str();
+    app.add_option("--table", arguments.table, "also write the table to a file")->type_name("table.md");
+    auto* save = app.add_option("--save", arguments.save, "train one model and save it")
                      ->type_name("model.pt")
                      ->needs("--pooling");
-    auto* load =
-        app.add_option("--load", arguments.load, "use a model that was kept")->type_name("model.pt")->excludes(save);
-    auto* predict = app.add_option("--predict", arguments.predict, "write the bags' probabilities of label 1, (B)")
+    auto* load = app.add_option("--load", arguments.load, "use a saved model")->type_name("model.pt")->excludes(save);
+    auto* predict = app.add_option("--predict", arguments.predict, "write each bag's probability of label 1: (B)")
                         ->type_name("Y.npy")
                         ->needs(load);
     load->needs(predict);

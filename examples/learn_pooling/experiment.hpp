@@ -20,7 +20,7 @@
 
 namespace learn_pooling {
 
-/// What is trained: every pooling, on each task from each seed.
+/// What to train: every pooling, on each task, with each seed.
 struct Experiment {
     std::vector<Task> tasks;
     Index bags = 2000;
@@ -28,7 +28,7 @@ struct Experiment {
     TrainingOptions training = {};
 };
 
-/// The learned layer after an epoch, as one test bag shows it.
+/// The learned layer after an epoch, on one test bag.
 struct Snapshot {
     int epoch;
     double alpha0;
@@ -72,7 +72,7 @@ inline Index smallest_bag(const Data& data) {
     return smallest;
 }
 
-/// Trains one pooling from one seed; only then looks at the test bags.
+/// Trains one pooling with one seed. Looks at the test bags only afterwards.
 template <class Layer>
 void run(const Layer& start, std::size_t pooling, std::size_t seed, const Experiment& experiment, Outcome& outcome,
          support::ProgressBar& progress) {
@@ -100,7 +100,7 @@ void run(const Layer& start, std::size_t pooling, std::size_t seed, const Experi
 
 }  // namespace detail
 
-/// Trains every pooling on every task from every seed, several at a time. The result doesn't depend on how many.
+/// Trains every pooling on every task with every seed, several at a time. The result does not depend on how many.
 inline std::vector<Outcome> run(const Experiment& experiment) {
     const auto seeds = static_cast<std::size_t>(experiment.seeds);
     std::vector<Outcome> outcomes;

@@ -11,7 +11,7 @@
 
 namespace learn_pooling {
 
-/// Runs the jobs, as many at a time as there are processors. Throws what the first of them threw, when all have ended.
+/// Runs the jobs, as many at a time as there are processors. When all have ended, throws what the first of them threw.
 inline void run_parallel(const std::vector<std::function<void()>>& jobs) {
     std::atomic<std::size_t> next = 0;
     const auto work = [&] {

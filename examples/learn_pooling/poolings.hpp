@@ -11,12 +11,12 @@
 
 namespace learn_pooling {
 
-/// The fixed poolings, and the layer that is to do as well as the best of them, last.
+/// The fixed poolings, and last the layer that should do as well as the best of them.
 inline constexpr std::array pooling_names = {"mean", "max", "softmax", "attention", "mixed", "UOT layer"};
 inline constexpr std::size_t fixed_poolings = pooling_names.size() - 1;
 
-/// The attention of Ilse et al. from weights w of zero, that is as a mean. (V is random, else nothing would ever
-/// change.)
+/// The attention of Ilse et al. with weights w of zero, so that it starts as a mean. (V is random, else nothing would
+/// ever change.)
 inline otpool::Attention<double> uniform_attention(std::uint64_t seed) {
     constexpr Index hidden = 8;
     return {Generator(seed).normal(hidden, features) / std::sqrt(features), Vector::Zero(hidden)};

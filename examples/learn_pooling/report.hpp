@@ -47,7 +47,7 @@ namespace detail {
 
 inline std::string fixed(double value, int digits, bool sign = false) {
     std::ostringstream text;
-    const bool zero = std::abs(value) < 0.5 * std::pow(10, -digits);  // which has no sign, rounded
+    const bool zero = std::abs(value) < 0.5 * std::pow(10, -digits);  // a rounded zero has no sign
     text << (sign && !zero ? std::showpos : std::noshowpos) << std::fixed << std::setprecision(digits)
          << (zero ? 0 : value);
     return text.str();
@@ -84,8 +84,8 @@ inline std::string in_words(const Character& character) {
 
 }  // namespace detail
 
-/// Test accuracies in percent: a row for every task, a column for every pooling, and how far the learned layer is from
-/// the best fixed one.
+/// Test accuracies in percent: a row for each task, a column for each pooling, and the learned layer less the best
+/// fixed pooling.
 inline Table accuracies(const std::vector<Outcome>& outcomes) {
     Table table = {{"label depends on"}};
     table[0].insert(table[0].end(), pooling_names.begin(), pooling_names.end());
@@ -109,7 +109,7 @@ inline Table accuracies(const std::vector<Outcome>& outcomes) {
     return table;
 }
 
-/// What the UOT layer learned, and what the rule of the label would have it be.
+/// What the UOT layer learned, beside the rule of the label.
 inline Table learned(const std::vector<Outcome>& outcomes) {
     using detail::range;
     using detail::two_digits;
@@ -133,7 +133,7 @@ inline Table learned(const std::vector<Outcome>& outcomes) {
     return table;
 }
 
-/// What the data are and how was trained: all that is needed to believe or doubt the tables.
+/// The data and the training: what one needs to know to judge the tables.
 inline std::string explanation(const Experiment& experiment) {
     std::ostringstream text;
     text << R"(Bags of 30 to 50 instances with 9 features, independent and standard normal but for feature 0, the

@@ -15,7 +15,7 @@
 
 #include "../support/generator.hpp"
 
-/// Learns poolings from labels alone: four tasks, on each of which another pooling is the right one.
+/// Learns poolings from labels alone, on four tasks, each of which needs another pooling.
 namespace learn_pooling {
 
 using otpool::Index;

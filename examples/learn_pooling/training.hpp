@@ -42,11 +42,11 @@ struct TrainingOptions {
     int epochs = 20;         ///< > 0
     Index batch = 32;        ///< bags; > 0
     std::uint64_t seed = 1;  ///< of the order of the bags
-    /// Pooled vectors may be small (a mean of 40 is a sixth of an entry), so the classifier's weights have far to go.
-    /// Where they are slow, the layer learns to pool what is large instead of what is right.
+    /// Pooled vectors may be small (a mean of 40 is a sixth of an entry), so the classifier's weights must become
+    /// large. If they learn slowly, the layer learns to pool what is large instead of what is right.
     StepSize classifier = {.rate = 0.3};
-    StepSize alphas = {.rate = 0.2};  ///< They are logarithms; logits of mixtures, too.
-    /// The attention has the most to overfit with, and starts uniform: it decays back to that.
+    StepSize alphas = {.rate = 0.2};  ///< They are logarithms. Also for the logits of mixtures.
+    /// The attention overfits most easily. It starts uniform, and decays back to that.
     StepSize attention = {.rate = 0.05, .decay = 0.15};
 };
 

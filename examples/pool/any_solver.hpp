@@ -8,8 +8,7 @@
 
 namespace pool {
 
-/// The solver that was chosen at run time. To the library it is a solver like any other: it has options and
-/// solves.
+/// The solver that was chosen at run time. To the library it is a solver like any other: it has options and solve().
 struct AnySolver {
     otpool::Options options = {};
     SolverName name = SolverName::sinkhorn;

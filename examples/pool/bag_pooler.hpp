@@ -16,11 +16,11 @@
 
 namespace pool {
 
-/// What is known of a bag once it is pooled.
+/// The result of pooling one bag.
 template <otpool::BagScalar Scalar>
 struct PooledBag {
     Vector<Scalar> pooled;  ///< D
-    Matrix<Scalar> plan;    ///< D x N, or empty where nobody asked for it.
+    Matrix<Scalar> plan;    ///< D x N, or empty if not asked for.
     otpool::Status status = otpool::Status::converged;
     int iterations = 0;
     double residual = 0;
@@ -33,7 +33,7 @@ using BagPooler = std::function<PooledBag<Scalar>(const otpool::Bag<Scalar>&)>;
 
 namespace detail {
 
-/// The option's value in the problem's scalar. Throws UsageError where that would make another problem of it.
+/// The option's value in the problem's scalar. Throws UsageError if that becomes 0 or inf and the value is not.
 template <class Scalar>
 Scalar scalar(double value, const std::string& option) {
     const auto converted = static_cast<Scalar>(std::isinf(value) ? value : std::min(value, 1e300));
@@ -80,7 +80,7 @@ BagPooler<Scalar> bag_pooler(Pooling pooling, const otpool::Execution& execution
     };
 }
 
-/// --pooling uot: everything as the options say.
+/// --pooling uot, with all of its options.
 template <class R, class Scalar>
 BagPooler<Scalar> uot_pooler(const Settings& settings, const AnySolver& solver, const Vector<Scalar>& p0) {
     const otpool::PoolingParameters<Scalar> parameters{

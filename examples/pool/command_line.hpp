@@ -29,7 +29,7 @@ public:
         app_.footer(footer);
     }
 
-    /// Empty where the user asked for help, which is then printed. Throws UsageError.
+    /// Empty if the user asked for help, which is then printed. Throws UsageError.
     std::optional<Settings> parse(int argc, char** argv) {
         try {
             app_.parse(argc, argv);
@@ -55,15 +55,15 @@ public:
 private:
     static constexpr double infinity = std::numeric_limits<double>::infinity();
     static constexpr const char* footer =
-        R"(All files are .npy; X, R, p0, q0 and scores float32 or float64. A pooling other than uot takes only the
-options that name it. Where a pooling has a closed form, that is computed, in 0 iterations; --iterate runs
-the solver instead.
+        R"(All files are .npy; X, reward, p0, q0 and scores are float32 or float64. A pooling other than uot takes
+only the options that name it. If a pooling has a closed form, it is computed in 0 iterations; --iterate
+runs the solver instead.
 
-Exit status: 0; 3 when some bag did not reach the tolerance (the results are written); 2 for bad usage or
+Exit status: 0; 3 if some bag did not reach the tolerance (the results are written); 2 for bad usage or
 input, 1 for any other failure (no output file is created or changed).
 
 Examples:
-  pool                                                    a demonstration, on bags it makes itself
+  pool                                                    a demonstration with made-up bags
   pool --input X.npy                                      one bag, printed
   pool --input X.npy --ptr ptr.npy --pooling max --output Y.npy
   pool --input X.npy --ptr ptr.npy --pooling attention --scores s.npy --output Y.npy
@@ -73,17 +73,17 @@ Examples:
 
     void declare_inputs() {
         const std::string group = "Input";
-        option("--input", "X.npy", group, "instances of all bags, one a row: (sum N, D); required",
+        option("--input", "X.npy", group, "instances of all bags, one per row: (sum N, D); required",
                [this](const std::string& text) { settings_.input = text; });
         file("--ptr", settings_.ptr, group,
              "bag b is rows ptr[b] to ptr[b+1] - 1: (B + 1), int64 or int32; default: one bag");
         file("--reward", settings_.reward, group,
-             "uot, max, softmax: worth of each entry of X: (sum N, D); default: X itself");
+             "uot, max, softmax: reward of each entry of X: (sum N, D); default: X itself");
         file("--p0", settings_.p0, group, "uot: feature prior: (D), above 0, sum 1; default: uniform");
         file("--q0", settings_.q0, group,
-             "uot, attention: instance prior: (sum N), sum 1 a bag, 0 excludes an instance; default: uniform");
+             "uot, attention: instance prior: (sum N), sum 1 in each bag, 0 excludes an instance; default: uniform");
         file("--scores", settings_.scores, group,
-             "attention: (sum N); q0 is the softmax of each bag's; default: none, and --q0 is required");
+             "attention: (sum N); q0 is their softmax in each bag; default: none, then --q0 is required");
     }
 
     void declare_pooling() {
@@ -102,15 +102,15 @@ Examples:
         choice("--regularizer", settings_.regularizer, regularizer_names, group, "uot; default: entropy");
         choice("--readout", settings_.readout, readout_names, group,
                "uot: y_d = sum_n P_dn x_dn / sum_n P_dn, or D sum_n P_dn x_dn; default: conditional");
-        choice("--dtype", settings_.dtype, dtype_names, group, "scalar of problem and outputs; default: the input's");
+        choice("--dtype", settings_.dtype, dtype_names, group,
+               "type of the numbers in problem and outputs; default: as in X");
     }
 
     void declare_solver() {
         const std::string group = "Solver";
         choice("--solver", solver_, solver_names, group,
-               "default: newton, for K iterations sinkhorn, and where only that can (quadratic; alpha0 = 0 "
-               "without a "
-               "closed form) badmm");
+               "default: newton; with --iterations sinkhorn; badmm for what only it solves (quadratic; alpha0 = 0 "
+               "without a closed form)");
         const Range count{1, std::numeric_limits<int>::max(), "1 to 2147483647"};
         integer("--iterations", settings_.options.iterations, count, "K", group,
                 "exactly K iterations, whatever the residual; default: until the tolerance is reached");
@@ -118,25 +118,25 @@ Examples:
                {std::numeric_limits<double>::denorm_min(), std::numeric_limits<double>::max(), "finite and above 0"},
                group, "largest residual that counts as converged; default: 1e-8, 1e-6 for float");
         integer("--max-iterations", settings_.options.max_iterations, count, "M", group,
-                "end there without the tolerance; default: 200 for newton, else 10000");
+                "stop after M iterations at the latest; default: 200 for newton, else 10000");
         number("--rho", settings_.rho,
                {std::numeric_limits<double>::denorm_min(), std::numeric_limits<double>::max(), "finite and above 0"},
-               group, "badmm: weight of its divergence; default: 0.1 sd(reward) + alpha0, for quadratic by its plan");
+               group, "badmm: its penalty; default: 0.1 sd(reward) + alpha0; for quadratic it depends on the plan");
         app_.add_flag_callback(
                 "--iterate", [this] { settings_.options.closed_forms = false; },
-                "iterate even where there is a closed form; default: don't")
+                "iterate even if there is a closed form; default: do not")
             ->group(group);
         integer("--threads", settings_.threads, {0, 1024, "0 to 1024"}, "n", group,
-                "bags at a time, 0 for one a processor; the results are the same bits; default: 1");
+                "number of threads; 0: one per processor; the results have the same bits; default: 1");
     }
 
     void declare_outputs() {
         const std::string group = "Output";
         file("--output", settings_.output, group,
-             "the pooled bags: (B, D); default: text on stdout, a line a bag (shortened on a terminal)");
+             "the pooled bags: (B, D); default: text on stdout, one line per bag (shortened on a terminal)");
         file("--plan", settings_.plan, group, "the plans, all poolings but mixed: (sum N, D); default: none");
         file("--report", settings_.report, group,
-             "JSON, `bags` a list of {status, iterations, residual, mass, log_mass}; default: none");
+             "JSON; `bags` is a list of {status, iterations, residual, mass, log_mass}; default: none");
         app_.set_version_flag("--version", "otpool " + std::to_string(otpool::version_major) + "." +
                                                std::to_string(otpool::version_minor) + "." +
                                                std::to_string(otpool::version_patch));
@@ -205,7 +205,7 @@ Examples:
 
     bool given(const std::string& name) const { return app_.count(name) > 0; }
 
-    /// Refuses the options that the pooling does not take, and asks for those that it needs.
+    /// Refuses options that the pooling does not take, and requires those that it needs.
     void check_pooling() const {
         using enum PoolingName;
         const std::vector<std::pair<std::string, std::vector<PoolingName>>> takers = {
@@ -243,8 +243,8 @@ Examples:
         }
     }
 
-    /// Takes the solver that was named if it can solve the problem, and if none was one that can: Newton needs
-    /// the fewest iterations by far where alpha0 is small, but a layer of K steps is K of Sinkhorn's.
+    /// Takes the named solver if it can solve the problem, else refuses. If none is named: Newton, which needs by far
+    /// the fewest iterations when alpha0 is small, but Sinkhorn for a fixed number of steps.
     void choose_solver() {
         const Settings& s = settings_;
         const bool quadratic = s.regularizer == RegularizerName::quadratic;
@@ -272,7 +272,7 @@ Examples:
 #endif
     }
 
-    CLI::App app_{"Pools bags of instances into one vector a bag, by unbalanced optimal transport.", "pool"};
+    CLI::App app_{"Pools each bag of instances into one vector, by unbalanced optimal transport.", "pool"};
     Settings settings_;
     std::optional<SolverName> solver_;
 };

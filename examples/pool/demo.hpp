@@ -27,7 +27,7 @@ inline void print_demo_row(const char* name, const Eigen::MatrixXd& pooled) {
     std::printf("\n");
 }
 
-/// What `pool` shows without arguments.
+/// The output of `pool` without arguments.
 inline int demo() {
     const Eigen::MatrixXd instances = demo_instances();
     const otpool::Bags bags{instances, {0, 4, 10, 15}};
@@ -45,9 +45,8 @@ inline int demo() {
     const Uot held{.parameters = {.alpha0 = 0.1, .instances = {.alpha = otpool::hard}}};
 
     std::printf(
-        "Three bags of 4, 6 and 5 instances with 4 features each, all entries between 0 and 1, but for the "
-        "third\n"
-        "feature of one instance in the second bag, which is 5. What each pooling makes of them:\n\n"
+        "Three bags of 4, 6 and 5 instances with 4 features. All entries are between 0 and 1, but the third\n"
+        "feature of one instance in the second bag is 5. Each pooling gives:\n\n"
         "%-14s%-22s%-22s%s\n",
         "", "bag 0", "bag 1", "bag 2");
     print_demo_row("mean", otpool::mean_pooling<double>()(bags));
@@ -60,12 +59,10 @@ inline int demo() {
     print_demo_row("uot .5 inf .5", between(bags));
     print_demo_row("uot .1 inf inf", held(bags));
     std::printf(
-        "\nuot: alpha0, alpha1, alpha2. Its last row uses all instances of a bag equally, so that no feature "
-        "can\n"
-        "draw on the salient one alone.\n\n"
-        "Your own bags, X.npy with one instance a row and ptr.npy with the row at which each bag begins, and "
-        "the\n"
-        "number of rows at its end:\n\n"
+        "\nuot: alpha0, alpha1, alpha2. Its last row uses all instances of a bag equally, so that no feature\n"
+        "can draw on the salient one alone.\n\n"
+        "For your own bags: X.npy has one instance per row; ptr.npy has the row where each bag begins, and at\n"
+        "its end the number of rows:\n\n"
         "    pool --input X.npy --ptr ptr.npy --pooling max --output Y.npy\n"
         "    pool --input X.npy --ptr ptr.npy --alpha0 0.5 --alpha2 0.5 --solver newton --output Y.npy\n\n"
         "pool --help lists every option.\n");

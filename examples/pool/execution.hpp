@@ -7,7 +7,7 @@
 
 namespace pool {
 
-/// What bags, and the instances of large ones, are shared out by: so many threads, 0: one a processor.
+/// The policy that splits bags, and large bags by instances: so many threads, 0: one per processor.
 inline otpool::Execution execution([[maybe_unused]] int threads) {
 #ifdef POOL_HAS_TBB
     if (threads == 0) return otpool::OneTbb();

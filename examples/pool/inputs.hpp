@@ -21,7 +21,7 @@ using otpool::Vector;
 using support::FileError;
 using support::NpyFile;
 
-/// Everything that is read from files, as the library wants it.
+/// The contents of all input files, as the library takes them.
 template <otpool::BagScalar Scalar>
 struct Inputs {
     Matrix<Scalar> instances;           ///< D x sum N
@@ -143,7 +143,7 @@ Vector<Scalar> read_q0(const std::filesystem::path& path, const std::vector<std:
 
 }  // namespace detail
 
-/// Reads and checks all input files; X is open already. Throws FileError.
+/// Reads and checks all input files. X is already open. Throws FileError.
 template <otpool::BagScalar Scalar>
 Inputs<Scalar> read_inputs(const Settings& settings, NpyFile& x) {
     Inputs<Scalar> inputs;

@@ -7,7 +7,7 @@
 
 #include "settings.hpp"
 
-// The words that options and report use.
+// The words of the options and the report.
 
 namespace pool {
 

@@ -25,7 +25,7 @@ struct Results {
 
     Index count(auto&& condition) const { return std::count_if(bags.begin(), bags.end(), condition); }
 
-    /// Bags that did not reach the tolerance, where one was set.
+    /// The number of bags that did not reach the tolerance, if there is one.
     Index missed(const Settings& settings) const {
         if (settings.options.iterations) return 0;
         return count([](const auto& bag) {
@@ -34,7 +34,7 @@ struct Results {
     }
 };
 
-/// What --report writes.
+/// The JSON of --report.
 template <otpool::BagScalar Scalar>
 nlohmann::ordered_json report(const Settings& settings, const Results<Scalar>& results) {
     nlohmann::ordered_json bags = nlohmann::ordered_json::array();
@@ -53,7 +53,7 @@ nlohmann::ordered_json report(const Settings& settings, const Results<Scalar>& r
             {"bags", std::move(bags)}};
 }
 
-/// One line each on stderr for what the user should know of the results.
+/// Warns on stderr, one line each, of what the user should know of the results.
 template <otpool::BagScalar Scalar>
 void print_warnings(const Settings& settings, const Results<Scalar>& results) {
     const auto of_bags = [&](Index count) {
@@ -76,7 +76,7 @@ void print_warnings(const Settings& settings, const Results<Scalar>& results) {
     }
 }
 
-/// The pooled bags as text, one a line: with all digits, for programs, or the first ones as a table, for eyes.
+/// The pooled bags as text, one per line: with all digits for programs, or the first ones as a table for people.
 template <otpool::BagScalar Scalar>
 void print_pooled(std::ostream& stream, const Matrix<Scalar>& pooled, bool for_eyes) {
     const Index bags = for_eyes ? std::min<Index>(pooled.cols(), 20) : pooled.cols();

@@ -17,7 +17,7 @@ enum class RegularizerName { entropy, relative_entropy, quadratic };
 enum class SolverName { sinkhorn, badmm, newton };
 enum class ReadoutName { conditional, joint };
 
-/// What the command line says, checked as far as that is possible without reading a file.
+/// The command line, checked as far as possible without reading a file.
 struct Settings {
     using File = std::optional<std::filesystem::path>;
 
@@ -39,7 +39,7 @@ struct Settings {
     std::optional<double> rho = {};
 
     std::optional<support::Dtype> dtype = {};  ///< Left empty: the input's.
-    int threads = 1;                           ///< 0: one a processor.
+    int threads = 1;                           ///< 0: one per processor.
 };
 
 /// The problem's alpha0, whatever name the pooling gives it.
@@ -58,7 +58,7 @@ inline double effective_alpha0(const Settings& settings) {
     return std::numeric_limits<double>::infinity();
 }
 
-/// An option that is not what it may be: "--weight: found 2, allowed 0 to 1".
+/// An option with a value that is not allowed: "--weight: found 2, allowed 0 to 1".
 struct UsageError : std::runtime_error {
     UsageError(const std::string& option, const std::string& found, const std::string& allowed)
         : std::runtime_error(option + ": found " + found + ", allowed " + allowed) {}

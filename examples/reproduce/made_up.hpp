@@ -10,7 +10,7 @@ namespace reproduce {
 
 using support::Generator;
 
-/// A bag of which every feature answers to a few neighbouring instances of its own, and to noise.
+/// A bag in which each feature is large in a few neighbouring instances of its own, with noise.
 inline Eigen::MatrixXd made_up_bag(Eigen::Index features, Eigen::Index instances) {
     Eigen::MatrixXd bag = 0.6 * Generator(1).normal(features, instances);
     const auto place = [](Eigen::Index i, Eigen::Index count) {

@@ -30,7 +30,7 @@ inline std::string to_string(PoolingName name) {
     return texts[static_cast<std::size_t>(name)];
 }
 
-/// A bag, and what the poolings of it take besides.
+/// A bag, and the other inputs of its poolings.
 struct Input {
     Matrix bag;                ///< D x N
     double spread;             ///< the bag's largest entry less its smallest; 1 where that is 0
@@ -54,7 +54,7 @@ struct Input {
     }
 };
 
-/// A pooling as formula or solver has it.
+/// A pooled bag, by formula or by a solver.
 struct Pooled {
     Matrix plan;  ///< D x N, of sum 1
     Vector vector;
@@ -146,7 +146,7 @@ inline Pooled solved_mixed(const auto& pooling, const Matrix& bag) {
 
 }  // namespace detail
 
-/// The pooling by one solver. Throws otpool::UnsupportedProblem where that does not take it.
+/// The pooling by one solver. Throws otpool::UnsupportedProblem if the solver refuses the problem.
 template <class Solver>
 Pooled iterated(PoolingName name, const Input& input, const Solver& solver) {
     using otpool::hard;

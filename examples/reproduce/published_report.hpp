@@ -16,7 +16,7 @@
 #include "poolings.hpp"
 #include "report.hpp"
 
-/// Why the updates of the released layers were not kept, in numbers.
+/// Numbers that show why the updates of the released layers were not kept.
 namespace reproduce {
 
 namespace detail {
@@ -28,17 +28,17 @@ using AdmmSteps = published::BregmanAdmmSteps<otpool::Entropy>;
 
 inline std::string digits(double value) { return (std::ostringstream() << std::setprecision(3) << value).str(); }
 
-/// Errors below a millionth are those of the logarithm of q0, to which the layers add 1e-8.
+/// Errors below a millionth come from the logarithm of q0, to which the layers add 1e-8.
 inline std::string percent(double part) {
     return !std::isfinite(part) ? digits(part) : part < 1e-6 ? "0" : digits(100 * part) + " %";
 }
 
 inline Vector uniform(otpool::Index size) { return Vector::Constant(size, 1 / static_cast<double>(size)); }
 
-/// max |a - b|, NaN if anything is.
+/// max |a - b|, NaN if any entry is.
 inline double distance(const Matrix& a, const Matrix& b) { return (a - b).cwiseAbs().maxCoeff<Eigen::PropagateNaN>(); }
 
-/// What 100 steps of the Sinkhorn layer lead to, and what they should: a line of print_sinkhorn's table.
+/// The result of 100 steps of the Sinkhorn layer, beside the optimum: a line of print_sinkhorn's table.
 inline std::vector<std::string> sinkhorn_line(const Input& input, double alpha0, double alpha) {
     constexpr int steps = 100;
     std::vector<std::string> line = {digits(alpha0), digits(alpha)};

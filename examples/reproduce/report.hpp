@@ -43,7 +43,7 @@ inline std::string cell(const Outcome& outcome) {
     return text.str();
 }
 
-/// As many instances of the plan as can be told apart in the picture.
+/// The first instances of the plan, as many as can be told apart in the picture.
 inline Matrix shown(const Matrix& plan) { return plan.leftCols(std::min<otpool::Index>(plan.cols(), 40)); }
 
 inline support::Panel panel(const Outcome& outcome) {

@@ -26,7 +26,7 @@ public:
         Color ink = color(0x333333);
         bool bold = false;
         Align align = Align::left;
-        double fit = std::numeric_limits<double>::infinity();  ///< smaller type rather than wider text than this
+        double fit = std::numeric_limits<double>::infinity();  ///< text that is wider than this is set in smaller type
     };
 
     Canvas(int width, int height)
@@ -96,7 +96,7 @@ public:
         cairo_translate(context, x, y);
         cairo_scale(context, width / columns, height / rows);
         cairo_set_source_surface(context, image.get(), 0, 0);
-        // Cells stay crisp where each has a pixel; where several share one they are averaged.
+        // Cells stay crisp if each has a pixel; cells that share a pixel are averaged.
         cairo_pattern_set_filter(cairo_get_source(context),
                                  width >= columns && height >= rows ? CAIRO_FILTER_NEAREST : CAIRO_FILTER_GOOD);
         cairo_pattern_set_extend(cairo_get_source(context), CAIRO_EXTEND_PAD);
@@ -110,7 +110,7 @@ public:
             static_cast<std::ostream*>(to)->write(reinterpret_cast<const char*>(bytes), count);
             return CAIRO_STATUS_SUCCESS;
         };
-        check(cairo_status(context_.get()));  // it keeps the first error of all the drawing
+        check(cairo_status(context_.get()));  // cairo keeps the first error of all the drawing
         check(cairo_surface_write_to_png_stream(surface_.get(), append, &stream));
     }
 

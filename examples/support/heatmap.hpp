@@ -42,7 +42,7 @@ struct HeatmapGrid {
 
 namespace detail {
 
-/// Where everything of a HeatmapGrid goes, and the drawing of it, from the top down.
+/// Lays out a HeatmapGrid and draws it, from the top down.
 class HeatmapPainter {
 public:
     explicit HeatmapPainter(const HeatmapGrid& grid) : grid_(grid) {
@@ -121,7 +121,7 @@ private:
                 least = std::min(least, value);
             }
         }
-        // Equal values have no contrast to show; the middle of the scale is kinder than its glaring end.
+        // Equal values have no contrast to show: take the middle of the scale, not its bright end.
         if (range.high - least < 1e-6 * range.high) range.high *= 2;
         return range;
     }

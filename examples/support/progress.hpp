@@ -35,7 +35,7 @@ public:
     void advance(std::size_t steps = 1) {
         const std::size_t done = done_.fetch_add(steps, std::memory_order_relaxed) + steps;
         if (!terminal_) return;
-        // Whoever finds another thread drawing goes back to work.
+        // If another thread is drawing, go back to work.
         const std::unique_lock lock(drawing_, std::try_to_lock);
         if (lock.owns_lock()) draw_if_due(std::min(done, total_));
     }
