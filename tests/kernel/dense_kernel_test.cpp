@@ -13,32 +13,32 @@ namespace dense_kernel_test {
 
 using namespace otpool;
 using namespace tests;
-using DenseKernel = detail::DenseKernel<double>;
-using detail::Sweep;
+using DenseKernel = detail::DenseKernel<>;
+using detail::PassResult;
 
-/// A kernel by its transpose, for Sweep.
+/// A kernel by its transpose, for LogDomainKernel.
 struct Transposed {
     RealMatrix exponents;
 
-    explicit Transposed(const detail::ScaledReward<double>& kernel) : exponents(kernel.cols(), kernel.rows()) {
+    explicit Transposed(const detail::ScaledReward& kernel) : exponents(kernel.cols(), kernel.rows()) {
         RealVector column(kernel.rows());
         for (Index k = 0; k < kernel.cols(); ++k) {
-            kernel.column(k, column);
+            kernel.column(k, column.data());
             exponents.row(k) = column;
         }
     }
     Index rows() const { return exponents.rows(); }
     Index cols() const { return exponents.cols(); }
-    void column(Index k, RealVector& out) const { out = exponents.col(k); }
+    void column(Index k, double* out) const { std::copy_n(exponents.col(k).data(), rows(), out); }
 };
 
 template <class Kernel>
 void check_sweep(const Kernel& kernel, DenseKernel& dense, const RealVector& potential,
-                 const detail::ScaledMarginal& columns) {
-    Sweep expected;
-    Sweep found;
-    expected(kernel, potential, columns);
-    dense.sweep(potential, columns, found);
+                 const detail::Side& columns) {
+    PassResult expected;
+    PassResult found;
+    detail::LogDomainKernel<Kernel>(kernel).sweep(potential.data(), columns, expected);
+    dense.sweep(potential.data(), columns, found);
     const auto close = [](const RealVector& a, const RealVector& b) {
         return ((a - b).array().abs() <= 1e-12 * (1 + b.array().abs())).all();
     };
@@ -52,7 +52,7 @@ TEST_CASE("a sweep over a dense kernel is a sweep, whatever the range") {
     for (std::uint64_t seed = 1; seed <= 60; ++seed) {
         const RandomProblem<double> random(seed, {.least_alpha0 = 1e-4, .most_alpha0 = 10});
         INFO(random.drawn);
-        const detail::ScaledProblem<double> scaled(random.problem);
+        const detail::ScaledProblem scaled{detail::Inspection(random.problem)};
         DenseKernel dense(scaled.kernel, true);
         DenseKernel transposed(scaled.kernel, false);
         Random numbers(seed);
@@ -71,27 +71,27 @@ TEST_CASE("a sweep over a dense kernel is a sweep, whatever the range") {
 
 TEST_CASE("a dense kernel's alpha0 can be multiplied") {
     RandomProblem<double> random(61, {.least_alpha0 = 0.1, .most_alpha0 = 0.1});
-    const detail::ScaledProblem<double> scaled(random.problem);
+    const detail::ScaledProblem scaled{detail::Inspection(random.problem)};
     DenseKernel dense(scaled.kernel, true);
     dense.multiply_alpha0(8);
     random.problem.alpha0 *= 8;
-    const detail::ScaledProblem<double> easier(random.problem);
+    const detail::ScaledProblem easier{detail::Inspection(random.problem)};
     check_sweep(easier.kernel, dense, RealVector::LinSpaced(dense.rows(), -1, 1), easier.instances);
 }
 
 TEST_CASE("exponentials of a dense kernel leave out what is negligible") {
     for (std::uint64_t seed = 70; seed < 80; ++seed) {
         const RandomProblem<double> random(seed, {.least_alpha0 = 0.01, .most_alpha0 = 1});
-        const detail::ScaledProblem<double> scaled(random.problem);
+        const detail::ScaledProblem scaled{detail::Inspection(random.problem)};
         DenseKernel dense(scaled.kernel, true);
         const RealVector row = RealVector::LinSpaced(dense.rows(), -3, -1);
         const RealVector col = RealVector::LinSpaced(dense.cols(), -2, 0);
-        RealMatrix found;
-        const double pairs = dense.exponentials(row, col, 1e-6, found);
+        RealMatrix found(dense.lanes(), dense.cols());
+        const double pairs = dense.exponentials(row.data(), col.data(), 1e-6, found.data());
         double expected_pairs = 0;
         RealVector column(dense.rows());
         for (Index k = 0; k < dense.cols(); ++k) {
-            scaled.kernel.column(k, column);
+            scaled.kernel.column(k, column.data());
             RealVector entries = (column + row).array() + col[k];
             entries = entries.array().exp();
             entries = (entries.array() > 1e-6).select(entries, 0);

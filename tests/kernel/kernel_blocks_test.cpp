@@ -42,18 +42,18 @@ void check(const Setting<Scalar>& setting, tests::Random& random) {
                                      .alpha0 = setting.alpha0,
                                      .features = {.alpha = setting.features_alpha},
                                      .instances = {.alpha = 1, .prior = setting.prior}};
-    const detail::ScaledProblem<Scalar> scaled(problem);
-    const detail::ScaledReward<Scalar>& kernel = scaled.kernel;
+    const detail::ScaledProblem scaled{detail::Inspection(problem)};
+    const detail::ScaledReward& kernel = scaled.kernel;
     const Index D = kernel.rows();
     const Index N = kernel.cols();
-    detail::KernelBlocks<Scalar, Work> blocks;
+    detail::KernelBlocks<Work> blocks;
     blocks.set(kernel, {}, setting.only_features);
     RealVector f(D);
     RealVector g(N);
     for (RealVector* potential : {&f, &g}) {
         for (Real& entry : *potential) entry = setting.potential * random.normal();
     }
-    REQUIRE(blocks.absorb(f, g));
+    REQUIRE(blocks.absorb(f.data(), g.data()));
 
     Exact exponents(D, N);  // to the base of two
     const long double inverse_alpha0 = kernel.inverse_alpha0 * 1.442695040888963407359924681L;
@@ -109,7 +109,7 @@ void check(const Setting<Scalar>& setting, tests::Random& random) {
             blocks.add_sum_over_cols(block, v_of_block, sums.data());
             is_near(sums, columns * of_cols, columns * of_cols.cwiseAbs());
             sums.setZero();
-            blocks.add_weighted_sum_over_cols(block, v_of_block, setting.reward, reference.data(), sums.data());
+            blocks.add_weighted_sum_over_cols(block, v_of_block, detail::AnyView(setting.reward), reference.data(), sums.data());
             Exact deviations(D, block.count);
             for (Index k = 0; k < block.count; ++k) {
                 for (Index d = 0; d < D; ++d) {
@@ -174,8 +174,8 @@ TEMPLATE_TEST_CASE("Columns of few features that are low as a whole are raised a
         for (Scalar& entry : bag.reshaped()) entry = static_cast<Scalar>(random.normal());
         bag.rightCols(3).array() -= Scalar(30);
         const UotProblem<Scalar> problem{.reward = bag, .alpha0 = 1};
-        const detail::ScaledProblem<Scalar> scaled(problem);
-        const detail::ScaledReward<Scalar>& kernel = scaled.kernel;
+        const detail::ScaledProblem scaled{detail::Inspection(problem)};
+        const detail::ScaledReward& kernel = scaled.kernel;
         detail::KernelBlocks<Scalar> blocks;
         blocks.set(kernel, {});
         INFO("D = " << D);
@@ -183,8 +183,8 @@ TEMPLATE_TEST_CASE("Columns of few features that are low as a whole are raised a
             blocks.for_each_block([&](const auto& block) {
                 REQUIRE(block.by_instance);
                 for (Index k = block.first; k < block.first + block.count; ++k) {
-                    RealVector z;
-                    kernel.column(k, z);
+                    RealVector z(D);
+                    kernel.column(k, z.data());
                     const Real raised = std::max(0.0, -z.maxCoeff());
                     CHECK(std::abs(blocks.col_potential()[k] * detail::log_2 - raised) <= 1e-5);
                     for (Index d = 0; d < D; ++d) {
@@ -194,9 +194,10 @@ TEMPLATE_TEST_CASE("Columns of few features that are low as a whole are raised a
                 }
             });
         }
-        REQUIRE(blocks.absorb(RealVector::Zero(D).eval(), RealVector::Zero(1000).eval()));
+        const RealVector zeros = RealVector::Zero(1000);
+        REQUIRE(blocks.absorb(zeros.data(), zeros.data()));
         blocks.for_each_block([](const auto&) {});
-        CHECK(blocks.col_potential().cwiseAbs().maxCoeff() == 0);
+        CHECK(detail::largest_magnitude(blocks.col_potential().data(), 1000) == 0);
     }
 }
 

@@ -89,6 +89,13 @@ public:
     bool empty() const { return rows_ == 0 || cols_ == 0; }
     Scalar operator()(Index row, Index col) const { return data_[row * row_stride_ + col * col_stride_]; }
 
+    /// Entry (row, col) is data()[row * row_stride() + col * col_stride()].
+    const Scalar* data() const { return data_; }
+    Index row_stride() const { return row_stride_; }
+    Index col_stride() const { return col_stride_; }
+    /// What keeps a matrix alive that the view owns; null if it owns none.
+    std::shared_ptr<const void> storage() const { return storage_; }
+
     /// The whole view as an Eigen expression.
     Strided matrix() const { return {data_, rows_, cols_, {col_stride_, row_stride_}}; }
 
@@ -105,26 +112,34 @@ public:
     bool is_contiguous() const { return has_contiguous_cols() && col_stride_ == rows_; }
 
     bool all_finite() const {
-        // x - x is 0 or NaN, and so is the sum
-        if (is_contiguous()) {
-            const Eigen::Map<const Vector<Scalar>> all(data_, rows_ * cols_);
-            return (all - all).sum() == 0;
-        }
-        Vector<Scalar> scratch(rows_);
-        for (Index n = 0; n < cols_; ++n) {
-            const auto x = contiguous_col(n, scratch.data());
-            if ((x - x).sum() != 0) return false;
+        const bool joined = is_contiguous();
+        for (Index n = 0; n < (joined ? 1 : cols_); ++n) {
+            const Scalar* x = data_ + n * col_stride_;
+            const Index count = joined ? rows_ * cols_ : rows_;
+            // x - x is 0 or NaN, and so is the sum; of several sums, as each waits for its last addition
+            constexpr Index abreast = 16;
+            Scalar sums[abreast] = {};  // NOLINT(modernize-avoid-c-arrays)
+            Index i = 0;
+            if (row_stride_ == 1) {
+                for (; i + abreast <= count; i += abreast) {
+                    for (Index j = 0; j < abreast; ++j) sums[j] += x[i + j] - x[i + j];
+                }
+            }
+            for (; i < count; ++i) sums[0] += x[i * row_stride_] - x[i * row_stride_];
+            for (const Scalar sum : sums) {
+                if (sum != 0) return false;
+            }
         }
         return true;
     }
 
     /// The same column where its numbers are consecutive in memory; where they are not, its copy in `scratch` (rows()
     /// numbers).
-    Eigen::Map<const Vector<Scalar>> contiguous_col(Index col, Scalar* scratch) const {
+    const Scalar* contiguous_col(Index col, Scalar* scratch) const {
         const Scalar* first = data_ + col * col_stride_;
-        if (row_stride_ == 1) return {first, rows_};
+        if (row_stride_ == 1) return first;
         for (Index row = 0; row < rows_; ++row) scratch[row] = first[row * row_stride_];
-        return {scratch, rows_};
+        return scratch;
     }
 
     /// The columns [first, first + count), sharing this view's memory.

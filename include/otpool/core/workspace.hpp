@@ -25,8 +25,9 @@ public:
     }
 
 private:
+    /// Its address names the type. A variable, as linkers that fold identical data may give constants one address.
     template <class State>
-    static constexpr char type_of = 0;  ///< Its address names the type.
+    inline static char type_of = 0;
 
     struct Any {
         const void* type;

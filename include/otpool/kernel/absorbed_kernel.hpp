@@ -12,8 +12,7 @@
 #include "otpool/kernel/kernel_pass.hpp"
 #include "otpool/kernel/log_domain_kernel.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
-#include "otpool/simd/exponential.hpp"
-#include "otpool/simd/logarithm.hpp"
+#include "otpool/simd/arrays.hpp"
 
 namespace otpool::detail {
 
@@ -24,23 +23,22 @@ namespace otpool::detail {
 ///
 /// Both half steps are taken while a block of columns is in cache. Where the scalar's range is not enough nothing is
 /// returned, and the log domain (Sweep) must do.
-template <BagScalar Scalar, BagScalar Work>
+template <BagScalar Work>
 class AbsorbedKernel {
 public:
     /// Views the kernel.
-    void set(const ScaledReward<Scalar>& kernel, const Execution& execution) {
+    void set(const ScaledReward& kernel, const Execution& execution) {
         pass_.set(kernel, execution);
-        logs_.resize(blocks().padded_rows());
     }
 
     /// log_row_sum_d <- LSE_k(z_dk + col_potential_k). Whether the range sufficed. On the way pools `values`, if given,
     /// as KernelPass does, with the weights exp(z_dk + col_potential_k). Cost: one exp an element, one pass.
     bool log_row_sums(const Buffer<Real>& col_potential, Buffer<Real>& log_row_sum,
-                      const MatrixView<Scalar>* values = nullptr) {
+                      const AnyView* values = nullptr) {
         log_row_sum.resize(blocks().rows());
-        log_row_sum.setZero();
-        if (!blocks().absorb(log_row_sum, col_potential)) return false;
-        pass_.v.head(blocks().cols()).setOnes();
+        std::fill(log_row_sum.begin(), log_row_sum.end(), 0);
+        if (!blocks().absorb(log_row_sum.data(), col_potential.data())) return false;
+        std::fill_n(pass_.v.data(), blocks().cols(), Work(1));
         if (!pass_([](const Block&) { return true; }, values)) return false;
         take_logarithm(log_row_sum);
         return true;
@@ -48,15 +46,15 @@ public:
 
     /// What Sweep does, given where the columns' potential stands in `result`. Whether the range sufficed. On the way
     /// pools `values`, if given, with the plan that results.
-    bool sweep(const Buffer<Real>& row_potential, const ScaledMarginal& columns, Sweep& result,
-               const MatrixView<Scalar>* values = nullptr) {
+    bool sweep(const Buffer<Real>& row_potential, const Side& columns, PassResult& result,
+               const AnyView* values = nullptr) {
         const auto in_range = [&] {
             return set_scaling(row_potential.data(), blocks().row_potential().data(), blocks().rows(),
                                pass_.u.data()) &&
                    pass_([&](Block& block) { return update_columns(block, columns, result); }, values);
         };
         const bool computed = blocks().computed() && in_range();
-        if (!computed && !(blocks().absorb(row_potential, result.col_potential) && in_range())) {
+        if (!computed && !(blocks().absorb(row_potential.data(), result.col_potential.data()) && in_range())) {
             blocks().forget();
             return false;
         }
@@ -69,18 +67,15 @@ public:
     }
 
     bool pooled_finite() const { return pass_.pooled_finite(); }
-    void conditional_mean(RealVector& mean) const { pass_.conditional_mean(mean); }
-
-    /// Of a residual, what rounding to Work may hide.
-    static constexpr Real resolution() { return std::same_as<Work, Real> ? 0 : 3e-5; }
+    void conditional_mean(Real* mean) const { pass_.conditional_mean(mean); }
 
 private:
-    using Block = typename KernelPass<Scalar, Work>::Block;
+    using Block = typename KernelPass<Work>::Block;
 
-    KernelBlocks<Scalar, Work>& blocks() { return pass_.blocks; }
+    KernelBlocks<Work>& blocks() { return pass_.blocks; }
 
     /// The half step of a block's columns, and v.
-    bool update_columns(Block& block, const ScaledMarginal& columns, Sweep& result) {
+    bool update_columns(Block& block, const Side& columns, PassResult& result) {
         const bool may_absorb = !blocks().computed();
         Work* sum = pass_.sum_over_rows(block);
         if (sum == nullptr && may_absorb) {
@@ -88,8 +83,7 @@ private:
             sum = pass_.sum_over_rows(block);
         }
         if (sum == nullptr) return false;
-        Eigen::Map<Vector<Work>> log_sum(sum, block.count);
-        log_sum = log_of_normal(log_sum.array());
+        log_of_normal(sum, block.count, sum);
         const Index first = block.first;
         const Work* G = blocks().col_potential().data() + first;
         Real* log_col_sum = result.log_col_sum.data() + first;
@@ -105,15 +99,11 @@ private:
     /// log_mass <- log M v, after a pass.
     void take_logarithm(Buffer<Real>& log_mass) {
         const Index rows = blocks().rows();
-        auto logs = logs_.head(rows);
-        std::copy_n(pass_.row_mass().data(), rows, logs.data());
-        logs = log_of_normal(logs.array());
         log_mass.resize(rows);
-        std::copy_n(logs.data(), rows, log_mass.data());
+        log_of_normal(pass_.row_mass(), rows, log_mass.data());
     }
 
-    KernelPass<Scalar, Work> pass_;
-    Buffer<Work> logs_;
+    KernelPass<Work> pass_;
 };
 
 }  // namespace otpool::detail

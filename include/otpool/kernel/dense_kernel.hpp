@@ -3,145 +3,157 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <limits>
+#include <vector>
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/kernel/log_domain_kernel.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
-#include "otpool/simd/exponential.hpp"
-#include "otpool/simd/logarithm.hpp"
-#include "otpool/simd/packet.hpp"
+#include "otpool/problem/side.hpp"
+#include "otpool/simd/arrays.hpp"
 
 namespace otpool::detail {
 
 /// The exponents z of a kernel as a matrix of doubles, either side its rows, at alpha0 or a multiple of it: for solvers
-/// that come back to every entry, each time with other potentials.
-template <BagScalar Scalar>
+/// that come back to every entry, each time with other potentials. Columns are padded to whole registers.
+template <std::same_as<Real> Work = Real>
 class DenseKernel {
 public:
-    using RealVector = Vector<typename RealOf<Scalar>::type>;
-    using RealMatrix = Matrix<typename RealOf<Scalar>::type>;
-
-    DenseKernel(const ScaledReward<Scalar>& kernel, bool features_are_rows)
+    DenseKernel(const ScaledReward& kernel, bool features_are_rows)
         : rows_(features_are_rows ? kernel.rows() : kernel.cols()),
-          exponents_(padded(rows_), features_are_rows ? kernel.cols() : kernel.rows()),
-          lane_potential_(RealVector::Zero(lanes())),
-          block_(lanes(), block_cols),
-          row_mass_(lanes()) {
-        exponents_.bottomRows(lanes() - rows_).setConstant(-std::numeric_limits<Real>::infinity());
-        RealVector column(kernel.rows());
+          cols_(features_are_rows ? kernel.cols() : kernel.rows()),
+          lanes_(padded(rows_)) {
+        exponents_.resize(lanes_ * cols_);
+        std::fill(exponents_.begin(), exponents_.end(), -std::numeric_limits<Work>::infinity());
+        std::vector<Work> column(static_cast<std::size_t>(kernel.rows()));
         for (Index k = 0; k < kernel.cols(); ++k) {
-            kernel.column(k, column);
-            if (features_are_rows) {
-                exponents_.col(k).head(rows_) = column;
-            } else {
-                exponents_.row(k).head(cols()) = column;
+            kernel.column(k, column.data());
+            for (Index d = 0; d < kernel.rows(); ++d) {
+                exponents_[features_are_rows ? k * lanes_ + d : d * lanes_ + k] = column[static_cast<std::size_t>(d)];
             }
         }
+        for (Buffer<Work>* of_rows : {&lane_potential_, &row_mass_}) {
+            of_rows->resize(lanes_);
+            std::fill(of_rows->begin(), of_rows->end(), Work(0));
+        }
+        block_.resize(lanes_ * block_cols);
     }
 
     Index rows() const { return rows_; }
-    Index cols() const { return exponents_.cols(); }
-    void column(Index k, RealVector& out) const { out = exponents_.col(k).head(rows_) * inverse_factor_; }
+    Index cols() const { return cols_; }
+    /// rows(), padded to whole registers.
+    Index lanes() const { return lanes_; }
+    void column(Index k, Work* out) const {
+        for (Index i = 0; i < rows_; ++i) out[i] = exponents_[k * lanes_ + i] * inverse_factor_;
+    }
 
     /// The smallest exponent at alpha0 itself.
-    Real lowest() const { return exponents_.topRows(rows_).minCoeff(); }
+    Work lowest() const {
+        Work lowest = 0;
+        for (const Work z : exponents_) {
+            if (z > -std::numeric_limits<Work>::infinity()) lowest = std::min(lowest, z);
+        }
+        return lowest;
+    }
     /// From now on alpha0 counts as so many times what it is.
-    void multiply_alpha0(Real factor) { inverse_factor_ = 1 / factor; }
+    void multiply_alpha0(Work factor) { inverse_factor_ = 1 / factor; }
 
-    /// What Sweep does with another kernel, at 1 ns an element with AVX-512.
-    void sweep(const auto& row_potential, const ScaledMarginal& columns, Sweep& result) {
+    /// What LogDomainKernel's does, at 1 ns an element with AVX-512.
+    void sweep(const Work* row_potential, const Side& columns, PassResult& result) {
         result.resize(rows(), cols());
-        lane_potential_.head(rows_) = row_potential;
-        row_mass_.setZero();
-        Real level = -std::numeric_limits<Real>::infinity();  // exp(level) is the unit of row_mass_
+        std::copy_n(row_potential, rows_, lane_potential_.data());
+        std::fill(row_mass_.begin(), row_mass_.end(), Work(0));
+        Work level = -std::numeric_limits<Work>::infinity();  // exp(level) is the unit of row_mass_
         for (Index first = 0; first < cols(); first += block_cols) {
             const Index count = std::min(block_cols, cols() - first);
-            for (Index i = 0; i < count; ++i) exponentiate_column(first + i, i);
-            const auto in_block = [&](Buffer<Real>& of_columns) { return of_columns.segment(first, count).array(); };
-            in_block(result.log_col_sum) = top_.head(count) + log_of_normal(sum_.head(count));
-            for (Index k = first; k < first + count; ++k) {
-                result.col_potential[k] = columns.half_step(k, result.log_col_sum[k]);
-                result.col_penalty[k] = columns.penalty(k, result.log_col_sum[k]);
+            Work top[block_cols];     // NOLINT(modernize-avoid-c-arrays)
+            Work weight[block_cols];  // NOLINT(modernize-avoid-c-arrays): P_dk = block_dk weight_k exp(level)
+            for (Index i = 0; i < count; ++i) exponentiate_column(first + i, i, top[i], weight[i]);
+            log_of_normal(weight, count, weight);
+            Work* const log_col_sum = result.log_col_sum.data() + first;
+            Work* const potential = result.col_potential.data() + first;
+            for (Index i = 0; i < count; ++i) log_col_sum[i] = top[i] + weight[i];
+            columns.half_steps(first, count, log_col_sum, potential, result.col_penalty.data() + first);
+            for (Index i = 0; i < count; ++i) weight[i] = top[i] + potential[i];
+            const Work highest_weight = highest(weight, count);
+            if (highest_weight > level) {
+                const Work factor = std::exp(std::max(level - highest_weight, least_exponent));
+                for (Work& mass : row_mass_) mass *= factor;
+                level = highest_weight;
             }
-            auto weight = weight_.head(count);  // P_dk = block_dk weight_k exp(level)
-            weight = top_.head(count) + in_block(result.col_potential);
-            const Real highest = weight.maxCoeff();
-            if (highest > level) {
-                row_mass_ *= std::exp(std::max(level - highest, Sweep::least_exponent));
-                level = highest;
-            }
-            weight = bounded_exp((weight - level).max(Sweep::least_exponent));
-            multiply<Real, Assign::add>(block_.data(), lanes(), count, weight_.data(), row_mass_.data());
+            for (Index i = 0; i < count; ++i) weight[i] = std::max(weight[i] - level, least_exponent);
+            bounded_exp(weight, count, weight);
+            multiply<Work, Assign::add>(block_.data(), lanes_, count, weight, row_mass_.data());
         }
-        if (row_mass_.head(rows_).minCoeff() > Sweep::least_mass) {
-            result.log_row_mass = log_of_normal(row_mass_.head(rows_).array()) + level;
+        if (lowest_mass() > least_mass) {
+            log_of_normal(row_mass_.data(), rows_, result.log_row_mass.data());
+            for (Work& mass : result.log_row_mass) mass += level;
         } else {
-            result.log_row_mass = row_potential + result.log_row_sums(*this, result.col_potential);
+            LogDomainKernel<DenseKernel>(*this).log_row_sums(result.col_potential.data(), result.log_row_mass.data());
+            for (Index i = 0; i < rows_; ++i) result.log_row_mass[i] += row_potential[i];
         }
     }
 
-    /// out_dk <- exp(z_dk + row_d + col_k), of exponents up to 0, in padded rows; zero where it is below `negligible`.
+    /// out_ik <- exp(z_ik + row_i + col_k), lanes() x cols(), of exponents up to 0; zero where it is below `negligible`.
     /// Returns the sum over the columns of the square of how many entries are not.
-    Real exponentials(const RealVector& row, const RealVector& col, Real negligible, RealMatrix& out) {
-        out.resize(lanes(), cols());
-        lane_potential_.head(rows_) = row;
-        Real pairs = 0;
-        for (Index k = 0; k < cols(); ++k) {
-            const Real* z = exponents_.data() + k * lanes();
-            Real* e = out.data() + k * lanes();
-            for (Index l = 0; l < lanes(); l += register_lanes) {
-                const Lanes exponent = View(z + l) * inverse_factor_ + View(lane_potential_.data() + l) + col[k];
-                Eigen::Map<Lanes>(e + l) = bounded_exp(exponent.min(1));
+    Work exponentials(const Work* row, const Work* col, Work negligible, Work* out) {
+        using L = Lanes<Work>;
+        std::copy_n(row, rows_, lane_potential_.data());
+        Work pairs = 0;
+        for (Index k = 0; k < cols_; ++k) {
+            const Work* z = exponents_.data() + k * lanes_;
+            Work* e = out + k * lanes_;
+            const L of_column(col[k]);
+            for (Index l = 0; l < lanes_; l += register_lanes) {
+                const L exponent = multiply_add(L::load(z + l), L(inverse_factor_), L::load(lane_potential_.data() + l));
+                bounded_exp(lower(exponent + of_column, L(Work(1)))).store(e + l);
             }
             Index count = 0;
-            for (Index l = 0; l < lanes(); ++l) {
+            for (Index l = 0; l < lanes_; ++l) {
                 count += e[l] > negligible ? 1 : 0;
                 e[l] = e[l] > negligible ? e[l] : 0;
             }
-            pairs += static_cast<Real>(count * count);
+            pairs += static_cast<Work>(count * count);
         }
         return pairs;
     }
 
 private:
-    using Lanes = Eigen::Array<Real, register_lanes, 1>;
-    using View = Eigen::Map<const Lanes>;
     /// Columns whose logarithms and exponentials are taken at once.
     static constexpr Index block_cols = 16;
 
-    Index lanes() const { return exponents_.rows(); }
+    Work lowest_mass() const { return *std::min_element(row_mass_.data(), row_mass_.data() + rows_); }
 
     /// block_ <- exp(z + row potential - top), top and sum of it, of column k as the i-th of a block.
-    void exponentiate_column(Index k, Index i) {
-        const Real* z = exponents_.data() + k * lanes();
-        const Real* f = lane_potential_.data();
-        Real* e = block_.data() + i * lanes();
-        Lanes highest = Lanes::Constant(std::numeric_limits<Real>::lowest());
-        for (Index l = 0; l < lanes(); l += register_lanes) {
-            const Lanes exponent = View(z + l) * inverse_factor_ + View(f + l);
-            highest = highest.max(exponent);
-            Eigen::Map<Lanes>(e + l) = exponent;
+    void exponentiate_column(Index k, Index i, Work& top, Work& total) {
+        using L = Lanes<Work>;
+        const Work* z = exponents_.data() + k * lanes_;
+        const Work* f = lane_potential_.data();
+        Work* e = block_.data() + i * lanes_;
+        L tops(std::numeric_limits<Work>::lowest());
+        for (Index l = 0; l < lanes_; l += register_lanes) {
+            const L exponent = multiply_add(L::load(z + l), L(inverse_factor_), L::load(f + l));
+            tops = higher(tops, exponent);
+            exponent.store(e + l);
         }
-        const Real top = highest.maxCoeff();
-        Lanes sum = Lanes::Zero();
-        for (Index l = 0; l < lanes(); l += register_lanes) {
-            const Lanes entry = bounded_exp((View(e + l) - top).max(Sweep::least_exponent));
-            sum += entry;
-            Eigen::Map<Lanes>(e + l) = entry;
+        top = highest(tops);
+        L sums(Work(0));
+        for (Index l = 0; l < lanes_; l += register_lanes) {
+            const L entry = bounded_exp(higher(L::load(e + l) - L(top), L(least_exponent)));
+            sums += entry;
+            entry.store(e + l);
         }
-        top_[i] = top;
-        sum_[i] = sum.sum();
+        total = sum(sums);
     }
 
-    Index rows_;
-    RealMatrix exponents_;  ///< Rows are padded to whole registers, with exponents of nothing.
-    Real inverse_factor_ = 1;
-    RealVector lane_potential_;
-    RealMatrix block_;
-    Eigen::Array<Real, block_cols, 1> top_, sum_, weight_;
-    RealVector row_mass_;
+    Index rows_, cols_, lanes_;
+    Buffer<Work> exponents_;  ///< What pads the columns are exponents of nothing.
+    Work inverse_factor_ = 1;
+    Buffer<Work> lane_potential_;
+    Buffer<Work> block_;
+    Buffer<Work> row_mass_;
 };
 
 }  // namespace otpool::detail

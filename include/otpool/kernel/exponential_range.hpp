@@ -4,7 +4,7 @@
 #include <concepts>
 
 #include "otpool/core/matrix.hpp"
-#include "otpool/simd/exponential.hpp"
+#include "otpool/simd/arrays.hpp"
 
 namespace otpool::detail {
 
@@ -60,8 +60,7 @@ bool set_scaling(const Real* potential, const Scalar* absorbed, Index size, Scal
         scaling[i] = logarithm;
     }
     if (outside != 0) return false;
-    Eigen::Map<Vector<Scalar>> all(scaling, size);
-    all = bounded_exp(all.array());
+    bounded_exp(scaling, size, scaling);
     return true;
 }
 

@@ -23,14 +23,14 @@ namespace otpool::detail {
 ///
 /// Registers hold features, or instances where a quarter fewer of them hold all; where features are few, where up to a
 /// quarter more do. Blocks are visited in parts (InstanceParts) that may run at the same time.
-template <BagScalar Scalar, BagScalar Work = Scalar>
+template <BagScalar Work>
 class KernelBlocks {
 public:
     using Block = KernelBlock<Work>;
 
     /// Views the kernel; the potentials are zero. `only_features`: whether registers shall hold features whatever their
     /// number.
-    void set(const ScaledReward<Scalar>& kernel, const Execution& execution, bool only_features = false) {
+    void set(const ScaledReward& kernel, const Execution& execution, bool only_features = false) {
         kernel_ = &kernel;
         exponentials_.set(kernel);
         execution_ = execution;
@@ -59,7 +59,7 @@ public:
     std::size_t workers() const { return workers_.size(); }
 
     /// As KernelExponentials::absorb().
-    bool absorb(const auto& row_potential, const auto& col_potential) {
+    bool absorb(const Real* row_potential, const Real* col_potential) {
         computed_ = false;
         raises_low_ = false;
         return exponentials_.absorb(row_potential, col_potential);
@@ -130,7 +130,7 @@ public:
     }
 
     /// sums_d += sum_k M_dk v_k (value_dk - reference_d) over a block, v of its columns.
-    void add_weighted_sum_over_cols(const Block& block, const Work* v, const MatrixView<Scalar>& values,
+    void add_weighted_sum_over_cols(const Block& block, const Work* v, const AnyView& values,
                                     const Work* reference, Work* sums) {
         using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
         using P = Packet<Work>;
@@ -148,8 +148,8 @@ public:
     }
 
     /// The numbers of `matrix` that the lanes of each item hold, until the next call.
-    const Work* const* item_lanes(const MatrixView<Scalar>& matrix, const Block& block) {
-        ItemLanes<Scalar, Work>& lanes = of_worker(block.worker).lanes;
+    const Work* const* item_lanes(const AnyView& matrix, const Block& block) {
+        RewardBlock<Work>& lanes = of_worker(block.worker).lanes;
         const Index* instances = kernel_->active.data() + block.first;
         if (by_instance_) return lanes.of_instances(matrix, instances, block.count);
         return lanes.of_features(matrix, instances, block.count, cols() == matrix.cols());
@@ -164,7 +164,7 @@ private:
     /// What a worker needs for itself.
     struct Worker {
         Buffer<Work> M;  ///< Of its present block, where M is not kept.
-        ItemLanes<Scalar, Work> lanes;
+        RewardBlock<Work> lanes;
     };
 
     Worker& of_worker(Index worker) { return workers_[static_cast<std::size_t>(worker)]; }
@@ -178,8 +178,8 @@ private:
         exponentials_.fill(block, rewards);
     }
 
-    const ScaledReward<Scalar>* kernel_ = nullptr;
-    KernelExponentials<Scalar, Work> exponentials_;
+    const ScaledReward* kernel_ = nullptr;
+    KernelExponentials<Work> exponentials_;
     Execution execution_;
     bool by_instance_ = false;  ///< Whether the lanes are instances.
     Index width_ = 0;

@@ -8,21 +8,19 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/kernel/exponential_range.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
-#include "otpool/simd/exponential.hpp"
-#include "otpool/simd/extremes.hpp"
-#include "otpool/simd/packet.hpp"
+#include "otpool/simd/arrays.hpp"
 #include "otpool/simd/prefetch.hpp"
 
 namespace otpool::detail {
 
 /// Columns [first, first + count) of a matrix M in memory: `items` times `lanes`, a whole number of registers.
 /// Registers hold features of one instance, the item; or instances of one feature.
-template <BagScalar Scalar>
+template <BagScalar Work>
 struct KernelBlock {
     Index first, count;
     bool by_instance;  ///< Whether registers hold instances.
     Index items, lanes;
-    Scalar* M;
+    Work* M;
     Index part, worker;  ///< It is of a part, and a worker's.
     bool last;           ///< Of its part.
     // What fill() finds of rewards that have not been looked at:
@@ -37,20 +35,20 @@ struct KernelBlock {
 /// As powers of two: of x_dk / alpha0 + row_part_d + col_part_k, where the parts F_d - row_shift_d / alpha0 and
 /// G_k - col_shift_k / alpha0 are small enough; else of (x_dk - row_shift_d - col_shift_k) / alpha0 + (F_d + G_k),
 /// summed in double where F and G are so large that they take the digits of a float.
-template <BagScalar Scalar, BagScalar Work = Scalar>
+template <BagScalar Work>
 class KernelExponentials {
 public:
     using Block = KernelBlock<Work>;
 
     /// Views the kernel; the potentials are zero.
-    void set(const ScaledReward<Scalar>& kernel) {
+    void set(const ScaledReward& kernel) {
         kernel_ = &kernel;
         inverse_alpha0_ = in_base_two(kernel.inverse_alpha0);
         set_padded(kernel.row_shift, row_shift_);
         set_padded(kernel.col_shift, col_shift_);
         for (Buffer<Work>* of_row : {&F_, &row_part_}) of_row->resize(row_shift_.size());
         for (Buffer<Work>* of_col : {&G_, &col_part_}) of_col->resize(col_shift_.size());
-        for (Buffer<Work>* padded : {&F_, &G_, &row_part_, &col_part_}) padded->setZero();
+        for (Buffer<Work>* padded : {&F_, &G_, &row_part_, &col_part_}) std::fill(padded->begin(), padded->end(), Work(0));
         row_parts_ = set_parts(F_, row_shift_, 0, kernel.rows(), row_part_);
     }
 
@@ -59,14 +57,16 @@ public:
 
     /// F and G become what Work makes of the potentials. Whether they and the kernel are in range; if not, F and G
     /// stay.
-    bool absorb(const auto& row_potential, const auto& col_potential) {
-        const auto in_range = [&](const auto& potential) {
-            return within(potential.data(), potential.size(), -Range::largest_potential, Range::largest_potential);
+    bool absorb(const Real* row_potential, const Real* col_potential) {
+        const auto in_range = [](const Real* potential, Index size) {
+            return within(potential, size, -Range::largest_potential, Range::largest_potential);
         };
-        if (!in_range(row_potential) || !in_range(col_potential)) return false;
+        const Index rows = kernel_->rows();
+        const Index cols = kernel_->cols();
+        if (!in_range(row_potential, rows) || !in_range(col_potential, cols)) return false;
         if (kernel_->inverse_alpha0 > Real(Range::largest_sum)) return false;
-        std::transform(row_potential.begin(), row_potential.end(), F_.begin(), in_base_two);
-        std::transform(col_potential.begin(), col_potential.end(), G_.begin(), in_base_two);
+        std::transform(row_potential, row_potential + rows, F_.data(), in_base_two);
+        std::transform(col_potential, col_potential + cols, G_.data(), in_base_two);
         row_parts_ = set_parts(F_, row_shift_, 0, kernel_->rows(), row_part_);
         return true;
     }
@@ -103,7 +103,7 @@ public:
         const Work* lane_part = block.by_instance ? col_part_.data() + block.first : row_part_.data();
         const Work* item_part = block.by_instance ? row_part_.data() : col_part_.data() + block.first;
         const auto exponent = [=, inverse_alpha0 = inverse_alpha0_](const Work* x, Index l, Index i) {
-            return multiply_add(LanesAt(x), inverse_alpha0, LanesAt(lane_part + l) + item_part[i]);
+            return multiply_add(L::load(x), L(inverse_alpha0), L::load(lane_part + l) + L(item_part[i]));
         };
         const Real lowest = std::min(0.0, kernel_->lowest * inverse_alpha0_) + row_parts_.lowest + cols.lowest;
         const Real highest = std::max(0.0, kernel_->highest * inverse_alpha0_) + row_parts_.highest + cols.highest;
@@ -122,8 +122,7 @@ public:
 
 private:
     using Range = ExponentialRange<Work>;
-    using Lanes = Eigen::Array<Work, register_lanes, 1>;
-    using LanesAt = Eigen::Map<const Lanes>;
+    using L = Lanes<Work>;
 
     /// Of numbers, and of the zeros that pad them.
     struct Extent {
@@ -134,54 +133,58 @@ private:
 
     static Work in_base_two(Real exponent) { return static_cast<Work>(exponent * log2_e); }
 
-    static void set_padded(const auto& vector, Buffer<Work>& out) {
+    static void set_padded(const Buffer<Real>& vector, Buffer<Work>& out) {
         out.resize(padded(vector.size()));
-        std::copy_n(vector.data(), vector.size(), out.data());
+        for (Index i = 0; i < vector.size(); ++i) out[i] = static_cast<Work>(vector[i]);
         std::fill(out.data() + vector.size(), out.data() + out.size(), Work(0));
     }
 
     /// part_i <- potential_i - shift_i / alpha0 of i in [first, first + count)
     Extent set_parts(const Buffer<Work>& potential, const Buffer<Work>& shift, Index first, Index count,
                      Buffer<Work>& part) const {
-        auto parts = part.segment(first, count).array();
-        parts = potential.segment(first, count).array() - shift.segment(first, count).array() * inverse_alpha0_;
-        return {std::min(Work(0), lowest_of(parts)), std::max(Work(0), highest_of(parts))};
+        const Work* F = potential.data() + first;
+        const Work* shifts = shift.data() + first;
+        Work* parts = part.data() + first;
+        L low(Work(0));
+        L high(Work(0));
+        for_each_lanes(count, [&](Index i, Index lanes) {
+            const L of_lanes = load_some(F + i, lanes, Work(0)) - load_some(shifts + i, lanes, Work(0)) * L(inverse_alpha0_);
+            store_some(of_lanes, parts + i, lanes);
+            low = lower(low, of_lanes);
+            high = higher(high, of_lanes);
+        });
+        return {lowest(low), highest(high)};
     }
 
     /// The same, within the bounds.
     void absorb_highest(const Block& block, const Work* const* rewards, const Buffer<Work>& potential, Work lowest,
                         Work highest) {
-        const auto col_shift = col_shift_.segment(block.first, block.count).array();
-        auto top = G_.segment(block.first, block.count).array();
-        top.setConstant(-highest);
+        const Work* col_shift = col_shift_.data() + block.first;
+        Work* top = G_.data() + block.first;
+        std::fill_n(top, block.count, -highest);
         for (Index i = 0; i < block.items; ++i) {
             const Work* x = rewards[i];
             if (block.by_instance) {
-                const auto of_lanes = Eigen::Map<const Vector<Work>>(x, block.count).array() - col_shift;
-                top = top.max((of_lanes - row_shift_[i]) * inverse_alpha0_ + potential[i]);
+                for (Index k = 0; k < block.count; ++k) {
+                    top[k] = std::max(top[k], (x[k] - col_shift[k] - row_shift_[i]) * inverse_alpha0_ + potential[i]);
+                }
             } else {
                 top[i] = std::max(top[i], highest_exponent(x, col_shift[i], potential));
             }
         }
-        top = -top.min(-lowest);
+        for (Index k = 0; k < block.count; ++k) top[k] = -std::min(top[k], -lowest);
     }
 
     /// max_d((x_d - row_shift_d - col_shift) / alpha0 + potential_d) of an instance.
     Work highest_exponent(const Work* x, Work col_shift, const Buffer<Work>& potential) const {
-        const auto exponents = [&](const auto& rewards, const auto& shifts, const auto& potentials) {
-            return (rewards - shifts - col_shift) * inverse_alpha0_ + potentials;
-        };
-        const Index rows = kernel_->rows();
-        Lanes top = Lanes::Constant(std::numeric_limits<Work>::lowest());
-        if (rows < register_lanes) {
-            for (Index d = 0; d < rows; ++d) top[d] = exponents(x[d], row_shift_[d], potential[d]);
-            return highest_of(top);
-        }
-        for (Index next = 0; next < rows; next += register_lanes) {
-            const Index d = std::min(next, rows - register_lanes);  // of the last register, some once more
-            top = top.max(exponents(LanesAt(x + d), LanesAt(row_shift_.data() + d), LanesAt(potential.data() + d)));
-        }
-        return highest_of(top);
+        const L inverse_alpha0(inverse_alpha0_);
+        L top(std::numeric_limits<Work>::lowest());
+        for_each_lanes(kernel_->rows(), [&](Index d, Index lanes) {
+            const L excess = load_some(x + d, lanes, Work(0)) - L::load(row_shift_.data() + d) - L(col_shift);
+            const L exponent = excess * inverse_alpha0 + L::load(potential.data() + d);
+            top = higher(top, first_lanes(exponent, lanes, std::numeric_limits<Work>::lowest()));
+        });
+        return highest(top);
     }
 
     /// M of a block, of differences of rewards and sums of potentials.
@@ -207,52 +210,40 @@ private:
         const Work* item_shift = block.by_instance ? row_shift_.data() : col_shift_.data() + block.first;
         const Work* item_potential = block.by_instance ? F_.data() : G_.data() + block.first;
         fill(block, rewards, [=](const Work* x, Index l, Index i) {
-            const auto lanes_at = [](const Work* first) { return LanesAt(first).template cast<Term>(); };
-            const auto excess = lanes_at(x) - lanes_at(lane_shift + l) - Term(item_shift[i]);
-            const auto potential = lanes_at(lane_potential + l) + Term(item_potential[i]);
-            const Lanes exponent = multiply_add(excess, inverse_alpha0, potential).template cast<Work>();
-            return Lanes(exp2_or_zero(exponent.min(Range::largest_exponent)));
+            using T = Lanes<Term>;
+            const auto at = [](const Work* first) { return converted<Term>(L::load(first)); };
+            const T excess = at(x) - at(lane_shift + l) - T(item_shift[i]);
+            const T potential = at(lane_potential + l) + T(item_potential[i]);
+            const L exponent = converted<Work>(multiply_add(excess, T(inverse_alpha0), potential));
+            return exp2_or_zero(lower(exponent, L(Range::largest_exponent)));
         });
     }
-
-    /// How high exponents are, if above zero.
-    struct Seen {
-        Lanes highest = Lanes::Zero();
-        Lanes nothing = Lanes::Zero();  ///< NaN where an exponent is NaN or infinite.
-
-        void add(const Lanes& exponent) {
-            highest = highest.max(exponent);
-            nothing = multiply_add(exponent, Work(0), nothing);
-        }
-        /// Of the first lanes alone, those of the other.
-        void add_first(Index lanes, const Seen& other) {
-            highest.head(lanes) = highest.head(lanes).max(other.highest.head(lanes));
-            nothing.head(lanes) += other.nothing.head(lanes);
-        }
-    };
 
     /// M of a block, of rewards that are looked at on the way, but for what pads them.
     void fill_looking(Block& block, const Work* const* rewards, const auto& exponent, const Extent& cols) const {
         const Index lanes = block.by_instance ? block.count : kernel_->rows();
         const Index whole = lanes / register_lanes * register_lanes;
-        Seen seen;
+        L top(Work(0));
+        L nothing(Work(0));  // NaN where an exponent is NaN or infinite
+        const auto see = [&](const L& y) {
+            top = higher(top, y);
+            nothing = multiply_add(y, L(Work(0)), nothing);
+        };
         fill(block, rewards, 0, whole, [&, exponent](auto... of) {
-            const Lanes y = exponent(of...);
-            seen.add(y);
-            return Lanes(exp2_or_zero(y));
+            const L y = exponent(of...);
+            see(y);
+            return exp2_or_zero(y);
         });
         if (whole < lanes) {
-            Seen of_last;
             fill(block, rewards, whole, block.lanes, [&, exponent](auto... of) {
-                const Lanes y = exponent(of...);
-                of_last.add(y);
-                return Lanes(exp2_or_zero(y.min(Range::largest_exponent)));
+                const L y = exponent(of...);
+                see(first_lanes(y, lanes - whole, Work(0)));
+                return exp2_or_zero(lower(y, L(Range::largest_exponent)));
             });
-            seen.add_first(lanes - whole, of_last);
         }
-        const Work highest = highest_of(seen.highest);
-        block.highest = (highest - row_parts_.lowest - cols.lowest) / inverse_alpha0_;
-        block.in_range = seen.nothing.sum() == 0 && highest < Range::largest_exponent;
+        const Work highest_exponent = highest(top);
+        block.highest = (highest_exponent - row_parts_.lowest - cols.lowest) / inverse_alpha0_;
+        block.in_range = sum(nothing) == 0 && highest_exponent < Range::largest_exponent;
     }
 
     /// M of a block: power(x, l, i) of the lanes from l of the item i, with rewards x.
@@ -269,12 +260,12 @@ private:
             const Work* x = rewards[i];
             for (Index l = first; l < end; l += register_lanes) {
                 fetch_ahead(x + l);
-                Eigen::Map<Lanes>(M + l) = power(x + l, l, i);
+                power(x + l, l, i).store(M + l);
             }
         }
     }
 
-    const ScaledReward<Scalar>* kernel_ = nullptr;
+    const ScaledReward* kernel_ = nullptr;
     Work inverse_alpha0_ = 0;                     ///< Of a power of two.
     Buffer<Work> row_shift_, col_shift_, F_, G_;  ///< padded to whole registers by zeros
     Buffer<Work> row_part_, col_part_;            ///< so are these

@@ -19,21 +19,21 @@ namespace otpool::detail {
 
 /// A pass of scaling over a kernel's exponentials M: both products with the scalings u of rows and v of columns while a
 /// block of columns is in cache.
-template <BagScalar Scalar, BagScalar Work = Scalar>
+template <BagScalar Work>
 class KernelPass {
 public:
-    using Block = typename KernelBlocks<Scalar, Work>::Block;
+    using Block = typename KernelBlocks<Work>::Block;
 
-    KernelBlocks<Scalar, Work> blocks;
+    KernelBlocks<Work> blocks;
     Buffer<Work> u, v;  ///< padded to whole registers by zeros
 
     /// Views the kernel; scalings are zero.
-    void set(const ScaledReward<Scalar>& kernel, const Execution& execution) {
+    void set(const ScaledReward& kernel, const Execution& execution) {
         kernel_ = &kernel;
         blocks.set(kernel, execution);
         u.resize(blocks.padded_rows());
         v.resize(blocks.padded_cols());
-        for (Buffer<Work>* scaling : {&u, &v}) scaling->setZero();
+        for (Buffer<Work>* scaling : {&u, &v}) std::fill(scaling->begin(), scaling->end(), Work(0));
         workers_.resize(blocks.workers());
         for (Worker& worker : workers_) {
             worker.of_cols.resize(padded(blocks.width()));
@@ -46,13 +46,13 @@ public:
     /// row_mass() <- M v, where update(block) is first to set v of every block's columns. Pools the values, if given
     /// and the reward if they are empty, on the way. Whether M, its sums and what update() says are in range.
     template <class Update>
-    bool operator()(const Update& update, const MatrixView<Scalar>* values) {
+    bool operator()(const Update& update, const AnyView* values) {
         if (values != nullptr) start_pooling(*values);
         for (Sums& sums : sums_) {
             sums.in_range = true;
             sums.highest = -std::numeric_limits<Real>::infinity();
-            sums.row_mass.setZero(blocks.rows());
-            if (values != nullptr) sums.weighted.setZero(blocks.rows());
+            sums.row_mass.assign(static_cast<std::size_t>(blocks.rows()), 0);
+            if (values != nullptr) sums.weighted.assign(static_cast<std::size_t>(blocks.rows()), 0);
         }
         for (Worker& worker : workers_) {
             if (worker.columns > 0) worker.clear();  // of what a pass that was out of range has left
@@ -86,7 +86,8 @@ public:
         return within(sum, block.count, Range::smallest_sum, Range::largest_sum) ? sum : nullptr;
     }
 
-    const RealVector& row_mass() const { return total_.row_mass; }
+    /// rows() numbers.
+    const Real* row_mass() const { return total_.row_mass.data(); }
     /// No reward is above, after a pass over rewards that had not been looked at.
     Real highest() const { return total_.highest; }
 
@@ -96,10 +97,9 @@ public:
                       std::numeric_limits<Real>::max());
     }
     /// sum_k P_dk values_dk / sum_k P_dk, after a pass that was given the values.
-    void conditional_mean(RealVector& mean) const {
-        mean.resize(blocks.rows());
-        for (Index d = 0; d < blocks.rows(); ++d) {
-            mean[d] = total_.weighted[d] / total_.row_mass[d] + static_cast<Real>(reference_.numbers()[d]);
+    void conditional_mean(Real* mean) const {
+        for (std::size_t d = 0; d < total_.row_mass.size(); ++d) {
+            mean[d] = total_.weighted[d] / total_.row_mass[d] + static_cast<Real>(reference_.numbers()[static_cast<Index>(d)]);
         }
     }
 
@@ -116,15 +116,15 @@ private:
         Index columns = 0;                ///< How many these are.
 
         void clear() {
-            row_mass.setZero();
-            weighted.setZero();
+            std::fill(row_mass.begin(), row_mass.end(), Work(0));
+            std::fill(weighted.begin(), weighted.end(), Work(0));
             columns = 0;
         }
     };
     /// What a part adds up.
     struct Sums {
-        RealVector row_mass;  ///< M v
-        RealVector weighted;  ///< (M * (values - reference)) v
+        std::vector<Real> row_mass;  ///< M v
+        std::vector<Real> weighted;  ///< (M * (values - reference)) v
         Real highest = 0;
         bool in_range = true;
     };
@@ -132,10 +132,10 @@ private:
     Worker& worker_of(const Block& block) { return workers_[static_cast<std::size_t>(block.worker)]; }
 
     /// to += a sum of some columns, which is zero then, but for what pads it.
-    static void move(Buffer<Work>& of_columns, RealVector& to) {
+    static void move(Buffer<Work>& of_columns, std::vector<Real>& to) {
         Work* term = of_columns.data();
         Real* sum = to.data();
-        for (Index d = 0; d < to.size(); ++d) {
+        for (Index d = 0; d < static_cast<Index>(to.size()); ++d) {
             sum[d] += static_cast<Real>(term[d]);
             term[d] = 0;
         }
@@ -147,7 +147,7 @@ private:
         for (std::size_t part = 1; part < sums_.size(); ++part) {
             if (!total_.in_range || !sums_[part].in_range) return false;
             total_.highest = std::max(total_.highest, sums_[part].highest);
-            for (Index d = 0; d < blocks.rows(); ++d) {
+            for (std::size_t d = 0; d < total_.row_mass.size(); ++d) {
                 total_.row_mass[d] += sums_[part].row_mass[d];
                 if (pooled) total_.weighted[d] += sums_[part].weighted[d];
             }
@@ -155,7 +155,7 @@ private:
         return total_.in_range;
     }
 
-    void start_pooling(const MatrixView<Scalar>& values) {
+    void start_pooling(const AnyView& values) {
         pooled_ = values.empty() ? kernel_->reward : values;
         if (values.empty() && kernel_->shifts_rows) {
             reference_.set(kernel_->row_shift);
@@ -164,9 +164,9 @@ private:
         }
     }
 
-    const ScaledReward<Scalar>* kernel_ = nullptr;
-    MatrixView<Scalar> pooled_;
-    ReferenceValues<Scalar, Work> reference_;  ///< What values are weighed relative to.
+    const ScaledReward* kernel_ = nullptr;
+    AnyView pooled_;
+    ReferenceValues<Work> reference_;  ///< What values are weighed relative to.
     std::vector<Worker> workers_;
     std::vector<Sums> sums_;  ///< One a part.
     Sums total_;

@@ -7,91 +7,105 @@
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
-#include "otpool/kernel/scaled_problem.hpp"
-#include "otpool/simd/exponential.hpp"
+#include "otpool/problem/side.hpp"
+#include "otpool/simd/arrays.hpp"
 
 namespace otpool::detail {
 
-/// One pass over a kernel: both half steps of scaling, and its scratch memory.
-///
-/// A kernel has rows(), cols() and column(k, out), which gives the exponents z_k <= 0.
-class Sweep {
-public:
-    /// No exponential is taken of less, so that products of two are no denormal numbers, which cost a hundred times as
-    /// much; and below this mass a row has lost digits to that.
-    static constexpr Real least_exponent = -300;
-    static constexpr Real least_mass = 1e-100;
-
-    Buffer<Real> col_potential;  ///< Kernel potential of every column, of the last pass.
+/// What a pass over a kernel finds of its columns and rows.
+struct PassResult {
+    Buffer<Real> col_potential;  ///< Kernel potential of every column.
     Buffer<Real> col_penalty;    ///< col_potential's potential / alpha.
     Buffer<Real> log_col_sum;    ///< LSE_d(z_dk + row_potential_d).
     Buffer<Real> log_row_mass;   ///< log sum_k P_dk of the plan of (row_potential, col_potential).
 
-    /// Given the row potential, col_potential <- damped (log prior - LSE_d) and the row marginal of the plan that
-    /// results. Cost: one exp an element, one pass over the kernel; a second and third only where a row's mass
-    /// underflows.
-    template <class Kernel>
-    void operator()(const Kernel& kernel, const auto& row_potential, const ScaledMarginal& columns) {
-        resize(kernel.rows(), kernel.cols());
-        resize_scratch(kernel.rows());
-        Real level = -std::numeric_limits<Real>::infinity();  // exp(level) is the unit of row_mass_
-        row_mass_.setZero();
-        for (Index k = 0; k < kernel.cols(); ++k) {
-            kernel.column(k, column_);
-            column_ += row_potential;
-            const Real top = column_.maxCoeff();
-            column_.array() = bounded_exp((column_.array() - top).max(least_exponent));
-            log_col_sum[k] = top + std::log(column_.sum());
-            col_potential[k] = columns.half_step(k, log_col_sum[k]);
-            col_penalty[k] = columns.penalty(k, log_col_sum[k]);
-
-            const Real log_unit = top + col_potential[k];  // P_dk = column_d exp(log_unit)
-            if (log_unit > level) {
-                row_mass_ *= std::exp(std::max(level - log_unit, least_exponent));
-                level = log_unit;
-            }
-            row_mass_ += std::exp(std::max(log_unit - level, least_exponent)) * column_;
-        }
-        if (row_mass_.minCoeff() > least_mass) {
-            log_row_mass = row_mass_.array().log() + level;
-        } else {
-            log_row_mass = row_potential + log_row_sums(kernel, col_potential);
-        }
-    }
-
-    /// LSE_k(z_dk + col_potential_k), whatever the range. Cost: one exp an element, two passes over the kernel.
-    template <class Kernel>
-    const RealVector& log_row_sums(const Kernel& kernel, const auto& potential) {
-        resize_scratch(kernel.rows());
-        row_top_.setConstant(-std::numeric_limits<Real>::infinity());
-        for (Index k = 0; k < kernel.cols(); ++k) {
-            kernel.column(k, column_);
-            row_top_ = row_top_.array().max(column_.array() + potential[k]);
-        }
-        row_mass_.setZero();
-        for (Index k = 0; k < kernel.cols(); ++k) {
-            kernel.column(k, column_);
-            row_mass_.array() += bounded_exp(column_.array() + potential[k] - row_top_.array());
-        }
-        row_top_.array() += row_mass_.array().log();
-        return row_top_;
-    }
-
     void resize(Index rows, Index cols) {
         log_row_mass.resize(rows);
-        col_potential.resize(cols);
-        col_penalty.resize(cols);
-        log_col_sum.resize(cols);
+        for (Buffer<Real>* of_cols : {&col_potential, &col_penalty, &log_col_sum}) of_cols->resize(cols);
+    }
+};
+
+/// No exponential is taken of less, so that products of two are no denormal numbers, which cost a hundred times as
+/// much; and below this mass a row has lost digits to that.
+inline constexpr Real least_exponent = -300;
+inline constexpr Real least_mass = 1e-100;
+
+/// A kernel exp(z) in the log domain, whatever its range: the one to read, and the one that takes over where others are
+/// out of range.
+///
+/// `Exponents` has rows(), cols() and column(k, out), which gives the exponents z_k <= 0 of a column.
+template <class Exponents>
+class LogDomainKernel {
+public:
+    /// Views the exponents.
+    explicit LogDomainKernel(const Exponents& exponents) : exponents_(exponents) {
+        for (Buffer<Real>* of_rows : {&column_, &row_mass_, &row_top_}) of_rows->resize(exponents.rows());
+    }
+
+    /// Both half steps in one pass: given the row potential, the columns' half step, and the row mass of the plan that
+    /// results. Cost: one exp an element, one pass; a second and third only where a row's mass underflows.
+    void sweep(const Real* row_potential, const Side& columns, PassResult& result) {
+        const Index rows = exponents_.rows();
+        result.resize(rows, exponents_.cols());
+        Real level = -std::numeric_limits<Real>::infinity();  // exp(level) is the unit of row_mass_
+        std::fill(row_mass_.begin(), row_mass_.end(), 0);
+        for (Index k = 0; k < exponents_.cols(); ++k) {
+            exponents_.column(k, column_.data());
+            for (Index d = 0; d < rows; ++d) column_[d] += row_potential[d];
+            const Real top = highest(column_.data(), rows);
+            const Real sum = exponentiate(top);
+            result.log_col_sum[k] = top + std::log(sum);
+            columns.half_steps(k, 1, &result.log_col_sum[k], &result.col_potential[k], &result.col_penalty[k]);
+
+            const Real log_unit = top + result.col_potential[k];  // P_dk = column_d exp(log_unit)
+            if (log_unit > level) {
+                const Real factor = std::exp(std::max(level - log_unit, least_exponent));
+                for (Real& mass : row_mass_) mass *= factor;
+                level = log_unit;
+            }
+            const Real weight = std::exp(std::max(log_unit - level, least_exponent));
+            for (Index d = 0; d < rows; ++d) row_mass_[d] += weight * column_[d];
+        }
+        if (*std::min_element(row_mass_.begin(), row_mass_.end()) > least_mass) {
+            for (Index d = 0; d < rows; ++d) result.log_row_mass[d] = std::log(row_mass_[d]) + level;
+        } else {
+            log_row_sums(result.col_potential.data(), result.log_row_mass.data());
+            for (Index d = 0; d < rows; ++d) result.log_row_mass[d] += row_potential[d];
+        }
+    }
+
+    /// log_row_sum_d = LSE_k(z_dk + col_potential_k). Cost: one exp an element, two passes.
+    void log_row_sums(const Real* col_potential, Real* log_row_sum) {
+        const Index rows = exponents_.rows();
+        std::fill(row_top_.begin(), row_top_.end(), -std::numeric_limits<Real>::infinity());
+        for (Index k = 0; k < exponents_.cols(); ++k) {
+            exponents_.column(k, column_.data());
+            for (Index d = 0; d < rows; ++d) row_top_[d] = std::max(row_top_[d], column_[d] + col_potential[k]);
+        }
+        std::fill(row_mass_.begin(), row_mass_.end(), 0);
+        for (Index k = 0; k < exponents_.cols(); ++k) {
+            exponents_.column(k, column_.data());
+            // In the order of row_top_, so that rounding leaves no exponent above 0.
+            for (Index d = 0; d < rows; ++d) column_[d] = (column_[d] + col_potential[k]) - row_top_[d];
+            bounded_exp(column_.data(), rows, column_.data());
+            for (Index d = 0; d < rows; ++d) row_mass_[d] += column_[d];
+        }
+        for (Index d = 0; d < rows; ++d) log_row_sum[d] = row_top_[d] + std::log(row_mass_[d]);
     }
 
 private:
-    void resize_scratch(Index rows) {
-        column_.resize(rows);
-        row_mass_.resize(rows);
-        row_top_.resize(rows);
+    /// column_ <- exp(column_ - top); its sum.
+    Real exponentiate(Real top) {
+        const Index rows = column_.size();
+        for (Index d = 0; d < rows; ++d) column_[d] = std::max(column_[d] - top, least_exponent);
+        bounded_exp(column_.data(), rows, column_.data());
+        Real sum = 0;
+        for (Index d = 0; d < rows; ++d) sum += column_[d];
+        return sum;
     }
 
-    RealVector column_, row_mass_, row_top_;
+    const Exponents& exponents_;
+    Buffer<Real> column_, row_mass_, row_top_;
 };
 
 }  // namespace otpool::detail

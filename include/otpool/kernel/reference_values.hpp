@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "otpool/core/any_view.hpp"
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/simd/packet.hpp"
@@ -12,7 +13,7 @@ namespace otpool::detail {
 
 /// A value of every feature that is likely to weigh much. What is pooled relative to it loses no digits to the level of
 /// the values, nor to outliers without weight.
-template <BagScalar Scalar, BagScalar Work = Scalar>
+template <BagScalar Work>
 class ReferenceValues {
 public:
     /// The highest of every feature, where the values are the reward.
@@ -22,27 +23,27 @@ public:
     }
 
     /// That of the highest reward among a few instances, evenly spaced.
-    void set(const MatrixView<Scalar>& values, const MatrixView<Scalar>& reward, const std::vector<Index>& active) {
+    void set(const AnyView& values, const AnyView& reward, const std::vector<Index>& active) {
         const Index rows = reward.rows();
         const auto cols = static_cast<Index>(active.size());
         const Index seen = std::min(cols, most_seen);
         resize(rows);
-        for (Buffer<Scalar>* of_rows : {&highest_, &rewards_, &values_}) of_rows->resize(rows);
+        for (Buffer<Work>* of_rows : {&highest_, &rewards_, &values_}) of_rows->resize(rows);
         Work* const number = numbers_.data();
-        Scalar* const highest = highest_.data();
+        Work* const highest = highest_.data();
         for (Index i = 0; i < seen; ++i) {
             const Index n = active[static_cast<std::size_t>(i * cols / seen)];
-            const Scalar* const x = reward.contiguous_col(n, rewards_.data()).data();
-            const Scalar* const value = values.contiguous_col(n, values_.data()).data();
+            const Work* const x = reward.column(n, rewards_.data());
+            const Work* const value = values.column(n, values_.data());
             if (i == 0) {
                 std::copy_n(x, rows, highest);
                 std::copy_n(value, rows, number);
             }
             for (Index d = 0; d < rows; ++d) {  // without a branch: all four are read
-                const Scalar reward_before = highest[d];
+                const Work reward_before = highest[d];
                 const Work value_before = number[d];
-                const Scalar reward_here = x[d];
-                const Scalar value_here = value[d];
+                const Work reward_here = x[d];
+                const Work value_here = value[d];
                 highest[d] = reward_here > reward_before ? reward_here : reward_before;
                 number[d] = reward_here > reward_before ? value_here : value_before;
             }
@@ -57,12 +58,12 @@ private:
 
     void resize(Index rows) {
         numbers_.resize(padded(rows));
-        numbers_.tail(numbers_.size() - rows).setZero();
+        std::fill(numbers_.data() + rows, numbers_.data() + numbers_.size(), Work(0));
     }
 
     Buffer<Work> numbers_;
-    Buffer<Scalar> highest_;
-    Buffer<Scalar> rewards_, values_;  ///< Of an instance whose numbers do not follow each other.
+    Buffer<Work> highest_;
+    Buffer<Work> rewards_, values_;  ///< Of an instance whose numbers are elsewhere.
 };
 
 }  // namespace otpool::detail

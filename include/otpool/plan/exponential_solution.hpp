@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
+#include <vector>
 
 #include "otpool/core/matrix.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
 #include "otpool/plan/log_plan.hpp"
-#include "otpool/plan/solution.hpp"
-#include "otpool/simd/exponential.hpp"
+#include "otpool/plan/solved_plan.hpp"
+#include "otpool/simd/arrays.hpp"
 
 namespace otpool::detail {
 
@@ -20,72 +22,76 @@ struct ScaledPotential {
 };
 
 /// A potential in the reward's unit, of a free plan with `mass_shift`; a hard side takes `offset`.
-template <BagScalar Scalar>
-Scalar unscaled(const ScaledMarginal& side, const ScaledPotential& potential, Index i, Real alpha0, Real mass_shift,
-                Real offset) {
+inline Real unscaled(const Side& side, const ScaledPotential& potential, Index i, Real alpha0, Real mass_shift,
+                     Real offset) {
     if (side.alpha == 0) return 0;
-    if (!side.is_hard()) return saturated<Scalar>(side.alpha * (potential.penalty[i] - mass_shift));
+    if (!side.is_hard()) return side.alpha * (potential.penalty[i] - mass_shift);
     const Real scaled = potential.kernel[i] - side.anchor[i];
-    return saturated<Scalar>((scaled == 0 ? 0 : alpha0 * scaled) - offset);
+    return (scaled == 0 ? 0 : alpha0 * scaled) - offset;
 }
 
-/// The solution whose plan is exp(z + features + instances + mass_shift), in kernel potentials. log_mass is that of
-/// the plan before the shift. Status and residual are left to the caller.
-template <class Scalar, class R>
-Solution<Scalar, R> exponential_solution(const UotProblem<Scalar, R>& problem, const ScaledProblem<Scalar>& scaled,
-                                         const ScaledPotential& features, const ScaledPotential& instances,
-                                         Real log_mass) {
-    Solution<Scalar, R> solution{.problem = problem};
-    const Real alpha0 = problem.alpha0;
+/// P_dk = exp(z_dk + potential_k + log_scale_d): every plan of an entropic problem.
+inline LogPlan exponential_plan(ScaledReward kernel, const Buffer<Real>& instance_potential, RealVector log_scale) {
+    std::vector<Index> active = kernel.active;
+    std::vector<Real> potential(instance_potential.begin(), instance_potential.end());
+    return {[kernel = std::move(kernel), potential = std::move(potential)](Index k, Real* score) {
+                kernel.column(k, score);
+                for (Index d = 0; d < kernel.rows(); ++d) score[d] += potential[static_cast<std::size_t>(k)];
+            },
+            std::move(log_scale), std::move(active)};
+}
+
+/// The plan exp(z + features + instances + mass_shift), in kernel potentials, of a problem with this alpha0. log_mass
+/// is that of the plan before the shift. The outcome is left to the caller.
+inline SolvedPlan exponential_solution(const ScaledProblem& scaled, Real alpha0, const ScaledPotential& features,
+                                       const ScaledPotential& instances, Real log_mass) {
+    SolvedPlan found;
     const Real shift = scaled.mass_shift;
-    solution.feature_potential.resize(features.kernel.size());
-    for (Index d = 0; d < features.kernel.size(); ++d) {
-        solution.feature_potential[d] =
-            unscaled<Scalar>(scaled.features, features, d, alpha0, shift, scaled.offset_of_features());
+    const ScaledReward& kernel = scaled.kernel;
+    const bool is_float = kernel.reward.is_float();
+    found.feature_potential.resize(kernel.rows());
+    RealVector log_scale(kernel.rows());
+    for (Index d = 0; d < kernel.rows(); ++d) {
+        const Real f = unscaled(scaled.features, features, d, alpha0, shift, scaled.offset_of_features());
+        found.feature_potential[d] = saturated(f, is_float);
+        log_scale[d] = features.kernel[d] + shift;
     }
-    solution.instance_potential = on_all_instances<Scalar>(scaled.all_instances, scaled.kernel.active, [&](Index k) {
-        return unscaled<Scalar>(scaled.instances, instances, k, alpha0, shift, scaled.offset_of_instances());
+    found.instance_potential = on_all_instances(kernel.reward.cols(), kernel.active, [&](Index k) {
+        const Real g = unscaled(scaled.instances, instances, k, alpha0, shift, scaled.offset_of_instances());
+        return saturated(g, is_float);
     });
-    solution.log_mass = log_mass + shift;
-    solution.log_plan = LogPlan<Scalar>(ExponentialPlan<Scalar>{scaled.kernel, instances.kernel},
-                                        features.kernel.array() + shift, scaled.kernel.active);
-    return solution;
+    found.log_mass = log_mass + shift;
+    found.log_plan = exponential_plan(kernel, instances.kernel, std::move(log_scale));
+    return found;
 }
 
-/// Residual of the plan as it stands in `solution`, from its marginals alone. Cost: two exps an element, two passes.
-template <class Scalar, class R>
-Real residual_of_plan(const Solution<Scalar, R>& solution, const ScaledProblem<Scalar>& scaled) {
-    const RealVector top = solution.log_plan.top();
-    RealVector row_mass = RealVector::Zero(top.size());
+/// Residual of a plan as it stands, from its marginals alone. Cost: two exps an element, three passes.
+template <class Plan>
+Real residual_of_plan(const Plan& found, const ScaledProblem& scaled) {
     Real residual = 0;
-    const auto violation = [](const ScaledMarginal& side, Index i, Real log_mass, Real potential) {
-        return side.is_free() ? 0
-                              : std::abs(log_mass - side.log_prior[i] + (side.is_hard() ? 0 : potential / side.alpha));
+    const auto see = [&](const Side& side, Index i, Real log_mass, Real potential) {
+        if (side.is_free()) return;
+        const Real penalty = side.is_hard() ? 0 : potential / side.alpha;
+        residual = std::max(residual, std::abs(log_mass - side.log_prior[i] + penalty));
     };
-    RealVector log_column;
-    solution.log_plan.for_each_column([&](Index k, Index n, const RealVector& score) {
-        row_mass.array() += bounded_exp((score - top).array());
-        log_column = score + solution.log_plan.log_scale();
-        residual = std::max(residual, violation(scaled.instances, k, log_sum_exp(log_column),
-                                                static_cast<Real>(solution.instance_potential[n])));
+    found.log_plan.for_each_log_column([&](Index k, Index n, const RealVector& log_column) {
+        see(scaled.instances, k, log_sum_exp(log_column.data(), log_column.size()), found.instance_potential[n]);
     });
-    for (Index d = 0; d < top.size(); ++d) {
-        const Real log_mass = std::log(row_mass[d]) + top[d] + solution.log_plan.log_scale()[d];
-        residual = std::max(residual,
-                            violation(scaled.features, d, log_mass, static_cast<Real>(solution.feature_potential[d])));
+    const RealVector log_row_sum = log_row_sums(found.log_plan);
+    for (Index d = 0; d < log_row_sum.size(); ++d) {
+        see(scaled.features, d, log_row_sum[d] + found.log_plan.log_scale()[d], found.feature_potential[d]);
     }
     return residual;
 }
 
 /// Holds `converged` to what it promises, where rounding may have broken it between the iteration and the plan.
-template <class Scalar, class R>
-void check_promise(Solution<Scalar, R>& solution, const ScaledProblem<Scalar>& scaled, Real attainable,
-                   double tolerance) {
-    if (solution.converged() && attainable > 0.1 * tolerance) {
-        solution.residual = std::min(residual_of_plan(solution, scaled), std::numeric_limits<Real>::max());
-        if (!(solution.residual <= tolerance)) solution.status = Status::precision_limit;
+template <class Plan>
+void check_promise(Plan& found, const ScaledProblem& scaled, Real attainable, double tolerance) {
+    if (found.outcome.converged() && attainable > 0.1 * tolerance) {
+        found.outcome.residual = std::min(residual_of_plan(found, scaled), std::numeric_limits<Real>::max());
+        if (!(found.outcome.residual <= tolerance)) found.outcome.status = Status::precision_limit;
     }
-    check_mass_range(solution);
+    check_mass_range(found, scaled.kernel.reward.is_float());
 }
 
 }  // namespace otpool::detail

@@ -1,61 +1,101 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <concepts>
 #include <cstddef>
 
+#include "otpool/core/any_view.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/core/workspace.hpp"
 #include "otpool/problem/priors.hpp"
 #include "otpool/problem/reward_range.hpp"
 #include "otpool/problem/uot_problem.hpp"
 
 namespace otpool::detail {
 
-/// What every solver starts with, all from one pass over the reward: whether the problem is well formed, its priors,
-/// and the range of its reward.
-template <BagScalar Scalar>
-struct FirstPass {
+/// A problem as solvers see it, of any scalar and regulariser, after it was found to be well formed: every solver
+/// starts with it, all from one pass over the reward.
+struct Inspection {
+    AnyView reward;
+    AnyView values;  ///< Empty where they are the reward.
+    Real alpha0 = 0, alpha1 = 0, alpha2 = 0;
+    bool relative = false;  ///< Whether the regulariser is RelativeEntropy.
     Priors priors;
-    RewardRange<Scalar> range;
+    RealVector highest;     ///< The highest reward of every feature, over the active instances.
+    Real lowest = 0;        ///< The lowest of all; unspecified unless looked_at_all.
+    bool looked_at_all = false;  ///< Else `highest` is that of a few instances, and the reward may not be finite.
 
-    FirstPass() = default;
-    template <Regularizer R>
-    explicit FirstPass(const UotProblem<Scalar, R>& problem) {
-        set(problem, {});
+    const AnyView& pooled_values() const { return values.empty() ? reward : values; }
+    Index features() const { return reward.rows(); }
+    Index active_instances() const { return static_cast<Index>(priors.active.size()); }
+    bool all_active() const { return active_instances() == reward.cols(); }
+    Real highest_of_all() const { return *std::max_element(highest.begin(), highest.end()); }
+    /// The highest reward of all less the lowest.
+    Real range() const { return highest_of_all() - lowest; }
+
+    Inspection() = default;
+    template <BagScalar Scalar, Regularizer R>
+    explicit Inspection(const UotProblem<Scalar, R>& problem) {
+        Workspace workspace;
+        set(problem, {}, workspace);
     }
 
     /// Throws InvalidArgument as validate() does.
-    template <Regularizer R>
-    void set(const UotProblem<Scalar, R>& problem, const Execution& execution) {
-        validate_fields(problem);
-        priors.set(problem);
-        look(problem, execution);
+    template <BagScalar Scalar, Regularizer R>
+    void set(const UotProblem<Scalar, R>& problem, const Execution& execution, Workspace& workspace) {
+        start(problem);
+        look(problem, execution, workspace);
         require_finite(problem.values, "values", execution);
     }
 
-    /// The same, but without the pass where all instances are active: then the range is that of a few of them, and it
+    /// The same, but without the pass where all instances are active: then `highest` is that of a few of them, and it
     /// is for the solver to see whether the reward is finite.
-    template <Regularizer R>
-    void glance(const UotProblem<Scalar, R>& problem, const Execution& execution) {
-        validate_fields(problem);
-        priors.set(problem);
-        if (all_active(problem)) {
+    template <BagScalar Scalar, Regularizer R>
+    void glance(const UotProblem<Scalar, R>& problem, const Execution& execution, Workspace& workspace) {
+        start(problem);
+        if (all_active()) {
+            auto& range = workspace.get<RewardRange<Scalar>>();
             range.glance(problem.reward, priors.active);
+            take(range);
         } else {
-            look(problem, execution);
+            look(problem, execution, workspace);
         }
         require_finite(problem.values, "values", execution);
     }
 
-private:
-    bool all_active(const auto& problem) const {
-        return static_cast<Index>(priors.active.size()) == problem.reward.cols();
+    /// Goes on with other alphas.
+    void set_alphas(Real alpha0_, Real alpha1_, Real alpha2_) {
+        alpha0 = alpha0_;
+        alpha1 = alpha1_;
+        alpha2 = alpha2_;
     }
 
-    /// At the whole reward.
-    void look(const auto& problem, const Execution& execution) {
+private:
+    template <class Scalar, class R>
+    void start(const UotProblem<Scalar, R>& problem) {
+        validate_fields(problem);
+        reward = problem.reward;
+        values = problem.values;
+        set_alphas(problem.alpha0, problem.features.alpha, problem.instances.alpha);
+        relative = std::same_as<R, RelativeEntropy>;
+        priors.set(problem);
+    }
+
+    template <class Scalar, class R>
+    void look(const UotProblem<Scalar, R>& problem, const Execution& execution, Workspace& workspace) {
+        auto& range = workspace.get<RewardRange<Scalar>>();
         range.set(problem.reward, priors.active, execution);
-        if (!range.all_finite || !all_active(problem)) require_finite(problem.reward, "reward", execution);
+        if (!range.all_finite || !all_active()) require_finite(problem.reward, "reward", execution);
+        take(range);
+    }
+
+    template <class Scalar>
+    void take(const RewardRange<Scalar>& range) {
+        highest.resize(range.highest.size());
+        for (Index d = 0; d < highest.size(); ++d) highest[d] = static_cast<Real>(range.highest[d]);
+        lowest = static_cast<Real>(range.lowest);
+        looked_at_all = range.of_all;
     }
 };
 

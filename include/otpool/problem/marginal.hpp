@@ -40,6 +40,13 @@ inline void require_alpha(double alpha, const char* name) {
     require(alpha >= 0, name, alpha, "0 to inf");  // false for NaN, too
 }
 
+template <class Scalar>
+Real sum_of(const Vector<Scalar>& numbers) {
+    Real sum = 0;
+    for (Index i = 0; i < numbers.size(); ++i) sum += static_cast<Real>(numbers[i]);
+    return sum;
+}
+
 /// Throws unless the prior is empty or `size` numbers of sum 1.
 template <class Scalar>
 void require_prior(const Vector<Scalar>& prior, Index size, bool zeros_allowed, const char* name) {
@@ -50,16 +57,16 @@ void require_prior(const Vector<Scalar>& prior, Index size, bool zeros_allowed, 
         const bool inside = std::isfinite(prior[i]) && (zeros_allowed ? prior[i] >= 0 : prior[i] > 0);
         require(inside, text(name, "[", i, "]"), prior[i], allowed);
     }
-    const Real sum = prior.template cast<Real>().sum();
+    const Real sum = sum_of(prior);
     require(std::abs(sum - 1) <= 1e-3, text("sum of ", name), sum, "1, within 0.001");
 }
 
 /// The prior of `size` entries as doubles of sum 1.
 template <class Scalar>
 RealVector normalized_prior(const Vector<Scalar>& prior, Index size) {
-    if (prior.size() == 0) return RealVector::Constant(size, 1.0 / static_cast<Real>(size));
-    RealVector normalized = prior.template cast<Real>();
-    normalized /= normalized.sum();
+    RealVector normalized(size);
+    const Real sum = prior.size() == 0 ? static_cast<Real>(size) : sum_of(prior);
+    for (Index i = 0; i < size; ++i) normalized[i] = (prior.size() == 0 ? 1 : static_cast<Real>(prior[i])) / sum;
     return normalized;
 }
 
@@ -67,18 +74,14 @@ RealVector normalized_prior(const Vector<Scalar>& prior, Index size) {
 template <class Scalar, class Logs>
 void set_log_prior(const Vector<Scalar>& prior, Index size, Logs& logs) {
     logs.resize(size);
+    Real* const to = logs.data();
     if (prior.size() == 0) {
-        logs.setConstant(-std::log(static_cast<Real>(size)));
+        const Real uniform = -std::log(static_cast<Real>(size));
+        for (Index i = 0; i < size; ++i) to[i] = uniform;
         return;
     }
-    logs = prior.template cast<Real>();
-    logs = (logs / logs.sum()).array().log();
-}
-template <class Scalar>
-RealVector log_prior(const Vector<Scalar>& prior, Index size) {
-    RealVector logs;
-    set_log_prior(prior, size, logs);
-    return logs;
+    const Real sum = sum_of(prior);
+    for (Index i = 0; i < size; ++i) to[i] = std::log(static_cast<Real>(prior[i]) / sum);
 }
 
 }  // namespace detail

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <vector>
 
+#include "otpool/core/buffer.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/simd/packet.hpp"
@@ -17,10 +18,10 @@ namespace otpool::detail {
 /// Cost: one pass.
 template <BagScalar Scalar>
 struct RewardRange {
-    Vector<Scalar> highest;
+    Buffer<Scalar> highest;
     Scalar lowest = 0;
-    bool all_finite = true;  ///< Else the others are any.
-    bool of_all = false;     ///< Else `highest` is that of a few instances, and the others are any.
+    bool all_finite = true;  ///< Else the contents of the others are unspecified.
+    bool of_all = false;     ///< Else `highest` is that of a few instances, and the others are unspecified.
 
     RewardRange() = default;
     RewardRange(const MatrixView<Scalar>& reward, const std::vector<Index>& active, const Execution& execution) {
@@ -59,7 +60,9 @@ struct RewardRange {
     }
 
     /// The highest of all less the lowest.
-    Real spread() const { return static_cast<Real>(highest.maxCoeff()) - static_cast<Real>(lowest); }
+    Real spread() const {
+        return static_cast<Real>(*std::max_element(highest.begin(), highest.end())) - static_cast<Real>(lowest);
+    }
 
 private:
     static constexpr Index fewest_glanced_at = 8;
@@ -68,7 +71,7 @@ private:
     static constexpr Index all_to_glanced_at = 16;
 
     struct Part {
-        Vector<Scalar> highest, joined, scratch;
+        Buffer<Scalar> highest, joined, scratch;
         Scalar lowest = 0;
         bool all_finite = true;
 
@@ -87,7 +90,9 @@ private:
                 adjacent ? std::clamp(registers / std::gcd(registers, rows), Index{1}, std::max<Index>(most / rows, 1))
                          : 1;
             scratch.resize(rows);
-            highest = reward.contiguous_col(*first, scratch.data());
+            const Scalar* const first_col = reward.contiguous_col(*first, scratch.data());
+            highest.resize(rows);
+            std::copy_n(first_col, rows, highest.data());
             joined.resize(together * rows);
             for (Index c = 0; c < together; ++c) std::copy_n(highest.data(), rows, joined.data() + c * rows);
             // NOLINTBEGIN(modernize-avoid-c-arrays): std::array drops the alignment of P, with a warning
@@ -98,7 +103,7 @@ private:
             lowest = highest[0];
             while (first != last) {
                 const Index cols = std::min<Index>(last - first, together);
-                const Scalar* x = reward.contiguous_col(*first, scratch.data()).data();
+                const Scalar* x = reward.contiguous_col(*first, scratch.data());
                 const auto add = [&](Index i, auto c) {
                     const P lanes = ploadu<P>(x + i);
                     pstoreu(joined.data() + i, pmax(ploadu<P>(joined.data() + i), lanes));
@@ -127,7 +132,7 @@ private:
                 for (Index i = 0; i < (left - half) * rows; ++i) to[i] = std::max(to[i], from[i]);
                 left = half;
             }
-            highest = joined.head(rows);
+            std::copy_n(joined.data(), rows, highest.data());
             all_finite = true;
             for (int c = 0; c < abreast; ++c) {
                 lowest = std::min(lowest, predux_min(low[c]));

@@ -7,88 +7,74 @@
 #include <cstddef>
 #include <vector>
 
+#include "otpool/core/any_view.hpp"
+#include "otpool/core/buffer.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/problem/inspection.hpp"
-#include "otpool/simd/packet.hpp"
+#include "otpool/simd/lanes.hpp"
 
 namespace otpool::detail {
 
 /// The standard deviation of the rewards of all features of the active instances, in memory that is used again.
-template <BagScalar Scalar>
+template <std::same_as<Real> Work = Real>
 class RewardSpread {
 public:
-    /// Of entries relative to the first one, so that little cancels, and to a scale at which squares stay within range.
-    /// Cost: one pass.
-    Real standard_deviation(const MatrixView<Scalar>& reward, const FirstPass<Scalar>& pass,
-                            const Execution& execution) {
-        const std::vector<Index>& active = pass.priors.active;
-        Real inverse_scale = 1;
-        if constexpr (std::same_as<Scalar, Real>) {
-            inverse_scale =
-                1 / std::max({1e-300, std::abs(pass.range.highest.maxCoeff()), std::abs(pass.range.lowest)});
-        }
-        const Real half_origin = static_cast<Real>(reward(0, active[0])) / 2;
-        const InstanceParts parts(reward.rows(), static_cast<Index>(active.size()));
+    /// Of an inspected problem. Entries are taken relative to the first one, so that little cancels, and to a scale at
+    /// which squares stay within range. Cost: one pass.
+    Real standard_deviation(const Inspection& problem, const Execution& execution) {
+        const AnyView& reward = problem.reward;
+        const std::vector<Index>& active = problem.priors.active;
+        const Index rows = reward.rows();
+        const Real largest = std::max({1e-300, std::abs(problem.highest_of_all()), std::abs(problem.lowest)});
+        const Real inverse_scale = reward.is_float() ? 1 : 1 / largest;
+        const Real half_origin = reward(0, active[0]) / 2;
+        const InstanceParts parts(rows, problem.active_instances());
         parts_.resize(static_cast<std::size_t>(parts.count()));
         execution.for_each(parts.count(), [&](Index p, Index) {
             Part& part = parts_[static_cast<std::size_t>(p)];
             const Index* const first = active.data() + parts.first(p);
             const Index* const last = active.data() + parts.end(p);
-            Sums sums{half_origin, inverse_scale};
-            if (reward.is_contiguous() && are_consecutive(first, last)) {
-                sums.add(reward.contiguous_col(*first, nullptr).data(), (last - first) * reward.rows());
-            } else {  // as many columns at a time as are whole registers: the same sums
-                part.columns.resize(lanes * reward.rows());
-                for (const Index* n = first; n < last; n += lanes) {
-                    const Index count = std::min<Index>(lanes, last - n);
-                    for (Index k = 0; k < count; ++k) {
-                        Scalar* column = part.columns.data() + k * reward.rows();
-                        const auto x = reward.contiguous_col(n[k], column);
-                        if (x.data() != column) std::copy_n(x.data(), x.size(), column);
-                    }
-                    sums.add(part.columns.data(), count * reward.rows());
-                }
-            }
-            part.sum = sums.of_lanes.sum() + sums.rest;
-            part.squares = sums.squares_of_lanes.sum() + sums.squares_of_rest;
+            part.sums = {half_origin, inverse_scale};
+            if (!reward.is_contiguous() || !are_consecutive(first, last)) return part.add_copies(reward, first, last);
+            const Index size = (last - first) * rows;
+            if (const float* x = reward.in_place<float>(*first)) return part.sums.add(x, size);
+            part.sums.add(reward.in_place<double>(*first), size);
         });
-        Real sum = 0;
+        Real total = 0;
         Real squares = 0;
         for (const Part& part : parts_) {
-            sum += part.sum;
-            squares += part.squares;
+            total += sum(part.sums.of_lanes) + part.sums.rest;
+            squares += sum(part.sums.squares_of_lanes) + part.sums.squares_of_rest;
         }
-        const Real size = static_cast<Real>(reward.rows()) * static_cast<Real>(active.size());
-        return 2 * std::sqrt(std::max(0.0, squares / size - (sum / size) * (sum / size))) / inverse_scale;
+        const Real size = static_cast<Real>(rows) * static_cast<Real>(active.size());
+        return 2 * std::sqrt(std::max(0.0, squares / size - (total / size) * (total / size))) / inverse_scale;
     }
 
 private:
-    static constexpr Index lanes = 2 * register_lanes;
-    using Lanes = Eigen::Array<Real, lanes, 1>;
+    using L = Lanes<Real>;
 
     /// Of entries and their squares; of halves, lest a difference overflow.
     struct Sums {
-        Real half_origin;
-        Real inverse_scale;
-        Lanes of_lanes = Lanes::Zero();
-        Lanes squares_of_lanes = Lanes::Zero();
+        Real half_origin = 0;
+        Real inverse_scale = 1;
+        L of_lanes = L(0);
+        L squares_of_lanes = L(0);
         Real rest = 0;
         Real squares_of_rest = 0;
 
-        /// What is no whole register may be in the last call alone.
+        /// Fewer numbers than whole registers only in the last call.
+        template <BagScalar Scalar>
         void add(const Scalar* x, Index size) {
-            const auto scaled = [&](const auto& entry) { return (entry / 2 - half_origin) * inverse_scale; };
             Index i = 0;
-            for (; i + lanes <= size; i += lanes) {
-                Lanes entries;  // cast by a loop, which every compiler makes vectors of, not by Eigen, which does not
-                std::copy_n(x + i, lanes, entries.data());
-                entries = scaled(entries);
-                of_lanes += entries;
-                squares_of_lanes += entries * entries;
+            for (; i + register_lanes <= size; i += register_lanes) {
+                const L entries = converted<Real>(Lanes<Scalar>::load(x + i));
+                const L scaled = (entries * L(0.5) - L(half_origin)) * L(inverse_scale);
+                of_lanes += scaled;
+                squares_of_lanes = multiply_add(scaled, scaled, squares_of_lanes);
             }
             for (; i < size; ++i) {
-                const Real entry = scaled(static_cast<Real>(x[i]));
+                const Real entry = (static_cast<Real>(x[i]) / 2 - half_origin) * inverse_scale;
                 rest += entry;
                 squares_of_rest += entry * entry;
             }
@@ -96,9 +82,18 @@ private:
     };
 
     struct Part {
-        Real sum = 0;
-        Real squares = 0;
-        Vector<Scalar> columns;
+        Sums sums;
+        Buffer<Real> columns;
+
+        /// As many columns at a time as are whole registers: the same sums as of columns that follow each other.
+        void add_copies(const AnyView& reward, const Index* first, const Index* last) {
+            columns.resize(register_lanes * reward.rows());
+            for (const Index* n = first; n < last; n += register_lanes) {
+                const Index count = std::min<Index>(register_lanes, last - n);
+                for (Index k = 0; k < count; ++k) reward.copy_column(n[k], columns.data() + k * reward.rows());
+                sums.add(columns.data(), count * reward.rows());
+            }
+        }
     };
     std::vector<Part> parts_;
 };

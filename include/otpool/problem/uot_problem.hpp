@@ -36,6 +36,7 @@ namespace detail {
 
 template <class Scalar>
 bool all_finite(const MatrixView<Scalar>& matrix, const Execution& execution) {
+    if (matrix.empty()) return true;
     const InstanceParts parts(matrix.rows(), matrix.cols());
     if (parts.count() == 1) return matrix.all_finite();
     std::atomic<bool> finite = true;

@@ -1,0 +1,117 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "otpool/core/matrix.hpp"
+#include "otpool/kernel/log_domain_kernel.hpp"
+#include "otpool/plan/log_plan.hpp"
+
+namespace otpool {
+
+/// How a solve ended.
+enum class Status {
+    converged,        ///< The residual is within the tolerance.
+    iteration_limit,  ///< The iterations ran out first.
+    stopped,          ///< The observer asked to stop.
+    precision_limit,  ///< The residual is down to rounding, which is above the tolerance: the rewards' spread is too many
+                      ///< times alpha0 for double to resolve the plan's exponents to the tolerance.
+    mass_out_of_range,  ///< Converged, but the plan's mass is outside the range of the scalar: plan() saturates (or is all
+                        ///< zero); the pooled vector and log_mass do not suffer.
+};
+
+/// The status as a word, "converged" for Status::converged.
+inline const char* name(Status status) {
+    switch (status) {
+        case Status::converged: return "converged";
+        case Status::iteration_limit: return "iteration_limit";
+        case Status::stopped: return "stopped";
+        case Status::precision_limit: return "precision_limit";
+        case Status::mass_out_of_range: return "mass_out_of_range";
+    }
+    return "unknown";
+}
+
+/// How a solve went.
+struct Outcome {
+    Status status = Status::iteration_limit;
+    int iterations = 0;               ///< Number of iterations done; 0 for a closed form.
+    double residual = 0;              ///< Solution::residual
+    std::vector<double> history = {};  ///< The residual after each iteration, if Options::history.
+
+    bool converged() const { return status == Status::converged; }
+};
+
+namespace detail {
+
+/// exp(log_value), at most the largest finite Scalar over `count`, so that `count` of them can be added up.
+template <BagScalar Scalar>
+Scalar saturated_exp(Real log_value, Index count = 1) {
+    static const Real log_max = std::log(static_cast<Real>(std::numeric_limits<Scalar>::max()));
+    const Real cap = log_max - std::log(static_cast<Real>(count)) - 1e-6 * log_max;
+    return static_cast<Scalar>(std::exp(std::min(log_value, cap)));
+}
+
+/// The nearest finite Scalar; NaN does not occur.
+template <BagScalar Scalar>
+Scalar saturated(Real value) {
+    const Real max = std::numeric_limits<Scalar>::max();
+    return static_cast<Scalar>(std::clamp(value, -max, max));
+}
+
+/// The same, of the scalar of a bag that is of floats or not.
+inline Real saturated(Real value, bool is_float) {
+    return is_float ? static_cast<Real>(saturated<float>(value)) : saturated<Real>(value);
+}
+
+/// A plan that a solver found, of any scalar: what a Solution is made of.
+struct SolvedPlan {
+    Outcome outcome = {};
+    RealVector feature_potential = {};   ///< f, as a number of the bag's scalar.
+    RealVector instance_potential = {};  ///< g, likewise; the lowest where q0 is zero.
+    double log_mass = 0;
+    LogPlan log_plan = {};
+};
+
+/// Potentials of all `size` instances, given those of the active ones: the lowest finite number where q0 is zero.
+template <class PotentialOf>
+RealVector on_all_instances(Index size, const std::vector<Index>& active, const PotentialOf& potential_of) {
+    RealVector potential(size);
+    std::fill(potential.begin(), potential.end(), std::numeric_limits<Real>::lowest());
+    for (std::size_t k = 0; k < active.size(); ++k) potential[active[k]] = potential_of(static_cast<Index>(k));
+    return potential;
+}
+
+/// Replaces `converged` where the plan's mass cannot be written as a number of the bag's scalar.
+inline void check_mass_range(SolvedPlan& found, bool is_float) {
+    const Real log_max = is_float ? 88.72 : 709.78;  // of the largest and of the least normal number
+    const Real log_min = is_float ? -87.33 : -708.39;
+    if (found.outcome.converged() && !(found.log_mass < log_max && found.log_mass > log_min)) {
+        found.outcome.status = Status::mass_out_of_range;
+    }
+}
+
+/// The scores of a plan as the exponents of a kernel.
+struct PlanExponents {
+    const LogPlan& plan;
+
+    Index rows() const { return plan.features(); }
+    Index cols() const { return static_cast<Index>(plan.active().size()); }
+    void column(Index k, Real* out) const { plan.column(k, out); }
+};
+
+/// LSE_k(score_dk)
+template <class Plan>
+RealVector log_row_sums(const Plan& plan) {
+    const PlanExponents exponents{plan};
+    RealVector sums(exponents.rows());
+    const Buffer<Real> none(RealVector::Zero(exponents.cols()));
+    LogDomainKernel<PlanExponents>(exponents).log_row_sums(none.data(), sums.data());
+    return sums;
+}
+
+}  // namespace detail
+}  // namespace otpool

@@ -1,0 +1,84 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "otpool/core/buffer.hpp"
+#include "otpool/core/matrix.hpp"
+
+namespace otpool::detail {
+
+/// k = alpha / (alpha + weight), by which a half step meets a marginal: 1 where it is hard, 0 where it is free.
+inline Real damping(Real alpha, Real weight) { return std::isinf(alpha) ? 1 : alpha == 0 ? 0 : alpha / (alpha + weight); }
+
+/// One side of the plan, features or instances: the penalty alpha KL(marginal | prior) in units of the strength
+/// `weight` that it is weighed against (alpha0; rho and more in Bregman ADMM), a number a line (a feature or an
+/// instance).
+///
+/// A kernel's potential of a line is f / weight + anchor, the anchor being what the reward has of this line alone.
+struct Side {
+    Real alpha = 0;
+    Real ratio = 0;       ///< weight / alpha: 0 when hard, inf when free.
+    Real damping = 0;     ///< alpha / (alpha + weight): 1 when hard, 0 when free.
+    Real relaxation = 0;  ///< 1 - damping.
+    Buffer<Real> log_prior;
+    Buffer<Real> anchor;
+
+    Side() = default;
+    Side(Real alpha_, Real weight) { set(alpha_, weight); }
+
+    void set(Real alpha_, Real weight) {
+        alpha = alpha_;
+        // Hard takes precedence over weight = inf, and free over weight = 0.
+        ratio = std::isinf(alpha) ? 0 : alpha == 0 ? std::numeric_limits<Real>::infinity() : weight / alpha;
+        set_damping();
+    }
+
+    bool is_hard() const { return ratio == 0; }
+    bool is_free() const { return damping == 0; }
+    bool is_soft() const { return !is_hard() && !is_free(); }
+    Index size() const { return log_prior.size(); }
+
+    /// The same side where the weight is `factor` times as large.
+    Side with_weight_times(Real factor) const {
+        Side other = *this;
+        other.ratio *= factor;
+        for (Real& a : other.anchor) a /= factor;
+        other.set_damping();
+        return other;
+    }
+
+    /// The half step: kernel potentials that meet the optimality condition of the lines [first, first + count), given
+    /// the log sum over the other side of each; and their penalties f / alpha, computed apart, as the potential less
+    /// the anchor cancels. Every array has `count` entries.
+    void half_steps(Index first, Index count, const Real* log_sum, Real* potential, Real* penalty) const {
+        const Real* log_priors = log_prior.data() + first;
+        const Real* anchors = anchor.data() + first;
+        for (Index i = 0; i < count; ++i) {
+            const Real excess = log_priors[i] - log_sum[i];
+            potential[i] = damping * excess + relaxation * anchors[i];
+            penalty[i] = relaxation * (excess - anchors[i]);
+        }
+    }
+
+    /// The largest violation |log(marginal / prior) + f / alpha| of the optimality condition; a free side adds
+    /// nothing.
+    Real violation(const Real* log_marginal, const Real* penalty) const {
+        Real largest[8] = {};  // abreast, as each waits for its last maximum
+        for (Index i = 0; i < (is_free() ? 0 : size()); ++i) {
+            const Real excess = std::abs(log_marginal[i] - log_prior[i] + penalty[i]);
+            largest[i % 8] = excess > largest[i % 8] || excess != excess ? excess : largest[i % 8];
+        }
+        return *std::max_element(largest, largest + 8);
+    }
+
+private:
+    void set_damping() {
+        damping = 1 / (1 + ratio);
+        relaxation = std::isinf(ratio) ? 1 : ratio / (1 + ratio);
+    }
+};
+
+}  // namespace otpool::detail
