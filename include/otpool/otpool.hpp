@@ -21,6 +21,7 @@
 #include "otpool/problem/regularizers.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/bregman_admm.hpp"
+#include "otpool/solver/closed_form.hpp"
 #include "otpool/solver/newton.hpp"
 #include "otpool/solver/options.hpp"
 #include "otpool/solver/sinkhorn.hpp"

@@ -5,6 +5,7 @@
 #include "otpool/otpool.hpp"
 #include "support/catch.hpp"
 #include "support/optimality.hpp"
+#include "support/pooled.hpp"
 #include "support/random_problem.hpp"
 #include "support/steps_by_formula.hpp"
 
@@ -23,12 +24,12 @@ double error_of_steps(const UotProblem<Scalar, R>& problem, int steps) {
     const Sinkhorn solver{{.iterations = steps, .closed_forms = false}};
     const WideArray expected = pooled_by_formula(problem, steps);
     const auto solution = solver.solve(problem);
-    const auto pooled_on_the_way = solver.solve(problem, {.pooled_only = true});
-    const auto error = [&](const Vector<Scalar>& pooled) {
-        return static_cast<double>((pooled.template cast<Wide>().array() - expected).abs().maxCoeff());
+    const Vector<Scalar> pooled_on_the_way = tests::pooled(solver, problem).vector;
+    const auto error = [&](const Vector<Scalar>& found) {
+        return static_cast<double>((found.template cast<Wide>().array() - expected).abs().maxCoeff());
     };
     const double unit = std::max(spread(problem.reward.matrix().eval()), 1e-20);
-    return std::max(error(ConditionalReadout{}(solution)), error(ConditionalReadout{}(pooled_on_the_way))) / unit;
+    return std::max(error(ConditionalReadout{}(solution)), error(pooled_on_the_way)) / unit;
 }
 
 TEMPLATE_TEST_CASE("Steps of Sinkhorn are what their formulas say", "", float, double) {
@@ -153,12 +154,12 @@ TEMPLATE_TEST_CASE("What is pooled has the digits of what weighs", "", float, do
                                                .instances = {.alpha = Scalar(0.5)}};
                     INFO(D << " features, outlier " << outlier << ", level " << level << ", alpha1 " << alpha1);
                     const auto error = [&] {
-                        const Vector<Scalar> pooled =
-                            ConditionalReadout{}(Sinkhorn{{.iterations = 3}}.solve(problem, {.pooled_only = true}));
+                        const Vector<Scalar> found =
+                            tests::pooled(Sinkhorn{{.iterations = 3}}, problem).vector;
                         const WideArray expected = pooled_by_formula(problem, 3);
                         const auto unit =
                             (3 + expected.abs()).template cast<double>();  // 3: deviations of normal numbers
-                        const auto difference = (pooled.template cast<Wide>().array() - expected).abs();
+                        const auto difference = (found.template cast<Wide>().array() - expected).abs();
                         return (difference.template cast<double>() / unit).maxCoeff();
                     };
                     CHECK(error() <= few_roundings);

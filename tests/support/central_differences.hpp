@@ -189,7 +189,7 @@ GradientCheck check_gradient(Random& random, const Parameters& parameters, const
     const auto tape = at(parameters).solve(parameters.problem<R>());
     return GradientCheck(
         parameters,
-        [&](const Parameters& moved) { return weights.dot(readout(at(moved).solve(moved.problem<R>()).solution)); },
+        [&](const Parameters& moved) { return weights.dot(at(moved).solve(moved.problem<R>()).read(readout)); },
         at(parameters).backward(readout, tape, weights));
 }
 

@@ -12,9 +12,8 @@ std::optional<otpool::RealVector> pooled_by_sweeps(const otpool::UotProblem<Scal
                                                    int steps) {
     otpool::Workspace workspace;
     otpool::RealVector mean;
-    if (!otpool::detail::pool_by_sweeps(problem, otpool::detail::FirstPass<Scalar>(problem), rho, steps, {}, workspace,
-                                        mean))
-        return {};
+    const otpool::detail::Inspection inspected(problem);
+    if (!otpool::detail::pool_by_sweeps<Scalar>(inspected, rho, steps, {}, workspace, mean)) return {};
     return mean;
 }
 

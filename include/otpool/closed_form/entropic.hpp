@@ -1,159 +1,132 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <limits>
+#include <numbers>
+#include <vector>
 
+#include "otpool/closed_form/closed_form_of.hpp"
+#include "otpool/closed_form/weighted_mean.hpp"
+#include "otpool/closed_form/winners.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/kernel/log_domain_kernel.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
-#include "otpool/plan/log_plan.hpp"
-#include "otpool/plan/solution.hpp"
-#include "otpool/problem/uot_problem.hpp"
-#include "otpool/solver/steps/scaling.hpp"
+#include "otpool/plan/conditional_mean.hpp"
+#include "otpool/plan/exponential_solution.hpp"
+#include "otpool/problem/regularizers.hpp"
 
 namespace otpool::detail {
 
-/// Whether the problem's solution is known without iterating: a side is free (its potential is zero and the other's
-/// one half step away), or alpha0 is infinite (the reward drops out).
-template <BagScalar Scalar, EntropicRegularizer R>
-bool has_closed_form(const UotProblem<Scalar, R>& problem) {
-    return problem.instances.alpha == 0 || problem.features.alpha == 0 || std::isinf(problem.alpha0);
-}
-
-/// alpha0 = 0 with a free side: the limit alpha0 -> 0+ of the plan. Ties share as the limit does.
-///
-/// Free instances: feature d draws on argmax_n x_dn with r_d = p0_d exp(x_max / alpha1). Free features: instance n is
-/// drawn on by argmax_d x_dn with c_n = q0_n exp(x_max / alpha2); a feature that wins no instance has no mass, and
-/// pools where the limit's vanishing mass is, at argmax_n (x_dn - max_d x_dn).
-template <BagScalar Scalar, Regularizer R>
-class WinnersLimit {
-public:
-    WinnersLimit(const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass) : problem_(problem) {
-        scaled_.set(problem, pass);
-        plan_ = {scaled_.kernel.reward, scaled_.kernel.active, {}, RealVector::Zero(cols()), scaled_.kernel.row_shift};
-        plan_.instance_potential = RealVector::Zero(cols());
-        if (relative) plan_.log_weight = scaled_.instances.log_prior;
-        if (problem.instances.alpha == 0) {
-            free_instances();
-        } else {
-            free_features();
-        }
+/// Entropy and RelativeEntropy: known without iterating where a side is free (its potential is zero and the other's one
+/// half step away), or alpha0 is infinite (the reward drops out).
+template <EntropicRegularizer R>
+struct ClosedFormOf<R> {
+    static bool exists(Real alpha0, Real alpha1, Real alpha2) {
+        return alpha1 == 0 || alpha2 == 0 || std::isinf(alpha0);
     }
 
-    Solution<Scalar, R> solution() const {
-        Solution<Scalar, R> solution{.problem = problem_};
-        solution.status = Status::converged;
-        solution.feature_potential = feature_potential_.unaryExpr([](Real f) { return saturated<Scalar>(f); });
-        solution.instance_potential =
-            on_all_instances<Scalar>(scaled_.all_instances, scaled_.kernel.active,
-                                     [&](Index k) { return saturated<Scalar>(plan_.instance_potential[k]); });
-        solution.log_mass = log_mass_;
-        solution.log_plan = LogPlan<Scalar>(plan_, log_scale_, scaled_.kernel.active);
-        check_mass_range(solution);
-        // With nothing to hold it the mass is unbounded; the plan is then the limit under the constraint sum P = 1.
-        if (problem_.features.alpha == 0 && problem_.instances.alpha == 0) solution.status = Status::mass_out_of_range;
-        return solution;
+    /// Cost: two to four passes over the reward, at most two exps an element.
+    static SolvedPlan solve(const Inspection& problem, double tolerance) {
+        if (problem.alpha0 == 0) return WinnersLimit<>(problem).solution();
+        const ScaledProblem scaled(problem);
+        HalfSteps steps(scaled);
+        SolvedPlan found = exponential_solution(scaled, problem.alpha0, {steps.f, steps.f_penalty},
+                                                {steps.pass.col_potential, steps.pass.col_penalty}, steps.log_mass());
+        found.outcome.residual = steps.residual;
+        found.outcome.status = steps.residual <= tolerance ? Status::converged : Status::precision_limit;
+        const Real largest = std::max(largest_magnitude(steps.f.data(), steps.f.size()),
+                                      largest_magnitude(steps.pass.col_potential.data(), scaled.kernel.cols()));
+        check_promise(found, scaled, 4 * std::numeric_limits<Real>::epsilon() * largest, tolerance);
+        return found;
+    }
+
+    /// Cost: one or two passes over the reward, and an exp an element where it counts; a third pass and another exp
+    /// where the features are free.
+    template <BagScalar Scalar>
+    static Outcome pool(const Inspection& problem, double /*tolerance*/, const Execution& execution,
+                        Workspace& workspace, RealVector& mean) {
+        const Outcome found{.status = Status::converged};
+        if (problem.alpha0 == 0) {
+            if (problem.alpha2 == 0 && problem.values.empty()) {  // the max
+                mean = problem.highest;
+            } else {
+                mean = conditional_mean(WinnersLimit<>(problem).solution().log_plan, problem.pooled_values());
+            }
+        } else if (std::isinf(problem.alpha0)) {
+            auto& weighted = workspace.get<WeightedMean<Scalar>>();
+            set_weights_of_instances(problem, weighted);
+            weighted(problem, execution, mean);
+        } else if (problem.alpha2 == 0 && !problem.relative) {
+            auto& weighted = workspace.get<WeightedMean<Scalar>>();
+            weighted.slope = in_range<Scalar>(std::numbers::log2e / problem.alpha0);
+            set_top(problem.highest, weighted.top);
+            weighted(problem, execution, mean);
+        } else {
+            const ScaledProblem scaled(problem);
+            const HalfSteps steps(scaled);
+            mean = conditional_mean(
+                exponential_plan(scaled.kernel, steps.pass.col_potential, RealVector(problem.features())),
+                problem.pooled_values());
+        }
+        return found;
     }
 
 private:
-    static constexpr bool relative = std::same_as<R, RelativeEntropy>;
-    static constexpr Real nothing = -std::numeric_limits<Real>::infinity();
-
-    Index rows() const { return scaled_.kernel.rows(); }
-    Index cols() const { return scaled_.kernel.cols(); }
-
-    void free_instances() {
-        const RealVector& highest = scaled_.kernel.row_shift;
-        const Real alpha1 = problem_.features.alpha;
-        RealVector log_marginal = scaled_.features.log_prior;
-        if (alpha1 == 0) {
-            log_marginal =
-                (highest.array() == scaled_.offset).select(log_marginal, RealVector::Constant(rows(), nothing));
-            log_marginal.array() -= log_sum_exp(log_marginal);
-        } else if (std::isfinite(alpha1)) {
-            log_marginal.array() += (highest.array() / alpha1).max(lowest_exponent).min(-lowest_exponent);
-        }
-        feature_potential_ = alpha1 == 0 ? RealVector(RealVector::Zero(rows())) : RealVector(-highest);
-        log_mass_ = log_sum_exp(log_marginal);
-        log_scale_ = log_marginal - log_winners_weight();
+    template <class Number>
+    static Number in_range(Real number) {
+        return static_cast<Number>(std::min(number, static_cast<Real>(std::numeric_limits<Number>::max())));
     }
 
-    void free_features() {
-        const Real alpha2 = problem_.instances.alpha;
-        feature_potential_ = RealVector::Zero(rows());
-        plan_.best.setConstant(nothing);
-        RealVector log_marginal = scaled_.instances.log_prior;
-        for (Index k = 0; k < cols(); ++k) {
-            const RealVector x = scaled_.kernel.reward.col(scaled_.kernel.instance(k));
-            const Real highest = x.maxCoeff();
-            plan_.instance_potential[k] = -highest;
-            plan_.best = plan_.best.array().max(x.array() - highest);
-            if (std::isfinite(alpha2))
-                log_marginal[k] += std::clamp(highest / alpha2, lowest_exponent, -lowest_exponent);
-            Real sharing = 0;
-            for (Index d = 0; d < rows(); ++d) {
-                if (x[d] == highest) sharing += relative ? std::exp(scaled_.features.log_prior[d]) : 1;
-            }
-            plan_.log_weight[k] = log_marginal[k] - std::log(sharing);
+    /// f and g, one half step each, in the log domain: with a free side, or without a reward, they are the optimum.
+    struct HalfSteps {
+        Buffer<Real> f, f_penalty;
+        PassResult pass;
+        Real residual = 0;
+
+        explicit HalfSteps(const ScaledProblem& problem) {
+            const ScaledReward& kernel = problem.kernel;
+            const Side& features = problem.features;
+            LogDomainKernel<ScaledReward> log_domain(kernel);
+            pass.resize(kernel.rows(), kernel.cols());
+            pass.col_potential = problem.instances.anchor;
+            std::fill(pass.col_penalty.begin(), pass.col_penalty.end(), 0);
+            for (Buffer<Real>* of_rows : {&f, &f_penalty}) of_rows->resize(kernel.rows());
+            Buffer<Real>& log_row_sum = pass.log_row_mass;
+            log_domain.log_row_sums(pass.col_potential.data(), log_row_sum.data());
+            features.half_steps(0, kernel.rows(), log_row_sum.data(), f.data(), f_penalty.data());
+            for (Index d = 0; d < kernel.rows(); ++d) log_row_sum[d] += f[d];
+            if (problem.instances.alpha > 0) log_domain.sweep(f.data(), problem.instances, pass);
+            residual = features.violation(pass.log_row_mass.data(), f_penalty.data());
+            // Of features that alpha0 = inf keeps from meeting their prior, the marginal says what the potential is.
+            if (!features.is_free()) return;
+            for (Index d = 0; d < kernel.rows(); ++d) f_penalty[d] = features.log_prior[d] - pass.log_row_mass[d];
         }
-        log_mass_ = log_sum_exp(log_marginal);
-        log_scale_ = RealVector::Zero(rows());
-        if (relative) log_scale_ = scaled_.features.log_prior;
-        for (Index d = 0; d < rows(); ++d) {
-            if (plan_.best[d] < 0) log_scale_[d] = nothing;
+
+        Real log_mass() const { return log_sum_exp(pass.log_row_mass.data(), pass.log_row_mass.size()); }
+    };
+
+    /// alpha0 = inf: every feature weighs an instance alike, by q0 where that counts.
+    template <BagScalar Work>
+    static void set_weights_of_instances(const Inspection& problem, WeightedMean<Work>& weighted) {
+        const bool by_prior = problem.relative || std::isinf(problem.alpha2);
+        const Buffer<Real>& log_q = problem.priors.log_q;
+        const Real highest = *std::max_element(log_q.begin(), log_q.end());
+        weighted.slope = 0;
+        weighted.instance_weight.resize(log_q.size());
+        for (Index k = 0; k < log_q.size(); ++k) {
+            weighted.instance_weight[k] = by_prior ? static_cast<Work>(std::exp(log_q[k] - highest)) : 1;
         }
     }
 
-    /// log sum of exp(log_weight) over each feature's winners
-    RealVector log_winners_weight() const {
-        RealVector sum = RealVector::Zero(rows());
-        RealVector score(rows());
-        const Real top = plan_.log_weight.maxCoeff();
-        for (Index k = 0; k < cols(); ++k) {
-            plan_.score(k, score);
-            sum.array() += (score.array() - top).exp();
-        }
-        return sum.array().log() + top;
+    template <BagScalar Work>
+    static void set_top(const RealVector& highest, Buffer<Work>& top) {
+        top.resize(padded(highest.size()));
+        std::fill(top.begin(), top.end(), Work(0));
+        for (Index d = 0; d < highest.size(); ++d) top[d] = static_cast<Work>(highest[d]);
     }
-
-    const UotProblem<Scalar, R>& problem_;
-    ScaledProblem<Scalar> scaled_;
-    WinnersPlan<Scalar> plan_;
-    RealVector feature_potential_;
-    RealVector log_scale_;
-    Real log_mass_ = 0;
 };
-
-/// The exact solution where has_closed_form(). Cost: one to three passes over the reward, at most two exps an
-/// element.
-template <BagScalar Scalar, EntropicRegularizer R>
-Solution<Scalar, R> closed_form(const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass, double tolerance,
-                                const Run<Scalar, R>& run, Workspace& workspace) {
-    const bool max_pooling = run.pooled_only && problem.instances.alpha == 0 && problem.values.empty();
-    if (problem.alpha0 == 0 && !max_pooling) return WinnersLimit<Scalar, R>(problem, pass).solution();
-    auto& scaled = workspace.get<ScaledProblem<Scalar>>();
-    auto& scaling = workspace.get<Scaling<Scalar, Scalar>>();
-    scaled.set(problem, pass);
-    RealVector& mean = workspace.get<PooledMean>().values;
-    if (problem.alpha0 == 0) {
-        mean = scaled.kernel.row_shift;
-        return pooled_solution<Scalar, R>(std::move(mean));
-    }
-    // With a free side, or without a reward, scaling ends after its first iteration.
-    const MatrixView<Scalar>* values = run.pooled_only ? &problem.values : nullptr;
-    const bool updates_instances = scaled.instances.alpha > 0;
-    scaling.start(scaled, scaled.instances.anchor, run.execution, updates_instances ? nullptr : values);
-    scaling.update_features();
-    if (updates_instances) scaling.update_instances(values);
-    if (scaling.pooled()) {
-        scaling.conditional_mean(mean);
-        return pooled_solution<Scalar, R>(std::move(mean));
-    }
-    Solution<Scalar, R> solution = scaling.solution(problem);
-    solution.residual = scaling.feature_residual();
-    solution.status = solution.residual <= tolerance ? Status::converged : Status::precision_limit;
-    check_promise(solution, scaled, scaling.attainable(), tolerance);
-    return solution;
-}
 
 }  // namespace otpool::detail

@@ -3,18 +3,22 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
+#include <cstddef>
 #include <limits>
-#include <tuple>
 #include <utility>
 #include <vector>
 
-#include "otpool/closed_form/entropic.hpp"
+#include "otpool/closed_form/closed_form_of.hpp"
+#include "otpool/closed_form/winners.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
+#include "otpool/plan/conditional_mean.hpp"
 #include "otpool/plan/log_plan.hpp"
-#include "otpool/plan/solution.hpp"
-#include "otpool/problem/priors.hpp"
-#include "otpool/problem/uot_problem.hpp"
+#include "otpool/plan/solved_plan.hpp"
+#include "otpool/problem/inspection.hpp"
+#include "otpool/problem/regularizers.hpp"
+#include "otpool/simd/arrays.hpp"
 
 namespace otpool::detail {
 
@@ -28,7 +32,7 @@ struct QuadraticLine {
     Real error = 0;     ///< that rounding leaves in log_mass
 
     /// gap_i = (max x - x_i) / (2 alpha0) >= 0. Cost: O(n log n).
-    QuadraticLine(RealVector gap, Real highest, Real alpha, Real alpha0, Real log_prior) {
+    QuadraticLine(std::vector<Real> gap, Real highest, Real alpha, Real alpha0, Real log_prior) {
         // With the `support` smallest gaps, sum P = support * excess - sum of those gaps.
         std::sort(gap.begin(), gap.end());
         const auto too_heavy = [&](Real log_m, Real s) {
@@ -36,7 +40,7 @@ struct QuadraticLine {
             return alpha * (log_m - log_prior) >= highest - 2 * alpha0 * s;
         };
         Real gaps = 0;
-        Index count = 0;
+        std::size_t count = 0;
         while (count < gap.size()) {  // the support grows while its next breakpoint has too little mass
             const Real mass = static_cast<Real>(count) * gap[count] - gaps;
             if (count > 0 && too_heavy(std::log(mass), gap[count])) break;
@@ -76,140 +80,167 @@ private:
     static constexpr Real lightest = -600;
 };
 
-/// Whether a Quadratic problem's solution is known without iterating: a side is free (the other is thresholded line
-/// by line), or alpha0 is infinite and a side is not hard (the reward drops out and the plan is constant along that
-/// side).
-template <BagScalar Scalar>
-bool has_closed_form(const UotProblem<Scalar, Quadratic>& problem) {
-    const auto& [features, instances] = std::tie(problem.features, problem.instances);
-    if (std::isinf(problem.alpha0)) return std::isfinite(features.alpha) || std::isfinite(instances.alpha);
-    return features.alpha == 0 || instances.alpha == 0;
-}
-
 /// Quadratic with 0 < alpha0 < inf and a free side: the plan max(0, X + f + g) / (2 alpha0), exactly. Free instances:
 /// g = 0 and every feature finds its own f_d; free features: f = 0 and every instance its g_n.
-template <BagScalar Scalar>
+template <std::same_as<Real> Work = Real>
 class ThresholdLimit {
 public:
-    ThresholdLimit(const UotProblem<Scalar, Quadratic>& problem, const Priors& priors)
+    explicit ThresholdLimit(const Inspection& problem)
         : problem_(problem),
-          priors_(priors),
-          reward_(problem.reward.rows(), static_cast<Index>(priors_.active.size())),
-          log_plan_(reward_.rows(), reward_.cols()),
-          f_(RealVector::Zero(reward_.rows())),
-          g_(RealVector::Zero(reward_.cols())) {
-        for (Index k = 0; k < reward_.cols(); ++k) {
-            reward_.col(k) = problem.reward.col(priors_.active[static_cast<std::size_t>(k)]);
+          reward_(static_cast<std::size_t>(rows() * cols())),
+          log_plan_(reward_.size()),
+          f_(static_cast<std::size_t>(rows()), 0),
+          g_(static_cast<std::size_t>(cols()), 0) {
+        for (Index k = 0; k < cols(); ++k) {
+            problem.reward.copy_column(problem.priors.active[static_cast<std::size_t>(k)], reward_.data() + k * rows());
         }
-        if (problem.instances.alpha == 0) {
-            for (Index d = 0; d < f_.size(); ++d) {
-                threshold(reward_.row(d), log_plan_.row(d), f_[d], problem.features.alpha, priors_.log_p[d]);
+        if (problem.alpha2 == 0) {
+            for (Index d = 0; d < rows(); ++d) {
+                f_[static_cast<std::size_t>(d)] = threshold(d, rows(), cols(), problem.alpha1, problem.priors.log_p[d]);
             }
         } else {
-            for (Index k = 0; k < g_.size(); ++k) {
-                threshold(reward_.col(k), log_plan_.col(k), g_[k], problem.instances.alpha, priors_.log_q[k]);
+            for (Index k = 0; k < cols(); ++k) {
+                g_[static_cast<std::size_t>(k)] =
+                    threshold(k * rows(), 1, rows(), problem.alpha2, problem.priors.log_q[k]);
             }
         }
     }
 
-    Solution<Scalar, Quadratic> solution(double tolerance) {
-        const Real log_mass =
-            log_plan_.maxCoeff() > nothing ? log_sum_exp(log_plan_.data(), log_plan_.size()) : lowest_exponent;
+    SolvedPlan solution(double tolerance) {
+        const Real highest = *std::max_element(log_plan_.begin(), log_plan_.end());
+        SolvedPlan found;
+        found.log_mass =
+            highest > nothing ? log_sum_exp(log_plan_.data(), static_cast<Index>(log_plan_.size())) : lowest_exponent;
         RealVector log_scale = fill_empty_features();
-        Solution<Scalar, Quadratic> solution{.problem = problem_};
-        solution.status = residual_ <= tolerance ? Status::converged : Status::precision_limit;
-        solution.residual = residual_;
-        const auto to_scalar = [](Real value) { return saturated<Scalar>(value); };
-        solution.feature_potential = f_.unaryExpr(to_scalar);
-        solution.instance_potential =
-            on_all_instances<Scalar>(problem_.reward.cols(), priors_.active, [&](Index k) { return to_scalar(g_[k]); });
-        solution.log_mass = log_mass;
-        solution.log_plan = LogPlan<Scalar>(DensePlan{std::move(log_plan_)}, std::move(log_scale), priors_.active);
-        check_mass_range(solution);
-        return solution;
+        found.outcome.status = residual_ <= tolerance ? Status::converged : Status::precision_limit;
+        found.outcome.residual = residual_;
+        const bool is_float = problem_.reward.is_float();
+        found.feature_potential.resize(rows());
+        for (Index d = 0; d < rows(); ++d) {
+            found.feature_potential[d] = saturated(f_[static_cast<std::size_t>(d)], is_float);
+        }
+        found.instance_potential = on_all_instances(problem_.reward.cols(), problem_.priors.active, [&](Index k) {
+            return saturated(g_[static_cast<std::size_t>(k)], is_float);
+        });
+        found.log_plan = LogPlan([plan = std::move(log_plan_), rows = rows()](
+                                     Index k, Real* score) { std::copy_n(plan.data() + k * rows, rows, score); },
+                                 std::move(log_scale), problem_.priors.active);
+        check_mass_range(found, is_float);
+        return found;
     }
 
 private:
     static constexpr Real nothing = -std::numeric_limits<Real>::infinity();
 
-    /// One line of the plan and its potential, given its marginal's alpha and prior.
-    template <class Reward, class LogPlanLine>
-    void threshold(const Reward& x, LogPlanLine log_plan, Real& potential, Real alpha, Real log_prior) {
+    Index rows() const { return problem_.features(); }
+    Index cols() const { return problem_.active_instances(); }
+
+    /// One line of the plan, `size` entries from `first` with this stride, and its potential, given its marginal's alpha
+    /// and prior.
+    Real threshold(Index first, Index stride, Index size, Real alpha, Real log_prior) {
         const Real alpha0 = problem_.alpha0;
-        const Real highest = x.maxCoeff();
-        RealVector gap(x.size());
-        for (Index i = 0; i < gap.size(); ++i) gap[i] = std::min((highest - x(i)) / (2 * alpha0), 1e290);
+        const Work* x = reward_.data() + first;
+        Work* log_plan = log_plan_.data() + first;
+        Real highest = x[0];
+        for (Index i = 1; i < size; ++i) highest = std::max(highest, x[i * stride]);
         if (alpha == 0) {
-            for (Index i = 0; i < gap.size(); ++i)
-                log_plan(i) = x(i) > 0 ? std::log(x(i)) - std::log(2 * alpha0) : nothing;
-            return;
+            for (Index i = 0; i < size; ++i) {
+                const Real entry = x[i * stride];
+                log_plan[i * stride] = entry > 0 ? std::log(entry) - std::log(2 * alpha0) : nothing;
+            }
+            return 0;
+        }
+        std::vector<Real> gap(static_cast<std::size_t>(size));
+        for (std::size_t i = 0; i < gap.size(); ++i) {
+            gap[i] = std::min((highest - x[static_cast<Index>(i) * stride]) / (2 * alpha0), 1e290);
         }
         const QuadraticLine line(gap, highest, alpha, alpha0, log_prior);
-        for (Index i = 0; i < gap.size(); ++i) log_plan(i) = line.log_entry(gap[i]);
+        for (std::size_t i = 0; i < gap.size(); ++i) log_plan[static_cast<Index>(i) * stride] = line.log_entry(gap[i]);
         residual_ = std::max(residual_, line.error);
         // From the mass a potential has the digits that the difference of large numbers lacks.
-        potential = std::isinf(alpha) ? 2 * alpha0 * line.excess - highest : -alpha * (line.log_mass - log_prior);
+        return std::isinf(alpha) ? 2 * alpha0 * line.excess - highest : -alpha * (line.log_mass - log_prior);
     }
 
     /// Zero, but -inf for features without mass, whose scores become those of their vanishing mass: argmax_n x_dn +
     /// g_n.
     RealVector fill_empty_features() {
-        RealVector log_scale = RealVector::Zero(f_.size());
-        for (Index d = 0; d < f_.size(); ++d) {
-            if (log_plan_.row(d).maxCoeff() > nothing) continue;
-            log_scale[d] = nothing;
-            const RealVector gain = reward_.row(d).transpose() + g_;
-            const Real best = gain.maxCoeff();
-            for (Index k = 0; k < g_.size(); ++k) {
-                if (gain[k] == best) log_plan_(d, k) = 0;
+        RealVector log_scale(rows());
+        for (Index d = 0; d < rows(); ++d) {
+            Real highest = nothing;
+            Real best = nothing;
+            const auto gain = [&](Index k) {
+                return reward_[static_cast<std::size_t>(k * rows() + d)] + g_[static_cast<std::size_t>(k)];
+            };
+            for (Index k = 0; k < cols(); ++k) {
+                highest = std::max(highest, log_plan_[static_cast<std::size_t>(k * rows() + d)]);
+                best = std::max(best, gain(k));
+            }
+            log_scale[d] = highest > nothing ? 0 : nothing;
+            for (Index k = 0; k < cols() && highest == nothing; ++k) {
+                if (gain(k) == best) log_plan_[static_cast<std::size_t>(k * rows() + d)] = 0;
             }
         }
         return log_scale;
     }
 
-    const UotProblem<Scalar, Quadratic>& problem_;
-    const Priors& priors_;
-    RealMatrix reward_;
-    RealMatrix log_plan_;
-    RealVector f_, g_;
+    const Inspection& problem_;
+    std::vector<Work> reward_, log_plan_;  ///< D x N, a column an active instance
+    std::vector<Real> f_, g_;
     Real residual_ = 0;
 };
 
-/// Quadratic with alpha0 = inf and a side not hard: constant along that side, p0_d / N or q0_n / D; nothing without a
-/// hard side.
-template <BagScalar Scalar>
-Solution<Scalar, Quadratic> constant_limit(const UotProblem<Scalar, Quadratic>& problem,
-                                           const FirstPass<Scalar>& pass) {
-    ScaledProblem<Scalar> scaled;
-    scaled.set(problem, pass);
-    RealVector log_scale = RealVector::Zero(scaled.kernel.rows());
-    RealVector log_weight = RealVector::Zero(scaled.kernel.cols());
-    if (scaled.features.is_hard()) {
-        log_scale = scaled.features.log_prior.array() - std::log(static_cast<Real>(log_weight.size()));
-    } else if (scaled.instances.is_hard()) {
-        log_weight = scaled.instances.log_prior.array() - std::log(static_cast<Real>(log_scale.size()));
-    } else {
-        log_scale.setConstant(-std::numeric_limits<Real>::infinity());
+/// Quadratic: known without iterating where a side is free (the other is thresholded line by line), or alpha0 is
+/// infinite and a side is not hard (the reward drops out and the plan is constant along that side).
+template <std::same_as<Quadratic> R>
+struct ClosedFormOf<R> {
+    static bool exists(Real alpha0, Real alpha1, Real alpha2) {
+        if (std::isinf(alpha0)) return std::isfinite(alpha1) || std::isfinite(alpha2);
+        return alpha1 == 0 || alpha2 == 0;
     }
-    Solution<Scalar, Quadratic> solution{.problem = problem};
-    const bool has_mass = scaled.features.is_hard() || scaled.instances.is_hard();
-    solution.status = has_mass ? Status::converged : Status::mass_out_of_range;
-    solution.log_mass = has_mass ? 0 : std::numeric_limits<double>::lowest();
-    solution.feature_potential = Vector<Scalar>::Zero(problem.reward.rows());
-    solution.instance_potential = Vector<Scalar>::Zero(problem.reward.cols());
-    std::vector<Index> active = scaled.kernel.active;
-    solution.log_plan = LogPlan<Scalar>(ExponentialPlan<Scalar>{std::move(scaled.kernel), std::move(log_weight)},
-                                        std::move(log_scale), std::move(active));
-    return solution;
-}
 
-/// The exact solution where has_closed_form().
-template <BagScalar Scalar>
-Solution<Scalar, Quadratic> closed_form(const UotProblem<Scalar, Quadratic>& problem, const FirstPass<Scalar>& pass,
-                                        double tolerance, const Run<Scalar, Quadratic>&, Workspace&) {
-    if (problem.alpha0 == 0) return WinnersLimit<Scalar, Quadratic>(problem, pass).solution();
-    if (std::isinf(problem.alpha0)) return constant_limit(problem, pass);
-    return ThresholdLimit<Scalar>(problem, pass.priors).solution(tolerance);
-}
+    static SolvedPlan solve(const Inspection& problem, double tolerance) {
+        if (problem.alpha0 == 0) return WinnersLimit<>(problem).solution();
+        if (std::isinf(problem.alpha0)) return constant_plan(problem);
+        return ThresholdLimit<>(problem).solution(tolerance);
+    }
+
+    /// mean <- the conditional mean of the values.
+    template <BagScalar Scalar>
+    static Outcome pool(const Inspection& problem, double tolerance, const Execution&, Workspace&, RealVector& mean) {
+        SolvedPlan found = solve(problem, tolerance);
+        mean = conditional_mean(found.log_plan, problem.pooled_values());
+        return std::move(found.outcome);
+    }
+
+private:
+    /// alpha0 = inf and a side not hard: constant along that side, p0_d / N or q0_n / D; nothing without a hard side.
+    static SolvedPlan constant_plan(const Inspection& problem) {
+        const Real infinity = std::numeric_limits<Real>::infinity();
+        const bool of_features = std::isinf(problem.alpha1);
+        const bool of_instances = !of_features && std::isinf(problem.alpha2);
+        const Priors& priors = problem.priors;
+        const Real log_rows = std::log(static_cast<Real>(problem.features()));
+        const Real log_cols = std::log(static_cast<Real>(problem.active_instances()));
+        RealVector log_scale(problem.features());
+        std::vector<Real> log_weight(priors.active.size(), 0);
+        for (Index d = 0; d < log_scale.size(); ++d) {
+            log_scale[d] = of_features ? priors.log_p[d] - log_cols : of_instances ? 0 : -infinity;
+        }
+        for (std::size_t k = 0; of_instances && k < log_weight.size(); ++k) {
+            log_weight[k] = priors.log_q[static_cast<Index>(k)] - log_rows;
+        }
+        SolvedPlan found;
+        const bool has_mass = of_features || of_instances;
+        found.outcome.status = has_mass ? Status::converged : Status::mass_out_of_range;
+        found.log_mass = has_mass ? 0 : std::numeric_limits<double>::lowest();
+        found.feature_potential = RealVector::Zero(problem.features());
+        found.instance_potential = RealVector::Zero(problem.reward.cols());
+        found.log_plan =
+            LogPlan([weight = std::move(log_weight), rows = problem.features()](
+                        Index k, Real* score) { std::fill_n(score, rows, weight[static_cast<std::size_t>(k)]); },
+                    std::move(log_scale), priors.active);
+        return found;
+    }
+};
 
 }  // namespace otpool::detail

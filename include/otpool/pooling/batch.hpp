@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -40,20 +41,21 @@ void for_each_bag(const Bags<Scalar>& bags, const Execution& execution, const Wo
     errors.rethrow_first();
 }
 
-/// A bag of a batch to pool: its number, itself, how its instances are shared out, and by which worker it is pooled.
+/// A bag of a batch to pool.
 template <BagScalar Scalar>
 struct BagTask {
     Index number;
     const Bag<Scalar>& bag;
-    const Execution& inside;
-    Index worker;
+    const Execution& inside;  ///< What its instances are shared out by.
+    Index worker;             ///< The worker that pools it.
+    Eigen::Ref<Vector<Scalar>> pooled;
 };
 
-/// Pools every bag of a batch by `pool_one(task, y)`, which puts there what one pools to and throws if an entry of it
-/// is not finite. Throws, naming bag, feature and instance, if it does, or a bag is empty without a fill value for it.
-template <class Scalar, class PoolOne>
+/// Pools every bag of a batch by `pool_one(task)`, which sets task.pooled and throws if an entry of the bag is not
+/// finite. Throws, naming bag, feature and instance, if it does, or a bag is empty without a fill value for it.
+template <BagScalar Scalar>
 Matrix<Scalar> pool_batch(const Bags<Scalar>& bags, const std::optional<Scalar>& empty_bag, const Execution& execution,
-                          const PoolOne& pool_one) {
+                          const std::function<void(const BagTask<Scalar>&)>& pool_one) {
     for (Index b = 0; b < bags.size(); ++b) {
         require(empty_bag.has_value() || bags.bag_size(b) > 0, text("bag ", b), "empty",
                 "at least one instance, or a fill value for empty bags");
@@ -61,12 +63,12 @@ Matrix<Scalar> pool_batch(const Bags<Scalar>& bags, const std::optional<Scalar>&
     Matrix<Scalar> pooled(bags.features(), bags.size());
     for_each_bag(bags, execution, [&](Index b, const Execution& inside, Index worker) {
         if (bags.bag_size(b) == 0) {
-            pooled.col(b).setConstant(*empty_bag);
+            std::fill_n(pooled.data() + b * pooled.rows(), pooled.rows(), *empty_bag);
             return;
         }
         const Bag<Scalar> bag = bags[b];
         try {
-            pool_one(BagTask<Scalar>{b, bag, inside, worker}, pooled.col(b));
+            pool_one({b, bag, inside, worker, pooled.col(b)});
         } catch (const InvalidArgument& error) {
             require_finite(bag.instances, text("bag ", b));
             require_finite(bag.reward, text("reward of bag ", b));

@@ -1,9 +1,13 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <numeric>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
@@ -36,9 +40,15 @@ Vector<Scalar> softmax(const Vector<Scalar>& scores) {
         detail::require(std::isfinite(scores[n]), detail::text("scores[", n, "]"), scores[n], "finite numbers");
     }
     if (scores.size() == 0) return {};
-    const RealVector shifted = scores.template cast<Real>().array() - static_cast<Real>(scores.maxCoeff());
-    const RealVector weight = shifted.array().exp();
-    return (weight / weight.sum()).template cast<Scalar>();
+    const Real highest = static_cast<Real>(*std::max_element(scores.begin(), scores.end()));
+    std::vector<Real> weight(static_cast<std::size_t>(scores.size()));
+    std::transform(scores.begin(), scores.end(), weight.begin(),
+                   [&](Scalar score) { return std::exp(static_cast<Real>(score) - highest); });
+    const Real sum = std::accumulate(weight.begin(), weight.end(), Real(0));
+    Vector<Scalar> softmax(scores.size());
+    std::transform(weight.begin(), weight.end(), softmax.begin(),
+                   [&](Real w) { return static_cast<Scalar>(w / sum); });
+    return softmax;
 }
 
 /// q0 = [w, 1 - w] for a bag [mean; max], w = sigmoid(<weights, mean> + bias).

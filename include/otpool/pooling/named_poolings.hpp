@@ -14,47 +14,47 @@
 #include "otpool/pooling/transform.hpp"
 #include "otpool/pooling/two_level.hpp"
 #include "otpool/problem/marginal.hpp"
-#include "otpool/solver/sinkhorn.hpp"
+#include "otpool/solver/closed_form.hpp"
 
 // The poolings that have a name, as parameters of Pooling. All of them are closed forms, whatever solver they are
-// given; a solver with Options::closed_forms = false iterates, where it accepts the problem.
+// given; one that iterates does so if its Options::closed_forms is false, where it accepts the problem.
 
 namespace otpool {
 
 /// y_d = (1/N) sum_n x_dn: only the regulariser, alpha0 = inf.
-template <BagScalar Scalar, class Solver = Sinkhorn>
+template <BagScalar Scalar, class Solver = ClosedForm>
 auto mean_pooling(Solver solver = {}) {
     return Pooling<Scalar, Solver>{.parameters = {.alpha0 = infinity}, .solver = solver};
 }
 
 /// y_d = sum_n x_dn: the mean, times N.
-template <BagScalar Scalar, class Solver = Sinkhorn>
+template <BagScalar Scalar, class Solver = ClosedForm>
 auto sum_pooling(Solver solver = {}) {
     return Pooling<Scalar, Solver, Entropy, SumReadout>{.parameters = {.alpha0 = infinity}, .solver = solver};
 }
 
 /// y_d = max_n x_dn: no regulariser, alpha0 = 0, and free instances. Ties share the plan equally.
-template <BagScalar Scalar, class Solver = Sinkhorn>
+template <BagScalar Scalar, class Solver = ClosedForm>
 auto max_pooling(Solver solver = {}) {
     return Pooling<Scalar, Solver>{.parameters = {.alpha0 = 0}, .solver = solver};
 }
 
 /// y_d = min_n x_dn: the max with reward -X.
-template <BagScalar Scalar, class Solver = Sinkhorn>
+template <BagScalar Scalar, class Solver = ClosedForm>
 auto min_pooling(Solver solver = {}) {
     return Pooling<Scalar, Solver, Entropy, ConditionalReadout, UniformPrior, Negate>{.parameters = {.alpha0 = 0},
                                                                                       .solver = solver};
 }
 
 /// y_d = sum_n x_dn exp(x_dn / t) / sum_n exp(x_dn / t) (Boltzmann), t in [0, inf]: the max at 0, the mean at inf.
-template <BagScalar Scalar, class Solver = Sinkhorn>
+template <BagScalar Scalar, class Solver = ClosedForm>
 auto softmax_pooling(Scalar temperature, Solver solver = {}) {
     detail::require_alpha(temperature, "temperature");
     return Pooling<Scalar, Solver>{.parameters = {.alpha0 = temperature}, .solver = solver};
 }
 
 /// y_d = t log (1/N) sum_n exp(x_dn / t), t in [0, inf]: the max at 0, the mean at inf.
-template <BagScalar Scalar, class Solver = Sinkhorn>
+template <BagScalar Scalar, class Solver = ClosedForm>
 auto log_sum_exp_pooling(Scalar temperature, Solver solver = {}) {
     detail::require_alpha(temperature, "temperature");
     return Pooling<Scalar, Solver, Entropy, LogMeanExpReadout>{.parameters = {.alpha0 = temperature}, .solver = solver};
@@ -62,7 +62,7 @@ auto log_sum_exp_pooling(Scalar temperature, Solver solver = {}) {
 
 /// y_d = ((1/N) sum_n x_dn^p)^(1/p) of entries >= 0, p any number: harmonic mean at -1, geometric at 0, arithmetic at
 /// 1, the min at -inf and the max at inf. The log-mean-exp of sign(p) log x at temperature 1/|p|, transformed back.
-template <BagScalar Scalar, class Solver = Sinkhorn>
+template <BagScalar Scalar, class Solver = ClosedForm>
 auto generalized_mean_pooling(Scalar power, Solver solver = {}) {
     detail::require(!std::isnan(power), "power", power, "-inf to inf");
     const int sign = power < 0 ? -1 : 1;
@@ -75,21 +75,21 @@ auto generalized_mean_pooling(Scalar power, Solver solver = {}) {
 
 /// y = sum_n q0_n x_n, q0 = prior(bag): only the regulariser under a hard instance marginal. Prior: a functor such as
 /// Attention, GatedAttention or FixedPrior; bags that bring a prior use their own.
-template <BagScalar Scalar, class Prior = UniformPrior, class Solver = Sinkhorn>
+template <BagScalar Scalar, class Prior = UniformPrior, class Solver = ClosedForm>
 auto attention_pooling(Prior prior = {}, Solver solver = {}) {
     return Pooling<Scalar, Solver, Entropy, ConditionalReadout, Prior>{
         .parameters = {.alpha0 = infinity, .instances = {.alpha = hard}}, .solver = solver, .prior = std::move(prior)};
 }
 
 /// Attention pooling with the gated scores of Ilse et al. 2018.
-template <BagScalar Scalar, class Solver = Sinkhorn>
+template <BagScalar Scalar, class Solver = ClosedForm>
 auto gated_attention_pooling(GatedAttention<Scalar> gate, Solver solver = {}) {
     return attention_pooling<Scalar, GatedAttention<Scalar>, Solver>(std::move(gate), solver);
 }
 
 /// y = w mean + (1 - w) max, w in [0, 1] (Lee, Gallagher & Tu, "Generalizing Pooling Functions", AISTATS 2016):
 /// attention over [mean; max] with q0 = [w, 1 - w].
-template <BagScalar Scalar, class Solver = Sinkhorn>
+template <BagScalar Scalar, class Solver = ClosedForm>
 auto mixed_pooling(Scalar weight, Solver solver = {}) {
     detail::require(weight >= 0 && weight <= 1, "weight", weight, "0 to 1");
     auto outer = attention_pooling<Scalar>(FixedPrior<Scalar>{Vector<Scalar>{{weight, 1 - weight}}}, solver);
@@ -100,7 +100,7 @@ auto mixed_pooling(Scalar weight, Solver solver = {}) {
 
 /// y = w mean + (1 - w) max, w = sigmoid(<weights, mean> + bias) of each bag: the gated mix of Lee et al. 2016, with
 /// a gate that bags of any size can share.
-template <BagScalar Scalar, class Solver = Sinkhorn>
+template <BagScalar Scalar, class Solver = ClosedForm>
 auto gated_mean_max_pooling(MeanMaxGate<Scalar> gate, Solver solver = {}) {
     auto outer = attention_pooling<Scalar>(std::move(gate), solver);
     return TwoLevelPooling<Scalar, decltype(outer), decltype(mean_pooling<Scalar>(solver)),
@@ -109,7 +109,7 @@ auto gated_mean_max_pooling(MeanMaxGate<Scalar> gate, Solver solver = {}) {
 }
 
 /// Attention whose scores are updated from the pooled vector, `iterations` times: see DynamicRouting.
-template <BagScalar Scalar, class Solver = Sinkhorn>
+template <BagScalar Scalar, class Solver = ClosedForm>
 auto dynamic_routing_pooling(int iterations, Solver solver = {}) {
     detail::require(iterations >= 0, "iterations", iterations, "at least 0");
     auto attention = attention_pooling<Scalar>(UniformPrior{}, solver);

@@ -16,10 +16,11 @@
 #include "otpool/pooling/readout.hpp"
 #include "otpool/pooling/transform.hpp"
 #include "otpool/problem/uot_problem.hpp"
-#include "otpool/solver/sinkhorn.hpp"
 #include "otpool/solver/solver.hpp"
 
 namespace otpool {
+
+struct Sinkhorn;  ///< The solver where none is named; who names another need not include it.
 
 /// What a pooling says of the UOT problem, beside the bag; the members are those of UotProblem.
 template <BagScalar Scalar>
@@ -67,7 +68,11 @@ struct Pooling {
     }
 
     /// y, D entries.
-    Vector<Scalar> read(const Solution<Scalar, R>& solution) const { return readout(solution).unaryExpr(output); }
+    Vector<Scalar> read(const Solution<Scalar, R>& solution) const {
+        Vector<Scalar> y = readout(solution);
+        for (Scalar& entry : y) entry = output(entry);
+        return y;
+    }
 
     /// Pools one bag.
     Vector<Scalar> operator()(const Bag<Scalar>& bag) const {
@@ -86,8 +91,8 @@ struct Pooling {
     /// The same, in memory that the next batch may use again.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags, Workspaces& workspaces) const {
         workspaces.prepare(execution);
-        return detail::pool_batch(bags, empty_bag, execution, [&](const detail::BagTask<Scalar>& task, auto y) {
-            pool(task.bag, task.inside, workspaces.of(task.worker), y);
+        return detail::pool_batch<Scalar>(bags, empty_bag, execution, [&](const detail::BagTask<Scalar>& task) {
+            pool(task.bag, task.inside, workspaces.of(task.worker), task.pooled);
         });
     }
 
@@ -115,21 +120,32 @@ private:
         }
     }
 
+    /// Whether the solver can pool without a solution, and the readout is a multiple of that.
+    static constexpr bool pools_directly =
+        requires(const Solver& s, const UotProblem<Scalar, R>& p, PooledVector<Scalar> y, const Run<Scalar, R>& run) {
+            { s.pool(p, y, run) } -> std::same_as<Outcome>;
+        } && requires(const Readout& r) { r.factor(Index{}); };
+
     /// y <- the pooled bag, in memory that the workspace had already where the solver has all of its own there.
-    template <class Pooled>
-    void pool(const Bag<Scalar>& bag, const Execution& inside, Workspace& workspace, Pooled& y) const {
+    void pool(const Bag<Scalar>& bag, const Execution& inside, Workspace& workspace, PooledVector<Scalar> y) const {
         auto& problem = workspace.get<UotProblem<Scalar, R>>();
         set(problem, bag);
-        constexpr bool pooled_only = std::same_as<Readout, ConditionalReadout>;
-        Solution<Scalar, R> solution =
-            solver.solve(problem, {.pooled_only = pooled_only, .execution = inside, .workspace = &workspace});
-        if (pooled_only && solution.conditional_mean) {
-            y = solution.conditional_mean->unaryExpr(
-                [&](Real mean) { return output(detail::saturated<Scalar>(mean)); });
-            workspace.get<detail::PooledMean>().values = std::move(*solution.conditional_mean);
+        const Run<Scalar, R> run{.execution = inside, .workspace = &workspace};
+        if constexpr (pools_directly) {
+            solver.pool(problem, y, run);
+            const Real factor = readout.factor(active_instances(problem));
+            for (Index d = 0; d < y.size(); ++d) {
+                y[d] = output(factor == 1 ? y[d] : detail::saturated<Scalar>(factor * static_cast<Real>(y[d])));
+            }
         } else {
-            y = read(solution);
+            y = read(solver.solve(problem, run));
         }
+    }
+
+    static Index active_instances(const UotProblem<Scalar, R>& problem) {
+        Index count = problem.reward.cols();
+        for (const Scalar q : problem.instances.prior) count -= q == 0 ? 1 : 0;
+        return count;
     }
 };
 

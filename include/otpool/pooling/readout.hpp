@@ -1,46 +1,46 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 
+#include "otpool/core/any_view.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/plan/conditional_mean.hpp"
 #include "otpool/plan/solution.hpp"
-#include "otpool/simd/exponential.hpp"
 
 namespace otpool {
 
 namespace detail {
 
-/// sum_n P_dn v_dn / sum_n P_dn, whatever the mass; two passes over plan and values, unless the solver has it.
+/// sum_n P_dn v_dn / sum_n P_dn, whatever the mass; two passes over plan and values.
 template <class Scalar, class R>
 RealVector conditional_mean(const Solution<Scalar, R>& solution) {
-    if (solution.conditional_mean) return *solution.conditional_mean;
-    const MatrixView<Scalar>& values = solution.problem.pooled_values();
-    const RealVector top = solution.log_plan.top();
-    RealVector weight = RealVector::Zero(top.size());
-    RealVector sum = RealVector::Zero(top.size());
-    RealVector column_weight(top.size());
-    solution.log_plan.for_each_column([&](Index, Index n, const RealVector& score) {
-        column_weight = exp2_or_zero((score - top).array() * log2_e);  // no weight where there is next to none
-        weight += column_weight;
-        sum += column_weight.cwiseProduct(values.col(n));
-    });
-    return sum.cwiseQuotient(weight);
+    return conditional_mean(solution.log_plan, AnyView(solution.problem.pooled_values()));
 }
 
-template <BagScalar Scalar>
-Vector<Scalar> saturated(const RealVector& values) {
-    return values.unaryExpr([](Real value) { return saturated<Scalar>(value); });
+/// factor_d y_d, as numbers of the scalar.
+template <BagScalar Scalar, class Factor>
+Vector<Scalar> scaled_vector(const RealVector& y, const Factor& factor) {
+    Vector<Scalar> scaled(y.size());
+    for (Index d = 0; d < y.size(); ++d) scaled[d] = saturated<Scalar>(factor(d) * y[d]);
+    return scaled;
 }
 
 }  // namespace detail
 
+// A readout makes a pooled vector of a solution. One that is a multiple of the conditional mean may say so by a function
+// factor(active instances): a pooling then asks the solver for the mean alone, and needs no solution.
+
 /// y_d = sum_n P_dn v_dn / sum_n P_dn: the conditional mean of the values under the plan. A feature without mass
 /// pools where its vanishing mass would be.
 struct ConditionalReadout {
+    Real factor(Index) const { return 1; }
+
     template <class Scalar, class R>
     Vector<Scalar> operator()(const Solution<Scalar, R>& solution) const {
-        return detail::saturated<Scalar>(detail::conditional_mean(solution));
+        return detail::scaled_vector<Scalar>(detail::conditional_mean(solution), [](Index) { return 1.0; });
     }
 };
 
@@ -49,18 +49,21 @@ struct ConditionalReadout {
 struct JointReadout {
     template <class Scalar, class R>
     Vector<Scalar> operator()(const Solution<Scalar, R>& solution) const {
-        const RealVector marginal = solution.feature_marginal().template cast<Real>();
+        const Vector<Scalar> marginal = solution.feature_marginal();
         const Real features = static_cast<Real>(marginal.size());
-        return detail::saturated<Scalar>(features * marginal.cwiseProduct(detail::conditional_mean(solution)));
+        return detail::scaled_vector<Scalar>(detail::conditional_mean(solution),
+                                             [&](Index d) { return features * static_cast<Real>(marginal[d]); });
     }
 };
 
 /// y_d = N sum_n P_dn v_dn / sum_n P_dn, N the number of instances that are not excluded.
 struct SumReadout {
+    Real factor(Index active_instances) const { return static_cast<Real>(active_instances); }
+
     template <class Scalar, class R>
     Vector<Scalar> operator()(const Solution<Scalar, R>& solution) const {
-        const Real instances = static_cast<Real>(solution.log_plan.active().size());
-        return detail::saturated<Scalar>(instances * detail::conditional_mean(solution));
+        const auto instances = static_cast<Real>(solution.log_plan.active().size());
+        return detail::scaled_vector<Scalar>(detail::conditional_mean(solution), [&](Index) { return instances; });
     }
 };
 
@@ -69,24 +72,36 @@ struct SumReadout {
 struct LogMeanExpReadout {
     template <class Scalar, class R>
     Vector<Scalar> operator()(const Solution<Scalar, R>& solution) const {
-        const auto& reward = solution.problem.reward;
+        const detail::AnyView reward(solution.problem.reward);
         const Real alpha0 = solution.problem.alpha0;
         const auto& active = solution.log_plan.active();
-        const auto gain = [&](Index n) {
-            return reward.col(n).array() + static_cast<Real>(solution.instance_potential[n]);
+        const Index rows = reward.rows();
+        RealVector gain(rows);
+        const auto set_gain = [&](Index n) {
+            reward.copy_column(n, gain.data());
+            for (Real& x : gain) x += static_cast<Real>(solution.instance_potential[n]);
         };
-        Eigen::ArrayXd top = Eigen::ArrayXd::Constant(reward.rows(), -std::numeric_limits<Real>::infinity());
-        for (const Index n : active) top = top.max(gain(n));
-        if (alpha0 == 0) return detail::saturated<Scalar>(top.matrix());
-        const Real instances = static_cast<Real>(active.size());
-        Eigen::ArrayXd mean = Eigen::ArrayXd::Zero(reward.rows());
-        if (std::isinf(alpha0)) {
-            for (const Index n : active) mean += (gain(n) - top) / instances;
-            return detail::saturated<Scalar>((top + mean).matrix());
+        RealVector y(rows);
+        std::fill(y.begin(), y.end(), -std::numeric_limits<Real>::infinity());
+        for (const Index n : active) {
+            set_gain(n);
+            for (Index d = 0; d < rows; ++d) y[d] = std::max(y[d], gain[d]);
         }
-        // expm1 and log1p: where alpha0 is large every exponential is close to 1
-        for (const Index n : active) mean += ((gain(n) - top) / alpha0).expm1() / instances;
-        return detail::saturated<Scalar>((top + alpha0 * mean.log1p()).matrix());
+        RealVector mean(rows);
+        std::fill(mean.begin(), mean.end(), 0);
+        const auto instances = static_cast<Real>(active.size());
+        for (const Index n : active) {
+            if (alpha0 == 0) break;
+            set_gain(n);
+            for (Index d = 0; d < rows; ++d) {
+                // expm1 and log1p: where alpha0 is large every exponential is close to 1
+                mean[d] += (std::isinf(alpha0) ? gain[d] - y[d] : std::expm1((gain[d] - y[d]) / alpha0)) / instances;
+            }
+        }
+        for (Index d = 0; d < rows; ++d) {
+            if (alpha0 > 0) y[d] += std::isinf(alpha0) ? mean[d] : alpha0 * std::log1p(mean[d]);
+        }
+        return detail::scaled_vector<Scalar>(y, [](Index) { return 1.0; });
     }
 };
 

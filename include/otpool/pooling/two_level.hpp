@@ -36,8 +36,10 @@ struct TwoLevelPooling {
 
     /// Pools a batch of B bags: D x B.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
-        return detail::pool_batch(bags, empty_bag, execution,
-                                  [&](const detail::BagTask<Scalar>& task, auto y) { y = (*this)(task.bag); });
+        return detail::pool_batch<Scalar>(bags, empty_bag, execution, [&](const detail::BagTask<Scalar>& task) {
+            Eigen::Ref<Vector<Scalar>> pooled = task.pooled;
+            pooled = (*this)(task.bag);
+        });
     }
 };
 

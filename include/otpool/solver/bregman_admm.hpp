@@ -4,27 +4,22 @@
 #include <algorithm>
 #include <cmath>
 #include <concepts>
-#include <limits>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include "otpool/closed_form/entropic.hpp"
 #include "otpool/closed_form/quadratic.hpp"
-#include "otpool/core/buffer.hpp"
 #include "otpool/core/error.hpp"
-#include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
 #include "otpool/plan/solution.hpp"
 #include "otpool/problem/inspection.hpp"
-#include "otpool/problem/reward_spread.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/options.hpp"
 #include "otpool/solver/solver.hpp"
-#include "otpool/solver/steps/admm_state.hpp"
+#include "otpool/solver/steps/admm_rho.hpp"
+#include "otpool/solver/steps/admm_solve.hpp"
 #include "otpool/solver/steps/admm_sweep.hpp"
-#include "otpool/solver/steps/iterations.hpp"
 
 namespace otpool {
 
@@ -41,10 +36,11 @@ namespace otpool {
 /// the problem's is. Wang & Banerjee, "Bregman Alternating Direction Method of Multipliers" (NeurIPS 2014); Cheng &
 /// Xu, arXiv 2201.09191, with their dual step scaled by the plan's entries.
 ///
-/// An iteration costs three exps an element, and five more where its residual is wanted; memory is three D x N matrices
-/// of double. Where a fixed number of iterations is only to pool, with an entropic regulariser, an iteration is one
-/// pass over one D x N matrix beside the reward, of floats for float bags within their range. At small alpha0 it needs
-/// far fewer iterations than Sinkhorn.
+/// With an entropic regulariser and the scaled dual step (AdmmSweep), an iteration costs three exps an element, and two
+/// more where its residual is wanted; memory is one D x N matrix beside the reward. It is in double, but where a fixed
+/// number of iterations is only to pool a float bag within the range of floats. Else, and where a solution after a
+/// fixed number of iterations is wanted (AdmmState), memory is three D x N matrices and the residual costs four more.
+/// At small alpha0 it needs far fewer iterations than Sinkhorn.
 struct BregmanAdmm {
     Options options = {};
     /// Weight of the divergence between the copies, in (0, inf), in the reward's unit. Left empty: 0.1 sd(X) +
@@ -54,100 +50,74 @@ struct BregmanAdmm {
 
     /// Throws InvalidArgument for a problem that is not well formed. Thread-safe.
     template <BagScalar Scalar, Regularizer R>
-    Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const;
+    Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
+        detail::SolverRun<Scalar, R> own(options, problem, run);
+        inspect(own);
+        if (detail::takes_closed_form(own)) return detail::solve_closed_form(own);
+        const detail::AdmmSettings settings = this->settings(own, weight(own));
+        return detail::solution_of(problem, detail::AdmmSolve<>(own.inspection(), settings, own.any()).solution());
+    }
+
+    /// pooled <- the conditional mean of the values under the plan, D numbers. Throws as solve() does.
+    template <BagScalar Scalar, Regularizer R>
+    Outcome pool(const UotProblem<Scalar, R>& problem, PooledVector<Scalar> pooled,
+                 const Run<Scalar, R>& run = {}) const {
+        detail::SolverRun<Scalar, R> own(options, problem, run);
+        inspect(own);
+        const Outcome outcome = pool(own);
+        detail::set_pooled<Scalar>(own.mean(), pooled);
+        return outcome;
+    }
 
     /// The rho that is used where none is given.
     template <BagScalar Scalar, Regularizer R>
     static double default_rho(const UotProblem<Scalar, R>& problem) {
         Workspace workspace;
-        return default_rho(problem, detail::FirstPass<Scalar>(problem), {}, workspace);
+        return detail::default_rho(detail::Inspection(problem), std::same_as<R, Quadratic>, {}, workspace);
     }
 
 private:
-    template <BagScalar Scalar, Regularizer R>
-    static double default_rho(const UotProblem<Scalar, R>& problem, const detail::FirstPass<Scalar>& pass,
-                              const Execution& execution, Workspace& workspace) {
-        const double alpha0 = problem.alpha0;
-        auto& spread = workspace.get<detail::RewardSpread<Scalar>>();
-        double rho = 0.1 * spread.standard_deviation(problem.reward, pass, execution);
-        if constexpr (std::same_as<R, Quadratic>) {
-            rho = std::max(rho, 2 * alpha0 * largest_entry(problem, pass));
-        } else {
-            rho += alpha0;
-        }
-        if (rho == 0) rho = 1;  // equal rewards and no regulariser: any will do
-        return std::clamp(rho, 1e-300, 1e300);
+    void inspect(auto& run) const {
+        const double given_rho = rho.value_or(1);
+        detail::require(given_rho > 0 && std::isfinite(given_rho), "rho", given_rho, "finite and > 0");
+        run.inspect();
     }
 
-    /// An upper bound P of the entries of a Quadratic plan. A hard marginal bounds them by its prior's entries; else,
-    /// as each entry is at most its marginals,  2 alpha0 P + alpha1 log(P / max p0) + alpha2 log(P / max q0) <= max X.
-    template <class Scalar>
-    static double largest_entry(const UotProblem<Scalar, Quadratic>& problem, const detail::FirstPass<Scalar>& pass) {
-        const double log_p = pass.priors.log_p.maxCoeff();
-        const double log_q = pass.priors.log_q.maxCoeff();
-        const double alpha1 = problem.features.alpha;
-        const double alpha2 = problem.instances.alpha;
-        double log_bound = std::numeric_limits<double>::infinity();
-        if (std::isinf(alpha1)) log_bound = std::min(log_bound, log_p);
-        if (std::isinf(alpha2)) log_bound = std::min(log_bound, log_q);
-        if (std::isfinite(log_bound)) return std::exp(log_bound);
+    template <BagScalar Scalar, Regularizer R>
+    double weight(const detail::SolverRun<Scalar, R>& run) const {
+        if (rho) return *rho;
+        const auto& [options_, tolerance, observer, execution, workspace] = run.any();
+        return detail::default_rho(run.inspection(), std::same_as<R, Quadratic>, execution, workspace);
+    }
 
-        const double highest = pass.range.highest.maxCoeff();
-        const auto holds = [&](double log_entry) {
-            return 2 * problem.alpha0 * std::exp(log_entry) + alpha1 * (log_entry - log_p) +
-                       alpha2 * (log_entry - log_q) <=
-                   highest;
-        };
-        double low = -700;
-        double high = 700;
-        while (high - low > 0.01) {
-            const double middle = (low + high) / 2;
-            (holds(middle) ? low : high) = middle;
+    template <BagScalar Scalar, Regularizer R>
+    Outcome pool(detail::SolverRun<Scalar, R>& run) const {
+        if (detail::takes_closed_form(run)) return detail::pool_closed_form(run, run.mean());
+        const double penalty = weight(run);
+        if constexpr (EntropicRegularizer<R>) {
+            if (run.takes_unseen_steps() && dual_step == DualStep::scaled &&
+                detail::pool_by_sweeps<Scalar>(run.inspection(), penalty, *options.iterations, run.any().execution,
+                                               run.workspace(), run.mean()))
+                return {.status = Status::iteration_limit, .iterations = *options.iterations};
         }
-        return std::exp(high);
+        const detail::AdmmSettings settings = this->settings(run, penalty);
+        return detail::AdmmSolve<>(run.inspection(), settings, run.any()).pool(run.mean());
+    }
+
+    template <BagScalar Scalar, Regularizer R>
+    detail::AdmmSettings settings(const detail::SolverRun<Scalar, R>& run, double penalty) const {
+        detail::AdmmSettings settings{penalty, std::same_as<R, Quadratic>, dual_step};
+        if (const Solution<Scalar, R>* from = run.warm_start()) {
+            settings.first_plan = &from->log_plan;
+            const auto copy = [](const Vector<Scalar>& from_scalar, RealVector& to) {
+                to.resize(from_scalar.size());
+                std::copy(from_scalar.begin(), from_scalar.end(), to.begin());
+            };
+            copy(from->feature_potential, settings.feature_potential);
+            copy(from->instance_potential, settings.instance_potential);
+        }
+        return settings;
     }
 };
-
-template <BagScalar Scalar, Regularizer R>
-Solution<Scalar, R> BregmanAdmm::solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) const {
-    const double given_rho = rho.value_or(1);
-    detail::require(given_rho > 0 && std::isfinite(given_rho), "rho", given_rho, "finite and > 0");
-    Workspace own;
-    Workspace& workspace = run.workspace != nullptr ? *run.workspace : own;
-    const detail::FirstPass<Scalar>& pass = detail::first_pass(options, problem, run, workspace);
-    const double tolerance = detail::tolerance_or_default<Scalar>(options);
-    if (options.closed_forms && detail::has_closed_form(problem))
-        return detail::closed_form(problem, pass, tolerance, run, workspace);
-
-    const double weight = rho ? *rho : default_rho(problem, pass, run.execution, workspace);
-    if constexpr (EntropicRegularizer<R>) {
-        const bool sweeps =
-            detail::only_pools(options, run) && run.warm_start == nullptr && dual_step == DualStep::scaled;
-        if (sweeps) {
-            RealVector& mean = workspace.get<detail::PooledMean>().values;
-            if (detail::pool_by_sweeps(problem, pass, weight, *options.iterations, run.execution, workspace, mean)) {
-                return detail::pooled_solution<Scalar, R>(std::move(mean), *options.iterations);
-            }
-        }
-    }
-    detail::AdmmState<Scalar, R> state(problem, weight);
-    if (run.warm_start != nullptr) state.start(*run.warm_start);
-    detail::Iterations iterations(options, tolerance, 10000, run.observer);
-    while (iterations.again()) {
-        state.update_transport();
-        state.update_smooth();
-        state.update_dual(dual_step);
-        if (iterations.wants_residual()) {
-            const double residual = state.residual();
-            iterations.record(residual, state.attainable());
-        } else {
-            iterations.skip();
-        }
-    }
-    Solution<Scalar, R> solution = state.solution(problem);
-    iterations.report(solution);
-    detail::check_mass_range(solution);
-    return solution;
-}
 
 }  // namespace otpool

@@ -5,15 +5,19 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
+#include <limits>
 #include <utility>
+#include <vector>
 
 #include "otpool/closed_form/entropic.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/kernel/dense_kernel.hpp"
 #include "otpool/kernel/log_domain_kernel.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
+#include "otpool/plan/conditional_mean.hpp"
 #include "otpool/plan/exponential_solution.hpp"
-#include "otpool/plan/solution.hpp"
+#include "otpool/problem/side.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/options.hpp"
 #include "otpool/solver/solver.hpp"
@@ -33,46 +37,41 @@ namespace detail {
 /// theta = alpha0/alpha, k the columns' damping.
 ///
 /// A step of Sinkhorn's is one of block coordinate ascent on the same dual, so the two mix freely.
-template <class Kernel>
+template <std::same_as<Real> Work = Real>
 class SemidualNewton {
-    using RealVector = typename Kernel::RealVector;
-    using RealMatrix = typename Kernel::RealMatrix;
-
 public:
-    Buffer<Real> potential;  ///< Of the rows.
-    Buffer<Real> penalty;    ///< The rows' potential / alpha.
-    Sweep sweep;             ///< The columns' potential and the plan's row marginal.
+    Buffer<Work> potential;  ///< Of the rows.
+    Buffer<Work> penalty;    ///< The rows' potential / alpha.
+    PassResult pass;         ///< The columns' potential and the plan's row mass.
 
-    SemidualNewton(Kernel kernel, ScaledMarginal rows, ScaledMarginal columns)
-        : kernel_(std::move(kernel)), rows_at_alpha0_(std::move(rows)), columns_at_alpha0_(std::move(columns)) {
-        potential = RealVector::Zero(kernel_.rows());
-        penalty = potential;
+    SemidualNewton(DenseKernel<Work> kernel, const Side& rows, const Side& columns)
+        : kernel_(std::move(kernel)), rows_at_alpha0_(rows), columns_at_alpha0_(columns) {
+        for (Buffer<Work>* of_rows : {&potential, &penalty, &from_potential_, &from_penalty_, &direction_}) {
+            of_rows->resize(kernel_.rows());
+            std::fill(of_rows->begin(), of_rows->end(), Work(0));
+        }
     }
 
     /// Goes on at a multiple of alpha0, from the potentials as they are.
-    void start_at(Real factor) {
-        potential *= factor_ / factor;
+    void start_at(Work factor) {
+        for (Work& f : potential) f *= factor_ / factor;
         factor_ = factor;
         kernel_.multiply_alpha0(factor);
-        rows_ = rows_at_alpha0_.with_alpha0_times(factor);
-        columns_ = columns_at_alpha0_.with_alpha0_times(factor);
-        kernel_.sweep(potential, columns_, sweep);
+        rows_ = rows_at_alpha0_.with_weight_times(factor);
+        columns_ = columns_at_alpha0_.with_weight_times(factor);
+        kernel_.sweep(potential.data(), columns_, pass);
     }
 
-    Real lowest_exponent() const { return kernel_.lowest(); }
-
-    Real residual() const { return marginal_residual(rows_, sweep.log_row_mass, penalty); }
-
-    Real attainable() const { return rounding(potential, sweep.col_potential); }
+    Work lowest_exponent() const { return kernel_.lowest(); }
+    Work residual() const { return rows_.violation(pass.log_row_mass.data(), penalty.data()); }
+    Work attainable() const { return rounding(potential, pass.col_potential); }
 
     /// potential <- damped (log prior - LSE over the columns)
     void sinkhorn_step() {
-        const RealVector log_row_sum = sweep.log_row_mass - potential;
-        for (Index i = 0; i < potential.size(); ++i) {
-            potential[i] = rows_.half_step(i, log_row_sum[i]);
-            penalty[i] = rows_.penalty(i, log_row_sum[i]);
-        }
-        kernel_.sweep(potential, columns_, sweep);
+        Buffer<Work>& log_row_sum = pass.log_row_mass;
+        for (Index i = 0; i < size(); ++i) log_row_sum[i] -= potential[i];
+        rows_.half_steps(0, size(), log_row_sum.data(), potential.data(), penalty.data());
+        kernel_.sweep(potential.data(), columns_, pass);
     }
 
     /// Five of them are worth their time before the first Newton step; fewer where it is a small one anyway.
@@ -86,110 +85,134 @@ public:
     /// and the gradient is flat on both sides of a narrow dip. The slope's sign tells on which side one is.)
     void newton_step() {
         if (rows_.is_free()) return sinkhorn_step();  // which is where its potential, zero, is found
-        const RealVector direction = newton_direction();
-        const RealVector from_potential = potential;
-        const RealVector from_penalty = penalty;
-        const Real unit = std::max(sweep.log_row_mass.maxCoeff(), (rows_.log_prior - penalty).maxCoeff());
-        const auto move = [&](Real length) {
-            potential = from_potential + length * direction;
-            penalty = from_penalty;
-            if (rows_.is_soft()) penalty += rows_.ratio * length * direction;
-            kernel_.sweep(potential, columns_, sweep);
-        };
-        // d dual / d length = <direction, p exp(-f/alpha) - r>, zero where rounding leaves no digit of it: then it is
-        // the small rows that are still moving, which the dual does not see.
-        const auto slope = [&]() -> Real {
-            const auto scaled_exp = [&](const auto& log_mass) { return (log_mass.array() - unit).min(600.0).exp(); };
-            const Eigen::ArrayXd wanted = direction.array() * scaled_exp(rows_.log_prior - penalty);
-            const Eigen::ArrayXd present = direction.array() * scaled_exp(sweep.log_row_mass);
-            const Real noise = attainable() * (wanted.abs() + present.abs()).sum();
-            const Real sum = (wanted - present).sum();
-            return std::abs(sum) <= noise ? 0 : sum;
-        };
-        const Real from_slope = slope();
+        set_newton_direction();
+        std::copy(potential.begin(), potential.end(), from_potential_.begin());
+        std::copy(penalty.begin(), penalty.end(), from_penalty_.begin());
+        Work unit = -std::numeric_limits<Work>::infinity();
+        for (Index i = 0; i < size(); ++i) {
+            unit = std::max({unit, pass.log_row_mass[i], rows_.log_prior[i] - penalty[i]});
+        }
+        const Work from_slope = slope(unit);
         if (from_slope < 0) return sinkhorn_step();
-        Real shorter = 0;
-        Real longer = std::min(1.0, longest_step / direction.cwiseAbs().maxCoeff());
+        Work shorter = 0;
+        Work longer = std::min(1.0, longest_step / largest_magnitude(direction_.data(), size()));
         move(longer);
-        if (slope() >= -0.5 * from_slope) return;
+        if (slope(unit) >= -0.5 * from_slope) return;
         for (int halving = 0; halving < 60; ++halving) {
-            const Real length = (shorter + longer) / 2;
+            const Work length = (shorter + longer) / 2;
             move(length);
-            const Real now = slope();
+            const Work now = slope(unit);
             if (std::abs(now) <= 0.5 * from_slope) return;
             (now > 0 ? shorter : longer) = length;
         }
     }
 
 private:
+    using DenseMatrix = Matrix<Work>;
+
     /// In units of alpha0, as the potentials are.
-    static constexpr Real longest_step = 1e4;
+    static constexpr Work longest_step = 1e4;
     /// Entries of B that the Hessian's rounding hides.
-    static constexpr Real negligible = 1e-17;
+    static constexpr Work negligible = 1e-17;
+
+    Index size() const { return kernel_.rows(); }
+
+    /// So far along the direction.
+    void move(Work length) {
+        for (Index i = 0; i < size(); ++i) {
+            potential[i] = from_potential_[i] + length * direction_[i];
+            penalty[i] = from_penalty_[i] + (rows_.is_soft() ? rows_.ratio * length * direction_[i] : 0);
+        }
+        kernel_.sweep(potential.data(), columns_, pass);
+    }
+
+    /// d dual / d length = <direction, p exp(-f/alpha) - r>, in units of exp(unit); zero where rounding leaves no digit
+    /// of it: then it is the small rows that are still moving, which the dual does not see.
+    Work slope(Work unit) const {
+        Work sum = 0;
+        Work magnitude = 0;
+        for (Index i = 0; i < size(); ++i) {
+            const Work wanted = direction_[i] * std::exp(std::min(rows_.log_prior[i] - penalty[i] - unit, 600.0));
+            const Work present = direction_[i] * std::exp(std::min(pass.log_row_mass[i] - unit, 600.0));
+            sum += wanted - present;
+            magnitude += std::abs(wanted) + std::abs(present);
+        }
+        return std::abs(sum) <= attainable() * magnitude ? 0 : sum;
+    }
 
     /// Solves Hessian step = -gradient in the balanced form, with B = P / sqrt(r c) and y = sqrt(r) step,
     ///     (diag(1 + theta p exp(-f/alpha) / r) - k B B^T) y = sqrt(r) (p exp(-f/alpha) / r - 1),
     /// where rows and columns of any mass count the same.
-    RealVector newton_direction() {
-        const Index size = kernel_.rows();
-        const Buffer<Real>& log_r = sweep.log_row_mass;
-        const RealVector gradient = (rows_.log_prior - penalty - log_r).cwiseMin(100.0).array().expm1();
-        const RealVector root_r = ((log_r.array() - log_r.maxCoeff()) / 2).max(-300.0).exp();
-
-        const Real pairs = kernel_.exponentials(potential - log_r / 2, (sweep.col_potential - sweep.log_col_sum) / 2,
-                                                negligible, balanced_plan_);
-        subtract_products(pairs);
-        hessian_.diagonal().array() += 1 + (rows_.is_soft() ? rows_.ratio : 0) * (1 + gradient.array());
+    void set_newton_direction() {
+        const Buffer<Work>& log_r = pass.log_row_mass;
+        const Work highest_r = highest(log_r.data(), size());
+        Vector<Work> root_r(size());
+        Vector<Work> right_side(size());
+        RealVector row(size());
+        RealVector col(kernel_.cols());
+        for (Index i = 0; i < size(); ++i) row[i] = potential[i] - log_r[i] / 2;
+        for (Index k = 0; k < col.size(); ++k) col[k] = (pass.col_potential[k] - pass.log_col_sum[k]) / 2;
+        balanced_plan_.resize(kernel_.lanes(), kernel_.cols());
+        subtract_products(kernel_.exponentials(row.data(), col.data(), negligible, balanced_plan_.data()));
+        for (Index i = 0; i < size(); ++i) {
+            const Work gradient = std::expm1(std::min(rows_.log_prior[i] - penalty[i] - log_r[i], 100.0));
+            root_r[i] = std::exp(std::max((log_r[i] - highest_r) / 2, -300.0));
+            right_side[i] = root_r[i] * gradient;
+            hessian_(i, i) += 1 + (rows_.is_soft() ? rows_.ratio : 0) * (1 + gradient);
+        }
         if (rows_.is_hard() && columns_.is_hard()) {
             // f + t, g - t is the same plan: hold the multiple of sqrt(r) in y that this leaves open.
             hessian_.template selfadjointView<Eigen::Lower>().rankUpdate(root_r / root_r.norm());
         }
-        const RealVector right_side = root_r.array() * gradient.array();
-        for (Real ridge = 1e-15 * static_cast<Real>(size);; ridge *= 100) {
-            hessian_.diagonal().array() += ridge;
+        std::fill(direction_.begin(), direction_.end(), Work(0));
+        for (Work ridge = 1e-15 * static_cast<Work>(size());; ridge *= 100) {
+            for (Index i = 0; i < size(); ++i) hessian_(i, i) += ridge;
             cholesky_.compute(hessian_);
-            if (cholesky_.info() == Eigen::Success) return cholesky_.solve(right_side).array() / root_r.array();
-            if (ridge > 1) return RealVector::Zero(size);  // no direction: the step will be Sinkhorn's
+            if (cholesky_.info() == Eigen::Success) {
+                cholesky_.solveInPlace(right_side);
+                for (Index i = 0; i < size(); ++i) direction_[i] = right_side[i] / root_r[i];
+                return;
+            }
+            if (ridge > 1) return;  // no direction: the step will be Sinkhorn's
         }
     }
 
     /// hessian_ <- -k B B^T, below the diagonal and on it. At small alpha0 most of B is zero, then column by column.
-    void subtract_products(Real pairs) {
-        const Index size = kernel_.rows();
-        hessian_.setZero(size, size);
-        if (20 * pairs > static_cast<Real>(size * size * kernel_.cols())) {
-            hessian_.template selfadjointView<Eigen::Lower>().rankUpdate(balanced_plan_.topRows(size),
+    void subtract_products(Work pairs) {
+        hessian_.setZero(size(), size());
+        if (20 * pairs > static_cast<Work>(size() * size() * kernel_.cols())) {
+            hessian_.template selfadjointView<Eigen::Lower>().rankUpdate(balanced_plan_.topRows(size()),
                                                                          -columns_.damping);
             return;
         }
-        present_.resize(balanced_plan_.rows() + 1);
+        present_.resize(static_cast<std::size_t>(kernel_.lanes()) + 1);
         for (Index k = 0; k < kernel_.cols(); ++k) {
-            const auto entries = balanced_plan_.col(k);
-            Index count = 0;
-            for (Index first = 0; first < entries.size(); first += register_lanes) {
-                if (entries.template segment<register_lanes>(first).maxCoeff() == 0) continue;
+            const Work* entries = balanced_plan_.data() + k * kernel_.lanes();
+            std::size_t count = 0;
+            for (Index first = 0; first < kernel_.lanes(); first += register_lanes) {
+                if (highest(Lanes<Work>::load(entries + first)) == 0) continue;
                 for (Index i = first; i < first + register_lanes; ++i) {
                     present_[count] = i;
                     count += entries[i] > 0 ? 1 : 0;
                 }
             }
-            for (Index a = 0; a < count; ++a) {
-                const Real scaled = columns_.damping * entries[present_[a]];
-                for (Index b = a; b < count; ++b) {
-                    hessian_(present_[b], present_[a]) -= scaled * entries[present_[b]];
-                }
+            for (std::size_t a = 0; a < count; ++a) {
+                const Work scaled = columns_.damping * entries[present_[a]];
+                Work* const of_column = hessian_.data() + present_[a] * size();
+                for (std::size_t b = a; b < count; ++b) of_column[present_[b]] -= scaled * entries[present_[b]];
             }
         }
     }
 
-    Kernel kernel_;
-    ScaledMarginal rows_at_alpha0_, columns_at_alpha0_;
-    ScaledMarginal rows_, columns_;  ///< at factor_ times alpha0
-    Real factor_ = 1;
-    RealMatrix balanced_plan_;
-    RealMatrix hessian_;
-    Eigen::LLT<RealMatrix> cholesky_;
-    Vector<Index> present_;
+    DenseKernel<Work> kernel_;
+    Side rows_at_alpha0_, columns_at_alpha0_;
+    Side rows_, columns_;  ///< at factor_ times alpha0
+    Work factor_ = 1;
+    Buffer<Work> from_potential_, from_penalty_, direction_;
+    DenseMatrix balanced_plan_;
+    DenseMatrix hessian_;
+    Eigen::LLT<DenseMatrix> cholesky_;
+    std::vector<Index> present_;
 };
 
 }  // namespace detail
@@ -209,7 +232,30 @@ struct Newton {
     /// Throws InvalidArgument for a problem that is not well formed, UnsupportedProblem for alpha0 = 0 where no
     /// closed form applies. Thread-safe.
     template <BagScalar Scalar, EntropicRegularizer R>
-    Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const;
+    Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
+        detail::SolverRun<Scalar, R> own(options, problem, run);
+        own.inspect();
+        if (detail::takes_closed_form(own)) return detail::solve_closed_form(own);
+        return detail::solution_of(problem, find(own));
+    }
+
+    /// pooled <- the conditional mean of the values under the plan, D numbers. Throws as solve() does.
+    template <BagScalar Scalar, EntropicRegularizer R>
+    Outcome pool(const UotProblem<Scalar, R>& problem, PooledVector<Scalar> pooled,
+                 const Run<Scalar, R>& run = {}) const {
+        detail::SolverRun<Scalar, R> own(options, problem, run);
+        own.inspect();
+        Outcome outcome;
+        if (detail::takes_closed_form(own)) {
+            outcome = detail::pool_closed_form(own, own.mean());
+        } else {
+            const detail::SolvedPlan found = find(own);
+            own.mean() = detail::conditional_mean(found.log_plan, own.inspection().pooled_values());
+            outcome = found.outcome;
+        }
+        detail::set_pooled<Scalar>(own.mean(), pooled);
+        return outcome;
+    }
 
 private:
     /// Exponents within this range need no continuation.
@@ -217,63 +263,79 @@ private:
     /// The residual at which the continuation goes on to a smaller alpha0.
     static constexpr Real good_start = 0.1;
 
-    template <class Scalar, class R>
-    static Solution<Scalar, R> finish(const UotProblem<Scalar, R>& problem, const detail::ScaledProblem<Scalar>& scaled,
-                                      const detail::SemidualNewton<detail::DenseKernel<Scalar>>& newton,
-                                      bool features_are_rows, detail::Iterations& iterations) {
-        const detail::ScaledPotential rows{newton.potential, newton.penalty};
-        const detail::ScaledPotential columns{newton.sweep.col_potential, newton.sweep.col_penalty};
-        Solution<Scalar, R> solution = detail::exponential_solution(problem, scaled, features_are_rows ? rows : columns,
-                                                                    features_are_rows ? columns : rows,
-                                                                    detail::log_sum_exp(newton.sweep.log_row_mass));
+    template <BagScalar Scalar, EntropicRegularizer R>
+    detail::SolvedPlan find(const detail::SolverRun<Scalar, R>& run) const {
+        detail::require_positive_alpha0("Newton", run.inspection());
+        const detail::ScaledProblem scaled(run.inspection());
+        if (run.warm_start() == nullptr)
+            return find<detail::Buffer<Real>>(scaled, run.inspection().alpha0, run.any(), nullptr);
+        const detail::Buffer<Real> start = detail::kernel_potential_of(scaled, run.warm_start()->instance_potential);
+        return find(scaled, run.inspection().alpha0, run.any(), &start);
+    }
+
+    /// `warm_start`: instances' kernel potentials, or null. (A template, so that who does not call it does not compile
+    /// it.)
+    template <class Potential>
+    detail::SolvedPlan find(const detail::ScaledProblem& scaled, Real alpha0, const detail::AnyRun& run,
+                            const Potential* warm_start) const {
+        const bool features_are_rows = scaled.kernel.rows() <= scaled.kernel.cols();
+        const detail::Side& rows = features_are_rows ? scaled.features : scaled.instances;
+        const detail::Side& columns = features_are_rows ? scaled.instances : scaled.features;
+        detail::SemidualNewton<> newton(detail::DenseKernel<>(scaled.kernel, features_are_rows), rows, columns);
+        detail::Iterations iterations(run, 200);
+        Real factor = std::max(1.0, -newton.lowest_exponent() / easy_range);
+        if (warm_start != nullptr) {
+            factor = 1;
+            set_start(newton, scaled, *warm_start, features_are_rows);
+        }
+        while (true) {
+            newton.start_at(factor);
+            newton.sinkhorn_steps();
+            while (iterations.again() && (factor == 1 || newton.residual() > good_start)) {
+                newton.newton_step();
+                newton.sinkhorn_step();
+                if (factor == 1) {
+                    iterations.record(newton.residual(), newton.attainable());
+                } else {
+                    iterations.record_on_the_way(newton.residual());
+                }
+            }
+            if (factor == 1) break;
+            factor = std::max(1.0, factor / 4);
+        }
         iterations.settle(newton.residual(), newton.attainable());  // they may have run out on the way
-        iterations.report(solution);
-        detail::check_promise(solution, scaled, newton.attainable(), iterations.tolerance());
-        return solution;
+        const detail::ScaledPotential of_rows{newton.potential, newton.penalty};
+        const detail::ScaledPotential of_columns{newton.pass.col_potential, newton.pass.col_penalty};
+        const detail::Buffer<Real>& log_mass = newton.pass.log_row_mass;
+        detail::SolvedPlan found = detail::exponential_solution(
+            scaled, alpha0, features_are_rows ? of_rows : of_columns, features_are_rows ? of_columns : of_rows,
+            detail::log_sum_exp(log_mass.data(), log_mass.size()));
+        found.outcome = iterations.outcome();
+        detail::check_promise(found, scaled, newton.attainable(), run.tolerance);
+        return found;
+    }
+
+    /// The rows' potential that belongs to instance potentials.
+    template <class Newton, class Potential>
+    static void set_start(Newton& newton, const detail::ScaledProblem& scaled, const Potential& instance_potential,
+                          bool features_are_rows) {
+        const detail::Side& features = scaled.features;
+        const detail::Side& instances = scaled.instances;
+        newton.potential = instance_potential;
+        if (features_are_rows) {
+            detail::Buffer<Real> log_row_sum;
+            log_row_sum.resize(features.size());
+            newton.potential.resize(features.size());
+            detail::LogDomainKernel<detail::ScaledReward>(scaled.kernel)
+                .log_row_sums(instance_potential.data(), log_row_sum.data());
+            features.half_steps(0, features.size(), log_row_sum.data(), newton.potential.data(), newton.penalty.data());
+            return;
+        }
+        for (Index k = 0; k < instances.size(); ++k) {
+            const Real f = instance_potential[k] - instances.anchor[k];
+            newton.penalty[k] = instances.is_soft() ? instances.ratio * f : 0;
+        }
     }
 };
-
-template <BagScalar Scalar, EntropicRegularizer R>
-Solution<Scalar, R> Newton::solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) const {
-    Workspace own;
-    Workspace& workspace = run.workspace != nullptr ? *run.workspace : own;
-    const detail::FirstPass<Scalar>& pass = detail::first_pass(options, problem, run, workspace);
-    const double tolerance = detail::tolerance_or_default<Scalar>(options);
-    if (options.closed_forms && detail::has_closed_form(problem))
-        return detail::closed_form(problem, pass, tolerance, run, workspace);
-    detail::require_positive_alpha0("Newton", problem);
-
-    detail::ScaledProblem<Scalar> scaled;
-    scaled.set(problem, pass);
-    const bool features_are_rows = scaled.kernel.rows() <= scaled.kernel.cols();
-    const detail::ScaledMarginal& rows = features_are_rows ? scaled.features : scaled.instances;
-    const detail::ScaledMarginal& columns = features_are_rows ? scaled.instances : scaled.features;
-    detail::SemidualNewton newton(detail::DenseKernel(scaled.kernel, features_are_rows), rows, columns);
-    detail::Iterations iterations(options, tolerance, 200, run.observer);
-    Real factor = std::max(1.0, -newton.lowest_exponent() / easy_range);
-    if (run.warm_start != nullptr) {
-        factor = 1;
-        detail::Scaling<Scalar, Real> scaling(scaled, detail::starting_instance_potential(scaled, run));
-        scaling.update_features();
-        const detail::ScaledPotential start = features_are_rows ? scaling.features() : scaling.instances();
-        newton.potential = start.kernel;
-        newton.penalty = start.penalty;
-    }
-    while (true) {
-        newton.start_at(factor);
-        newton.sinkhorn_steps();
-        while (iterations.again() && (factor == 1 || newton.residual() > good_start)) {
-            newton.newton_step();
-            newton.sinkhorn_step();
-            if (factor == 1) {
-                iterations.record(newton.residual(), newton.attainable());
-            } else {
-                iterations.record_on_the_way(newton.residual());
-            }
-        }
-        if (factor == 1) return finish(problem, scaled, newton, features_are_rows, iterations);
-        factor = std::max(1.0, factor / 4);
-    }
-}
 
 }  // namespace otpool

@@ -1,11 +1,11 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <cmath>
 #include <functional>
 #include <optional>
 
 #include "otpool/core/error.hpp"
-#include "otpool/core/matrix.hpp"
 
 namespace otpool {
 
@@ -19,7 +19,7 @@ struct Options {
     std::optional<double> tolerance = {};
     /// At most this many iterations, at least 1. Left empty: 200 for Newton, 10000 for the other solvers.
     std::optional<int> max_iterations = {};
-    /// Where the answer has a closed form (limits.hpp), compute that and iterate nothing.
+    /// Where the answer has a closed form (closed_form/), compute that and iterate nothing.
     bool closed_forms = true;
     /// Keep the residual of every iteration in Solution::history.
     bool history = false;
@@ -36,11 +36,6 @@ inline void validate(const Options& options) {
             "at least 1");
     const double tolerance = options.tolerance.value_or(1);
     require(tolerance > 0 && std::isfinite(tolerance), "tolerance", tolerance, "finite and > 0");
-}
-
-template <BagScalar Scalar>
-double tolerance_or_default(const Options& options) {
-    return options.tolerance.value_or(std::same_as<Scalar, double> ? 1e-8 : 1e-6);
 }
 
 }  // namespace detail

@@ -3,7 +3,9 @@
 
 #include <concepts>
 #include <string>
+#include <type_traits>
 
+#include "otpool/closed_form/closed_form_of.hpp"
 #include "otpool/core/error.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/workspace.hpp"
@@ -20,57 +22,117 @@ struct Run {
     /// Start from the potentials of a solution of a problem of the same shape, instead of from the priors.
     const Solution<Scalar, R>* warm_start = nullptr;
     Observer observer = {};
-    /// All that is wanted of the solution is the conditional mean of the values, which the solver may then take while
-    /// it has the plan at hand (Solution::conditional_mean), and leave out the rest: plan, potentials, residual.
-    bool pooled_only = false;
-    /// How the passes over a large bag are run: Sinkhorn's, and BregmanAdmm's where it pools only.
+    /// How the passes over a large bag are run: Sinkhorn's, closed forms', and BregmanAdmm's where it pools.
     Execution execution = {};
     /// Memory to work in, which the next solve may use again; left empty: the solve's own.
     Workspace* workspace = nullptr;
 };
 
-/// A solver: a value type of options whose solve() is const and thread-safe.
+/// Where a pooled vector of D numbers is put. (Templates deduce no scalar from it, so that any vector converts.)
+template <BagScalar Scalar>
+using PooledVector = typename std::type_identity<Eigen::Ref<Vector<Scalar>>>::type;
+
+/// A solver: a value type of options whose solve() is const and thread-safe. It may have a function
+/// pool(problem, pooled, run) -> Outcome, too, that puts the conditional mean of the values there without a Solution.
 template <class S, class Scalar, class R>
 concept SolverOf = requires(const S& solver, const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) {
     { solver.solve(problem) } -> std::same_as<Solution<Scalar, R>>;
     { solver.solve(problem, run) } -> std::same_as<Solution<Scalar, R>>;
-    solver.options;
 };
 
 namespace detail {
 
-/// Whether a number of steps is taken of which nothing will be seen but what the last one pools.
-template <class Scalar, class R>
-bool only_pools(const Options& options, const Run<Scalar, R>& run) {
-    return run.pooled_only && options.iterations && !options.history && !run.observer;
+/// A run of a solver on a problem of any scalar and regulariser.
+struct AnyRun {
+    const Options& options;
+    double tolerance;
+    const Observer& observer;
+    const Execution& execution;
+    Workspace& workspace;
+};
+
+/// A pooled vector in a workspace.
+struct PooledMean {
+    RealVector values;
+};
+
+/// A solver's run: its workspace, the inspected problem, and what solvers of any scalar take of it. Throws
+/// InvalidArgument if anything that the solver is given is not well formed.
+template <BagScalar Scalar, Regularizer R>
+class SolverRun {
+public:
+    SolverRun(const Options& options, const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run)
+        : problem_(problem),
+          given_(run),
+          workspace_(run.workspace != nullptr ? *run.workspace : own_),
+          inspection_(workspace_.get<Inspection>()),
+          any_{options, options.tolerance.value_or(std::same_as<Scalar, double> ? 1e-8 : 1e-6), run.observer,
+               run.execution, workspace_} {
+        validate(options);
+        if (run.warm_start == nullptr) return;
+        const auto& other = run.warm_start->problem.reward;
+        require(other.rows() == problem.reward.rows() && other.cols() == problem.reward.cols(),
+                "shape of the warm start", shape_text(other.rows(), other.cols()),
+                text(shape_text(problem.reward.rows(), problem.reward.cols()), ", the shape of the reward"));
+    }
+    SolverRun(const SolverRun&) = delete;
+    SolverRun& operator=(const SolverRun&) = delete;
+
+    /// All of the reward is looked at; or at a few instances, if that will do.
+    void inspect() { inspection_.set(problem_, given_.execution, workspace_); }
+    void glance() { inspection_.glance(problem_, given_.execution, workspace_); }
+
+    const UotProblem<Scalar, R>& problem() const { return problem_; }
+    const Inspection& inspection() const { return inspection_; }
+    const AnyRun& any() const { return any_; }
+    Workspace& workspace() const { return workspace_; }
+    const Solution<Scalar, R>* warm_start() const { return given_.warm_start; }
+    /// Memory for what is pooled, in double.
+    RealVector& mean() const { return workspace_.get<PooledMean>().values; }
+
+    /// Whether a number of steps is taken of which nothing will be seen but what the last one pools.
+    bool takes_unseen_steps() const {
+        return any_.options.iterations && !any_.options.history && !any_.observer && warm_start() == nullptr;
+    }
+
+private:
+    const UotProblem<Scalar, R>& problem_;
+    const Run<Scalar, R>& given_;
+    Workspace own_;
+    Workspace& workspace_;
+    Inspection& inspection_;
+    AnyRun any_;
+};
+
+/// Whether the run is to take a closed form instead of iterating.
+template <BagScalar Scalar, Regularizer R>
+bool takes_closed_form(const SolverRun<Scalar, R>& run) {
+    return run.any().options.closed_forms && has_closed_form(run.problem());
 }
 
-template <class Scalar, class R>
-void require_positive_alpha0(const std::string& solver, const UotProblem<Scalar, R>& problem) {
+/// The solution in closed form, of an inspected problem that has one.
+template <BagScalar Scalar, Regularizer R>
+Solution<Scalar, R> solve_closed_form(const SolverRun<Scalar, R>& run) {
+    return solution_of(run.problem(), ClosedFormOf<R>::solve(run.inspection(), run.any().tolerance));
+}
+
+/// mean <- what that pools.
+template <BagScalar Scalar, Regularizer R>
+Outcome pool_closed_form(const SolverRun<Scalar, R>& run, RealVector& mean) {
+    return ClosedFormOf<R>::template pool<Scalar>(run.inspection(), run.any().tolerance, run.any().execution,
+                                                  run.workspace(), mean);
+}
+
+/// pooled_d = mean_d, as a number of the scalar.
+template <BagScalar Scalar>
+void set_pooled(const RealVector& mean, Eigen::Ref<Vector<Scalar>> pooled) {
+    for (Index d = 0; d < mean.size(); ++d) pooled[d] = saturated<Scalar>(mean[d]);
+}
+
+inline void require_positive_alpha0(const std::string& solver, const Inspection& problem) {
     if (!(problem.alpha0 > 0)) {
         throw UnsupportedProblem(solver, "alpha0 = 0 and no closed form", "alpha0 > 0 (BregmanAdmm takes alpha0 = 0)");
     }
-}
-
-template <class Scalar, class R>
-void validate_warm_start(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) {
-    if (run.warm_start == nullptr) return;
-    const auto& other = run.warm_start->problem.reward;
-    const MatrixView<Scalar>& reward = problem.reward;
-    require(other.rows() == reward.rows() && other.cols() == reward.cols(), "shape of the warm start",
-            shape_text(other.rows(), other.cols()),
-            text(shape_text(reward.rows(), reward.cols()), ", the shape of the reward"));
-}
-
-/// Throws InvalidArgument if anything that a solver is given is not well formed. The pass is in the workspace.
-template <class Scalar, class R>
-const FirstPass<Scalar>& first_pass(const Options& options, const UotProblem<Scalar, R>& problem,
-                                    const Run<Scalar, R>& run, Workspace& workspace) {
-    validate(options);
-    auto& pass = workspace.get<FirstPass<Scalar>>();
-    pass.set(problem, run.execution);
-    validate_warm_start(problem, run);
-    return pass;
 }
 
 }  // namespace detail

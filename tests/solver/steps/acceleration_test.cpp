@@ -7,6 +7,7 @@
 #include "support/catch.hpp"
 #include "support/message_of.hpp"
 #include "support/optimality.hpp"
+#include "support/pooled.hpp"
 #include "support/random_problem.hpp"
 
 // Anderson's acceleration: alone, of maps whose fixed points are known, and of Sinkhorn, against Newton and plain
@@ -23,13 +24,16 @@ int iterations_to_fixed_point(const Map& map, Index size, int memory, int limit,
     detail::AndersonSteps<> anderson;
     anderson.set(memory, size);
     x = map(RealVector::Zero(size));
-    if (anderson.active()) x += anderson.step(x, std::numeric_limits<double>::max());
+    const auto extrapolate = [&](const RealVector& image, double largest) {
+        if (anderson.active()) x += Eigen::Map<const RealVector>(anderson.step(image.data(), largest), size);
+    };
+    extrapolate(RealVector(x), std::numeric_limits<double>::max());
     for (int k = 1; k < limit; ++k) {
         const RealVector image = map(x);
         const double largest = (image - x).cwiseAbs().maxCoeff();
         if (largest <= 1e-10) return k;
         x = image;
-        if (anderson.active()) x += anderson.step(image, largest);
+        extrapolate(image, largest);
     }
     return limit;
 }
@@ -101,11 +105,12 @@ double compare_with_plain(const ProblemRange& range, std::uint64_t first, std::u
         const Vector<double> difference =
             ConditionalReadout{}(fast).template cast<double>() - ConditionalReadout{}(reference);
         CHECK(difference.cwiseAbs().maxCoeff() <= allowed_error * spread(random.bag));
-        const auto pooled = Sinkhorn{.options = options}.solve(random.problem, {.pooled_only = true});
-        CHECK(pooled.iterations == fast.iterations);
+        const auto by_pool = pooled(Sinkhorn{.options = options}, random.problem);
+        CHECK(by_pool.outcome.iterations == fast.iterations);
+        CHECK(by_pool.outcome.converged());
         const Vector<Scalar> read = ConditionalReadout{}(fast);
         const double rounding = 2 * std::numeric_limits<Scalar>::epsilon() * read.cwiseAbs().maxCoeff();
-        CHECK((ConditionalReadout{}(pooled)-read).cwiseAbs().maxCoeff() <=
+        CHECK((by_pool.vector - read).cwiseAbs().maxCoeff() <=
               (std::is_same_v<Scalar, double> ? 1e-12 : 1e-5) * spread(random.bag) + rounding);
         if (plain.iterations < 50) continue;
         ++compared;

@@ -74,10 +74,11 @@ Vector<double> plain_admm(const UotProblem<Scalar, R>& problem, double rho, int 
 /// hold a sum.
 template <class Work, class Scalar, class R>
 std::optional<RealVector> swept(const UotProblem<Scalar, R>& problem, const std::vector<double>& rhos) {
-    AdmmSweep<Scalar, Work> sweep(problem, rhos[0]);
+    const detail::Inspection inspected(problem);
+    AdmmSweep<Work> sweep(inspected, rhos[0]);
     for (std::size_t k = 0; k + 1 < rhos.size(); ++k) {
         if (!sweep.step()) return {};
-        sweep.set_parameters(problem, rhos[k + 1]);
+        sweep.set_parameters(rhos[k + 1]);
     }
     RealVector mean;
     if (!sweep.pooling_step(mean)) return {};
@@ -86,7 +87,7 @@ std::optional<RealVector> swept(const UotProblem<Scalar, R>& problem, const std:
 /// The same after so many steps with one rho, or nothing where Work does not resolve them.
 template <class Work, class Scalar, class R>
 std::optional<RealVector> swept(const UotProblem<Scalar, R>& problem, double rho, int steps) {
-    if (!AdmmSweep<Scalar, Work>(problem, rho).resolves(steps)) return {};
+    if (!AdmmSweep<Work>(detail::Inspection(problem), rho).resolves(steps)) return {};
     return swept<Work>(problem, std::vector<double>(static_cast<std::size_t>(steps), rho));
 }
 
@@ -130,7 +131,7 @@ TEST_CASE("A float bag whose exponents float cannot resolve is pooled in double"
     Random random(5);
     const Matrix<float> bag = random_bag<float>(random, 20, 70, BagKind::normal);
     UotProblem<float> problem{.reward = bag, .alpha0 = 0.02F, .features = {.alpha = 3}, .instances = {.alpha = 0.5F}};
-    CHECK_FALSE(AdmmSweep<float, float>(problem, 0.1).resolves(6));
+    CHECK_FALSE(AdmmSweep<float>(detail::Inspection(problem), 0.1).resolves(6));
     const auto pooled = tests::pooled_by_sweeps(problem, 0.1, 6);
     REQUIRE(pooled.has_value());
     CHECK(error(*pooled, plain_admm(problem, 0.1, 6), spread(bag)) <= 1e-11);

@@ -8,6 +8,7 @@
 #include "otpool/otpool.hpp"
 #include "support/catch.hpp"
 #include "support/message_of.hpp"
+#include "support/pooled.hpp"
 #include "support/random_problem.hpp"
 #include "support/steps_by_formula.hpp"
 
@@ -20,10 +21,12 @@ using namespace tests;
 
 template <class Scalar, class R>
 std::optional<RealVector> pooled_by_scalings(const UotProblem<Scalar, R>& problem, int steps) {
-    Workspace workspace;
-    detail::ScaledProblem<Scalar> scaled;
+    const Options options{.iterations = steps};
+    const Run<Scalar, R> run;
+    detail::SolverRun<Scalar, R> own(options, problem, run);
+    detail::ScaledProblem scaled;
     RealVector mean;
-    if (!detail::pool_by_scalings(problem, steps, {}, workspace, scaled, mean)) return {};
+    if (!detail::pool_by_scalings(own, scaled, mean)) return {};
     return mean;
 }
 
@@ -74,7 +77,7 @@ TEMPLATE_TEST_CASE("A half step in scalings is a power", "[scaling_steps]", floa
     Random random(8250);
     for (const Index count : {1, 15, 16, 40}) {
         for (const Real alpha : {0.1, 3.0, std::numeric_limits<Real>::infinity()}) {
-            detail::ScaledMarginal side(alpha, 0.5);
+            detail::Side side(alpha, 0.5);
             side.log_prior.resize(count);
             side.anchor.resize(count);
             detail::Buffer<Scalar> absorbed;  // in units of log 2
@@ -186,7 +189,7 @@ TEMPLATE_TEST_CASE("A reward that is not finite is not pooled, wherever it is", 
                 if (drawn % 2 == 1) problem.values = values;
                 INFO("reward(" << d << ", " << n << ") of " << D << " x " << N << " is " << number);
                 const std::string message = message_of<InvalidArgument>(
-                    [&] { Sinkhorn{{.iterations = 2}}.solve(problem, {.pooled_only = true}); });
+                    [&] { pooled(Sinkhorn{{.iterations = 2}}, problem); });
                 CHECK(message.find("reward at feature " + std::to_string(d) + ", instance " + std::to_string(n)) !=
                       std::string::npos);
             }
@@ -205,8 +208,8 @@ TEMPLATE_TEST_CASE("What scalings do not resolve is pooled all the same", "[scal
             UotProblem<Scalar> problem = problem_of<Scalar>(reward);
             problem.features.alpha = alpha1;
             CHECK(pooled_by_scalings(problem, 3).has_value() == resolved);
-            const auto solution = Sinkhorn{{.iterations = 3}}.solve(problem, {.pooled_only = true});
-            CHECK(error(ConditionalReadout{}(solution).template cast<Real>(), problem, 3) <= tolerance<Scalar>);
+            const auto by_solver = pooled(Sinkhorn{{.iterations = 3}}, problem);
+            CHECK(error(by_solver.vector.template cast<Real>(), problem, 3) <= tolerance<Scalar>);
         };
         Matrix<Scalar> outlier = bag;
         outlier(D / 2, 1999) = Scalar(-1e4);

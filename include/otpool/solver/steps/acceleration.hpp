@@ -6,9 +6,10 @@
 #include <concepts>
 #include <limits>
 
+#include "otpool/core/buffer.hpp"
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
-#include "otpool/simd/packet.hpp"
+#include "otpool/simd/arrays.hpp"
 
 namespace otpool {
 
@@ -51,25 +52,25 @@ public:
         stale_ = 0;
         radius_ = first_radius;
         if (!active()) return;
-        for (Vector<Number>* vector : {&point_, &image_, &residual_, &step_}) vector->setZero(padded(size));
-        residual_changes_.setZero(point_.size(), memory_);  // what pads them stays zero
-        image_changes_.setZero(point_.size(), memory_);
-        products_.resize(memory_, memory_);
-        factor_.resize(memory_, memory_);
-        coefficients_.resize(memory_);
+        size_ = size;
+        lanes_ = padded(size);
+        for (Buffer<Number>* vector : {&point_, &image_, &residual_, &step_}) set_zero(*vector, lanes_);
+        set_zero(residual_changes_, lanes_ * memory_);  // what pads them stays zero
+        set_zero(image_changes_, lanes_ * memory_);
+        for (Buffer<Number>* matrix : {&products_, &factor_}) set_zero(*matrix, Index{memory_} * memory_);
+        set_zero(coefficients_, memory_);
     }
 
     bool active() const { return memory_ > 0; }
 
-    /// What to add to image = T(x), where x is the last call's image with what was added to it. `largest`: of |T(x) -
-    /// x|, or in proportion to it. Cost: 6 memory flops an entry and memory^3 / 3.
-    auto step(const auto& image, Number largest) {
+    /// What to add to image = T(x), where x is the last call's image with what was added to it; as many numbers.
+    /// `largest`: of |T(x) - x|, or in proportion to it. Cost: 6 memory flops an entry and memory^3 / 3.
+    const Number* step(const Number* image, Number largest) {
+        Number* const step = step_.data();
         const bool gained = largest < least_;
         const bool lost = extrapolated_ && !(largest <= growth * least_ && stale_ <= patience * memory_);
-        const Index size = image.size();
-        auto step = step_.head(size);
         if (lost) {
-            step = image_.head(size) - image;
+            for (Index i = 0; i < size_; ++i) step[i] = image_[i] - image[i];
             forget();
             radius_ = std::max(radius_ / 2, Number(1));
             extrapolated_ = false;
@@ -77,10 +78,11 @@ public:
             if (gained && extrapolated_) radius_ = std::min(3 * radius_, largest_radius);
             if (has_point_) remember(image);
             extrapolated_ = extrapolate();
-            if (!extrapolated_) step.setZero();
+            if (!extrapolated_) std::fill(step_.begin(), step_.end(), Number(0));
         }
         stale_ = gained || lost ? 0 : stale_ + 1;
-        point_.head(size) = image + step;
+        Number* const point = point_.data();
+        for (Index i = 0; i < size_; ++i) point[i] = image[i] + step[i];
         least_ = std::min(least_, largest);
         has_point_ = true;
         return step;
@@ -100,17 +102,25 @@ private:
         has_image_ = false;
     }
 
-    void remember(const auto& image) {
-        const Index size = image.size();
-        auto residual_change = residual_changes_.col(next_);
-        residual_change.head(size) = (image - point_.head(size)) - residual_.head(size);
-        image_changes_.col(next_).head(size) = image - image_.head(size);
-        residual_.head(size) = image - point_.head(size);
-        image_.head(size) = image;
+    static void set_zero(Buffer<Number>& numbers, Index size) {
+        numbers.resize(size);
+        std::fill(numbers.begin(), numbers.end(), Number(0));
+    }
+
+    void remember(const Number* image) {
+        Number* const residual_change = residual_changes_.data() + next_ * lanes_;
+        Number* const image_change = image_changes_.data() + next_ * lanes_;
+        const Number* const point = point_.data();
+        Number* const last_residual = residual_.data();
+        Number* const last_image = image_.data();
+        for (Index i = 0; i < size_; ++i) residual_change[i] = image[i] - point[i] - last_residual[i];
+        for (Index i = 0; i < size_; ++i) image_change[i] = image[i] - last_image[i];
+        for (Index i = 0; i < size_; ++i) last_residual[i] = image[i] - point[i];
+        std::copy_n(image, size_, last_image);
         if (has_image_) {
             count_ = std::max(count_, next_ + 1);
-            multiply_residual_changes(residual_change.data());
-            for (Index j = 0; j < count_; ++j) products_(next_, j) = products_(j, next_) = coefficients_[j];
+            multiply_residual_changes(residual_change);
+            for (Index j = 0; j < count_; ++j) product(next_, j) = product(j, next_) = coefficients_[j];
             next_ = (next_ + 1) % memory_;
         }
         has_image_ = true;
@@ -118,7 +128,7 @@ private:
 
     /// coefficients_ <- <changes of the residual, a vector>
     void multiply_residual_changes(const Number* vector) {
-        multiply_transposed<Number>(residual_changes_.data(), residual_.size(), count_, vector, coefficients_.data());
+        multiply_transposed<Number>(residual_changes_.data(), lanes_, count_, vector, coefficients_.data());
     }
 
     /// step_ <- -sum_j c_j (T(x_{j+1}) - T(x_j)), shortened to the radius, if there is one.
@@ -126,31 +136,35 @@ private:
         if (count_ == 0) return false;
         multiply_residual_changes(residual_.data());
         if (!solve_least_squares()) return false;
-        multiply<Number>(image_changes_.data(), step_.size(), count_, coefficients_.data(), step_.data());
-        const Number length = step_.cwiseAbs().maxCoeff();
-        if (!step_.allFinite() || length == 0) return false;
-        const Number longest = radius_ * residual_.cwiseAbs().maxCoeff();
-        step_ *= -std::min(longest / length, Number(1));
+        multiply<Number>(image_changes_.data(), lanes_, count_, coefficients_.data(), step_.data());
+        const Number length = largest_magnitude(step_.data(), lanes_);
+        if (!all_finite(step_.data(), lanes_) || length == 0) return false;
+        const Number longest = radius_ * largest_magnitude(residual_.data(), size_);
+        const Number factor = -std::min(longest / length, Number(1));
+        for (Number& entry : step_) entry *= factor;
         return true;
     }
+
+    Number& product(Index i, Index j) { return products_[i * memory_ + j]; }
+    Number& factor(Index i, Index j) { return factor_[i * memory_ + j]; }
 
     /// coefficients_ <- products^-1 coefficients_, by Cholesky's decomposition, of whose factor the diagonal is kept
     /// inverted.
     bool solve_least_squares() {
-        Vector<Number>& c = coefficients_;
+        Buffer<Number>& c = coefficients_;
         for (Index j = 0; j < count_; ++j) {
             for (Index i = j; i < count_; ++i) {
-                Number sum = products_(i, j) * (i == j ? 1 + ridge : 1);
-                for (Index k = 0; k < j; ++k) sum -= factor_(i, k) * factor_(j, k);
+                Number sum = product(i, j) * (i == j ? 1 + ridge : 1);
+                for (Index k = 0; k < j; ++k) sum -= factor(i, k) * factor(j, k);
                 if (i == j && !(sum > 0)) return false;
-                factor_(i, j) = i == j ? 1 / std::sqrt(sum) : sum * factor_(j, j);
+                factor(i, j) = i == j ? 1 / std::sqrt(sum) : sum * factor(j, j);
             }
-            for (Index k = 0; k < j; ++k) c[j] -= factor_(j, k) * c[k];
-            c[j] *= factor_(j, j);
+            for (Index k = 0; k < j; ++k) c[j] -= factor(j, k) * c[k];
+            c[j] *= factor(j, j);
         }
         for (Index j = count_; j-- > 0;) {
-            for (Index k = j + 1; k < count_; ++k) c[j] -= factor_(k, j) * c[k];
-            c[j] *= factor_(j, j);
+            for (Index k = j + 1; k < count_; ++k) c[j] -= factor(k, j) * c[k];
+            c[j] *= factor(j, j);
         }
         return true;
     }
@@ -162,12 +176,14 @@ private:
     bool has_image_ = false;     ///< Whether image_ and residual_ are set.
     bool extrapolated_ = false;  ///< Whether the last step was more than T's.
     Number least_ = std::numeric_limits<Number>::max();
-    Vector<Number> point_, image_, residual_, step_;  ///< x, T(x), r, padded to whole registers, as the changes are.
+    Index size_ = 0;
+    Index lanes_ = 0;                                 ///< size_, padded to whole registers.
+    Buffer<Number> point_, image_, residual_, step_;  ///< x, T(x), r, padded, as the changes are.
     Index count_ = 0;                                 ///< How many changes are remembered,
     Index next_ = 0;                                  ///< and where the next one goes.
-    Matrix<Number> residual_changes_, image_changes_;
-    Matrix<Number> products_, factor_;
-    Vector<Number> coefficients_;
+    Buffer<Number> residual_changes_, image_changes_;
+    Buffer<Number> products_, factor_;  ///< memory x memory
+    Buffer<Number> coefficients_;
 };
 
 }  // namespace detail

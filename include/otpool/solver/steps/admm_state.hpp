@@ -3,18 +3,20 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
+#include <cstddef>
 #include <limits>
 #include <utility>
 #include <vector>
 
+#include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
 #include "otpool/plan/log_plan.hpp"
-#include "otpool/plan/solution.hpp"
-#include "otpool/problem/priors.hpp"
-#include "otpool/problem/uot_problem.hpp"
-#include "otpool/simd/exponential.hpp"
-#include "otpool/solver/steps/admm_marginal.hpp"
+#include "otpool/plan/solved_plan.hpp"
+#include "otpool/problem/inspection.hpp"
+#include "otpool/simd/arrays.hpp"
+#include "otpool/solver/steps/admm_sides.hpp"
 
 namespace otpool {
 
@@ -26,283 +28,295 @@ enum class DualStep {
 
 namespace detail {
 
-/// The state of BregmanAdmm: two copies T = S of the plan as logarithms and the dual Z. All in units of rho; with
-/// alpha0 = inf in the limit rho = alpha0 -> inf.
-template <BagScalar Scalar, Regularizer R>
-class AdmmState {
-    using RealVector = Vector<typename RealOf<Scalar>::type>;
-    using RealMatrix = Matrix<typename RealOf<Scalar>::type>;
-
+/// A D x N matrix in double, whose columns are the active instances: a copy's logarithms, or the dual.
+class InstanceColumns {
 public:
-    AdmmState(const UotProblem<Scalar, R>& problem, Real rho) : reward_(problem.reward), scratch_(rows()) {
-        Priors priors(problem);
-        active_ = std::move(priors.active);
-        features_.log_prior = std::move(priors.log_p);
-        instances_.log_prior = priors.log_q;
-        log_smooth_ = features_.log_prior.replicate(1, cols()).rowwise() + instances_.log_prior.transpose();
+    InstanceColumns() = default;
+    InstanceColumns(Index rows, Index cols) : rows_(rows), numbers_(static_cast<std::size_t>(rows * cols), 0) {}
+
+    Real* operator[](Index k) { return numbers_.data() + k * rows_; }
+    const Real* operator[](Index k) const { return numbers_.data() + k * rows_; }
+    Index rows() const { return rows_; }
+    Index cols() const { return rows_ == 0 ? 0 : static_cast<Index>(numbers_.size()) / rows_; }
+    std::vector<Real>& numbers() { return numbers_; }
+    const std::vector<Real>& numbers() const { return numbers_; }
+
+private:
+    Index rows_ = 0;
+    std::vector<Real> numbers_;
+};
+
+/// log_row_sum_d = LSE_k(columns_dk). Cost: one exp an element.
+template <std::same_as<Real> Work = Real>
+void log_row_sums_of(const InstanceColumns& columns, Work* log_row_sum, Buffer<Work>& top) {
+    const Index rows = columns.rows();
+    top.resize(rows);
+    std::copy_n(columns[0], rows, top.data());
+    for (Index k = 1; k < columns.cols(); ++k) {
+        for (Index d = 0; d < rows; ++d) top[d] = std::max(top[d], columns[k][d]);
+    }
+    std::fill_n(log_row_sum, rows, 0);
+    for (Index k = 0; k < columns.cols(); ++k) {
+        for_each_lanes(rows, [&](Index d, Index count) {
+            const auto load = [&](const Work* from) { return load_some(from + d, count, Work(0)); };
+            store_some(load(log_row_sum) + bounded_exp(load(columns[k]) - load(top.data())), log_row_sum + d, count);
+        });
+    }
+    for (Index d = 0; d < rows; ++d) log_row_sum[d] = std::log(log_row_sum[d]) + top[d];
+}
+
+/// The state of BregmanAdmm for every regulariser, dual step and range: two copies T = S of the plan as logarithms and
+/// the dual Z, in units of rho. The one to read; where AdmmSweep can take its place, it is faster.
+///
+/// Memory: three D x N matrices. An iteration costs three exps an element, its residual four more.
+template <std::same_as<Real> Work = Real>
+class AdmmState {
+public:
+    /// Views the problem. T = S = p0 q0^T, Z = 0.
+    AdmmState(const Inspection& problem, Real rho, bool quadratic, DualStep dual_step = DualStep::scaled)
+        : problem_(problem), dual_step_(dual_step) {
+        sides_.set(problem, quadratic);
+        log_smooth_ = log_transport_ = dual_ = InstanceColumns(rows(), cols());
+        for (Buffer<Real>* of_rows : {&log_r_, &row_, &slack_, &gap_, &inverse_r_}) of_rows->resize(rows());
+        for (Buffer<Real>* of_cols : {&log_c_, &col_}) of_cols->resize(cols());
+        for (Index k = 0; k < cols(); ++k) {
+            for (Index d = 0; d < rows(); ++d) log_smooth_[k][d] = problem.priors.log_p[d] + problem.priors.log_q[k];
+        }
         log_transport_ = log_smooth_;
-        dual_ = RealMatrix::Zero(rows(), cols());
-        set_parameters(problem, rho);
+        sides_.rho = rho;
+        set_parameters(rho);
     }
 
-    /// Goes on with the alphas of `problem`, whose bag and priors are the same, and another rho.
-    void set_parameters(const UotProblem<Scalar, R>& problem, Real rho) {
-        dual_ *= rho_ / rho;
-        rho_ = rho;
-        const Real alpha0 = problem.alpha0;
-        inverse_rho_ = std::isinf(alpha0) ? 0 : 1 / rho;
-        strength_ = !std::isinf(alpha0) ? alpha0 / rho : quadratic ? 0.5 : 1;
-        const auto in_rho = [&](Real alpha) { return std::isinf(alpha) ? alpha : alpha * inverse_rho_; };
-        features_.alpha = in_rho(problem.features.alpha);
-        instances_.alpha = in_rho(problem.instances.alpha);
-        features_.weight = quadratic ? 1 : 1 + strength_;
-        // Elsewhere the free plan is the plan of mass 1 up to a factor; a bounded plan keeps the iteration stable.
-        unit_mass_ = !quadratic || alpha0 == 0 || features_.is_hard() || instances_.is_hard();
-        offset_ = unit_mass_ ? std::numeric_limits<Real>::lowest() : 0;
-        if (!unit_mass_) return;
-        for (const Index n : active_) offset_ = std::max(offset_, reward_.col(n).maxCoeff());
+    /// Goes on with the problem's present alphas, and another rho.
+    void set_parameters(Real rho) {
+        const Real ratio = sides_.rho / rho;
+        for (Work& z : dual_.numbers()) z *= ratio;
+        sides_.set_parameters(problem_, rho);
     }
 
     /// Starts from another solution: T = S = its plan, Z from S's optimality condition.
-    void start(const Solution<Scalar, R>& from) {
-        auto k = active_.begin();
-        from.log_plan.for_each_column([&](Index, Index n, const RealVector& score) {
-            k = std::lower_bound(k, active_.end(), n);
-            if (k == active_.end() || *k != n) return;
-            log_smooth_.col(k - active_.begin()) = (score + from.log_plan.log_scale()).cwiseMax(-600.0).cwiseMin(600.0);
+    void start(const LogPlan& plan, const auto& feature_potential) {
+        const std::vector<Index>& active = problem_.priors.active;
+        auto k = active.begin();
+        plan.for_each_log_column([&](Index, Index n, const RealVector& log_column) {
+            k = std::lower_bound(k, active.end(), n);
+            if (k == active.end() || *k != n) return;
+            Work* S = log_smooth_[k - active.begin()];
+            for (Index d = 0; d < rows(); ++d) S[d] = std::clamp(log_column[d], -log_largest, log_largest);
         });
-        if (unit_mass_) log_smooth_.array() -= log_sum_exp(log_row_sums(log_smooth_));
+        if (sides_.unit_mass) {
+            log_row_sums_of(log_smooth_, row_.data(), gap_);
+            const Real log_mass = log_sum_exp(row_.data(), rows());
+            for (Work& s : log_smooth_.numbers()) s -= log_mass;
+        }
         log_transport_ = log_smooth_;
-        dual_ = quadratic ? RealMatrix::Zero(rows(), cols()) : RealMatrix(strength_ * log_smooth_);
-        dual_.colwise() -= from.feature_potential.template cast<Real>() * inverse_rho_;
-    }
-
-    /// log T <- (X - Z)/rho + log S,  log T += k2 (log q0 - LSE_d(log T)),  normalised
-    void update_transport() {
-        RealVector shift(cols());
-        RealVector column(rows());
-        for (Index k = 0; k < cols(); ++k) {
-            reward_column(k, column);
-            column += log_smooth_.col(k) - dual_.col(k);
-            if constexpr (quadratic) column -= 2 * strength_ * plan_of(log_smooth_.col(k));
-            log_transport_.col(k) = column.cwiseMax(lowest_exponent);
-            shift[k] = log_sum_exp(log_transport_.col(k));
-        }
-        instances_.update(shift);
-        if (unit_mass_) shift.array() -= log_sum_exp(instances_.log_marginal);
-        log_transport_.rowwise() += shift.transpose();
-    }
-
-    /// log S <- (Z + rho log T)/(rho + a0),  log S += k1 (log p0 - LSE_n(log S)),  normalised
-    void update_smooth() {
-        log_smooth_ = (dual_ + log_transport_) / features_.weight;
-        RealVector shift = log_row_sums(log_smooth_);
-        features_.update(shift);
-        if (unit_mass_) {
-            const Real log_mass = log_sum_exp(features_.log_marginal);
-            features_.log_marginal.array() -= log_mass;
-            shift.array() -= log_mass;
-        }
-        log_smooth_.colwise() += shift;
-    }
-
-    /// Z <- Z + rho (T - S) / max(T, S) = Z + rho sign(d) (1 - exp(-|d|)),  d = log T - log S
-    void update_dual(DualStep step) {
-        if (step == DualStep::scaled) {
-            // sign() and expm1() are not vectorised; what 1 - exp() rounds off is far below what Z holds.
-            RealVector d(rows());
-            RealVector change(rows());
-            for (Index k = 0; k < cols(); ++k) {
-                d = log_transport_.col(k) - log_smooth_.col(k);
-                change = 1 - bounded_exp(-d.array().abs());
-                for (Index i = 0; i < d.size(); ++i) dual_(i, k) += std::copysign(change[i], d[i]);
+        for (Index c = 0; c < cols(); ++c) {
+            for (Index d = 0; d < rows(); ++d) {
+                dual_[c][d] = (sides_.quadratic ? 0 : sides_.strength * log_smooth_[c][d]) -
+                              static_cast<Real>(feature_potential[d]) * sides_.inverse_rho;
             }
-        } else {
-            dual_ += plan_of(log_transport_) - plan_of(log_smooth_);
         }
     }
+
+    /// One iteration. Always true, as in_range(): AdmmSweep is not always.
+    bool step() {
+        update_transport();
+        update_smooth();
+        update_dual();
+        return true;
+    }
+
+    bool in_range() const { return true; }
 
     /// Reads potentials and free mass off the plan S and returns its residual, as Solution::residual defines it.
     Real residual() {
         read_potentials();
-        RealVector row_gap = RealVector::Zero(rows());
-        Real col_gap = 0;
-        RealVector slack(rows());
-        ColumnGap gap{.inverse_row_mass = plan_of(-f_.log_marginal)};
-        for (Index k = 0; k < cols(); ++k) {
-            reward_column(k, slack);
-            slack += f_.potential;
-            slack.array() += g_.potential[k];
-            plan_gap(k, slack, gap);
-            row_gap += gap.of_rows.matrix();
-            col_gap = std::max(col_gap, gap.of_col.sum());
-        }
-        const RealVector log_r = f_.log_marginal.array() + log_scale_;
-        const RealVector log_c = log_instance_mass_.array() + log_scale_;
+        std::fill(gap_.begin(), gap_.end(), 0);
+        Real largest_of_cols = 0;
+        for (Index k = 0; k < cols(); ++k) largest_of_cols = std::max(largest_of_cols, add_gap(k));
         // A free side adds nothing; but the rows' weights are what is pooled, and with a regulariser every row has
         // some.
-        const bool rows_count = f_.alpha > 0 || strength_ > 0;
-        return std::max(
-            {f_.residual(log_r), g_.residual(log_c), rows_count ? row_gap.maxCoeff() : 0, g_.alpha > 0 ? col_gap : 0});
+        const bool rows_count = sides_.features.side.alpha > 0 || sides_.strength > 0;
+        return std::max({sides_.violation(log_r_.data(), log_c_.data()),
+                         rows_count ? *std::max_element(gap_.begin(), gap_.end()) : 0,
+                         sides_.instances.side.alpha > 0 ? largest_of_cols : 0});
     }
 
-    /// The residual that rounding of the potentials alone can leave.
-    Real attainable() const { return quadratic || strength_ == 0 ? 0 : rounding() / strength_; }
+    /// The residual that rounding alone can leave.
+    Real attainable() const { return sides_.attainable(); }
 
     /// log T, log S and Z / rho.
-    const RealMatrix& log_transport() const { return log_transport_; }
-    const RealMatrix& log_smooth() const { return log_smooth_; }
-    const RealMatrix& dual() const { return dual_; }
-    /// Whether T and S are kept at mass 1.
-    bool unit_mass() const { return unit_mass_; }
+    const InstanceColumns& log_transport() const { return log_transport_; }
+    const InstanceColumns& log_smooth() const { return log_smooth_; }
+    const InstanceColumns& dual() const { return dual_; }
+    bool unit_mass() const { return sides_.unit_mass; }
 
-    /// After residual().
-    Solution<Scalar, R> solution(const UotProblem<Scalar, R>& problem) const {
-        Solution<Scalar, R> solution{.problem = problem};
-        const Real stiffness = static_cast<Real>(problem.alpha0) + problem.features.alpha + problem.instances.alpha;
-        const Real shift = stiffness > 0 ? offset_ / stiffness : 0;
-        // Where alpha0 = inf keeps a side from meeting its prior, the marginal says what the potential is.
-        const auto in_reward_units = [&](Real potential, Real alpha, Real log_excess, bool takes_offset) {
-            if (inverse_rho_ == 0 && std::isfinite(alpha)) return saturated<Scalar>(-alpha * log_excess);
-            const Real scaled = potential == 0 ? 0 : potential * rho_;
-            return saturated<Scalar>(scaled - (shift == 0 ? 0 : alpha * shift) - (takes_offset ? offset_ : 0));
-        };
-        solution.feature_potential.resize(rows());
-        for (Index d = 0; d < rows(); ++d) {
-            solution.feature_potential[d] =
-                in_reward_units(f_.potential[d], problem.features.alpha,
-                                log_scale_ + f_.log_marginal[d] - f_.log_prior[d], f_.is_hard());
-        }
-        solution.instance_potential = on_all_instances<Scalar>(reward_.cols(), active_, [&](Index k) {
-            return in_reward_units(g_.potential[k], problem.instances.alpha,
-                                   log_scale_ + log_instance_mass_[k] - g_.log_prior[k], g_.is_hard() && !f_.is_hard());
-        });
-        solution.log_mass = log_sum_exp(f_.log_marginal) + log_scale_ + shift;
-        solution.log_plan =
-            LogPlan<Scalar>(DensePlan{log_smooth_}, RealVector::Constant(rows(), log_scale_ + shift), active_);
-        return solution;
+    /// After residual(). The outcome is left to the caller.
+    SolvedPlan solution() const {
+        SolvedPlan found = sides_.solution(problem_, log_r_.data(), log_c_.data());
+        RealVector log_scale(rows());
+        std::fill(log_scale.begin(), log_scale.end(), sides_.log_factor());
+        found.log_plan = LogPlan([S = log_smooth_](Index k, Real* score) { std::copy_n(S[k], S.rows(), score); },
+                                 std::move(log_scale), problem_.priors.active);
+        return found;
     }
 
 private:
-    /// What rounding leaves of sums of potentials.
-    Real rounding() const {
-        const Real largest = std::max(f_.potential.cwiseAbs().maxCoeff(), g_.potential.cwiseAbs().maxCoeff());
-        return 4 * std::numeric_limits<Real>::epsilon() * largest;
-    }
+    using L = Lanes<Work>;
+    /// No entry of a plan is taken to be larger than exp() of it.
+    static constexpr Real log_largest = 600;
 
-    static constexpr bool quadratic = std::same_as<R, Quadratic>;
+    Index rows() const { return problem_.features(); }
+    Index cols() const { return problem_.active_instances(); }
 
-    Index rows() const { return reward_.rows(); }
-    Index cols() const { return static_cast<Index>(active_.size()); }
-    Index instance(Index k) const { return active_[static_cast<std::size_t>(k)]; }
+    static L load(const Work* from, Index d, Index count) { return load_some(from + d, count, Work(0)); }
+    /// exp(log_plan), but no more than exp(600).
+    static L plan_of(const L& log_plan) { return bounded_exp(lower(log_plan, L(log_largest))); }
 
     /// X / rho; of a RelativeEntropy problem the reward X + alpha0 log(p0 q0^T) of the Entropy problem that it is.
-    void reward_column(Index k, RealVector& out) const {
-        out = reward_.contiguous_col(instance(k), scratch_.data()).template cast<Real>();
-        out = ((out.array() - offset_) * inverse_rho_).max(lowest_exponent).min(-lowest_exponent);
-        if constexpr (std::same_as<R, RelativeEntropy>) {
-            out += strength_ * features_.log_prior;
-            out.array() += strength_ * instances_.log_prior[k];
+    void reward_column(Index k, Real* out) const {
+        problem_.reward.copy_column(problem_.priors.active[static_cast<std::size_t>(k)], out);
+        const L inverse_rho(sides_.inverse_rho);
+        const L prior(sides_.strength * problem_.priors.log_q[k]);
+        for_each_lanes(rows(), [&](Index d, Index count) {
+            const L x = (load(out, d, count) - L(sides_.offset)) * inverse_rho;
+            L bounded = lower(higher(x, L(lowest_exponent)), L(-lowest_exponent));
+            if (problem_.relative) {
+                bounded += multiply_add(load(problem_.priors.log_p.data(), d, count), L(sides_.strength), prior);
+            }
+            store_some(bounded, out + d, count);
+        });
+    }
+
+    /// log T <- (X - Z)/rho + log S,  log T += k2 (log q0 - LSE_d(log T)),  normalised
+    void update_transport() {
+        for (Index k = 0; k < cols(); ++k) {
+            Work* T = log_transport_[k];
+            reward_column(k, T);
+            for_each_lanes(rows(), [&](Index d, Index count) {
+                const L S = load(log_smooth_[k], d, count);
+                L t = load(T, d, count) + S - load(dual_[k], d, count);
+                if (sides_.quadratic) t = t - L(2 * sides_.strength) * plan_of(S);
+                store_some(higher(t, L(lowest_exponent)), T + d, count);
+            });
+            col_[k] = log_sum_exp(T, rows());
+        }
+        half_step(sides_.instances, col_);
+        for (Index k = 0; k < cols(); ++k) {
+            for (Index d = 0; d < rows(); ++d) log_transport_[k][d] += col_[k];
         }
     }
 
-    /// exp(log_plan), but no more than exp(600).
-    template <class Derived>
-    static auto plan_of(const Eigen::DenseBase<Derived>& log_plan) {
-        return bounded_exp(log_plan.derived().array().min(600.0)).matrix();
+    /// log S <- (Z + rho log T)/(rho + a0),  log S += k1 (log p0 - LSE_n(log S)),  normalised
+    void update_smooth() {
+        const Real weight = sides_.features.weight;
+        for (Index k = 0; k < cols(); ++k) {
+            for (Index d = 0; d < rows(); ++d) log_smooth_[k][d] = (dual_[k][d] + log_transport_[k][d]) / weight;
+        }
+        log_row_sums_of(log_smooth_, row_.data(), gap_);
+        std::copy(row_.begin(), row_.end(), log_r_.begin());
+        half_step(sides_.features, row_);
+        for (Index d = 0; d < rows(); ++d) log_r_[d] += row_[d];
+        for (Index k = 0; k < cols(); ++k) {
+            for (Index d = 0; d < rows(); ++d) log_smooth_[k][d] += row_[d];
+        }
+    }
+
+    /// log_sum_i <- what the half step, and the mass, add to the logarithms of each line.
+    void half_step(AdmmSide& side, Buffer<Real>& log_sum) const {
+        side.half_step(log_sum.data());
+        for (Index i = 0; i < side.size(); ++i) log_sum[i] += side.shift[i];
+        const Real log_mass = sides_.unit_mass ? log_sum_exp(log_sum.data(), side.size()) : 0;
+        for (Index i = 0; i < side.size(); ++i) log_sum[i] = side.shift[i] - log_mass;
+    }
+
+    /// Z <- Z + rho (T - S) / max(T, S) = Z + rho sign(d) (1 - exp(-|d|)),  d = log T - log S
+    void update_dual() {
+        for (Index k = 0; k < cols(); ++k) {
+            for_each_lanes(rows(), [&](Index d, Index count) {
+                const L T = load(log_transport_[k], d, count);
+                const L S = load(log_smooth_[k], d, count);
+                const L gap = T - S;  // what 1 - exp() rounds off is far below what Z holds
+                const L change = dual_step_ == DualStep::scaled
+                                     ? copy_sign(L(1) - bounded_exp(negative_magnitude(gap)), gap)
+                                     : plan_of(T) - plan_of(S);
+                store_some(load(dual_[k], d, count) + change, dual_[k] + d, count);
+            });
+        }
     }
 
     void read_potentials() {
-        f_ = features_;
-        g_ = instances_;
-        log_scale_ = 0;
-        log_instance_mass_.resize(cols());
-        for (Index k = 0; k < cols(); ++k) log_instance_mass_[k] = log_sum_exp(log_smooth_.col(k));
-        if (!unit_mass_) return;
-        f_.center(f_.log_marginal);
-        g_.center(log_instance_mass_);
-        const Real lambda = mass_multiplier();
-        const Real stiffness = strength_ + f_.alpha + g_.alpha;
-        if (f_.is_hard()) {
-            f_.potential.array() += lambda;
-        } else if (g_.is_hard()) {
-            g_.potential.array() += lambda;
-        } else if (stiffness > 0) {
-            log_scale_ = -lambda / stiffness;
-            f_.potential.array() -= f_.alpha * log_scale_;
-            g_.potential.array() -= g_.alpha * log_scale_;
-        }
-    }
-
-    /// The multiplier of sum S = 1: the mean of  alpha0 R'(S) - X - f - g  under S.
-    Real mass_multiplier() const {
-        Real mean = 0;
-        RealVector excess(rows());
+        Real mean_excess = 0;  // of alpha0 R'(S) - X under S
         for (Index k = 0; k < cols(); ++k) {
-            const auto S = log_smooth_.col(k);
-            reward_column(k, excess);
-            excess = -(excess + f_.potential).array() - g_.potential[k];
-            if constexpr (quadratic) {
-                excess += 2 * strength_ * plan_of(S);
-            } else {
-                excess += strength_ * S;
-            }
-            mean += plan_of(S).dot(excess);
+            log_c_[k] = log_sum_exp(log_smooth_[k], rows());
+            reward_column(k, slack_.data());
+            L sums(0);
+            for_each_lanes(rows(), [&](Index d, Index count) {
+                const L log_S = load_some(log_smooth_[k] + d, count, -log_largest);
+                const L S = plan_of(log_S);
+                const L gradient = sides_.quadratic ? L(2) * S : log_S;
+                sums += S * (L(sides_.strength) * gradient - load(slack_.data(), d, count));
+            });
+            mean_excess += sum(sums);
         }
-        return mean;
+        sides_.read(log_r_.data(), log_c_.data(), mean_excess);
+        for (Index d = 0; d < rows(); ++d) row_[d] = sides_.features.potential(d);
+        rounding_ = sides_.rounding();
+        for (Index d = 0; d < rows(); ++d) inverse_r_[d] = std::exp(std::min(-log_r_[d], log_largest));
     }
 
-    /// How far the entries of a column of S are from others, relative to their rows' and to the column's mass.
-    struct ColumnGap {
-        Eigen::ArrayXd inverse_row_mass;
-        Eigen::ArrayXd of_rows = {};
-        Eigen::ArrayXd of_col = {};
-        Eigen::ArrayXd apart = {};     ///< How far they are, by themselves.
-        Eigen::ArrayXd compared = {};  ///< Quadratic: the entries; else what potentials make of them, as logarithms.
+    /// How far column k of S is from what the potentials make of it: adds each entry's difference, relative to its
+    /// row's mass, to gap_, and returns their sum relative to the column's mass. With slack = X + f + g:
+    ///
+    ///     entropic     P = exp(slack / alpha0)
+    ///     Quadratic    P = max(0, slack) / (2 alpha0)
+    ///     alpha0 = 0   slack = 0 where the plan has mass, and nowhere more
+    Real add_gap(Index k) {
+        reward_column(k, slack_.data());
+        const L potential(sides_.instances.potential(k));
+        const L log_c(log_c_[k]);
+        const L inverse_c = plan_of(L(0) - log_c);
+        const bool is_quadratic = sides_.quadratic && sides_.strength > 0;
+        L of_col(0);
+        for_each_lanes(rows(), [&](Index d, Index count) {
+            const L slack = load(slack_.data(), d, count) + load(row_.data(), d, count) + potential;
+            const Difference of = difference(slack, load(log_smooth_[k], d, count));
+            const L inverse_r = load(inverse_r_.data(), d, count);
+            const L to_row = is_quadratic ? inverse_r : plan_of(of.log_larger - load(log_r_.data(), d, count));
+            const L to_col = is_quadratic ? inverse_c : plan_of(of.log_larger - log_c);
+            store_some(load(gap_.data(), d, count) + of.whole + of.apart * to_row, gap_.data() + d, count);
+            of_col += first_lanes(of.whole + of.apart * to_col, count, Work(0));
+        });
+        return sum(of_col);
+    }
+
+    /// How far entries are apart: whole + apart exp(log_larger), or of Quadratic whole + apart.
+    struct Difference {
+        L whole, apart, log_larger;
     };
 
-    /// How far column k of S is from what the potentials make of it, slack = X + f + g; and from T.
-    void plan_gap(Index k, const RealVector& slack, ColumnGap& gap) const {
-        const auto S = log_smooth_.col(k).array();
-        const auto T = log_transport_.col(k).array();
-        const auto log_r = f_.log_marginal.array();
-        const Real log_c = log_instance_mass_[k];
-        if (quadratic && strength_ > 0) {
-            // P = max(0, X + f + g) / (2 alpha0)
+    Difference difference(const L& slack, const L& S) const {
+        const Real strength = sides_.strength;
+        const L none(0);
+        if (strength == 0) return {higher(slack, none), none - negative_magnitude(slack), S};
+        if (sides_.quadratic) {
             // Of an entry far below the potentials that it is the difference of, rounding leaves nothing to compare.
-            gap.compared = plan_of(S);
-            gap.apart = (slack.array().max(0) / (2 * strength_) - gap.compared).abs() - rounding() / (2 * strength_);
-            gap.apart = gap.apart.max(0) + (plan_of(T).array() - gap.compared).abs();
-            gap.of_rows = gap.apart * gap.inverse_row_mass;
-            gap.of_col = gap.apart * std::exp(std::min(-log_c, 600.0));
-        } else if (strength_ > 0) {
-            // log P = (X + f + g) / alpha0; the larger of two entries times 1 - their ratio is their difference
-            gap.compared = slack.array() / strength_ - log_scale_;
-            gap.apart = 1 - bounded_exp(-(gap.compared - S).abs().max((T - S).abs()));
-            gap.of_rows = gap.apart * plan_of(gap.compared.max(S) - log_r).array();
-            gap.of_col = gap.apart * plan_of(gap.compared.max(S) - log_c).array();
-        } else {
-            // X + f + g = 0 where the plan has mass, and nowhere more
-            gap.apart = slack.array().abs() + 1 - bounded_exp(-(T - S).abs());
-            gap.of_rows = slack.array().max(0) + gap.apart * bounded_exp(S - log_r);
-            gap.of_col = slack.array().max(0) + gap.apart * bounded_exp(S - log_c);
+            const L apart = higher(slack, none) * L(0.5 / strength) - plan_of(S);
+            return {none, higher(none - negative_magnitude(apart) - L(rounding_ / (2 * strength)), none), none};
         }
+        // The larger of two entries times 1 - their ratio is their difference.
+        const L P = slack * L(1 / strength) - L(sides_.log_scale);
+        return {none, L(1) - bounded_exp(negative_magnitude(P - S)), higher(P, S)};
     }
 
-    MatrixView<Scalar> reward_;
-    mutable Vector<Scalar> scratch_;  ///< A column of the reward.
-    std::vector<Index> active_;
-    Real rho_ = 1;
-    Real inverse_rho_;
-    Real strength_;  ///< alpha0 / rho
-    bool unit_mass_;
-    Real offset_;
-    AdmmMarginal features_, instances_;
-    RealMatrix log_transport_, log_smooth_, dual_;  ///< log T, log S, Z / rho
-
-    AdmmMarginal f_, g_;  ///< The marginals with the potentials of the free plan exp(log_scale) S.
-    RealVector log_instance_mass_;
-    Real log_scale_ = 0;
+    const Inspection& problem_;
+    DualStep dual_step_;
+    AdmmSides sides_;
+    InstanceColumns log_transport_, log_smooth_, dual_;  ///< log T, log S, Z / rho
+    Buffer<Real> log_r_, log_c_;                         ///< Of the marginals of S.
+    Buffer<Real> row_, col_;                             ///< Of the present half step, or potentials.
+    Buffer<Real> slack_, gap_, inverse_r_;
+    Real rounding_ = 0;
 };
 
 }  // namespace detail

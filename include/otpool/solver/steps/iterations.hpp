@@ -4,14 +4,16 @@
 #include <limits>
 #include <vector>
 
-#include "otpool/plan/solution.hpp"
+#include "otpool/plan/solved_plan.hpp"
 #include "otpool/solver/options.hpp"
+#include "otpool/solver/solver.hpp"
 
 namespace otpool::detail {
 
 /// Counts iterations, keeps what is asked for of their residuals and decides when to end.
 class Iterations {
 public:
+    Iterations(const AnyRun& run, int default_limit) : Iterations(run.options, run.tolerance, default_limit, run.observer) {}
     Iterations(const Options& options, double tolerance, int default_limit, const Observer& observer)
         : fixed_(options.iterations.has_value()),
           keep_history_(options.history),
@@ -48,13 +50,7 @@ public:
     }
     void skip() { ++count_; }
 
-    template <class Scalar, class R>
-    void report(Solution<Scalar, R>& solution) const {
-        solution.status = status_;
-        solution.iterations = count_;
-        solution.residual = residual_;
-        solution.history = history_;
-    }
+    Outcome outcome() const { return {status_, count_, residual_, history_}; }
 
 private:
     static double finite(double residual) {

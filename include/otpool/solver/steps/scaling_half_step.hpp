@@ -2,78 +2,59 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/kernel/exponential_range.hpp"
-#include "otpool/kernel/scaled_problem.hpp"
-#include "otpool/simd/exponential.hpp"
-#include "otpool/simd/extremes.hpp"
-#include "otpool/simd/logarithm.hpp"
-#include "otpool/simd/packet.hpp"
+#include "otpool/problem/side.hpp"
+#include "otpool/simd/arrays.hpp"
 
 namespace otpool::detail {
 
 /// A half step in scalings, exp(half step of potentials):  u_i = a_i s_i^-damping, given the sums s over the other
 /// side, where log a_i = damping log_prior_i + (1 - damping) (anchor_i - F_i), F the potentials that the kernel has
 /// absorbed.
-template <BagScalar Scalar>
+template <BagScalar Work>
 class ScalingHalfStep {
 public:
     /// Views both; the potentials are in units of log 2, and to be followed before the first half step.
-    void set(const ScaledMarginal& side, const Buffer<Scalar>& absorbed) {
+    void set(const Side& side, const Buffer<Work>& absorbed) {
         side_ = &side;
         absorbed_ = &absorbed;
-        for (Buffer<Scalar>* one_each : {&log_factor_, &log_sum_, &log_scaling_}) one_each->resize(absorbed.size());
+        for (Buffer<Work>* one_each : {&log_factor_, &log_sum_, &log_scaling_}) one_each->resize(absorbed.size());
     }
 
     /// What has been absorbed of i in [first, first + count).
     void follow_absorbed(Index first, Index count) {
         const Real* log_prior = side_->log_prior.data() + first;
         const Real* anchor = side_->anchor.data() + first;
-        const Scalar* F = absorbed_->data() + first;
-        Scalar* log_factor = log_factor_.data() + first;
+        const Work* F = absorbed_->data() + first;
+        Work* log_factor = log_factor_.data() + first;
         for (Index i = 0; i < count; ++i) {
             const Real log_a = side_->damping * log_prior[i] + side_->relaxation * anchor[i];
-            log_factor[i] = static_cast<Scalar>(log_a * log2_e - side_->relaxation * static_cast<Real>(F[i]));
+            log_factor[i] = static_cast<Work>(log_a * log2_e - side_->relaxation * static_cast<Real>(F[i]));
         }
     }
 
     /// scaling_i <- a_i s_i^-damping of i in [first, first + count), of which both arrays, apart from each other, have
     /// `count` entries. Whether it is in range.
-    bool operator()(Index first, Index count, const Scalar* sum, Scalar* scaling) {
-        const auto damping = static_cast<Scalar>(side_->damping * log2_e);
-        Lanes lowest = Lanes::Zero();
-        Lanes highest = Lanes::Zero();
-        const auto scale_lanes = [&](const Scalar* sums, const Scalar* factors, Scalar* log_sums, Scalar* log_scalings,
-                                     Scalar* scalings) {
-            const Lanes log_sum = log_of_normal(LanesAt(sums));
-            const Lanes log_scaling = LanesAt(factors) - damping * log_sum;
-            lowest = lowest.min(log_scaling);
-            highest = highest.max(log_scaling);
-            Eigen::Map<Lanes>(log_sums, register_lanes) = log_sum;
-            Eigen::Map<Lanes>(log_scalings, register_lanes) = log_scaling;
-            Eigen::Map<Lanes>(scalings, register_lanes) = bounded_exp2(log_scaling);
-        };
-        const Scalar* factors = log_factor_.data() + first;
-        Scalar* log_sums = log_sum_.data() + first;
-        Scalar* log_scalings = log_scaling_.data() + first;
-        if (count >= register_lanes) {
-            for (Index next = 0; next < count; next += register_lanes) {
-                const Index i = std::min(next, count - register_lanes);  // of the last register, some once more
-                scale_lanes(sum + i, factors + i, log_sums + i, log_scalings + i, scaling + i);
-            }
-        } else {
-            std::array<Lanes, 5> lanes = {Lanes::Ones(), Lanes::Zero()};
-            std::copy_n(sum, count, lanes[0].data());
-            std::copy_n(factors, count, lanes[1].data());
-            scale_lanes(lanes[0].data(), lanes[1].data(), lanes[2].data(), lanes[3].data(), lanes[4].data());
-            std::copy_n(lanes[2].data(), count, log_sums);
-            std::copy_n(lanes[3].data(), count, log_scalings);
-            std::copy_n(lanes[4].data(), count, scaling);
-        }
-        return lowest_of(lowest) >= smallest_log_scaling && highest_of(highest) <= largest_log_scaling;
+    bool operator()(Index first, Index count, const Work* sum, Work* scaling) {
+        const auto damping = static_cast<Work>(side_->damping * log2_e);
+        L low(Work(0));
+        L high(Work(0));
+        const Work* factors = log_factor_.data() + first;
+        Work* log_sums = log_sum_.data() + first;
+        Work* log_scalings = log_scaling_.data() + first;
+        for_each_lanes(count, [&](Index i, Index lanes) {
+            const L log_sum = log_of_normal(load_some(sum + i, lanes, Work(1)));
+            const L log_scaling = load_some(factors + i, lanes, Work(0)) - L(damping) * log_sum;
+            low = lower(low, log_scaling);
+            high = higher(high, log_scaling);
+            store_some(log_sum, log_sums + i, lanes);
+            store_some(log_scaling, log_scalings + i, lanes);
+            store_some(bounded_exp2(log_scaling), scaling + i, lanes);
+        });
+        return lowest(low) >= smallest_log_scaling && highest(high) <= largest_log_scaling;
     }
 
     /// to_i <- log s_i - F_i, of the last sums.
@@ -84,19 +65,18 @@ public:
     }
 
     /// In units of log 2.
-    const Buffer<Scalar>& log_scaling() const { return log_scaling_; }
+    const Buffer<Work>& log_scaling() const { return log_scaling_; }
 
 private:
-    using Range = ExponentialRange<Scalar>;
-    using Lanes = Eigen::Array<Scalar, register_lanes, 1>;
-    using LanesAt = Eigen::Map<const Lanes>;
+    using Range = ExponentialRange<Work>;
+    using L = Lanes<Work>;
 
-    static constexpr auto largest_log_scaling = static_cast<Scalar>(Range::largest_log_scaling * log2_e);
-    static constexpr auto smallest_log_scaling = static_cast<Scalar>(Range::least_log_scaling * log2_e);
+    static constexpr auto largest_log_scaling = static_cast<Work>(Range::largest_log_scaling * log2_e);
+    static constexpr auto smallest_log_scaling = static_cast<Work>(Range::least_log_scaling * log2_e);
 
-    const ScaledMarginal* side_ = nullptr;
-    const Buffer<Scalar>* absorbed_ = nullptr;
-    Buffer<Scalar> log_factor_, log_sum_, log_scaling_;  ///< All but the sums in units of log 2.
+    const Side* side_ = nullptr;
+    const Buffer<Work>* absorbed_ = nullptr;
+    Buffer<Work> log_factor_, log_sum_, log_scaling_;  ///< All but the sums in units of log 2.
 };
 
 }  // namespace otpool::detail

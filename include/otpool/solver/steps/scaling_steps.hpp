@@ -6,12 +6,11 @@
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
-#include "otpool/core/workspace.hpp"
 #include "otpool/kernel/exponential_range.hpp"
 #include "otpool/kernel/kernel_pass.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
-#include "otpool/problem/inspection.hpp"
 #include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/solver.hpp"
 #include "otpool/solver/steps/scaling_half_step.hpp"
 
 namespace otpool::detail {
@@ -26,6 +25,8 @@ struct LogSums {
         of_rows.resize(rows, steps + 1);
         of_cols.resize(cols, steps);
     }
+    Real* rows_of(Index step) { return of_rows.data() + step * of_rows.rows(); }
+    Real* cols_of(Index step) { return of_cols.data() + step * of_cols.rows(); }
 };
 
 /// Steps of scaling from the priors, of which nothing is wanted but what the last one pools, without potentials:
@@ -36,18 +37,18 @@ struct LogSums {
 /// 1607.05816), Algorithm 1; a and b are ScalingHalfStep's, and G, which the kernel absorbs, makes up for instances
 /// whose rewards are all low. Where the scalar's range is not enough for M, its sums and scalings nothing is returned,
 /// and Scaling must do.
-template <BagScalar Scalar>
+template <BagScalar Work>
 class ScalingSteps {
 public:
     /// mean <- the conditional mean of the values, the reward if they are empty, after so many steps. Whether the range
     /// sufficed: otherwise mean is as it was. Rewards that have not been looked at may be any numbers, and have been
     /// after it. Keeps log sums, if it is given memory of their size. Cost: one exp an element and steps + 1 passes,
     /// over kept exponentials or with as many exps (KernelBlocks).
-    bool pool(ScaledProblem<Scalar>& problem, int steps, const MatrixView<Scalar>& values, const Execution& execution,
+    bool pool(ScaledProblem& problem, int steps, const AnyView& values, const Execution& execution,
               RealVector& mean, LogSums* kept = nullptr) {
-        ScaledReward<Scalar>& kernel = problem.kernel;
+        ScaledReward& kernel = problem.kernel;
         pass_.set(kernel, execution);
-        KernelBlocks<Scalar>& blocks = pass_.blocks;
+        KernelBlocks<Work>& blocks = pass_.blocks;
         features_.set(problem.features, blocks.row_potential());
         instances_.set(problem.instances, blocks.col_potential());
         const Index rows = kernel.rows();
@@ -57,35 +58,37 @@ public:
         if (!pass_(start, nullptr)) return false;
         if (!kernel.looked_at()) kernel.highest = pass_.highest();
         for (int step = 0; step < steps; ++step) {
-            std::copy_n(pass_.row_mass().data(), rows, row_sums_.data());
+            std::transform(pass_.row_mass(), pass_.row_mass() + rows, row_sums_.data(),
+                           [](Real sum) { return static_cast<Work>(sum); });
             if (!features_(0, rows, row_sums_.data(), pass_.u.data())) return false;
-            if (kept != nullptr) features_.log_sums(0, rows, kept->of_rows.col(step).data());
+            if (kept != nullptr) features_.log_sums(0, rows, kept->rows_of(step));
             const auto update = [&](Block& block) { return update_instances(block); };
             if (!pass_(update, step + 1 == steps ? &values : nullptr)) return false;
-            if (kept != nullptr) instances_.log_sums(0, kernel.cols(), kept->of_cols.col(step).data());
+            if (kept != nullptr) instances_.log_sums(0, kernel.cols(), kept->cols_of(step));
         }
         if (!pass_.pooled_finite()) return false;
-        if (kept != nullptr) kept->of_rows.col(steps) = pass_.row_mass().array().log();
-        pass_.conditional_mean(mean);
+        if (kept != nullptr) log_of_normal(pass_.row_mass(), rows, kept->rows_of(steps));
+        mean.resize(rows);
+        pass_.conditional_mean(mean.data());
         return true;
     }
 
 private:
-    using Block = typename KernelPass<Scalar>::Block;
+    using Block = typename KernelPass<Work>::Block;
 
     /// v of a block before the first step. Whether it is in range.
     bool start_instances(const Block& block, const Buffer<Real>& anchor) {
         const Index first = block.first;
         instances_.follow_absorbed(first, block.count);
-        const Scalar* absorbed = pass_.blocks.col_potential().data() + first;
+        const Work* absorbed = pass_.blocks.col_potential().data() + first;
         return set_scaling(anchor.data() + first, absorbed, block.count, pass_.v.data() + first,
-                           ExponentialRange<Scalar>::least_log_scaling);
+                           ExponentialRange<Work>::least_log_scaling);
     }
 
     /// v of a block, likewise.
     bool update_instances(Block& block) {
         const auto in_range = [&] {
-            const Scalar* sums = pass_.sum_over_rows(block);
+            const Work* sums = pass_.sum_over_rows(block);
             return sums != nullptr && instances_(block.first, block.count, sums, pass_.v.data() + block.first);
         };
         if (in_range()) return true;
@@ -94,27 +97,28 @@ private:
         return in_range();
     }
 
-    KernelPass<Scalar> pass_;
-    ScalingHalfStep<Scalar> features_, instances_;
-    Buffer<Scalar> row_sums_;
+    KernelPass<Work> pass_;
+    ScalingHalfStep<Work> features_, instances_;
+    Buffer<Work> row_sums_;
 };
 
-/// mean <- the conditional mean of the values after so many of Sinkhorn's steps from the priors, and `scaled` is the
-/// problem as they saw it; whether scalings resolve them. Keeps log sums, if it is given them. Throws InvalidArgument
-/// as validate() does.
+/// Steps of Sinkhorn from the priors, as the run says how many, of which nothing is wanted but what the last one pools:
+/// mean <- the conditional mean of the values. `scaled` becomes the problem as the steps saw it. Whether scalings
+/// resolve the steps: otherwise all of the reward has been inspected. Keeps log sums, if it is given them. Throws
+/// InvalidArgument as validate() does.
 template <BagScalar Scalar, EntropicRegularizer R>
-bool pool_by_scalings(const UotProblem<Scalar, R>& problem, int steps, const Execution& execution, Workspace& workspace,
-                      ScaledProblem<Scalar>& scaled, RealVector& mean, LogSums* kept = nullptr) {
-    auto& pass = workspace.get<FirstPass<Scalar>>();
+bool pool_by_scalings(SolverRun<Scalar, R>& run, ScaledProblem& scaled, RealVector& mean, LogSums* kept = nullptr) {
+    const int steps = *run.any().options.iterations;
     const auto pool = [&] {
-        scaled.set(problem, pass);
+        scaled.set(run.inspection());
         if (kept != nullptr) kept->resize(scaled.kernel.rows(), scaled.kernel.cols(), steps);
-        return workspace.get<ScalingSteps<Scalar>>().pool(scaled, steps, problem.values, execution, mean, kept);
+        auto& of_scalar = run.workspace().template get<ScalingSteps<Scalar>>();
+        return of_scalar.pool(scaled, steps, run.inspection().values, run.any().execution, mean, kept);
     };
-    pass.glance(problem, execution);
+    run.glance();
     if (pool()) return true;
-    if (pass.range.of_all) return false;
-    pass.set(problem, execution);  // the highest rewards may be far above those of the glance
+    if (run.inspection().looked_at_all) return false;
+    run.inspect();  // the highest rewards may be far above those of the glance
     return pool();
 }
 

@@ -1,0 +1,32 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include "otpool/core/execution.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/core/workspace.hpp"
+#include "otpool/plan/solved_plan.hpp"
+#include "otpool/problem/inspection.hpp"
+#include "otpool/problem/uot_problem.hpp"
+
+namespace otpool::detail {
+
+/// Where the problems of a regulariser have a closed form, and what it is. A regulariser that has none says no more;
+/// others specialise it: entropic.hpp, quadratic.hpp.
+template <class R>
+struct ClosedFormOf {
+    /// Whether the solution is known without iterating.
+    static bool exists(Real /*alpha0*/, Real /*alpha1*/, Real /*alpha2*/) { return false; }
+    static SolvedPlan solve(const Inspection&, double /*tolerance*/) { return {}; }
+    /// mean <- the conditional mean of the values; `Scalar` is the bag's.
+    template <BagScalar Scalar>
+    static Outcome pool(const Inspection&, double /*tolerance*/, const Execution&, Workspace&, RealVector&) {
+        return {};
+    }
+};
+
+template <BagScalar Scalar, Regularizer R>
+bool has_closed_form(const UotProblem<Scalar, R>& problem) {
+    return ClosedFormOf<R>::exists(problem.alpha0, problem.features.alpha, problem.instances.alpha);
+}
+
+}  // namespace otpool::detail

@@ -1,0 +1,161 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <concepts>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "otpool/core/matrix.hpp"
+#include "otpool/kernel/scaled_problem.hpp"
+#include "otpool/plan/log_plan.hpp"
+#include "otpool/plan/solved_plan.hpp"
+#include "otpool/problem/inspection.hpp"
+#include "otpool/simd/arrays.hpp"
+
+namespace otpool::detail {
+
+/// alpha0 = 0 with a free side: the limit alpha0 -> 0+ of the plan. Ties share as the limit does.
+///
+/// Free instances: feature d draws on argmax_n x_dn with r_d = p0_d exp(x_max / alpha1). Free features: instance n is
+/// drawn on by argmax_d x_dn with c_n = q0_n exp(x_max / alpha2); a feature that wins no instance has no mass, and
+/// pools where the limit's vanishing mass is, at argmax_n (x_dn - max_d x_dn).
+template <std::same_as<Real> Work = Real>
+class WinnersLimit {
+public:
+    explicit WinnersLimit(const Inspection& problem) : problem_(problem) {
+        scaled_.set(problem);
+        plan_.reward = problem.reward;
+        plan_.active = scaled_.kernel.active;
+        plan_.potential.assign(size_of_cols(), 0);
+        plan_.log_weight.assign(size_of_cols(), 0);
+        if (problem.relative) std::copy_n(problem.priors.log_q.data(), cols(), plan_.log_weight.data());
+        feature_potential_.resize(rows());
+        log_scale_.resize(rows());
+        if (problem.alpha2 == 0) {
+            plan_.best.assign(problem.highest.begin(), problem.highest.end());
+            free_instances();
+        } else {
+            plan_.best.assign(static_cast<std::size_t>(rows()), nothing);
+            free_features();
+        }
+    }
+
+    SolvedPlan solution() {
+        SolvedPlan found;
+        const bool is_float = problem_.reward.is_float();
+        found.outcome.status = Status::converged;
+        found.feature_potential.resize(rows());
+        for (Index d = 0; d < rows(); ++d) found.feature_potential[d] = saturated(feature_potential_[d], is_float);
+        found.instance_potential = on_all_instances(problem_.reward.cols(), plan_.active, [&](Index k) {
+            return saturated(plan_.potential[static_cast<std::size_t>(k)], is_float);
+        });
+        found.log_mass = log_mass_;
+        found.log_plan = LogPlan([plan = plan_](Index k, Real* score) { plan.score(k, score); }, std::move(log_scale_),
+                                 plan_.active);
+        check_mass_range(found, is_float);
+        // With nothing to hold it the mass is unbounded; the plan is then the limit under the constraint sum P = 1.
+        if (problem_.alpha1 == 0 && problem_.alpha2 == 0) found.outcome.status = Status::mass_out_of_range;
+        return found;
+    }
+
+private:
+    static constexpr Real nothing = -std::numeric_limits<Real>::infinity();
+
+    /// Feature d draws only on the instances where x_dk + g_k is largest.
+    struct Plan {
+        AnyView reward;
+        std::vector<Index> active;
+        std::vector<Real> potential;   ///< g_k
+        std::vector<Real> log_weight;  ///< how winners of one feature share
+        std::vector<Real> best;        ///< max_k x_dk + g_k
+
+        void score(Index k, Real* out) const {
+            const auto place = static_cast<std::size_t>(k);
+            reward.copy_column(active[place], out);
+            for (std::size_t d = 0; d < best.size(); ++d) {
+                out[d] = out[d] + potential[place] >= best[d] ? log_weight[place] : nothing;
+            }
+        }
+    };
+
+    Index rows() const { return scaled_.kernel.rows(); }
+    Index cols() const { return scaled_.kernel.cols(); }
+    std::size_t size_of_cols() const { return static_cast<std::size_t>(cols()); }
+
+    void free_instances() {
+        const RealVector& highest = problem_.highest;
+        const Real alpha1 = problem_.alpha1;
+        RealVector log_marginal = problem_.priors.log_p;
+        if (alpha1 == 0) {
+            for (Index d = 0; d < rows(); ++d) {
+                if (highest[d] != scaled_.offset) log_marginal[d] = nothing;
+            }
+            const Real log_sum = log_sum_exp(log_marginal.data(), rows());
+            for (Real& m : log_marginal) m -= log_sum;
+        } else if (std::isfinite(alpha1)) {
+            for (Index d = 0; d < rows(); ++d) {
+                log_marginal[d] += std::clamp(highest[d] / alpha1, lowest_exponent, -lowest_exponent);
+            }
+        }
+        log_mass_ = log_sum_exp(log_marginal.data(), rows());
+        const RealVector log_weight = log_winners_weight();
+        for (Index d = 0; d < rows(); ++d) {
+            feature_potential_[d] = alpha1 == 0 ? 0 : -highest[d];
+            log_scale_[d] = log_marginal[d] - log_weight[d];
+        }
+    }
+
+    void free_features() {
+        const Real alpha2 = problem_.alpha2;
+        const Priors& priors = problem_.priors;
+        std::vector<Real> log_marginal(priors.log_q.begin(), priors.log_q.end());
+        std::vector<Real> x(static_cast<std::size_t>(rows()));
+        for (std::size_t k = 0; k < size_of_cols(); ++k) {
+            problem_.reward.copy_column(plan_.active[k], x.data());
+            const Real highest = *std::max_element(x.begin(), x.end());
+            plan_.potential[k] = -highest;
+            if (std::isfinite(alpha2)) {
+                log_marginal[k] += std::clamp(highest / alpha2, lowest_exponent, -lowest_exponent);
+            }
+            Real sharing = 0;
+            for (std::size_t d = 0; d < x.size(); ++d) {
+                plan_.best[d] = std::max(plan_.best[d], x[d] - highest);
+                if (x[d] != highest) continue;
+                sharing += problem_.relative ? std::exp(priors.log_p[static_cast<Index>(d)]) : 1;
+            }
+            plan_.log_weight[k] = log_marginal[k] - std::log(sharing);
+        }
+        log_mass_ = log_sum_exp(log_marginal.data(), cols());
+        for (Index d = 0; d < rows(); ++d) {
+            feature_potential_[d] = 0;
+            log_scale_[d] = problem_.relative ? priors.log_p[d] : 0;
+            if (plan_.best[static_cast<std::size_t>(d)] < 0) log_scale_[d] = nothing;
+        }
+    }
+
+    /// log sum of exp(log_weight) over each feature's winners
+    RealVector log_winners_weight() const {
+        RealVector sum(rows());
+        std::fill(sum.begin(), sum.end(), 0);
+        std::vector<Real> score(static_cast<std::size_t>(rows()));
+        const Real top = *std::max_element(plan_.log_weight.begin(), plan_.log_weight.end());
+        for (Index k = 0; k < cols(); ++k) {
+            plan_.score(k, score.data());
+            for (Index d = 0; d < rows(); ++d) sum[d] += std::exp(score[static_cast<std::size_t>(d)] - top);
+        }
+        for (Real& s : sum) s = std::log(s) + top;
+        return sum;
+    }
+
+    const Inspection& problem_;
+    ScaledProblem scaled_;
+    Plan plan_;
+    RealVector feature_potential_;
+    RealVector log_scale_;
+    Real log_mass_ = 0;
+};
+
+}  // namespace otpool::detail

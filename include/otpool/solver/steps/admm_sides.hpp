@@ -1,0 +1,182 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "otpool/core/buffer.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/plan/solved_plan.hpp"
+#include "otpool/problem/inspection.hpp"
+#include "otpool/problem/side.hpp"
+#include "otpool/simd/arrays.hpp"
+
+namespace otpool::detail {
+
+/// One side of the plan, features or instances, as a step of Bregman ADMM meets it, in units of rho.
+struct AdmmSide {
+    Side side;             ///< Its penalty alpha / rho, against `weight`.
+    Real weight = 1;       ///< Of the divergence between the copies, and of the regulariser where it is on this side.
+    Buffer<Real> shift;    ///< What the half step adds to the logarithms of each line: k (log prior - log sum).
+    Buffer<Real> penalty;  ///< potential / alpha of a soft side, but for the constant.
+    Real constant = 0;     ///< Of the potential where the side is hard, of the penalty where it is soft.
+
+    void set_prior(const auto& log_prior) {
+        side.log_prior.resize(log_prior.size());
+        std::copy(log_prior.begin(), log_prior.end(), side.log_prior.begin());
+        for (Buffer<Real>* each : {&side.anchor, &shift, &penalty}) {
+            each->resize(log_prior.size());
+            std::fill(each->begin(), each->end(), 0);
+        }
+    }
+    void set(Real alpha, Real weight_) {
+        weight = weight_;
+        side.set(alpha, weight);
+    }
+
+    bool is_hard() const { return std::isinf(side.alpha); }
+    bool is_soft() const { return side.alpha > 0 && !is_hard(); }
+    Index size() const { return side.size(); }
+
+    /// k (log prior - log sum), k = alpha / (alpha + weight), of every line, given its log sum in the copy that this
+    /// side belongs to.
+    void half_step(const Real* log_sum) { side.half_steps(0, size(), log_sum, shift.data(), penalty.data()); }
+
+    /// In units of rho.
+    Real potential(Index i) const {
+        if (is_hard()) return weight * shift[i] + constant;
+        return is_soft() ? side.alpha * (penalty[i] + constant) : 0;
+    }
+    Real largest_potential() const {
+        Real largest = 0;
+        for (Index i = 0; i < size(); ++i) largest = std::max(largest, std::abs(potential(i)));
+        return largest;
+    }
+    /// sum_i exp(log_mass_i) potential_i, of masses of sum 1.
+    Real mean_potential(const Real* log_mass) const {
+        Real mean = 0;
+        for (Index i = 0; i < size(); ++i) mean += std::exp(log_mass[i]) * potential(i);
+        return mean;
+    }
+
+    /// Gives the penalty the constant that makes log(marginal / prior) + potential / alpha zero in the mean.
+    void center(const Real* log_mass) {
+        constant = 0;
+        if (!is_soft()) return;
+        const Real total = log_sum_exp(log_mass, size());
+        Real mean = 0;
+        for (Index i = 0; i < size(); ++i) {
+            mean += std::exp(log_mass[i] - total) * (log_mass[i] - side.log_prior[i] + penalty[i]);
+        }
+        constant = -mean;
+    }
+
+    /// The largest violation of its optimality condition by the plan exp(log_scale) S, where S has this mass.
+    Real violation(const Real* log_mass, Real log_scale) const {
+        std::vector<Real> log_marginal(log_mass, log_mass + size());
+        for (Real& m : log_marginal) m += log_scale + (is_soft() ? constant : 0);
+        return side.violation(log_marginal.data(), penalty.data());
+    }
+};
+
+/// What steps of Bregman ADMM know of a problem beside its reward: both sides, the strength of the regulariser and the
+/// mass; in units of rho, with alpha0 = inf in the limit rho = alpha0 -> inf. Reads off S what a solution says.
+struct AdmmSides {
+    AdmmSide features, instances;
+    bool quadratic = false;
+    Real alpha0 = 0, alpha1 = 0, alpha2 = 0;
+    Real rho = 1;
+    Real inverse_rho = 1;  ///< 0 where alpha0 is infinite.
+    Real strength = 0;     ///< alpha0 / rho
+    /// Whether the copies are kept at mass 1: elsewhere the free plan is that up to a factor, and a bounded plan keeps
+    /// the iteration stable.
+    bool unit_mass = true;
+    Real offset = 0;     ///< What the steps take off every reward.
+    Real log_scale = 0;  ///< The plan is exp(log_scale) S.
+
+    void set(const Inspection& problem, bool is_quadratic) {
+        quadratic = is_quadratic;
+        features.set_prior(problem.priors.log_p);
+        instances.set_prior(problem.priors.log_q);
+    }
+
+    void set_parameters(const Inspection& problem, Real rho_) {
+        alpha0 = problem.alpha0;
+        alpha1 = problem.alpha1;
+        alpha2 = problem.alpha2;
+        rho = rho_;
+        inverse_rho = std::isinf(alpha0) ? 0 : 1 / rho;
+        strength = !std::isinf(alpha0) ? alpha0 / rho : quadratic ? 0.5 : 1;
+        const auto in_rho = [&](Real alpha) { return std::isinf(alpha) ? alpha : alpha * inverse_rho; };
+        features.set(in_rho(alpha1), quadratic ? 1 : 1 + strength);
+        instances.set(in_rho(alpha2), 1);
+        unit_mass = !quadratic || alpha0 == 0 || features.is_hard() || instances.is_hard();
+        offset = unit_mass ? problem.highest_of_all() : 0;
+    }
+
+    /// Reads constants of the potentials and the free mass off S, given the logarithms of its marginals and the mean of
+    /// alpha0 R'(S) - X under it.
+    void read(const Real* log_r, const Real* log_c, Real mean_excess) {
+        log_scale = features.constant = instances.constant = 0;
+        if (!unit_mass) return;
+        features.center(log_r);
+        instances.center(log_c);
+        // The multiplier of sum S = 1: the mean of  alpha0 R'(S) - X - f - g  under S.
+        const Real lambda = mean_excess - features.mean_potential(log_r) - instances.mean_potential(log_c);
+        const Real stiffness = strength + features.side.alpha + instances.side.alpha;
+        if (features.is_hard()) {
+            features.constant = lambda;
+        } else if (instances.is_hard()) {
+            instances.constant = lambda;
+        } else if (stiffness > 0) {
+            log_scale = -lambda / stiffness;
+            features.constant -= log_scale;
+            instances.constant -= log_scale;
+        }
+    }
+
+    Real violation(const Real* log_r, const Real* log_c) const {
+        return std::max(features.violation(log_r, log_scale), instances.violation(log_c, log_scale));
+    }
+
+    /// What rounding leaves of sums of potentials.
+    Real rounding() const {
+        return 4 * std::numeric_limits<Real>::epsilon() *
+               std::max(features.largest_potential(), instances.largest_potential());
+    }
+    /// The residual that rounding of the potentials alone can leave.
+    Real attainable() const { return quadratic || strength == 0 ? 0 : rounding() / strength; }
+
+    /// The plan is exp(log_factor()) S with the reward as it is given.
+    Real log_factor() const {
+        const Real stiffness = alpha0 + alpha1 + alpha2;
+        return log_scale + (stiffness > 0 ? offset / stiffness : 0);
+    }
+
+    /// Potentials and mass; outcome and plan are left to the caller.
+    SolvedPlan solution(const Inspection& problem, const Real* log_r, const Real* log_c) const {
+        SolvedPlan found;
+        const bool is_float = problem.reward.is_float();
+        const Real shift = log_factor() - log_scale;
+        // Where alpha0 = inf keeps a side from meeting its prior, the marginal says what the potential is.
+        const auto in_reward_units = [&](const AdmmSide& of, Index i, Real alpha, Real log_mass, bool takes_offset) {
+            const Real log_excess = log_scale + log_mass - of.side.log_prior[i];
+            if (inverse_rho == 0 && std::isfinite(alpha)) return saturated(-alpha * log_excess, is_float);
+            const Real scaled = of.potential(i) == 0 ? 0 : of.potential(i) * rho;
+            return saturated(scaled - (shift == 0 ? 0 : alpha * shift) - (takes_offset ? offset : 0), is_float);
+        };
+        found.feature_potential.resize(features.size());
+        for (Index d = 0; d < features.size(); ++d) {
+            found.feature_potential[d] = in_reward_units(features, d, alpha1, log_r[d], features.is_hard());
+        }
+        found.instance_potential = on_all_instances(problem.reward.cols(), problem.priors.active, [&](Index k) {
+            return in_reward_units(instances, k, alpha2, log_c[k], instances.is_hard() && !features.is_hard());
+        });
+        found.log_mass = log_sum_exp(log_r, features.size()) + log_factor();
+        return found;
+    }
+};
+
+}  // namespace otpool::detail

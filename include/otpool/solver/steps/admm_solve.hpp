@@ -1,0 +1,105 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <cmath>
+#include <concepts>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "otpool/core/matrix.hpp"
+#include "otpool/plan/conditional_mean.hpp"
+#include "otpool/plan/log_plan.hpp"
+#include "otpool/plan/solved_plan.hpp"
+#include "otpool/problem/inspection.hpp"
+#include "otpool/solver/solver.hpp"
+#include "otpool/solver/steps/admm_state.hpp"
+#include "otpool/solver/steps/admm_sweep.hpp"
+#include "otpool/solver/steps/iterations.hpp"
+
+namespace otpool::detail {
+
+/// What a solve of BregmanAdmm has been told, of any scalar and regulariser.
+struct AdmmSettings {
+    double rho = 1;
+    bool quadratic = false;
+    DualStep dual_step = DualStep::scaled;
+    /// Of a solution to start from, if any; its plan has to outlive the solve.
+    const LogPlan* first_plan = nullptr;
+    RealVector feature_potential = {}, instance_potential = {};
+};
+
+/// The iterations of BregmanAdmm: by AdmmSweep to a tolerance, where the plan is exponential and in range; else by
+/// AdmmState.
+template <std::same_as<Real> Work = Real>
+class AdmmSolve {
+public:
+    AdmmSolve(const Inspection& problem, const AdmmSettings& settings, const AnyRun& run)
+        : problem_(problem), settings_(settings), run_(run) {
+        if (!takes_sweeps() || !iterate(run_.workspace.get<AdmmSweep<Work>>())) {
+            iterate(start_state());
+        }
+    }
+
+    SolvedPlan solution() const {
+        SolvedPlan found = state_ ? state_->solution() : run_.workspace.get<AdmmSweep<Work>>().solution();
+        found.outcome = iterations_->outcome();
+        check_mass_range(found, problem_.reward.is_float());
+        return found;
+    }
+
+    /// mean <- the conditional mean of the values.
+    Outcome pool(RealVector& mean) const {
+        if (state_ || !run_.workspace.get<AdmmSweep<Work>>().pool(mean)) {
+            SolvedPlan found = solution();
+            mean = conditional_mean(found.log_plan, problem_.pooled_values());
+        }
+        return iterations_->outcome();
+    }
+
+private:
+    static constexpr int default_limit = 10000;
+
+    /// Whether exponential plans will do. Not for a fixed number of steps: the solution is to be that of their tape,
+    /// which keeps the whole state, bit for bit.
+    bool takes_sweeps() {
+        const bool warm = settings_.first_plan != nullptr;
+        if (settings_.quadratic || settings_.dual_step != DualStep::scaled || run_.options.iterations) return false;
+        if (std::isinf(problem_.alpha0) || (warm && problem_.alpha0 == 0)) return false;
+        auto& sweep = run_.workspace.get<AdmmSweep<Work>>();
+        sweep.start(problem_, settings_.rho, run_.execution);
+        if (warm) sweep.start_from(settings_.feature_potential, settings_.instance_potential);
+        return sweep.resolves(run_.options.max_iterations.value_or(default_limit));
+    }
+
+    AdmmState<Work>& start_state() {
+        state_.emplace(problem_, settings_.rho, settings_.quadratic, settings_.dual_step);
+        if (settings_.first_plan != nullptr) state_->start(*settings_.first_plan, settings_.feature_potential);
+        return *state_;
+    }
+
+    /// Whether all steps were in the state's range.
+    template <class State>
+    bool iterate(State& state) {
+        Iterations& iterations = iterations_.emplace(run_, default_limit);
+        while (iterations.again()) {
+            if (!state.step()) return false;
+            if (iterations.wants_residual()) {
+                if (!state.in_range()) return false;
+                const Real residual = state.residual();
+                iterations.record(residual, state.attainable());
+            } else {
+                iterations.skip();
+            }
+        }
+        return true;
+    }
+
+    const Inspection& problem_;
+    const AdmmSettings& settings_;
+    const AnyRun& run_;
+    std::optional<Iterations> iterations_;
+    std::optional<AdmmState<Work>> state_;
+};
+
+}  // namespace otpool::detail

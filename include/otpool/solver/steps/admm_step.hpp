@@ -1,0 +1,24 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include "otpool/core/matrix.hpp"
+
+namespace otpool::detail {
+
+/// A view of slope x_dn + row_d + col_n: all that log S is in AdmmSweep, and log T but for the dual. x is the reward
+/// less the highest of its feature; columns are padded to whole tiles.
+struct LogPlane {
+    Real slope = 0;
+    const Real* row = nullptr;
+    const Real* col = nullptr;
+};
+
+/// A view of a step of AdmmSweep, as its reverse needs to know it.
+struct AdmmStep {
+    Real rho = 1;  ///< In units of the first step's.
+    LogPlane transport, smooth;
+    const Real* log_row_sum = nullptr;  ///< LSE_n(smooth.slope x_dn + smooth.col_n)
+    const Real* log_col_sum = nullptr;  ///< LSE_d(log T_dn), before the instances' part of the step
+};
+
+}  // namespace otpool::detail
