@@ -117,7 +117,7 @@ TEST_CASE("Implicit and Unrolled agree at convergence") {
         INFO("seed " << seed << ": " << parameters);
         const auto compare = [&](const auto& unrolled) {
             const auto tape = unrolled.solve(problem);
-            REQUIRE(tape.solution.residual < 1e-9);
+            REQUIRE(tape.outcome.residual < 1e-9);
             check_same(unrolled.backward(JointReadout{}, tape, dL_dy), expected, 1e-6);
         };
         compare(Unrolled<Sinkhorn>{{{.iterations = 400, .closed_forms = false}}});
@@ -127,7 +127,7 @@ TEST_CASE("Implicit and Unrolled agree at convergence") {
 
 TEST_CASE("Large systems are solved by conjugate gradients to the same gradient") {
     Random random(7);
-    const Index D = detail::Coupling::direct_size + 4;
+    const Index D = detail::OptimumSystem<>::direct_size + 4;
     Matrix<double> bag(D, D + 3);
     for (double& entry : bag.reshaped()) entry = random.normal();
     for (const double alpha : {double(hard), 0.7}) {
@@ -145,7 +145,7 @@ TEST_CASE("Large systems are solved by conjugate gradients to the same gradient"
             const Matrix<double> moved = bag + step * direction;
             UotProblem<double> other = problem;
             other.reward = moved;
-            return dL_dy.dot(ConditionalReadout{}(mode.solve(other).solution));
+            return dL_dy.dot(mode.solve(other).read(ConditionalReadout{}));
         };
         const double numeric = tests::central_difference(at, 1e-4);
         const double analytic = gradient.reward.cwiseProduct(direction).sum();

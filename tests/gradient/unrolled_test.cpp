@@ -78,8 +78,8 @@ TEST_CASE("A tape of Sinkhorn's that is only to pool pools as any, and is of no 
         if (parameters.shared.alpha1 == 0 || parameters.shared.alpha2 == 0) continue;  // a closed form
         const Unrolled<Sinkhorn> mode{{{.iterations = 5}}};
         const auto tape = mode.solve(problem, true);
-        const Vector<double> pooled = ConditionalReadout{}(tape.solution);
-        const Vector<double> expected = ConditionalReadout{}(mode.solve(problem).solution);
+        const Vector<double> pooled = tape.read(ConditionalReadout{});
+        const Vector<double> expected = mode.solve(problem).read(ConditionalReadout{});
         CHECK((pooled - expected).cwiseAbs().maxCoeff() <= 1e-13 * expected.cwiseAbs().maxCoeff());
         CHECK(tests::message_of<UnsupportedProblem>([&] { mode.backward(JointReadout{}, tape, pooled); }) ==
               "a tape of no more than pooled vectors does not solve a problem with another readout; allowed: "
@@ -204,7 +204,7 @@ TEMPLATE_TEST_CASE("The forward pass is the solver's own", "", Sinkhorn, Bregman
         if constexpr (std::same_as<TestType, BregmanAdmm>) solver.rho = parameters.shared.rho;
         const auto problem = parameters.problem<RelativeEntropy>();
         const auto expected = solver.solve(problem);
-        const auto solution = unrolled(solver, parameters).solve(problem).solution;
+        const auto solution = *unrolled(solver, parameters).solve(problem).solution;
         INFO("seed " << seed << ": " << parameters);
         CHECK(solution.plan() == expected.plan());
         CHECK(solution.residual == expected.residual);
@@ -213,7 +213,7 @@ TEMPLATE_TEST_CASE("The forward pass is the solver's own", "", Sinkhorn, Bregman
         // Four equal sets of parameters are the shared ones.
         if (parameters.shared.alpha1 == 0 || parameters.shared.alpha2 == 0) continue;  // a closed form
         parameters.steps.assign(4, parameters.shared);
-        const Matrix<double> plan = unrolled(solver, parameters).solve(problem).solution.plan();
+        const Matrix<double> plan = unrolled(solver, parameters).solve(problem).solution->plan();
         CHECK((plan - expected.plan()).cwiseAbs().maxCoeff() <= 1e-13 * plan.maxCoeff());
     }
 }

@@ -56,13 +56,14 @@ struct DifferentiablePooling {
         Forward forward;
         forward.tapes.resize(static_cast<std::size_t>(bags.size()));
         workspaces.prepare(execution);
-        forward.pooled =
-            detail::pool_batch<Scalar>(bags, {}, execution, [&](const detail::BagTask<Scalar>& task, auto y) {
-                auto& tape = forward.tapes[static_cast<std::size_t>(task.number)];
-                tape = mode.solve(pooling.problem(task.bag), std::same_as<Readout, ConditionalReadout>,
-                                  workspaces.of(task.worker));
-                y = pooling.read(tape.solution);
-            });
+        forward.pooled = detail::pool_batch<Scalar>(bags, {}, execution, [&](const detail::BagTask<Scalar>& task) {
+            auto& tape = forward.tapes[static_cast<std::size_t>(task.number)];
+            tape = mode.solve(pooling.problem(task.bag), std::same_as<Readout, ConditionalReadout>,
+                              workspaces.of(task.worker));
+            const Vector<Scalar> y = tape.read(readout);
+            Eigen::Ref<Vector<Scalar>> pooled = task.pooled;
+            for (Index d = 0; d < y.size(); ++d) pooled[d] = y[d];
+        });
         return forward;
     }
 
@@ -84,15 +85,15 @@ struct DifferentiablePooling {
         detail::require_finite(dL_dpooled, "dL/dpooled");
         std::vector<Index> first_of = {0};
         first_of.reserve(forward.tapes.size() + 1);
-        for (const auto& tape : forward.tapes)
-            first_of.push_back(first_of.back() + tape.solution.problem.reward.cols());
-        const bool has_values = !forward.tapes.empty() && !forward.tapes[0].solution.problem.values.empty();
+        for (const auto& tape : forward.tapes) first_of.push_back(first_of.back() + tape.problem().reward.cols());
+        const bool has_values = !forward.tapes.empty() && !forward.tapes[0].problem().values.empty();
         batch.resize(dL_dpooled.rows(), first_of.back(), has_values, mode.parameters());
         detail::SharedGradients<Scalar> shared(batch, dL_dpooled.cols());
         workspaces.prepare(execution);
         execution.for_each(dL_dpooled.cols(), [&](Index bag, Index worker) {
             const auto b = static_cast<std::size_t>(bag);
-            const Vector<Scalar> dL_dy = dL_dpooled.matrix().col(bag);
+            Vector<Scalar> dL_dy(dL_dpooled.rows());
+            for (Index d = 0; d < dL_dy.size(); ++d) dL_dy[d] = dL_dpooled(d, bag);
             detail::BagGradient<Scalar> of_bag(batch, shared, bag, first_of[b], first_of[b + 1] - first_of[b]);
             mode.add_gradient(readout, forward.tapes[b], dL_dy, of_bag, workspaces.of(worker));
         });

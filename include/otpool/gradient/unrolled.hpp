@@ -2,12 +2,12 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <optional>
 #include <utility>
 #include <vector>
 
-#include "otpool/closed_form/entropic.hpp"
-#include "otpool/closed_form/quadratic.hpp"
+#include "otpool/closed_form/closed_form_of.hpp"
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
@@ -15,10 +15,12 @@
 #include "otpool/gradient/problem_gradient.hpp"
 #include "otpool/gradient/reverse/admm_trajectory.hpp"
 #include "otpool/gradient/reverse/bag_gradient.hpp"
-#include "otpool/gradient/reverse/plan_cotangent.hpp"
+#include "otpool/gradient/reverse/optimum.hpp"
 #include "otpool/gradient/reverse/sinkhorn_trajectory.hpp"
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/plan/solution.hpp"
+#include "otpool/plan/solved_plan.hpp"
+#include "otpool/pooling/readout.hpp"
 #include "otpool/problem/uot_problem.hpp"
 
 namespace otpool {
@@ -33,15 +35,33 @@ namespace otpool {
 /// Memory of a tape: Sinkhorn's D + N numbers a step. BregmanAdmm's 3 (D + N), where the regulariser is entropic and
 /// the tape is only to pool, and D N numbers of the bag's own scalar every eight steps; else 3 D N doubles a step,
 /// which take ten times as long. The backward pass costs about two forward ones.
-template <class Solver>
+///
+/// `closed_forms`: whether to compile closed forms and their gradients; without, Options::closed_forms does not matter.
+template <class Solver, bool closed_forms = true>
 struct Unrolled {
     Solver solver = {};
     std::vector<StepParameters> steps = {};  ///< Empty: the problem's in every step. Else K of them.
 
     template <BagScalar Scalar, Regularizer R>
     struct Tape {
-        Solution<Scalar, R> solution;
+        UotProblem<Scalar, R> of;  ///< The problem, with the last step's parameters.
+        RealVector mean;           ///< The conditional mean of the values.
+        Outcome outcome = {};
+        /// None of a tape that is only to pool, where that took less than the solution.
+        std::optional<Solution<Scalar, R>> solution = {};
         std::optional<detail::Trajectory<Solver, Scalar, R>> trajectory = {};  ///< None for a closed form.
+
+        const UotProblem<Scalar, R>& problem() const { return of; }
+        /// What a readout makes of it. Throws UnsupportedProblem without the solution that it needs.
+        template <class Readout>
+        Vector<Scalar> read(const Readout& readout) const {
+            if constexpr (std::same_as<Readout, ConditionalReadout>) {
+                return detail::scaled_vector<Scalar>(mean, [](Index) { return 1.0; });
+            } else {
+                if (!solution) detail::require_conditional_mean<Readout>();
+                return readout(*solution);
+            }
+        }
     };
 
     /// Throws InvalidArgument if the problem or `steps` is not well formed, or the solver has no number of iterations,
@@ -71,25 +91,35 @@ struct Unrolled {
                       detail::BagGradient<Scalar>& gradient, Workspace& workspace) const;
 };
 
-template <class Solver>
+template <class Solver, bool closed_forms>
 template <BagScalar Scalar, Regularizer R>
-auto Unrolled<Solver>::solve(const UotProblem<Scalar, R>& problem, bool pooled_only, Workspace& workspace) const
-    -> Tape<Scalar, R> {
+auto Unrolled<Solver, closed_forms>::solve(const UotProblem<Scalar, R>& problem, bool pooled_only,
+                                           Workspace& workspace) const -> Tape<Scalar, R> {
     detail::require(solver.options.iterations.has_value(), "number of iterations to unroll", "not set", "at least 1");
     detail::validate(solver.options);
     detail::validate(steps, *solver.options.iterations);
-    const bool closed = steps.empty() && solver.options.closed_forms && detail::has_closed_form(problem);
-    if (closed) return {solver.solve(problem, {.workspace = &workspace})};
+    if constexpr (closed_forms) {
+        if (steps.empty() && solver.options.closed_forms && detail::has_closed_form(problem)) {
+            Solution<Scalar, R> solution = solver.solve(problem, {.workspace = &workspace});
+            Outcome outcome{solution.status, solution.iterations, solution.residual, solution.history};
+            RealVector mean = detail::conditional_mean(solution);
+            return {problem, std::move(mean), std::move(outcome), std::move(solution)};
+        }
+    }
     detail::Trajectory<Solver, Scalar, R> trajectory(solver, problem, steps, pooled_only, workspace);
-    return {std::move(trajectory.solution), std::move(trajectory)};
+    return {steps.empty() ? problem : detail::with_parameters(problem, steps.back()), std::move(trajectory.mean),
+            std::move(trajectory.outcome), std::move(trajectory.solution), std::move(trajectory)};
 }
 
-template <class Solver>
+template <class Solver, bool closed_forms>
 template <class Readout, BagScalar Scalar, Regularizer R>
-void Unrolled<Solver>::add_gradient(const Readout& readout, const Tape<Scalar, R>& tape, const Vector<Scalar>& dL_dy,
-                                    detail::BagGradient<Scalar>& gradient, Workspace& workspace) const {
-    if (!tape.trajectory) return detail::add_gradient_of_optimum(readout, tape.solution, dL_dy, gradient);
-    tape.trajectory->add_to(gradient, tape.solution, readout, dL_dy.template cast<Real>(), workspace);
+void Unrolled<Solver, closed_forms>::add_gradient(const Readout& readout, const Tape<Scalar, R>& tape,
+                                                  const Vector<Scalar>& dL_dy, detail::BagGradient<Scalar>& gradient,
+                                                  Workspace& workspace) const {
+    if constexpr (closed_forms) {
+        if (!tape.trajectory) return detail::add_gradient_of_optimum(readout, *tape.solution, dL_dy, gradient);
+    }
+    tape.trajectory->add_to(gradient, tape.solution, readout, detail::in_double(dL_dy), workspace);
     gradient.saturate();
 }
 

@@ -13,7 +13,7 @@
 #include "otpool/pooling/instance_prior.hpp"
 #include "otpool/pooling/pooling.hpp"
 #include "otpool/problem/marginal.hpp"
-#include "otpool/solver/sinkhorn.hpp"
+#include "otpool/solver/closed_form.hpp"
 
 namespace otpool {
 
@@ -44,7 +44,7 @@ struct FixedLayer {
     struct Forward {
         Matrix<Scalar> pooled;  ///< D x B
         Bags<Scalar> bags;
-        typename DifferentiablePooling<Scalar, Implicit<Sinkhorn>>::Forward pooling;
+        typename DifferentiablePooling<Scalar, Implicit<ClosedForm>>::Forward pooling;
     };
 
     Forward forward(const Bags<Scalar>& bags) const {
@@ -72,7 +72,7 @@ struct FixedLayer {
     }
 
 private:
-    DifferentiablePooling<Scalar, Implicit<Sinkhorn>> pooling() const {
+    DifferentiablePooling<Scalar, Implicit<ClosedForm>> pooling() const {
         return {.parameters = problem, .execution = execution};
     }
 };

@@ -90,12 +90,13 @@ struct Layer {
     /// Pools a batch of B bags: D x B. The released layers take no reward and no prior from a bag; such are refused.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
         check();
-        return otpool::detail::pool_batch(
-            bags, empty_bag, execution, [&](const otpool::detail::BagTask<Scalar>& task, auto y) {
+        return otpool::detail::pool_batch<Scalar>(
+            bags, empty_bag, execution, [&](const otpool::detail::BagTask<Scalar>& task) {
                 const Bag<Scalar>& bag = task.bag;
                 otpool::detail::require(bag.reward.empty(), "reward", "a bag's own", "none: these layers take the bag");
                 otpool::detail::require(bag.prior.size() == 0, "prior", "a bag's own",
                                         "none: these layers have their own");
+                Eigen::Ref<Vector<Scalar>> y = task.pooled;
                 y = (*this)(bag.instances);
             });
     }

@@ -1,13 +1,14 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <concepts>
 #include <utility>
 
 #include "otpool/core/matrix.hpp"
-#include "otpool/kernel/scaled_problem.hpp"
 #include "otpool/problem/regularizers.hpp"
+#include "otpool/simd/arrays.hpp"
 
 /// The layers that the authors of the method released with it, reproduced step by step for weights trained with them:
 /// SDS-Lab/ROT-Pooling (MIT licence, commit a02e62c). The updates were worked out from its behaviour; no code of it is
@@ -26,14 +27,32 @@ struct Step {
 namespace detail {
 
 /// log sum_n exp(y_dn) of every feature d.
-inline RealVector log_sum_over_instances(const RealMatrix& y) { return otpool::detail::log_row_sums(y); }
+inline RealVector log_sum_over_instances(const RealMatrix& y) {
+    RealVector sums(y.rows());
+    for (Index d = 0; d < y.rows(); ++d) {
+        Real top = y(d, 0);
+        for (Index n = 0; n < y.cols(); ++n) top = y(d, n) > top ? y(d, n) : top;
+        Real sum = 0;
+        for (Index n = 0; n < y.cols(); ++n) sum += std::exp(y(d, n) - top);
+        sums[d] = std::isfinite(top) ? top + std::log(sum) : top;
+    }
+    return sums;
+}
 
 /// log sum_d exp(y_dn) of every instance n.
-inline RealVector log_sum_over_features(const RealMatrix& y) { return log_sum_over_instances(y.transpose()); }
+inline RealVector log_sum_over_features(const RealMatrix& y) {
+    RealMatrix transposed(y.cols(), y.rows());
+    for (Index d = 0; d < y.rows(); ++d) {
+        for (Index n = 0; n < y.cols(); ++n) transposed(n, d) = y(d, n);
+    }
+    return log_sum_over_instances(transposed);
+}
 
 /// With the C library's exp, which is 0 where the plan is too small for a double; Eigen's stops at 1e-308.
 inline RealMatrix exp(const RealMatrix& log_plan) {
-    return log_plan.unaryExpr([](Real y) { return std::exp(y); });
+    RealMatrix plan(log_plan.rows(), log_plan.cols());
+    for (Index i = 0; i < plan.size(); ++i) plan.data()[i] = std::exp(log_plan.data()[i]);
+    return plan;
 }
 
 /// The logarithms of p0 = 1/D and of q0, as the layers take them: 1e-8 keeps log q0 finite, and does not exclude an
@@ -41,9 +60,10 @@ inline RealMatrix exp(const RealMatrix& log_plan) {
 struct LogPriors {
     RealVector features, instances;
 
-    LogPriors(Index feature_count, const RealVector& q0)
-        : features(RealVector::Constant(feature_count, -std::log(static_cast<Real>(feature_count)))),
-          instances((q0.array() + 1e-8).log()) {}
+    LogPriors(Index feature_count, const RealVector& q0) : features(feature_count), instances(q0) {
+        for (Real& log_p : features) log_p = -std::log(static_cast<Real>(feature_count));
+        for (Real& log_q : instances) log_q = std::log(log_q + 1e-8);
+    }
 };
 
 }  // namespace detail
@@ -63,24 +83,35 @@ public:
 
     /// Of a bag X (D x N) with the prior q0 (N); `first` are the first step's parameters.
     SinkhornSteps(RealMatrix bag, const RealVector& q0, const Step& first)
-        : bag_(std::move(bag)),
-          prior_(bag_.rows(), q0),
-          a_(RealVector::Zero(bag_.rows())),
-          b_(RealVector::Zero(bag_.cols())),
-          log_plan_(bag_ / first.alpha0) {}
+        : bag_(std::move(bag)), prior_(bag_.rows(), q0), a_(bag_.rows()), b_(bag_.cols()) {
+        std::fill(a_.begin(), a_.end(), 0);
+        std::fill(b_.begin(), b_.end(), 0);
+        set_log_plan(first.alpha0);
+    }
 
     void step(const Step& s) {
-        const RealVector a = a_ / s.alpha0 + prior_.features - detail::log_sum_over_instances(log_plan_);
-        const RealVector b = b_ / s.alpha0 + prior_.instances - detail::log_sum_over_features(log_plan_);
-        a_ = s.alpha1 / (s.alpha1 + s.alpha0) * a;
-        b_ = s.alpha2 / (s.alpha2 + s.alpha0) * b;
-        log_plan_ = ((bag_ / s.alpha0).colwise() + a_).rowwise() + b_.transpose();
+        const auto update = [&](Real alpha, const RealVector& log_prior, const RealVector& log_sums,
+                                RealVector& potential) {
+            for (Index i = 0; i < potential.size(); ++i) {
+                potential[i] = alpha / (alpha + s.alpha0) * (potential[i] / s.alpha0 + log_prior[i] - log_sums[i]);
+            }
+        };
+        update(s.alpha1, prior_.features, detail::log_sum_over_instances(log_plan_), a_);
+        update(s.alpha2, prior_.instances, detail::log_sum_over_features(log_plan_), b_);
+        set_log_plan(s.alpha0);
     }
 
     /// T, D x N.
     RealMatrix plan() const { return detail::exp(log_plan_); }
 
 private:
+    void set_log_plan(Real alpha0) {
+        log_plan_.resize(bag_.rows(), bag_.cols());
+        for (Index n = 0; n < bag_.cols(); ++n) {
+            for (Index d = 0; d < bag_.rows(); ++d) log_plan_(d, n) = bag_(d, n) / alpha0 + a_[d] + b_[n];
+        }
+    }
+
     RealMatrix bag_;
     detail::LogPriors prior_;
     RealVector a_, b_;
@@ -150,9 +181,9 @@ private:
 
     void step_marginals(const Step& s) {
         log_mu_ = (s.rho * log_mu_ + s.alpha1 * prior_.features - z1_) / (s.rho + s.alpha1);
-        log_mu_.array() -= otpool::detail::log_sum_exp(log_mu_);
+        log_mu_.array() -= otpool::detail::log_sum_exp(log_mu_.data(), log_mu_.size());
         log_eta_ = (s.rho * log_eta_ + s.alpha2 * prior_.instances - z2_) / (s.rho + s.alpha2);
-        log_eta_.array() -= otpool::detail::log_sum_exp(log_eta_);
+        log_eta_.array() -= otpool::detail::log_sum_exp(log_eta_.data(), log_eta_.size());
         z1_ += s.rho * (log_mu_.array().exp().matrix() - S_.rowwise().sum());
         z2_ += s.rho * (log_eta_.array().exp().matrix() - T_.colwise().sum().transpose());
     }
@@ -168,7 +199,13 @@ private:
 
 /// z_d = D sum_n T_dn x_dn: what the layers read from a plan. The plan's mass is not divided by.
 inline RealVector pooled(const RealMatrix& plan, const RealMatrix& bag) {
-    return static_cast<Real>(bag.rows()) * plan.cwiseProduct(bag).rowwise().sum();
+    RealVector sums(bag.rows());
+    for (Index d = 0; d < bag.rows(); ++d) {
+        sums[d] = 0;
+        for (Index n = 0; n < bag.cols(); ++n) sums[d] += plan(d, n) * bag(d, n);
+        sums[d] *= static_cast<Real>(bag.rows());
+    }
+    return sums;
 }
 
 }  // namespace otpool::published

@@ -18,6 +18,7 @@
 #include "otpool/layer/layer_gradient.hpp"
 #include "otpool/layer/learned_prior.hpp"
 #include "otpool/layer/positive.hpp"
+#include "otpool/plan/solution.hpp"
 #include "otpool/pooling/instance_prior.hpp"
 #include "otpool/pooling/readout.hpp"
 #include "otpool/problem/regularizers.hpp"
@@ -93,7 +94,7 @@ struct UotLayer {
     struct Forward {
         Matrix<Scalar> pooled;  ///< D x B
         Bags<Scalar> bags;
-        typename DifferentiablePooling<Scalar, Unrolled<Solver>, R, Readout>::Forward pooling;
+        typename DifferentiablePooling<Scalar, Unrolled<Solver, false>, R, Readout>::Forward pooling;
     };
 
     /// Throws InvalidArgument. Works in `workspaces`, if given, which the next pass may use again.
@@ -105,6 +106,15 @@ struct UotLayer {
         validate(bags.features());
         auto pooling = this->pooling().forward(detail::with_prior(bags, parameters.prior, execution), workspaces);
         return {pooling.pooled, bags, std::move(pooling)};
+    }
+
+    /// The plan of one bag, and all else that the steps find; views the bag.
+    Solution<Scalar, R> solve(const MatrixView<Scalar>& bag) const {
+        validate(bag.rows());
+        const Bags<Scalar> alone(bag, {0, bag.cols()});
+        const auto pooling = this->pooling();
+        const Bag<Scalar> of_layer = detail::with_prior(alone, parameters.prior, execution)[0];
+        return *pooling.mode.solve(pooling.without_tapes().problem(of_layer)).solution;
     }
 
     /// What forward() pools, where no gradient is wanted: without the memory of tapes, in small bags in a seventh less
@@ -182,11 +192,11 @@ private:
     }
 
     /// With one set of parameters for every step, unless all steps share theirs, which costs less.
-    DifferentiablePooling<Scalar, Unrolled<Solver>, R, Readout> pooling() const {
-        DifferentiablePooling<Scalar, Unrolled<Solver>, R, Readout> pooling;
+    DifferentiablePooling<Scalar, Unrolled<Solver, false>, R, Readout> pooling() const {
+        DifferentiablePooling<Scalar, Unrolled<Solver, false>, R, Readout> pooling;
         pooling.mode = {.solver = solver, .steps = step_parameters()};
         pooling.mode.solver.options.iterations = steps;
-        pooling.mode.solver.options.closed_forms = false;
+        pooling.mode.solver.options.closed_forms = false;  // without_tapes() pools by the same steps
         if (shares_parameters()) {
             const StepParameters all = pooling.mode.steps.front();
             detail::validate(pooling.mode.steps, steps);

@@ -31,17 +31,17 @@ TEMPLATE_TEST_CASE("Terms of a kernel add up", "", float, double) {
         const Index N = random.integer(1, 40);
         const Matrix<Scalar> bag = tests::random_bag<Scalar>(random, D, N, tests::BagKind::normal);
         const UotProblem<Scalar> problem{.reward = bag, .alpha0 = Scalar(0.5)};
-        const ScaledProblem<Scalar> scaled(problem);
+        const ScaledProblem scaled{detail::Inspection(problem)};
         RealMatrix z(D, N);
         RealVector column(D);
         for (Index n = 0; n < N; ++n) {
-            scaled.kernel.column(n, column);
+            scaled.kernel.column(n, column.data());
             z.col(n) = column;
         }
         const RealVector at_rows = random_vector(random, D, -2, 1);
         const RealVector at_cols = random_vector(random, N, 1, 1);
         KernelTerms<Scalar> terms;
-        terms.start(scaled.kernel, bag, at_rows, at_cols);
+        terms.start(scaled.kernel, MatrixView<Scalar>(bag), at_rows.data(), at_cols.data());
         const RealMatrix values = bag.template cast<double>();
         RealMatrix Y = RealMatrix::Zero(D, N);
         RealMatrix W = Y;
@@ -66,9 +66,12 @@ TEMPLATE_TEST_CASE("Terms of a kernel add up", "", float, double) {
         const auto check_columns = [&](bool has_slope) {
             const double scale = tolerance * Y.cwiseAbs().sum();
             Index visited = 0;
-            terms.for_each_column([&](Index k, const auto& Y_k, const auto& W_k) {
-                CHECK((Y_k.template cast<double>() - Y.col(k)).cwiseAbs().maxCoeff() <= scale);
-                if (has_slope) CHECK((W_k.template cast<double>() - W.col(k)).cwiseAbs().maxCoeff() <= scale);
+            const auto off = [&](const Scalar* found, const auto& wanted) {
+                return (Eigen::Map<const Vector<Scalar>>(found, D).template cast<double>() - wanted).cwiseAbs().maxCoeff();
+            };
+            terms.for_each_column([&](Index k, const Scalar* Y_k, const Scalar* W_k) {
+                CHECK(off(Y_k, Y.col(k)) <= scale);
+                if (has_slope) CHECK(off(W_k, W.col(k)) <= scale);
                 ++visited;
             });
             CHECK(visited == N);

@@ -2,93 +2,124 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
+#include <limits>
 #include <vector>
 
+#include "otpool/core/any_view.hpp"
+#include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/step_parameters.hpp"
+#include "otpool/problem/inspection.hpp"
 #include "otpool/problem/priors.hpp"
-#include "otpool/problem/reward_range.hpp"
 #include "otpool/solver/steps/admm_duals.hpp"
-#include "otpool/solver/steps/swept_step.hpp"
+#include "otpool/solver/steps/admm_step.hpp"
+#include "otpool/solver/steps/admm_sweep.hpp"
 
 namespace otpool::detail {
 
 /// K steps of AdmmSweep, as their reverse needs to know them.
 ///
-/// Memory: 3 (D + N) doubles a step, and D N numbers of Work every eight steps. What else there is one of an element is
+/// Memory: 3 (D + N) doubles a step, and D N numbers of Work every eight steps. What else there is of an entry is
 /// computed again, which takes less time than memory does.
-template <BagScalar Scalar, BagScalar Work>
+template <BagScalar Work>
 struct AdmmSweepRecord {
-    MatrixView<Scalar> reward, values;  ///< The values are empty where they are the reward.
+    AnyView reward, values;  ///< The values are empty where they are the reward.
     Priors priors;
     std::vector<StepParameters> parameter_sets;  ///< One, or one a step.
-    bool relative;                               ///< Whether the regulariser is RelativeEntropy.
-    Vector<Scalar> top = {};                     ///< The highest reward of every feature.
+    bool relative = false;                       ///< Whether the regulariser is RelativeEntropy.
+    RealVector top = {};                         ///< The highest reward of every feature.
     Real range = 0;                              ///< The highest reward less the lowest.
-    AdmmDuals<Scalar, Work> duals = {};
+    AdmmDuals<Work> duals = {};
     RealVector mean = {};  ///< What is pooled.
-    std::vector<SweptStep::Numbers> numbers = {};
-    RealMatrix of_rows = {}, of_cols = {};  ///< Three columns a step, as SweptStep has them.
 
+    AdmmSweepRecord(const Inspection& problem, const std::vector<StepParameters>& parameters)
+        : reward(problem.reward),
+          values(problem.values),
+          priors(problem.priors),
+          parameter_sets(parameters),
+          relative(problem.relative),
+          top(problem.highest),
+          range(problem.range()) {}
+
+    Index rows() const { return priors.log_p.size(); }
     Index cols() const { return priors.log_q.size(); }
-    Index steps() const { return static_cast<Index>(numbers.size()); }
+    Index padded_cols() const { return padded_cols_; }
+    Index steps() const { return static_cast<Index>(slopes_.size()); }
     const StepParameters& parameters(Index k) const {
         return parameter_sets[std::min(static_cast<std::size_t>(k) + 1, parameter_sets.size()) - 1];
     }
 
-    /// Keeps step k of so many.
-    void keep(Index k, Index steps, const SweptStep& step) {
-        if (k == 0) {
-            numbers.reserve(static_cast<std::size_t>(steps));
-            of_rows.resize(step.transport_row.size(), 3 * steps);
-            of_cols.resize(step.transport_col.size(), 3 * steps);
+    /// Keeps the sweep's last step, which is one of so many.
+    void keep(const AdmmSweep<Work>& sweep, int steps) {
+        const AdmmStep step = sweep.last_step();
+        padded_cols_ = sweep.padded_cols();
+        if (slopes_.empty()) {
+            const auto all = static_cast<std::size_t>(steps);
+            slopes_.reserve(all);
+            of_rows_.reserve(3 * all * static_cast<std::size_t>(rows()));
+            of_cols_.reserve(3 * all * static_cast<std::size_t>(padded_cols()));
         }
-        numbers.push_back(step.numbers);
-        const auto keep_all = [&](RealMatrix& all, const auto&... vectors) {
-            Index column = 3 * k;
-            ((all.col(column++) = vectors), ...);
-        };
-        keep_all(of_rows, step.transport_row, step.smooth_row, step.log_row_sum);
-        keep_all(of_cols, step.transport_col, step.smooth_col, step.log_col_sum);
+        slopes_.push_back({step.rho, step.transport.slope, step.smooth.slope});
+        for (const Real* v : {step.transport.row, step.smooth.row, step.log_row_sum}) {
+            of_rows_.insert(of_rows_.end(), v, v + rows());
+        }
+        for (const Real* v : {step.transport.col, step.smooth.col, step.log_col_sum}) {
+            of_cols_.insert(of_cols_.end(), v, v + padded_cols());
+        }
     }
 
-    SweptStep step(Index k) const {
-        const auto view = [k](const RealMatrix& all, Index column) {
-            return SweptStep::View(all.col(3 * k + column).data(), all.rows());
-        };
-        return {numbers[static_cast<std::size_t>(k)],
-                view(of_rows, 0),
-                view(of_rows, 1),
-                view(of_rows, 2),
-                view(of_cols, 0),
-                view(of_cols, 1),
-                view(of_cols, 2)};
+    AdmmStep step(Index k) const {
+        const Slopes& of_step = slopes_[static_cast<std::size_t>(k)];
+        const Real* row = of_rows_.data() + 3 * k * rows();
+        const Real* col = of_cols_.data() + 3 * k * padded_cols();
+        return {of_step.rho,
+                {of_step.transport, row, col},
+                {of_step.smooth, row + rows(), col + padded_cols()},
+                row + 2 * rows(),
+                col + 2 * padded_cols()};
     }
 
     /// Of all steps but the last, which moves no dual.
-    void set_gaps(std::vector<typename AdmmDuals<Scalar, Work>::Gap>& gaps) const {
-        gaps.resize(numbers.size() - 1);
+    void set_gaps(std::vector<typename AdmmDuals<Work>::Gap>& gaps) const {
+        gaps.resize(slopes_.size() - 1);
         for (Index k = 0; k + 1 < steps(); ++k) {
-            const SweptStep step = this->step(k);
-            gaps[static_cast<std::size_t>(k)].set(step.numbers.transport_slope - step.numbers.smooth_slope,
-                                                  step.transport_row - step.smooth_row,
-                                                  step.transport_col - step.smooth_col, step.numbers.rho);
+            const AdmmStep step = this->step(k);
+            gaps[static_cast<std::size_t>(k)].set(step.transport, step.smooth, rows(), padded_cols(), step.rho);
         }
     }
 
     /// The largest slope that x has in an exponent.
     Real steepest() const {
         Real largest = 0;
-        for (const SweptStep::Numbers& of_step : numbers) largest = std::max(largest, of_step.transport_slope);
+        for (const Slopes& of_step : slopes_) largest = std::max(largest, of_step.transport);
         return largest;
     }
 
     /// The highest of the values less the lowest.
     Real values_range() const {
         if (values.empty()) return range;
-        return RewardRange<Scalar>(values, priors.active, {}).spread();
+        Real high = -std::numeric_limits<Real>::infinity();
+        Real low = -high;
+        Buffer<Real> column;
+        column.resize(rows());
+        for (const Index n : priors.active) {
+            values.copy_column(n, column.data());
+            high = std::max(high, highest(column.data(), rows()));
+            low = std::min(low, lowest(column.data(), rows()));
+        }
+        return high - low;
     }
+
+private:
+    struct Slopes {
+        Real rho, transport, smooth;
+    };
+
+    Index padded_cols_ = 0;
+    std::vector<Slopes> slopes_;
+    std::vector<Real> of_rows_, of_cols_;  ///< Three vectors a step, as AdmmStep has them.
 };
 
 }  // namespace otpool::detail

@@ -12,56 +12,51 @@
 #include "otpool/gradient/reverse/admm_sweep_record.hpp"
 #include "otpool/gradient/reverse/admm_sweep_reverse.hpp"
 #include "otpool/gradient/reverse/bag_gradient.hpp"
-#include "otpool/gradient/reverse/plan_cotangent.hpp"
 #include "otpool/gradient/step_parameters.hpp"
-#include "otpool/problem/uot_problem.hpp"
+#include "otpool/problem/inspection.hpp"
+#include "otpool/simd/arrays.hpp"
 #include "otpool/solver/steps/admm_sweep.hpp"
 
 namespace otpool::detail {
 
 /// K steps of AdmmSweep and their reverse, for what is pooled by the conditional mean. Memory: see AdmmSweepRecord; two
 /// D x N matrices in the reverse.
-template <BagScalar Scalar, BagScalar Work>
+template <BagScalar Work>
 class AdmmSweepTrajectory {
 public:
-    /// `parameters`: of all steps, or one set for each. Nothing where Work does not resolve the steps.
-    template <EntropicRegularizer R>
-    static std::optional<AdmmSweepTrajectory> of(const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass,
-                                                 const std::vector<StepParameters>& parameters, int steps,
-                                                 Workspace& workspace) {
+    /// `parameters`: of all steps, or one set for each; the problem's alphas become those of the last step. Nothing
+    /// where Work does not resolve the steps.
+    static std::optional<AdmmSweepTrajectory> of(Inspection& problem, const std::vector<StepParameters>& parameters,
+                                                 int steps, Workspace& workspace) {
         const bool shared = parameters.size() == 1;
-        auto& sweep = workspace.get<AdmmSweep<Scalar, Work>>();
-        sweep.start(with_parameters(problem, parameters[0]), pass, parameters[0].rho);
-        sweep.keep_duals(steps);
-        AdmmSweepRecord<Scalar, Work> record{problem.reward, problem.values, pass.priors, parameters,
-                                             std::same_as<R, RelativeEntropy>};
-        for (int k = 0; k < steps; ++k) {
-            if (k == 0 || !shared) {
-                const StepParameters& step = record.parameters(k);
-                if (k > 0) sweep.set_parameters(with_parameters(problem, step), step.rho);
-                const Real exponents = sweep.spread() / step.rho;
-                if (exponents > 0 && exponents < smallest_exponents) return {};
-                if (!sweep.resolves(shared ? steps : 1)) return {};
-            }
-            if (k + 1 < steps) {
-                if (!sweep.step()) return {};
+        auto& sweep = workspace.get<AdmmSweep<Work>>();
+        AdmmSweepRecord<Work> record(problem, parameters);
+        const auto begin = [&](int k) {
+            if (k > 0 && shared) return true;
+            const StepParameters& step = record.parameters(k);
+            problem.set_alphas(step.alpha0, step.alpha1, step.alpha2);
+            if (k == 0) {
+                sweep.start(problem, step.rho);
+                sweep.keep_duals(steps);
             } else {
-                if (!sweep.pooling_step(record.mean)) return {};
+                sweep.set_parameters(step.rho);
             }
-            record.keep(k, steps, sweep.last_step());
-        }
-        record.top = sweep.top();
-        record.range = sweep.spread();
+            const Real exponents = sweep.spread() / step.rho;
+            return !(exponents > 0 && exponents < smallest_exponents) && sweep.resolves(shared ? steps : 1);
+        };
+        const auto end = [&] { record.keep(sweep, steps); };
+        if (!take_pooling_steps(sweep, steps, record.mean, begin, end)) return {};
         record.duals = sweep.take_duals();
         return AdmmSweepTrajectory(std::move(record));
     }
 
     const RealVector& conditional_mean() const { return record_.mean; }
 
-    void add_to(BagGradient<Scalar>& gradient, const PlanCotangent& cotangent, Workspace& workspace) const {
-        if (cotangent.slope.isZero(0)) return;
+    template <BagScalar Scalar>
+    void add_to(BagGradient<Scalar>& gradient, const RealVector& dL_dy, Workspace& workspace) const {
+        if (largest_magnitude(dL_dy.data(), dL_dy.size()) == 0) return;
         auto& reverse = workspace.get<AdmmSweepReverse<Scalar, Work>>();
-        reverse.start(record_, gradient, cotangent);
+        reverse.start(record_, dL_dy, gradient);
         for (Index k = record_.steps(); k-- > 0;) reverse.step(k);
         reverse.finish();
     }
@@ -70,9 +65,9 @@ private:
     /// Products of exponents that are smaller, and not all 0, would have no digits left in Work.
     static constexpr Real smallest_exponents = std::same_as<Work, float> ? 1e-10 : 1e-100;
 
-    explicit AdmmSweepTrajectory(AdmmSweepRecord<Scalar, Work> record) : record_(std::move(record)) {}
+    explicit AdmmSweepTrajectory(AdmmSweepRecord<Work> record) : record_(std::move(record)) {}
 
-    AdmmSweepRecord<Scalar, Work> record_;
+    AdmmSweepRecord<Work> record_;
 };
 
 }  // namespace otpool::detail

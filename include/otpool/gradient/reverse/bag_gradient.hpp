@@ -1,14 +1,16 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <vector>
 
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
 #include "otpool/gradient/problem_gradient.hpp"
 #include "otpool/gradient/reverse/element_gradient.hpp"
 #include "otpool/problem/priors.hpp"
-#include "otpool/simd/exponential.hpp"
+#include "otpool/simd/arrays.hpp"
 
 namespace otpool::detail {
 
@@ -26,15 +28,16 @@ struct SharedGradients {
 
     /// A bag's derivatives with respect to the i-th of alpha0, alpha1, alpha2 and rho.
     Eigen::Map<RealVector> parameter(Index bag, Index i) {
-        return {parameters.col(4 * bag + i).data(), parameters.rows()};
+        return {parameters.data() + (4 * bag + i) * parameters.rows(), parameters.rows()};
     }
 
     void add_to(ProblemGradient<Scalar>& batch) {
         for (Index bag = 0; bag < log_p0.cols(); ++bag) {
-            batch.log_p0 += log_p0.col(bag);
-            Index i = 0;
+            for (Index d = 0; d < log_p0.rows(); ++d) batch.log_p0[d] += log_p0(d, bag);
+            Index column = 4 * bag;
             for (RealVector* sum : {&batch.alpha0, &batch.alpha1, &batch.alpha2, &batch.rho}) {
-                *sum += parameter(bag, i++);
+                for (Index k = 0; k < sum->size(); ++k) (*sum)[k] += parameters(k, column);
+                ++column;
             }
         }
     }
@@ -55,12 +58,12 @@ struct BagGradient {
         : reward(columns(batch.reward, first, size)),
           values(columns(batch.values, first, batch.values.size() == 0 ? 0 : size)),
           log_q0(batch.log_q0.data() + first, size),
-          log_p0(shared.log_p0.col(bag).data(), shared.log_p0.rows()),
+          log_p0(shared.log_p0.data() + bag * shared.log_p0.rows(), shared.log_p0.rows()),
           alpha0(shared.parameter(bag, 0)),
           alpha1(shared.parameter(bag, 1)),
           alpha2(shared.parameter(bag, 2)),
           rho(shared.parameter(bag, 3)) {
-        log_q0.setZero();
+        std::fill_n(log_q0.data(), size, Scalar(0));
     }
 
     /// The derivative with respect to what is pooled.
@@ -70,7 +73,7 @@ struct BagGradient {
     void saturate() {
         reward.saturate();
         values.saturate();
-        const auto saturate_all = [](auto&... arrays) { (detail::saturate(arrays), ...); };
+        const auto saturate_all = [](auto&... arrays) { (detail::saturate(arrays.data(), arrays.size()), ...); };
         saturate_all(alpha0, alpha1, alpha2, rho, log_p0, log_q0);
     }
 
@@ -80,23 +83,38 @@ private:
     }
 };
 
-/// Adds the derivatives with respect to the normalised log-priors of the active instances, which `log_p` and `log_q`
-/// become, given those with respect to any log-priors.
+/// Makes derivatives with respect to the normalised log-priors of those with respect to any log-priors.
+template <class Number>
+void through_normalisation(const Number* log_prior, Index size, Number* derivative) {
+    using L = Lanes<Number>;
+    Number total = 0;
+    for (Index i = 0; i < size; ++i) total += derivative[i];
+    for_each_lanes(size, [&](Index i, Index count) {
+        const L prior = bounded_exp(load_some(log_prior + i, count, Number(0)));
+        store_some(load_some(derivative + i, count, Number(0)) - L(total) * prior, derivative + i, count);
+    });
+}
+
+/// Adds the derivatives with respect to the normalised log-priors of the features and of the active instances, which
+/// `of_p` and `of_q` become, given those with respect to any log-priors.
 template <class Scalar>
-void add_prior_gradients(const Priors& priors, auto&& log_p, auto&& log_q, BagGradient<Scalar>& gradient) {
-    log_p.array() -= log_p.sum() * bounded_exp(priors.log_p.array());
-    log_q.array() -= log_q.sum() * bounded_exp(priors.log_q.array());
-    gradient.log_p0 += log_p.template cast<Scalar>();
-    for (std::size_t k = 0; k < priors.active.size(); ++k) {
-        gradient.log_q0[priors.active[k]] += static_cast<Scalar>(log_q[static_cast<Index>(k)]);
-    }
+void add_prior_gradients(const std::vector<Index>& active, const Real* log_p, const Real* log_q, Real* of_p, Real* of_q,
+                         BagGradient<Scalar>& gradient) {
+    through_normalisation(log_p, gradient.log_p0.size(), of_p);
+    through_normalisation(log_q, static_cast<Index>(active.size()), of_q);
+    for (Index d = 0; d < gradient.log_p0.size(); ++d) gradient.log_p0[d] += static_cast<Scalar>(of_p[d]);
+    for (std::size_t k = 0; k < active.size(); ++k) gradient.log_q0[active[k]] += static_cast<Scalar>(of_q[k]);
+}
+template <class Scalar>
+void add_prior_gradients(const Priors& priors, auto&& of_p, auto&& of_q, BagGradient<Scalar>& gradient) {
+    add_prior_gradients(priors.active, priors.log_p.data(), priors.log_q.data(), of_p.data(), of_q.data(), gradient);
 }
 
 /// The gradient of one problem: all of what a mode adds.
 template <class Mode, class Readout, class Tape, BagScalar Scalar>
 ProblemGradient<Scalar> gradient_of(const Mode& mode, const Readout& readout, const Tape& tape,
                                     const Vector<Scalar>& dL_dy) {
-    const auto& problem = tape.solution.problem;
+    const auto& problem = tape.problem();
     const Index N = problem.reward.cols();
     ProblemGradient<Scalar> gradient;
     gradient.resize(problem.reward.rows(), N, !problem.values.empty(), mode.parameters());

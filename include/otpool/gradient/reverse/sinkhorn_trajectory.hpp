@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "otpool/core/buffer.hpp"
@@ -16,10 +19,12 @@
 #include "otpool/gradient/reverse/trajectory.hpp"
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
+#include "otpool/plan/exponential_solution.hpp"
 #include "otpool/plan/solution.hpp"
 #include "otpool/problem/inspection.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/sinkhorn.hpp"
+#include "otpool/solver/solver.hpp"
 #include "otpool/solver/steps/iterations.hpp"
 #include "otpool/solver/steps/scaling.hpp"
 #include "otpool/solver/steps/scaling_steps.hpp"
@@ -42,94 +47,108 @@ namespace otpool::detail {
 template <BagScalar Scalar, EntropicRegularizer R>
 class Trajectory<Sinkhorn, Scalar, R> {
 public:
+    RealVector mean;  ///< What is pooled.
+    Outcome outcome;
+    std::optional<Solution<Scalar, R>> solution;  ///< Unless it is only to pool.
+
     /// `steps`: empty, or one set of parameters for each of options.iterations.
     Trajectory(const Sinkhorn& solver, const UotProblem<Scalar, R>& problem, const std::vector<StepParameters>& steps,
                bool pooled_only, Workspace& workspace)
-        : only_pools_(pooled_only && !solver.options.history), record_{problem.alpha0, steps} {
+        : only_pools_(pooled_only && !solver.options.history) {
         validate_fields(problem);
-        record_.resize(*solver.options.iterations);
-        for (Index k = 0; k < std::max<Index>(1, static_cast<Index>(steps.size())); ++k)
-            require_interior(record_.alpha0(k));
-        if (only_pools_ && steps.empty() && pool_by_scalings(problem, *solver.options.iterations, workspace)) return;
-        auto& pass = workspace.get<FirstPass<Scalar>>();
-        pass.set(problem, {});
-        const double tolerance = tolerance_or_default<Scalar>(solver.options);
-        const Observer none;
-        Iterations iterations(solver.options, tolerance, 0, none);
-        auto& scaling = workspace.get<Scaling<Scalar, Scalar>>();
-        Buffer<Real> start;
-        record_.log_sums.resize(problem.reward.rows(), static_cast<Index>(pass.priors.active.size()), record_.steps());
-        for (Index k = 0; iterations.again(); ++k) {
-            if (k == 0 || !steps.empty()) begin(k, problem, pass, scaling, start);
-            record_.log_sums.of_rows.col(k) = scaling.log_row_sum();
-            scaling.update_features();
-            if (solver.translation && !only_pools_) record_.translation[k] = scaling.translate();
-            scaling.update_instances(iterations.is_last() ? &problem.values : nullptr);
-            record_.log_sums.of_cols.col(k) = scaling.log_col_sum();
-            if (iterations.wants_residual()) {
-                iterations.record(scaling.feature_residual(), scaling.attainable());
-            } else {
-                iterations.skip();
+        const int count = *solver.options.iterations;
+        record_.of_all_steps = problem.alpha0;
+        record_.parameters = steps;
+        record_.values = problem.pooled_values();
+        record_.relative = std::same_as<R, RelativeEntropy>;
+        record_.resize(count);
+        for (std::size_t k = 0; k < record_.problems.size(); ++k)
+            require_interior(record_.alpha0(static_cast<Index>(k)));
+        const Run<Scalar, R> given{.workspace = &workspace};
+        SolverRun<Scalar, R> run(solver.options, problem, given);
+        if (only_pools_ && steps.empty()) {
+            if (pool_by_scalings(run, record_.problems.front(), record_.mean, &record_.log_sums)) {
+                outcome = {.status = Status::iteration_limit, .iterations = count};
+                mean = record_.mean;
+                return;
             }
+        } else {
+            run.inspect();
         }
-        record_.log_sums.of_rows.rightCols(1) = scaling.log_row_sum();
-        const UotProblem<Scalar, R> last = steps.empty() ? problem : with_parameters(problem, steps.back());
-        RealVector mean;
-        if (scaling.pooled()) scaling.conditional_mean(mean);
-        if (only_pools_ && scaling.pooled()) {
-            solution = pooled_solution<Scalar, R>(std::move(mean));
-            solution.problem = last;
-            iterations.report(solution);
-            return;
-        }
-        solution = scaling.solution(last);
-        if (scaling.pooled()) solution.conditional_mean = std::move(mean);
-        iterations.report(solution);
-        check_promise(solution, record_.problems.back(), std::max(scaling.attainable(), scaling.resolution()),
-                      tolerance);
+        take_steps(solver, problem, workspace.get<Inspection>(), run.any());
     }
 
-    /// Where it is only to pool, without the translations: of a multiple of the plan.
-    Solution<Scalar, R> solution;
-
-    /// `found`: the solution, which may have been moved. Throws UnsupportedProblem where the tape is only to pool and
-    /// the readout is of more than the conditional mean.
+    /// Throws UnsupportedProblem where the tape is only to pool and the readout is of more than the conditional mean.
+    /// `found`: the solution, which may have been moved.
     template <class Readout>
-    void add_to(BagGradient<Scalar>& gradient, const Solution<Scalar, R>& found, const Readout& readout,
+    void add_to(BagGradient<Scalar>& gradient, const std::optional<Solution<Scalar, R>>& found, const Readout& readout,
                 const RealVector& dL_dy, Workspace& workspace) const {
-        if (only_pools_) require_conditional_mean<Readout>();
-        auto& reverse = workspace.get<SinkhornReverse<Scalar, R>>();
-        reverse.start(record_, found, gradient);
-        reverse.plan(pull_back_readout(readout, found, dL_dy, gradient));
+        auto& reverse = workspace.get<SinkhornReverse<Scalar>>();
+        reverse.start(record_, gradient);
+        if constexpr (std::same_as<Readout, ConditionalReadout>) {
+            reverse.plan(PlanCotangent::of_conditional_mean(record_.mean, dL_dy));
+        } else {
+            if (only_pools_) require_conditional_mean<Readout>();
+            reverse.plan(pull_back_readout(readout, *found, dL_dy, gradient));
+        }
         for (Index k = record_.steps() - 1; k >= 0; --k) {
             reverse.update_instances(k);
             reverse.translate(k);
             reverse.update_features(k);
             reverse.begin(k);
         }
-        reverse.finish(workspace);
+        reverse.finish();
     }
 
 private:
-    /// The steps, as Sinkhorn takes those that only pool. Whether scalings resolve them.
-    bool pool_by_scalings(const UotProblem<Scalar, R>& problem, int steps, Workspace& workspace) {
-        RealVector mean;
-        ScaledProblem<Scalar>& scaled = record_.problems.front();
-        if (!detail::pool_by_scalings(problem, steps, {}, workspace, scaled, mean, &record_.log_sums)) return false;
-        solution = pooled_solution<Scalar, R>(std::move(mean), steps);
-        solution.problem = problem;
-        return true;
+    /// The steps in double, of an inspected problem.
+    void take_steps(const Sinkhorn& solver, const UotProblem<Scalar, R>& problem, Inspection& inspection,
+                    const AnyRun& run) {
+        Iterations iterations(run, 0);
+        auto& scaling = run.workspace.get<Scaling<>>();
+        LogSums& log_sums = record_.log_sums;
+        log_sums.resize(inspection.features(), inspection.active_instances(), record_.steps());
+        const auto keep = [](const Buffer<Real>& sums, Real* to) { std::copy(sums.begin(), sums.end(), to); };
+        for (Index k = 0; iterations.again(); ++k) {
+            if (k == 0 || !record_.shares_parameters()) begin(k, inspection, scaling);
+            keep(scaling.log_row_sum(), log_sums.rows_of(k));
+            scaling.update_features();
+            if (solver.translation && !only_pools_) {
+                record_.translation[static_cast<std::size_t>(k)] = scaling.translate();
+            }
+            scaling.update_instances();
+            keep(scaling.log_col_sum(), log_sums.cols_of(k));
+            if (iterations.wants_residual()) {
+                iterations.record(scaling.feature_residual(), scaling.attainable());
+            } else {
+                iterations.skip();
+            }
+        }
+        keep(scaling.log_row_sum(), log_sums.rows_of(record_.steps()));
+        if (!only_pools_) {
+            SolvedPlan found = scaling.solution(record_.alpha0(record_.steps() - 1));
+            found.outcome = iterations.outcome();
+            check_promise(found, record_.problems.back(), scaling.attainable(), run.tolerance);
+            const auto& steps = record_.parameters;
+            solution = solution_of(steps.empty() ? problem : with_parameters(problem, steps.back()), std::move(found));
+        }
+        outcome = iterations.outcome();
+        scaling.pool(inspection.values, record_.mean);
+        mean = record_.mean;
     }
 
     /// Starts the steps' parameters that begin at k, from the potential that step k - 1 left.
-    void begin(Index k, const UotProblem<Scalar, R>& problem, const FirstPass<Scalar>& pass,
-               Scaling<Scalar, Scalar>& scaling, Buffer<Real>& start) {
-        const auto& parameters = record_.parameters;
-        ScaledProblem<Scalar>& scaled = record_.problems[static_cast<std::size_t>(k)];
-        scaled.set(parameters.empty() ? problem : with_parameters(problem, parameters[static_cast<std::size_t>(k)]),
-                   pass);
+    void begin(Index k, Inspection& inspection, Scaling<>& scaling) {
+        const auto place = static_cast<std::size_t>(k);
+        ScaledProblem& scaled = record_.problems[place];
+        if (!record_.shares_parameters()) {
+            const StepParameters& step = record_.parameters[place];
+            inspection.set_alphas(step.alpha0, step.alpha1, step.alpha2);
+        }
+        scaled.set(inspection);
+        Buffer<Real> start;
         record_.start(k, start);
-        scaling.start(scaled, start);
+        scaling.start(scaled, start, {});
     }
 
     static void require_interior(Real alpha0) {
@@ -138,7 +157,7 @@ private:
     }
 
     bool only_pools_;
-    SinkhornRecord<Scalar> record_;
+    SinkhornRecord record_;
 };
 
 }  // namespace otpool::detail

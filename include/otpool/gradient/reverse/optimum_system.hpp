@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 
 #include "otpool/core/matrix.hpp"
+#include "otpool/simd/arrays.hpp"
 
 namespace otpool::detail {
 
@@ -18,7 +20,8 @@ namespace otpool::detail {
 ///
 /// where rows and columns of any mass count the same. One side is eliminated: (I - K K^T) x = a - K b, on the smaller
 /// one. Up to `direct_size` by Cholesky, above by conjugate gradients (whose matrix is never formed).
-class Coupling {
+template <std::same_as<Real> Work = Real>
+class OptimumSystem {
 public:
     RealVector log_rows, log_cols;  ///< log A, log B; inf takes an entry out of the system.
 
@@ -31,13 +34,14 @@ public:
         singular_ = singular;
     }
 
-    void set_column(Index k, const RealVector& log_W) {
-        K_.col(k) = (log_W.array() - (log_rows.array() + log_cols[k]) / 2).exp();
+    /// Column k of W, by its logarithms; `log_W` may be any numbers after it.
+    void set_column(Index k, Real* log_W) {
+        for (Index d = 0; d < K_.rows(); ++d) log_W[d] -= (log_rows[d] + log_cols[k]) / 2;
+        exp_or_zero(log_W, K_.rows(), K_.data() + k * K_.rows());
     }
 
-    /// Right-hand sides in, solution out. (A template, so that who does not call it does not compile it.)
-    template <class Side>
-    void solve(Side& rows, Side& cols) const {
+    /// Right-hand sides in, solution out.
+    void solve(RealVector& rows, RealVector& cols) const {
         if (rows.size() <= cols.size()) {
             eliminate(K_, log_rows, rows, cols);
         } else {
@@ -46,8 +50,8 @@ public:
     }
 
 private:
-    template <class Matrix, class Side>
-    void eliminate(const Matrix& K, const RealVector& log_diagonal, Side& x, Side& y) const {
+    template <class Matrix>
+    void eliminate(const Matrix& K, const RealVector& log_diagonal, RealVector& x, RealVector& y) const {
         x -= K * y;
         RealVector kernel = RealVector::Zero(x.size());  // one more direction to fill a singular matrix up
         if (singular_) kernel = ((log_diagonal.array() - log_diagonal.maxCoeff()) / 2).exp().matrix().normalized();
