@@ -37,15 +37,6 @@ if(PkgConfig_FOUND)
     pkg_check_modules(cairo QUIET IMPORTED_TARGET cairo)
 endif()
 
-# The code of otpool/compiled_solvers.hpp, or of otpool/compiled_gradients.hpp, once for all programs that include it.
-foreach(part solvers gradients)
-    set(source ${PROJECT_BINARY_DIR}/compiled/${part}.cpp)
-    file(CONFIGURE OUTPUT ${source} CONTENT "#define OTPOOL_COMPILE\n#include <otpool/compiled_${part}.hpp>\n")
-    add_library(otpool_compiled_${part} STATIC EXCLUDE_FROM_ALL ${source})
-    target_link_libraries(otpool_compiled_${part} PUBLIC otpool_program)
-    target_compile_options(otpool_compiled_${part} PRIVATE $<$<CONFIG:Debug>:-O1>) # without, tests take minutes
-endforeach()
-
 # otpool_add_program(<name> [<library target>...]) builds <name>.cpp, unless a library it needs is missing.
 function(otpool_add_program name)
     foreach(library IN LISTS ARGN)

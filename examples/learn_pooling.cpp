@@ -8,7 +8,7 @@
 #include <vector>
 
 #include <CLI/CLI.hpp>
-#include <otpool/compiled_gradients.hpp>
+#include <otpool/learning.hpp>
 
 #include "learn_pooling/experiment.hpp"
 #include "learn_pooling/picture.hpp"

@@ -19,7 +19,7 @@
 #include <string>
 #include <vector>
 
-#include <otpool/compiled_solvers.hpp>
+#include <otpool/otpool.hpp>
 
 #include "pool/bag_pooler.hpp"
 #include "pool/command_line.hpp"

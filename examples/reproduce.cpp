@@ -9,7 +9,7 @@
 #include <vector>
 
 #include <CLI/CLI.hpp>
-#include <otpool/compiled_solvers.hpp>
+#include <otpool/otpool.hpp>
 
 #include "reproduce/comparison.hpp"
 #include "reproduce/made_up.hpp"

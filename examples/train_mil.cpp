@@ -13,7 +13,7 @@
 #include <vector>
 
 #include <CLI/CLI.hpp>
-#include <otpool/compiled_gradients.hpp>
+#include <otpool/learning.hpp>
 
 #include "support/npy.hpp"
 #include "support/output_files.hpp"

@@ -12,8 +12,7 @@ namespace learn_pooling {
 
 /// How every feature weighs the instances of one bag: the plan, every row divided by its sum.
 inline Matrix weights_of(const LearnedLayer& layer, const Matrix& bag) {
-    const auto forward = layer.forward(otpool::Bags(bag, {0, bag.cols()}));
-    Matrix weights = forward.pooling.tapes.front().solution.plan();
+    Matrix weights = layer.solve(bag).plan();
     weights.array().colwise() /= weights.rowwise().sum().array().eval();
     return weights;
 }
