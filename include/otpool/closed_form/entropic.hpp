@@ -37,9 +37,7 @@ struct ClosedFormOf<R> {
                                                 {steps.pass.col_potential, steps.pass.col_penalty}, steps.log_mass());
         found.outcome.residual = steps.residual;
         found.outcome.status = steps.residual <= tolerance ? Status::converged : Status::precision_limit;
-        const Real largest = std::max(largest_magnitude(steps.f.data(), steps.f.size()),
-                                      largest_magnitude(steps.pass.col_potential.data(), scaled.kernel.cols()));
-        check_promise(found, scaled, 4 * std::numeric_limits<Real>::epsilon() * largest, tolerance);
+        check_promise(found, scaled, rounding(steps.f, steps.pass.col_potential), tolerance);
         return found;
     }
 

@@ -65,6 +65,12 @@ inline SolvedPlan exponential_solution(const ScaledProblem& scaled, Real alpha0,
     return found;
 }
 
+/// The residual that rounding alone can leave: exponents are sums of potentials, each rounded to double.
+inline Real rounding(const Buffer<Real>& f, const Buffer<Real>& g) {
+    const Real largest = std::max(largest_magnitude(f.data(), f.size()), largest_magnitude(g.data(), g.size()));
+    return 4 * std::numeric_limits<Real>::epsilon() * largest;
+}
+
 /// Residual of a plan as it stands, from its marginals alone. Cost: two exps an element, three passes.
 template <class Plan>
 Real residual_of_plan(const Plan& found, const ScaledProblem& scaled) {

@@ -19,12 +19,6 @@
 
 namespace otpool::detail {
 
-/// The residual that rounding alone can leave: exponents are sums of potentials, each rounded to double.
-inline Real rounding(const Buffer<Real>& f, const Buffer<Real>& g) {
-    const Real largest = std::max(largest_magnitude(f.data(), f.size()), largest_magnitude(g.data(), g.size()));
-    return 4 * std::numeric_limits<Real>::epsilon() * largest;
-}
-
 /// Instance potentials in the reward's unit, over all instances, as kernel potentials.
 template <class Potential>
 Buffer<Real> kernel_potential_of(const ScaledProblem& scaled, const Potential& instance_potential) {
