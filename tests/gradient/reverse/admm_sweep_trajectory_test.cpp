@@ -201,9 +201,10 @@ TEST_CASE("Memory of Bregman ADMM's sweeps grows by D x N blocks every eight ste
         const auto tape = Unrolled<BregmanAdmm>{{{.iterations = steps}, 0.6}}.solve(problem, true);
         return allocations.bytes_held();
     };
-    // 3 (D + N) numbers a step, the instances padded to tiles
+    // 3 (D + N) numbers a step, the instances padded to tiles. Sanitizers bring an operator new of their own, so that
+    // what std::vector holds may not be counted.
     CHECK(held(8) - held(4) <= 4 * (3 * (40 + 304) * sizeof(double) + 512));
-    CHECK(held(9) - held(8) > 40 * 304 * sizeof(double));
+    CHECK(held(9) - held(8) >= 40 * 304 * sizeof(double));
     CHECK(held(16) - held(9) <= 7 * (3 * (40 + 304) * sizeof(double) + 512));
 }
 
