@@ -62,7 +62,7 @@ TEMPLATE_TEST_CASE("Implicit is the derivative of a Quadratic optimum, closed or
             if (at.shared.rho > 0) solver.rho = {};
             return Implicit<BregmanAdmm>{.solver = solver, .accept_unconverged = true};
         };
-        const auto solution = mode(parameters).solve(parameters.problem<Quadratic>()).solution;
+        const auto solution = *mode(parameters).solve(parameters.problem<Quadratic>()).solution;
         if (solution.residual > 1e-12) continue;  // no central differences of what is not solved
         const auto check = tests::check_gradient<Quadratic>(random, parameters, mode, TestType{});
         INFO("seed " << seed << ": " << check << ", alphas " << solution.problem.alpha0);
@@ -117,7 +117,7 @@ TEST_CASE("Implicit and Unrolled agree at convergence") {
         INFO("seed " << seed << ": " << parameters);
         const auto compare = [&](const auto& unrolled) {
             const auto tape = unrolled.solve(problem);
-            REQUIRE(tape.outcome.residual < 1e-9);
+            REQUIRE(tape.solution->residual < 1e-9);
             check_same(unrolled.backward(JointReadout{}, tape, dL_dy), expected, 1e-6);
         };
         compare(Unrolled<Sinkhorn>{{{.iterations = 400, .closed_forms = false}}});
@@ -145,7 +145,7 @@ TEST_CASE("Large systems are solved by conjugate gradients to the same gradient"
             const Matrix<double> moved = bag + step * direction;
             UotProblem<double> other = problem;
             other.reward = moved;
-            return dL_dy.dot(mode.solve(other).read(ConditionalReadout{}));
+            return dL_dy.dot(mode.solve(other).mean);
         };
         const double numeric = tests::central_difference(at, 1e-4);
         const double analytic = gradient.reward.cwiseProduct(direction).sum();

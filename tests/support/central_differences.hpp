@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "otpool/gradient/forward_pass.hpp"
 #include "otpool/gradient/problem_gradient.hpp"
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/problem/uot_problem.hpp"
@@ -189,7 +190,9 @@ GradientCheck check_gradient(Random& random, const Parameters& parameters, const
     const auto tape = at(parameters).solve(parameters.problem<R>());
     return GradientCheck(
         parameters,
-        [&](const Parameters& moved) { return weights.dot(at(moved).solve(moved.problem<R>()).read(readout)); },
+        [&](const Parameters& moved) {
+            return weights.dot(otpool::detail::read(readout, at(moved).solve(moved.problem<R>())));
+        },
         at(parameters).backward(readout, tape, weights));
 }
 

@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
-#include <concepts>
+#include <algorithm>
 #include <cstddef>
 #include <string>
 #include <utility>
@@ -12,14 +12,14 @@
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
-#include "otpool/gradient/implicit.hpp"
+#include "otpool/gradient/forward_pass.hpp"
 #include "otpool/gradient/problem_gradient.hpp"
 #include "otpool/gradient/reverse/bag_gradient.hpp"
-#include "otpool/gradient/unrolled.hpp"
 #include "otpool/pooling/batch.hpp"
 #include "otpool/pooling/pooling.hpp"
 #include "otpool/pooling/readout.hpp"
 #include "otpool/problem/regularizers.hpp"
+#include "otpool/solver/solver.hpp"
 
 namespace otpool {
 
@@ -56,13 +56,13 @@ struct DifferentiablePooling {
         Forward forward;
         forward.tapes.resize(static_cast<std::size_t>(bags.size()));
         workspaces.prepare(execution);
+        constexpr bool pooled_only = detail::MultipleOfMean<Readout>;
         forward.pooled = detail::pool_batch<Scalar>(bags, {}, execution, [&](const detail::BagTask<Scalar>& task) {
             auto& tape = forward.tapes[static_cast<std::size_t>(task.number)];
-            tape = mode.solve(pooling.problem(task.bag), std::same_as<Readout, ConditionalReadout>,
-                              workspaces.of(task.worker));
-            const Vector<Scalar> y = tape.read(readout);
-            Eigen::Ref<Vector<Scalar>> pooled = task.pooled;
-            for (Index d = 0; d < y.size(); ++d) pooled[d] = y[d];
+            tape = mode.solve(pooling.problem(task.bag), pooled_only, workspaces.of(task.worker));
+            const Vector<Scalar> y = detail::read(readout, tape);
+            PooledVector<Scalar> pooled = task.pooled;
+            std::copy(y.begin(), y.end(), pooled.data());
         });
         return forward;
     }
@@ -85,19 +85,19 @@ struct DifferentiablePooling {
         detail::require_finite(dL_dpooled, "dL/dpooled");
         std::vector<Index> first_of = {0};
         first_of.reserve(forward.tapes.size() + 1);
-        for (const auto& tape : forward.tapes) first_of.push_back(first_of.back() + tape.problem().reward.cols());
-        const bool has_values = !forward.tapes.empty() && !forward.tapes[0].problem().values.empty();
+        for (const auto& tape : forward.tapes) first_of.push_back(first_of.back() + tape.problem.reward.cols());
+        const bool has_values = !forward.tapes.empty() && !forward.tapes[0].problem.values.empty();
         batch.resize(dL_dpooled.rows(), first_of.back(), has_values, mode.parameters());
         detail::SharedGradients<Scalar> shared(batch, dL_dpooled.cols());
         workspaces.prepare(execution);
         execution.for_each(dL_dpooled.cols(), [&](Index bag, Index worker) {
             const auto b = static_cast<std::size_t>(bag);
-            Vector<Scalar> dL_dy(dL_dpooled.rows());
-            for (Index d = 0; d < dL_dy.size(); ++d) dL_dy[d] = dL_dpooled(d, bag);
+            RealVector dL_dy(dL_dpooled.rows());
+            for (Index d = 0; d < dL_dy.size(); ++d) dL_dy[d] = static_cast<Real>(dL_dpooled(d, bag));
             detail::BagGradient<Scalar> of_bag(batch, shared, bag, first_of[b], first_of[b + 1] - first_of[b]);
             mode.add_gradient(readout, forward.tapes[b], dL_dy, of_bag, workspaces.of(worker));
         });
-        shared.add_to(batch);
+        shared.add_to(batch, dL_dpooled.cols());
         return batch;
     }
 };

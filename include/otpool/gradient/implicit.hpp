@@ -1,15 +1,18 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <utility>
+
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
+#include "otpool/gradient/forward_pass.hpp"
 #include "otpool/gradient/problem_gradient.hpp"
 #include "otpool/gradient/reverse/bag_gradient.hpp"
 #include "otpool/gradient/reverse/optimum.hpp"
 #include "otpool/gradient/reverse/optimum_gradient.hpp"
-#include "otpool/gradient/reverse/plan_cotangent.hpp"
-#include "otpool/gradient/reverse/winners_gradient.hpp"
+#include "otpool/gradient/reverse/plan_gradient.hpp"
+#include "otpool/gradient/reverse/unregularized_gradient.hpp"
 #include "otpool/plan/solution.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/solver.hpp"
@@ -18,16 +21,26 @@ namespace otpool {
 
 namespace detail {
 
+/// The forward pass that a solution is the result of.
+template <BagScalar Scalar, Regularizer R>
+ForwardPass<Scalar, R> forward_pass_of(Solution<Scalar, R>&& solution) {
+    RealVector mean = conditional_mean(solution);
+    return {solution.problem,
+            std::move(mean),
+            {solution.status, solution.iterations, solution.residual, solution.history},
+            std::move(solution)};
+}
+
 /// Adds dL/d(problem) of a solution taken for the optimum.
-template <class Readout, class Scalar, class R>
-void add_gradient_of_optimum(const Readout& readout, const Solution<Scalar, R>& solution, const Vector<Scalar>& dL_dy,
+template <class Readout, BagScalar Scalar, Regularizer R>
+void add_gradient_of_optimum(const Readout& readout, const ForwardPass<Scalar, R>& pass, const RealVector& dL_dy,
                              BagGradient<Scalar>& gradient) {
-    const PlanCotangent cotangent = pull_back(readout, solution, in_double(dL_dy), gradient);
-    const Optimum optimum(solution);
+    const PlanGradient of_plan = pull_back(readout, pass, dL_dy, gradient);
+    const Optimum optimum(*pass.solution);
     if (optimum.alpha0 > 0) {
-        OptimumGradient<>(optimum, cotangent).add_to(gradient);
+        OptimumGradient<>(optimum, of_plan).add_to(gradient);
     } else {
-        WinnersGradient(optimum, cotangent).add_to(gradient);
+        UnregularizedGradient<>(optimum, of_plan).add_to(gradient);
     }
     gradient.saturate();
 }
@@ -50,31 +63,22 @@ struct Implicit {
     bool accept_unconverged = false;
 
     template <BagScalar Scalar, Regularizer R>
-    struct Tape {
-        Solution<Scalar, R> solution;
-
-        const UotProblem<Scalar, R>& problem() const { return solution.problem; }
-        /// What a readout makes of it.
-        template <class Readout>
-        Vector<Scalar> read(const Readout& readout) const {
-            return readout(solution);
-        }
-    };
+    using Tape = ForwardPass<Scalar, R>;
 
     /// `workspace`: memory to work in, which the next solve may use again.
     template <BagScalar Scalar, Regularizer R>
     Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool /*pooled_only*/ = false) const {
-        return {solver.solve(problem)};
+        return detail::forward_pass_of(solver.solve(problem));
     }
     template <BagScalar Scalar, Regularizer R>
     Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool /*pooled_only*/, Workspace& workspace) const {
-        return {solver.solve(problem, {.workspace = &workspace})};
+        return detail::forward_pass_of(solver.solve(problem, {.workspace = &workspace}));
     }
 
     /// dL/d(problem), given the tape of its solution and dL/dy of its readout. Throws InvalidArgument for a solution
     /// that has not converged, UnsupportedProblem at alpha0 = 0 without a closed form, where the plan is a vertex.
     template <class Readout, BagScalar Scalar, Regularizer R>
-    ProblemGradient<Scalar> backward(const Readout& readout, const Tape<Scalar, R>& tape,
+    ProblemGradient<Scalar> backward(const Readout& readout, const ForwardPass<Scalar, R>& tape,
                                      const Vector<Scalar>& dL_dy) const {
         return detail::gradient_of(*this, readout, tape, dL_dy);
     }
@@ -84,13 +88,12 @@ struct Implicit {
 
     /// The same, added to a bag's part of a batch's gradient.
     template <class Readout, BagScalar Scalar, Regularizer R>
-    void add_gradient(const Readout& readout, const Tape<Scalar, R>& tape, const Vector<Scalar>& dL_dy,
+    void add_gradient(const Readout& readout, const ForwardPass<Scalar, R>& tape, const RealVector& dL_dy,
                       detail::BagGradient<Scalar>& gradient, Workspace& /*workspace*/) const {
-        const Solution<Scalar, R>& solution = tape.solution;
-        const bool solved = solution.converged() || solution.status == Status::mass_out_of_range;
-        detail::require(solved || accept_unconverged, "status of the solution", name(solution.status),
-                        "converged, or any with accept_unconverged");
-        detail::add_gradient_of_optimum(readout, solution, dL_dy, gradient);
+        const Status status = tape.outcome.status;
+        detail::require(tape.outcome.converged() || status == Status::mass_out_of_range || accept_unconverged,
+                        "status of the solution", name(status), "converged, or any with accept_unconverged");
+        detail::add_gradient_of_optimum(readout, tape, dL_dy, gradient);
     }
 };
 

@@ -11,62 +11,46 @@
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
+#include "otpool/gradient/forward_pass.hpp"
 #include "otpool/gradient/implicit.hpp"
 #include "otpool/gradient/problem_gradient.hpp"
 #include "otpool/gradient/reverse/admm_trajectory.hpp"
 #include "otpool/gradient/reverse/bag_gradient.hpp"
-#include "otpool/gradient/reverse/optimum.hpp"
 #include "otpool/gradient/reverse/sinkhorn_trajectory.hpp"
+#include "otpool/gradient/reverse/trajectory.hpp"
 #include "otpool/gradient/step_parameters.hpp"
-#include "otpool/plan/solution.hpp"
-#include "otpool/plan/solved_plan.hpp"
-#include "otpool/pooling/readout.hpp"
 #include "otpool/problem/uot_problem.hpp"
 
 namespace otpool {
+
+/// What an Unrolled mode does where the answer has a closed form: it takes that, or the steps all the same. (Types, so
+/// that layers, which take steps alone, compile no gradient of closed forms.)
+struct StepsOrClosedForm {};
+struct StepsAlone {};
 
 /// Gradient mode: differentiates the K = solver.options.iterations steps that the solver takes, by reverse mode,
 /// whether they converge or not. For Sinkhorn with alpha0 in (0, inf) and BregmanAdmm with alpha0 in [0, inf).
 ///
 /// All steps take the problem's parameters, or each its own (`steps`), which the gradient then has one entry for. Where
 /// the answer has a closed form and all steps share their parameters, that is what runs, unless
-/// Options::closed_forms says otherwise, and its gradient is exact.
+/// Options::closed_forms or `Steps` say otherwise, and its gradient is exact.
 ///
 /// Memory of a tape: Sinkhorn's D + N numbers a step. BregmanAdmm's 3 (D + N), where the regulariser is entropic and
 /// the tape is only to pool, and D N numbers of the bag's own scalar every eight steps; else 3 D N doubles a step,
 /// which take ten times as long. The backward pass costs about two forward ones.
-///
-/// `closed_forms`: whether to compile closed forms and their gradients; without, Options::closed_forms does not matter.
-template <class Solver, bool closed_forms = true>
+template <class Solver, class Steps = StepsOrClosedForm>
 struct Unrolled {
     Solver solver = {};
     std::vector<StepParameters> steps = {};  ///< Empty: the problem's in every step. Else K of them.
 
     template <BagScalar Scalar, Regularizer R>
-    struct Tape {
-        UotProblem<Scalar, R> of;  ///< The problem, with the last step's parameters.
-        RealVector mean;           ///< The conditional mean of the values.
-        Outcome outcome = {};
-        /// None of a tape that is only to pool, where that took less than the solution.
-        std::optional<Solution<Scalar, R>> solution = {};
+    struct Tape : ForwardPass<Scalar, R> {
         std::optional<detail::Trajectory<Solver, Scalar, R>> trajectory = {};  ///< None for a closed form.
-
-        const UotProblem<Scalar, R>& problem() const { return of; }
-        /// What a readout makes of it. Throws UnsupportedProblem without the solution that it needs.
-        template <class Readout>
-        Vector<Scalar> read(const Readout& readout) const {
-            if constexpr (std::same_as<Readout, ConditionalReadout>) {
-                return detail::scaled_vector<Scalar>(mean, [](Index) { return 1.0; });
-            } else {
-                if (!solution) detail::require_conditional_mean<Readout>();
-                return readout(*solution);
-            }
-        }
     };
 
     /// Throws InvalidArgument if the problem or `steps` is not well formed, or the solver has no number of iterations,
     /// or BregmanAdmm no rho (its default would depend on the bag).
-    /// `pooled_only`: the tape is for the conditional readout alone, and its solution may lack the rest, as Run has it.
+    /// `pooled_only`: the tape is for readouts that are multiples of the conditional mean, and has no solution.
     /// `workspace`: memory to work in, which the next solve may use again.
     template <BagScalar Scalar, Regularizer R>
     Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool pooled_only = false) const {
@@ -74,7 +58,21 @@ struct Unrolled {
         return solve(problem, pooled_only, workspace);
     }
     template <BagScalar Scalar, Regularizer R>
-    Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool pooled_only, Workspace& workspace) const;
+    Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool pooled_only, Workspace& workspace) const {
+        detail::require(solver.options.iterations.has_value(), "number of iterations to unroll", "not set",
+                        "at least 1");
+        detail::validate(solver.options);
+        detail::validate(steps, *solver.options.iterations);
+        if constexpr (takes_closed_forms) {
+            if (steps.empty() && solver.options.closed_forms && detail::has_closed_form(problem)) {
+                return {detail::forward_pass_of(solver.solve(problem, {.workspace = &workspace})), {}};
+            }
+        }
+        detail::Trajectory<Solver, Scalar, R> trajectory(solver, problem, steps, pooled_only, workspace);
+        ForwardPass<Scalar, R> pass{steps.empty() ? problem : detail::with_parameters(problem, steps.back()),
+                                    std::move(trajectory.mean), trajectory.outcome, std::move(trajectory.solution)};
+        return {std::move(pass), std::move(trajectory)};
+    }
 
     template <class Readout, BagScalar Scalar, Regularizer R>
     ProblemGradient<Scalar> backward(const Readout& readout, const Tape<Scalar, R>& tape,
@@ -87,40 +85,19 @@ struct Unrolled {
 
     /// The same, added to a bag's part of a batch's gradient.
     template <class Readout, BagScalar Scalar, Regularizer R>
-    void add_gradient(const Readout& readout, const Tape<Scalar, R>& tape, const Vector<Scalar>& dL_dy,
-                      detail::BagGradient<Scalar>& gradient, Workspace& workspace) const;
-};
-
-template <class Solver, bool closed_forms>
-template <BagScalar Scalar, Regularizer R>
-auto Unrolled<Solver, closed_forms>::solve(const UotProblem<Scalar, R>& problem, bool pooled_only,
-                                           Workspace& workspace) const -> Tape<Scalar, R> {
-    detail::require(solver.options.iterations.has_value(), "number of iterations to unroll", "not set", "at least 1");
-    detail::validate(solver.options);
-    detail::validate(steps, *solver.options.iterations);
-    if constexpr (closed_forms) {
-        if (steps.empty() && solver.options.closed_forms && detail::has_closed_form(problem)) {
-            Solution<Scalar, R> solution = solver.solve(problem, {.workspace = &workspace});
-            Outcome outcome{solution.status, solution.iterations, solution.residual, solution.history};
-            RealVector mean = detail::conditional_mean(solution);
-            return {problem, std::move(mean), std::move(outcome), std::move(solution)};
+    void add_gradient(const Readout& readout, const Tape<Scalar, R>& tape, const RealVector& dL_dy,
+                      detail::BagGradient<Scalar>& gradient, Workspace& workspace) const {
+        if constexpr (takes_closed_forms) {
+            if (!tape.trajectory) {
+                return detail::add_gradient_of_optimum<Readout, Scalar, R>(readout, tape, dL_dy, gradient);
+            }
         }
+        tape.trajectory->add_to(gradient, tape, readout, dL_dy, workspace);
+        gradient.saturate();
     }
-    detail::Trajectory<Solver, Scalar, R> trajectory(solver, problem, steps, pooled_only, workspace);
-    return {steps.empty() ? problem : detail::with_parameters(problem, steps.back()), std::move(trajectory.mean),
-            std::move(trajectory.outcome), std::move(trajectory.solution), std::move(trajectory)};
-}
 
-template <class Solver, bool closed_forms>
-template <class Readout, BagScalar Scalar, Regularizer R>
-void Unrolled<Solver, closed_forms>::add_gradient(const Readout& readout, const Tape<Scalar, R>& tape,
-                                                  const Vector<Scalar>& dL_dy, detail::BagGradient<Scalar>& gradient,
-                                                  Workspace& workspace) const {
-    if constexpr (closed_forms) {
-        if (!tape.trajectory) return detail::add_gradient_of_optimum(readout, *tape.solution, dL_dy, gradient);
-    }
-    tape.trajectory->add_to(gradient, tape.solution, readout, detail::in_double(dL_dy), workspace);
-    gradient.saturate();
-}
+private:
+    static constexpr bool takes_closed_forms = std::same_as<Steps, StepsOrClosedForm>;
+};
 
 }  // namespace otpool

@@ -94,7 +94,7 @@ struct UotLayer {
     struct Forward {
         Matrix<Scalar> pooled;  ///< D x B
         Bags<Scalar> bags;
-        typename DifferentiablePooling<Scalar, Unrolled<Solver, false>, R, Readout>::Forward pooling;
+        typename DifferentiablePooling<Scalar, Unrolled<Solver, StepsAlone>, R, Readout>::Forward pooling;
     };
 
     /// Throws InvalidArgument. Works in `workspaces`, if given, which the next pass may use again.
@@ -192,8 +192,8 @@ private:
     }
 
     /// With one set of parameters for every step, unless all steps share theirs, which costs less.
-    DifferentiablePooling<Scalar, Unrolled<Solver, false>, R, Readout> pooling() const {
-        DifferentiablePooling<Scalar, Unrolled<Solver, false>, R, Readout> pooling;
+    DifferentiablePooling<Scalar, Unrolled<Solver, StepsAlone>, R, Readout> pooling() const {
+        DifferentiablePooling<Scalar, Unrolled<Solver, StepsAlone>, R, Readout> pooling;
         pooling.mode = {.solver = solver, .steps = step_parameters()};
         pooling.mode.solver.options.iterations = steps;
         pooling.mode.solver.options.closed_forms = false;  // without_tapes() pools by the same steps

@@ -11,7 +11,17 @@
 namespace otpool::detail {
 
 /// k = alpha / (alpha + weight), by which a half step meets a marginal: 1 where it is hard, 0 where it is free.
-inline Real damping(Real alpha, Real weight) { return std::isinf(alpha) ? 1 : alpha == 0 ? 0 : alpha / (alpha + weight); }
+inline Real damping(Real alpha, Real weight) {
+    return std::isinf(alpha) ? 1 : alpha == 0 ? 0 : alpha / (alpha + weight);
+}
+
+/// The reverse of damping(): adds dL/dalpha to `of_alpha`, returns dL/dweight.
+inline Real pull_back_damping(Real of_damping, Real alpha, Real weight, Real& of_alpha) {
+    if (std::isinf(alpha)) return 0;
+    const Real sum = alpha + weight;
+    of_alpha += of_damping * (weight / sum) / sum;
+    return -of_damping * (alpha / sum) / sum;
+}
 
 /// One side of the plan, features or instances: the penalty alpha KL(marginal | prior) in units of the strength
 /// `weight` that it is weighed against (alpha0; rho and more in Bregman ADMM), a number a line (a feature or an

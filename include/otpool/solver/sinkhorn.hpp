@@ -18,6 +18,36 @@
 
 namespace otpool {
 
+namespace detail {
+
+/// A tape of Sinkhorn's steps that keeps nothing.
+struct NoTape {
+    void begin(Scaling<>&) const {}
+    void keep(const Scaling<>&, Real /*translation*/) const {}
+};
+
+/// Sinkhorn's iterations. The tape hears of each: begin(scaling) before it, which may start the scaling anew, and
+/// keep(scaling, t / alpha0) after it.
+template <class Scaling, class Tape>
+void sinkhorn_steps(Scaling& scaling, Iterations& iterations, bool translation, int anderson_memory,
+                    Workspace& workspace, Tape&& tape) {
+    auto& anderson = workspace.get<AndersonSteps<>>();
+    anderson.set(anderson_memory, scaling.log_row_sum().size());
+    Real residual = std::numeric_limits<Real>::max();
+    while (iterations.again()) {
+        tape.begin(scaling);
+        scaling.update_features();
+        const Real t = translation ? scaling.translate() : 0;
+        if (anderson.active()) scaling.move_features(anderson.step(scaling.features().kernel.data(), residual));
+        scaling.update_instances();
+        residual = scaling.feature_residual();
+        iterations.record(residual, scaling.attainable());
+        tape.keep(scaling, t);
+    }
+}
+
+}  // namespace detail
+
 /// Sinkhorn scaling in the log domain, for entropic problems with alpha0 > 0:
 ///
 ///     f <- k1 a0 (log p0 - LSE_n((X + g)/a0)),  k1 = a1/(a1+a0)
@@ -106,19 +136,9 @@ private:
         return scaling;
     }
 
-    template <class Scaling>
-    void iterate(Scaling& scaling, detail::Iterations& iterations, const detail::AnyRun& run) const {
-        auto& anderson = run.workspace.get<detail::AndersonSteps<>>();
-        anderson.set(options.iterations ? 0 : acceleration.memory, scaling.log_row_sum().size());
-        Real residual = std::numeric_limits<Real>::max();
-        while (iterations.again()) {
-            scaling.update_features();
-            if (translation) scaling.translate();
-            if (anderson.active()) scaling.move_features(anderson.step(scaling.features().kernel.data(), residual));
-            scaling.update_instances();
-            residual = scaling.feature_residual();
-            iterations.record(residual, scaling.attainable());
-        }
+    void iterate(detail::Scaling<>& scaling, detail::Iterations& iterations, const detail::AnyRun& run) const {
+        const int memory = options.iterations ? 0 : acceleration.memory;
+        detail::sinkhorn_steps(scaling, iterations, translation, memory, run.workspace, detail::NoTape());
     }
 };
 

@@ -31,7 +31,8 @@ TEMPLATE_TEST_CASE("Terms of a kernel add up", "", float, double) {
         const Index N = random.integer(1, 40);
         const Matrix<Scalar> bag = tests::random_bag<Scalar>(random, D, N, tests::BagKind::normal);
         const UotProblem<Scalar> problem{.reward = bag, .alpha0 = Scalar(0.5)};
-        const ScaledProblem scaled{detail::Inspection(problem)};
+        const detail::Inspection inspection(problem);
+        const ScaledProblem scaled(inspection);
         RealMatrix z(D, N);
         RealVector column(D);
         for (Index n = 0; n < N; ++n) {
@@ -66,12 +67,13 @@ TEMPLATE_TEST_CASE("Terms of a kernel add up", "", float, double) {
         const auto check_columns = [&](bool has_slope) {
             const double scale = tolerance * Y.cwiseAbs().sum();
             Index visited = 0;
-            const auto off = [&](const Scalar* found, const auto& wanted) {
-                return (Eigen::Map<const Vector<Scalar>>(found, D).template cast<double>() - wanted).cwiseAbs().maxCoeff();
-            };
             terms.for_each_column([&](Index k, const Scalar* Y_k, const Scalar* W_k) {
-                CHECK(off(Y_k, Y.col(k)) <= scale);
-                if (has_slope) CHECK(off(W_k, W.col(k)) <= scale);
+                const auto error = [&](const Scalar* found, const RealMatrix& wanted) {
+                    const Vector<Scalar> entries = Eigen::Map<const Vector<Scalar>>(found, D);
+                    return (entries.template cast<double>() - wanted.col(k)).cwiseAbs().maxCoeff();
+                };
+                CHECK(error(Y_k, Y) <= scale);
+                if (has_slope) CHECK(error(W_k, W) <= scale);
                 ++visited;
             });
             CHECK(visited == N);

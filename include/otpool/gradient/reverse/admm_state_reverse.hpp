@@ -9,8 +9,8 @@
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/gradient/reverse/bag_gradient.hpp"
 #include "otpool/gradient/reverse/marginal_shift.hpp"
-#include "otpool/gradient/reverse/trajectory.hpp"
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/problem/inspection.hpp"
 #include "otpool/problem/side.hpp"

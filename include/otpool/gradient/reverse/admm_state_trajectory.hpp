@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "otpool/core/matrix.hpp"
+#include "otpool/gradient/forward_pass.hpp"
 #include "otpool/gradient/reverse/admm_state_reverse.hpp"
 #include "otpool/gradient/reverse/bag_gradient.hpp"
-#include "otpool/gradient/reverse/plan_cotangent.hpp"
-#include "otpool/gradient/reverse/trajectory.hpp"
+#include "otpool/gradient/reverse/plan_gradient.hpp"
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/plan/solution.hpp"
 #include "otpool/plan/solved_plan.hpp"
@@ -55,28 +55,27 @@ public:
     /// What the steps found. May be moved from.
     SolvedPlan& found() { return found_; }
 
-    /// `found`: the solution.
     template <class Readout, BagScalar Scalar, Regularizer R>
-    void add_to(BagGradient<Scalar>& gradient, const Solution<Scalar, R>& found, const Readout& readout,
+    void add_to(BagGradient<Scalar>& gradient, const ForwardPass<Scalar, R>& pass, const Readout& readout,
                 const RealVector& dL_dy) const {
-        const PlanCotangent cotangent = pull_back(readout, found, dL_dy, gradient);
+        const PlanGradient of_plan = pull_back(readout, pass, dL_dy, gradient);
         AdmmStateReverse<Work> reverse(record_, {gradient.alpha0, gradient.alpha1, gradient.alpha2, gradient.rho});
-        const AnyView values(found.problem.pooled_values());
+        const AnyView values(pass.problem.pooled_values());
         RealVector value(values.rows());
-        RealVector column(values.rows());
-        found.log_plan.for_each_column([&](Index k, Index n, const RealVector& score) {
+        RealVector of_column(values.rows());
+        pass.solution->log_plan.for_each_column([&](Index k, Index n, const RealVector& score) {
             values.copy_column(n, value.data());
-            cotangent.log_weight(score.data(), column.data());
-            cotangent.column(value.data(), column.data(), column.data());
-            reverse.set_plan_cotangent(k, column.data());
+            of_plan.log_weights(score.data(), of_column.data());
+            of_plan.column(value.data(), of_column.data(), of_column.data());
+            reverse.set_plan_cotangent(k, of_column.data());
         });
         reverse.run();
-        Scalar* of_reward = gradient.reward.sum();
+        Scalar* of_reward = gradient.reward.sum().data();
         const Index rows = values.rows();
         for (Index k = 0; k < record_.problem.active_instances(); ++k) {
-            const Work* of_column = reverse.of_reward()[k];
+            const Work* column = reverse.of_reward()[k];
             Scalar* out = of_reward + record_.problem.priors.active[static_cast<std::size_t>(k)] * rows;
-            for (Index d = 0; d < rows; ++d) out[d] += static_cast<Scalar>(of_column[d]);
+            for (Index d = 0; d < rows; ++d) out[d] += static_cast<Scalar>(column[d]);
         }
         RealVector log_p = reverse.of_log_p();
         RealVector log_q = reverse.of_log_q();

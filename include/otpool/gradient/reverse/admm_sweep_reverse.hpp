@@ -11,7 +11,6 @@
 #include "otpool/gradient/reverse/admm_sweep_record.hpp"
 #include "otpool/gradient/reverse/bag_gradient.hpp"
 #include "otpool/gradient/reverse/marginal_shift.hpp"
-#include "otpool/gradient/reverse/trajectory.hpp"
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/kernel/instance_tiles.hpp"
 #include "otpool/problem/side.hpp"
@@ -179,7 +178,7 @@ private:
         const auto instances = [&](Index tile, const R& sum) { return update_instances(step, tile, sum); };
         const auto done = [&](Index tile, const Work* of_x) {
             if (k > 0) return;
-            elements_.reward().add_to(gradient_->reward.sum(), tile, of_x, unit_ * slope_unit_);
+            elements_.reward().add_to(gradient_->reward.sum().data(), tile, of_x, unit_ * slope_unit_);
         };
         const auto run = [&](const auto& factor, const auto& after) -> const typename Elements::Sums& {
             return elements_.run(k, step, log_col_sum_, factor, instances, after);
@@ -238,7 +237,7 @@ private:
             };
         };
         return run(factor, [&](Index tile, const Work* of_x) {
-            reward.add_to(gradient_->values.sum(), tile, weights_.data(), unit_);
+            reward.add_to(gradient_->values.sum().data(), tile, weights_.data(), unit_);
             done(tile, of_x);
         });
     }

@@ -10,6 +10,7 @@
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
+#include "otpool/gradient/forward_pass.hpp"
 #include "otpool/gradient/reverse/admm_state_trajectory.hpp"
 #include "otpool/gradient/reverse/admm_sweep_trajectory.hpp"
 #include "otpool/gradient/reverse/bag_gradient.hpp"
@@ -64,15 +65,19 @@ public:
 
     bool swept() const { return !states_; }
 
-    /// `found`: the solution, which may have been moved. Throws UnsupportedProblem where swept() and the readout is of
-    /// more than the conditional mean.
+    /// Throws UnsupportedProblem where swept() and the readout needs more than the conditional mean.
     template <class Readout>
-    void add_to(BagGradient<Scalar>& gradient, const std::optional<Solution<Scalar, R>>& found, const Readout& readout,
+    void add_to(BagGradient<Scalar>& gradient, const ForwardPass<Scalar, R>& pass, const Readout& readout,
                 const RealVector& dL_dy, Workspace& workspace) const {
-        if (states_) return states_->add_to(gradient, *found, readout, dL_dy);
-        require_conditional_mean<Readout>();
-        if (narrow_) narrow_->add_to(gradient, dL_dy, workspace);
-        if (wide_) wide_->add_to(gradient, dL_dy, workspace);
+        if (states_) return states_->add_to(gradient, pass, readout, dL_dy);
+        if constexpr (MultipleOfMean<Readout>) {
+            RealVector of_mean = dL_dy;
+            for (Real& derivative : of_mean) derivative *= readout.factor(active_instances(pass.problem));
+            if (narrow_) narrow_->add_to(gradient, of_mean, workspace);
+            if (wide_) wide_->add_to(gradient, of_mean, workspace);
+        } else {
+            require_multiple_of_mean<Readout>();
+        }
     }
 
 private:

@@ -2,49 +2,111 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
+#include <concepts>
 #include <cstddef>
+#include <limits>
 #include <vector>
 
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
 #include "otpool/gradient/problem_gradient.hpp"
-#include "otpool/gradient/reverse/element_gradient.hpp"
 #include "otpool/problem/priors.hpp"
 #include "otpool/simd/arrays.hpp"
 
 namespace otpool::detail {
 
-/// Every bag's derivatives with respect to what bags share, zeros at first: they are added up in the bags' order, when
-/// all are there.
+/// Makes all numbers finite: an infinity, from a plan whose mass is out of range, becomes the largest number; NaN, which
+/// has no digits left as the rewards are some 1e20 times alpha0, becomes 0.
+template <BagScalar Number>
+void saturate(Number* numbers, Index size) {
+    if (all_finite(numbers, size)) return;  // to look is faster than to write
+    constexpr Number largest = std::numeric_limits<Number>::max();
+    for (Index i = 0; i < size; ++i) {
+        numbers[i] = std::isnan(numbers[i]) ? Number(0) : std::clamp(numbers[i], -largest, largest);
+    }
+}
+
+/// A bag's derivatives with respect to D x N numbers, in the batch's memory: unspecified until the first are added, or
+/// until all are set at once, which spares a pass over memory.
 template <BagScalar Scalar>
-struct SharedGradients {
-    Matrix<Scalar> log_p0;  ///< A column a bag.
-    RealMatrix parameters;  ///< Four columns a bag: of alpha0, alpha1, alpha2 and rho.
+class ElementGradient {
+public:
+    using Columns = Eigen::Map<Matrix<Scalar>>;
 
-    /// With as many features, alphas and rhos as the batch has.
-    SharedGradients(const ProblemGradient<Scalar>& batch, Index bags)
-        : log_p0(Matrix<Scalar>::Zero(batch.log_p0.size(), bags)),
-          parameters(RealMatrix::Zero(batch.alpha0.size(), 4 * bags)) {}
+    ElementGradient(Scalar* numbers, Index rows, Index cols) : columns_(numbers, rows, cols) {}
 
-    /// A bag's derivatives with respect to the i-th of alpha0, alpha1, alpha2 and rho.
-    Eigen::Map<RealVector> parameter(Index bag, Index i) {
-        return {parameters.data() + (4 * bag + i) * parameters.rows(), parameters.rows()};
+    bool empty() const { return columns_.size() == 0; }
+    /// Whether nothing has been added or set.
+    bool is_new() const { return is_new_; }
+
+    /// To add to: zeros at first. Cost: the first time, to write them.
+    Columns& sum() {
+        if (is_new_) std::fill_n(columns_.data(), columns_.size(), Scalar(0));
+        return columns();
+    }
+    /// Column n of them.
+    Scalar* sum(Index n) { return sum().data() + n * columns_.rows(); }
+    /// The same numbers, which, if is_new(), are all to be set.
+    Columns& columns() {
+        is_new_ = is_finite_ = false;
+        return columns_;
     }
 
-    void add_to(ProblemGradient<Scalar>& batch) {
-        for (Index bag = 0; bag < log_p0.cols(); ++bag) {
-            for (Index d = 0; d < log_p0.rows(); ++d) batch.log_p0[d] += log_p0(d, bag);
-            Index column = 4 * bag;
+    /// What has been seen of the present numbers, so that saturate() need not look.
+    void set_finite(bool is_finite) { is_finite_ = is_finite; }
+
+    /// Zeros if nothing was added; finite numbers.
+    void saturate() {
+        if (!is_finite_) detail::saturate(sum().data(), columns_.size());
+    }
+
+private:
+    Columns columns_;
+    bool is_new_ = true;
+    bool is_finite_ = false;
+};
+
+/// Every bag's derivatives with respect to what the bags of a batch share, zeros at first. They are added up in the
+/// bags' order, when all are there.
+template <BagScalar Scalar>
+class SharedGradients {
+public:
+    /// With as many features, alphas and rhos as the batch has.
+    SharedGradients(const ProblemGradient<Scalar>& batch, Index bags)
+        : features_(batch.log_p0.size()),
+          parameters_(batch.alpha0.size()),
+          log_p0_(static_cast<std::size_t>(features_ * bags), 0),
+          of_parameters_(static_cast<std::size_t>(4 * parameters_ * bags), 0) {}
+
+    Eigen::Map<Vector<Scalar>> log_p0(Index bag) { return {log_p0_.data() + bag * features_, features_}; }
+    /// A bag's derivatives with respect to the i-th of alpha0, alpha1, alpha2 and rho.
+    Eigen::Map<RealVector> parameter(Index bag, Index i) {
+        return {of_parameters_.data() + (4 * bag + i) * parameters_, parameters_};
+    }
+
+    void add_to(ProblemGradient<Scalar>& batch, Index bags) {
+        for (Index bag = 0; bag < bags; ++bag) {
+            add(log_p0(bag), batch.log_p0);
+            Index i = 0;
             for (RealVector* sum : {&batch.alpha0, &batch.alpha1, &batch.alpha2, &batch.rho}) {
-                for (Index k = 0; k < sum->size(); ++k) (*sum)[k] += parameters(k, column);
-                ++column;
+                add(parameter(bag, i++), *sum);
             }
         }
     }
+
+private:
+    static void add(const auto& terms, auto& sums) {
+        for (Index i = 0; i < terms.size(); ++i) sums[i] += terms[i];
+    }
+
+    Index features_, parameters_;
+    std::vector<Scalar> log_p0_;
+    std::vector<Real> of_parameters_;
 };
 
-/// A bag's part of the gradient of a batch, to which its derivatives are added: what there is one of an instance is in
-/// the batch's memory.
+/// A bag's part of the gradient of a batch, to which its derivatives are added. Vectors per instance are in the batch's
+/// memory.
 template <BagScalar Scalar>
 struct BagGradient {
     ElementGradient<Scalar> reward;
@@ -58,7 +120,7 @@ struct BagGradient {
         : reward(columns(batch.reward, first, size)),
           values(columns(batch.values, first, batch.values.size() == 0 ? 0 : size)),
           log_q0(batch.log_q0.data() + first, size),
-          log_p0(shared.log_p0.data() + bag * shared.log_p0.rows(), shared.log_p0.rows()),
+          log_p0(shared.log_p0(bag)),
           alpha0(shared.parameter(bag, 0)),
           alpha1(shared.parameter(bag, 1)),
           alpha2(shared.parameter(bag, 2)),
@@ -69,12 +131,14 @@ struct BagGradient {
     /// The derivative with respect to what is pooled.
     ElementGradient<Scalar>& pooled_values() { return values.empty() ? reward : values; }
 
-    /// Makes finite numbers of all.
+    /// Makes all numbers finite.
     void saturate() {
         reward.saturate();
         values.saturate();
-        const auto saturate_all = [](auto&... arrays) { (detail::saturate(arrays.data(), arrays.size()), ...); };
-        saturate_all(alpha0, alpha1, alpha2, rho, log_p0, log_q0);
+        for (auto* parameter : {&alpha0, &alpha1, &alpha2, &rho}) {
+            detail::saturate(parameter->data(), parameter->size());
+        }
+        for (auto* log_prior : {&log_p0, &log_q0}) detail::saturate(log_prior->data(), log_prior->size());
     }
 
 private:
@@ -83,46 +147,55 @@ private:
     }
 };
 
-/// Makes derivatives with respect to the normalised log-priors of those with respect to any log-priors.
-template <class Number>
-void through_normalisation(const Number* log_prior, Index size, Number* derivative) {
-    using L = Lanes<Number>;
+/// The entry of step k, from 0, of a parameter's gradient, which has one for every step, or one for all.
+inline Real& of_step(auto& gradient, auto k) { return gradient[gradient.size() == 1 ? 0 : static_cast<Index>(k)]; }
+
+/// Turns derivatives with respect to log prior_i into those through the normalisation to sum 1.
+template <std::same_as<Real> Number>
+void pull_back_normalization(const Number* log_prior, Index size, Number* derivative) {
     Number total = 0;
     for (Index i = 0; i < size; ++i) total += derivative[i];
     for_each_lanes(size, [&](Index i, Index count) {
-        const L prior = bounded_exp(load_some(log_prior + i, count, Number(0)));
-        store_some(load_some(derivative + i, count, Number(0)) - L(total) * prior, derivative + i, count);
+        const Lanes<Number> prior = bounded_exp(load_some(log_prior + i, count, Number(0)));
+        store_some(load_some(derivative + i, count, Number(0)) - prior * Lanes<Number>(total), derivative + i, count);
     });
 }
 
-/// Adds the derivatives with respect to the normalised log-priors of the features and of the active instances, which
-/// `of_p` and `of_q` become, given those with respect to any log-priors.
-template <class Scalar>
-void add_prior_gradients(const std::vector<Index>& active, const Real* log_p, const Real* log_q, Real* of_p, Real* of_q,
-                         BagGradient<Scalar>& gradient) {
-    through_normalisation(log_p, gradient.log_p0.size(), of_p);
-    through_normalisation(log_q, static_cast<Index>(active.size()), of_q);
-    for (Index d = 0; d < gradient.log_p0.size(); ++d) gradient.log_p0[d] += static_cast<Scalar>(of_p[d]);
-    for (std::size_t k = 0; k < active.size(); ++k) gradient.log_q0[active[k]] += static_cast<Scalar>(of_q[k]);
+/// Adds the derivatives with respect to the normalised log-priors of the features and the active instances, which
+/// `log_p` and `log_q` become, given those with respect to the log-priors one by one.
+template <BagScalar Scalar>
+void add_prior_gradients(const Real* log_p0, const Real* log_q0, const std::vector<Index>& active, Real* log_p,
+                         Real* log_q, BagGradient<Scalar>& gradient) {
+    pull_back_normalization(log_p0, gradient.log_p0.size(), log_p);
+    pull_back_normalization(log_q0, static_cast<Index>(active.size()), log_q);
+    for (Index d = 0; d < gradient.log_p0.size(); ++d) gradient.log_p0[d] += static_cast<Scalar>(log_p[d]);
+    for (std::size_t k = 0; k < active.size(); ++k) gradient.log_q0[active[k]] += static_cast<Scalar>(log_q[k]);
 }
-template <class Scalar>
-void add_prior_gradients(const Priors& priors, auto&& of_p, auto&& of_q, BagGradient<Scalar>& gradient) {
-    add_prior_gradients(priors.active, priors.log_p.data(), priors.log_q.data(), of_p.data(), of_q.data(), gradient);
+template <BagScalar Scalar>
+void add_prior_gradients(const Priors& priors, RealVector& log_p, RealVector& log_q, BagGradient<Scalar>& gradient) {
+    add_prior_gradients(priors.log_p.data(), priors.log_q.data(), priors.active, log_p.data(), log_q.data(), gradient);
+}
+
+template <BagScalar Scalar>
+RealVector as_reals(const Scalar* numbers, Index size) {
+    RealVector reals(size);
+    for (Index i = 0; i < size; ++i) reals[i] = static_cast<Real>(numbers[i]);
+    return reals;
 }
 
 /// The gradient of one problem: all of what a mode adds.
 template <class Mode, class Readout, class Tape, BagScalar Scalar>
 ProblemGradient<Scalar> gradient_of(const Mode& mode, const Readout& readout, const Tape& tape,
                                     const Vector<Scalar>& dL_dy) {
-    const auto& problem = tape.problem();
+    const auto& problem = tape.problem;
     const Index N = problem.reward.cols();
     ProblemGradient<Scalar> gradient;
     gradient.resize(problem.reward.rows(), N, !problem.values.empty(), mode.parameters());
     SharedGradients<Scalar> shared(gradient, 1);
     BagGradient<Scalar> all(gradient, shared, 0, 0, N);
     Workspace workspace;
-    mode.add_gradient(readout, tape, dL_dy, all, workspace);
-    shared.add_to(gradient);
+    mode.add_gradient(readout, tape, as_reals(dL_dy.data(), dL_dy.size()), all, workspace);
+    shared.add_to(gradient, 1);
     return gradient;
 }
 

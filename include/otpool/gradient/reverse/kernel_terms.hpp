@@ -11,16 +11,14 @@
 #include "otpool/core/any_view.hpp"
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/kernel/exponential_range.hpp"
 #include "otpool/kernel/kernel_blocks.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
 #include "otpool/simd/arrays.hpp"
-#include "otpool/simd/kernel_columns.hpp"
-#include "otpool/simd/packet.hpp"
 
 namespace otpool::detail {
 
-/// exp(z_dk + row_exponent_d + col_exponent_k) (row_factor_d + slope_d value_dk) col_factor_k, of a kernel's exponents
-/// z.
+/// exp(z_dk + row_exponent_d + col_exponent_k) (row_factor_d + slope_d value_dk) col_factor_k, z a kernel's exponents.
 struct KernelTerm {
     Buffer<Real> row_exponent, row_factor;
     Buffer<Real> col_exponent, col_factor;
@@ -29,24 +27,25 @@ struct KernelTerm {
     bool has_slope() const { return slope.size() > 0; }
 };
 
-/// A sum Y of such terms, of which only the vectors are kept: D x N numbers are made of it a column at a time,
+/// A sum Y of such terms. Only their vectors are kept; the D x N entries are made a column at a time,
 ///
 ///     Y = M * (R C^T) + W * values,  M_dk = exp(z_dk + F_d + G_k),
 ///
-/// one multiplication an element and term, all in Work; W is what the slope of one term makes of M.
-/// Values are taken relative to where their factor is zero, so that shifted ones lose no digits. What does not fit
-/// Work's range is computed in the log domain, one exp an element and term.
+/// with one multiplication an element and term, all in Work; W is M times the slope of one term. Values are taken
+/// relative to where their factor is zero, so that shifted ones lose no digits. A term outside the range of Work is
+/// computed in the log domain, with one exp an element.
 template <BagScalar Work>
 class KernelTerms {
 public:
-    /// Before the first term: they shall be near exp(row_potential) and exp(col_potential). Views kernel and values.
+    /// Before the first term. Terms should be near exp(row_potential) and exp(col_potential). Views kernel and values.
     void start(const ScaledReward& kernel, const AnyView& values, const Real* row_potential,
                const Real* col_potential) {
         kernel_ = &kernel;
         values_ = values;
         lanes_ = padded(kernel.rows());
-        sum_.resize(std::max(lanes_, kernel.cols()));
+        sum_.resize(std::max(lanes_, padded(kernel.cols())));
         for (Buffer<Work>* of_columns : {&Y_, &W_}) of_columns->resize(columns_together * lanes_);
+        for (Buffer<Real>* of_rows : {&column_, &value_, &row_factor_}) of_rows->resize(kernel.rows());
         blocks_.set(kernel, {}, true);
         in_range_ = blocks_.absorb(row_potential, col_potential);
         row_factors_.clear();
@@ -54,8 +53,6 @@ public:
         slope_.resize(0);
         has_slope_ = false;
         log_terms_.clear();
-        column_.resize(kernel.rows());
-        row_factor_.resize(kernel.rows());
     }
 
     void add(const KernelTerm& term) { add(term, first_, set_factors(term, first_)); }
@@ -80,16 +77,16 @@ public:
         Buffer<Real> of_cols, of_rows;
     };
 
-    /// Adds `first`, if there is one, and then `second`, of which col_factor_k is made of the k-th column sum of the
-    /// first: col_factor(k, sum), 0 without it. Returns the column sums of the first and the row sums of the second.
+    /// Adds `first`, if there is one, and then `second`, whose col_factor_k is col_factor(k, sum), given the k-th
+    /// column sum of the first, 0 without it. Returns the column sums of the first and the row sums of the second.
     /// Cost: one pass.
     template <class ColFactor>
     const Sums& add_for_sums(const KernelTerm* first, KernelTerm& second, const ColFactor& col_factor) {
-        set_all(sums_.of_cols, kernel_->cols(), 0);
-        set_all(sums_.of_rows, kernel_->rows(), 0);
+        fill(sums_.of_cols, kernel_->cols(), 0.0);
+        fill(sums_.of_rows, kernel_->rows(), 0.0);
         const bool has_first = first != nullptr && set_factors(*first, first_);
         if (first != nullptr && !has_first) set_sums_in_log_domain(*first, &sums_.of_cols, nullptr);
-        set_all(second.col_factor, kernel_->cols(), 1);
+        fill(second.col_factor, kernel_->cols(), 1.0);
         bool has_second = set_factors(second, second_);
         blocks_.for_each_block([&](const Block& block) {
             if (has_first) set_col_sums(block, first_, sums_.of_cols);
@@ -110,7 +107,7 @@ public:
         return sums_;
     }
 
-    /// visit(k, Y_k, W_k) of every column, rows() numbers each; W_k is any numbers unless has_slope().
+    /// visit(k, Y_k, W_k) of every column, two pointers; W_k is unspecified unless has_slope().
     template <class Visit>
     void for_each_column(const Visit& visit) {
         blocks_.for_each_block([&](const Block& block) {
@@ -119,8 +116,8 @@ public:
             const auto visit_next = [&](auto count) {
                 set_columns<count>(block, j, value);
                 for (Index c = 0; c < count; ++c, ++j) {
-                    Work* Y = Y_.data() + c * lanes_;
-                    Work* W = W_.data() + c * lanes_;
+                    Work* const Y = Y_.data() + c * lanes_;
+                    Work* const W = W_.data() + c * lanes_;
                     add_log_terms(block.first + j, Y, W);
                     visit(block.first + j, static_cast<const Work*>(Y), static_cast<const Work*>(W));
                 }
@@ -132,51 +129,49 @@ public:
 
 private:
     using Block = typename KernelBlocks<Work>::Block;
+    using L = Lanes<Work>;
 
-    /// Their sums are made at the same time: each waits for its last addition.
-    static constexpr int columns_together = 4;
+    /// Their sums are made at the same time, as each waits for its last addition: of eight registers, at most.
+    static constexpr int columns_together = std::clamp(8 / L::registers, 1, 4);
 
     /// A term as it multiplies M: (row_d + slope_d (value_dk - reference_d)) col_k. All but `col` are padded by zeros.
     struct Factors {
         Buffer<Work> row, col, slope, reference;
     };
 
-    static void set_all(Buffer<Real>& numbers, Index size, Real number) {
+    template <class Number>
+    static void fill(Buffer<Number>& numbers, Index size, Number number) {
         numbers.resize(size);
         std::fill(numbers.begin(), numbers.end(), number);
     }
 
-    /// Whether Work's range holds them; else they are any numbers.
+    /// Whether the range of Work holds them; else they are unspecified.
     bool set_factors(const KernelTerm& term, Factors& factors) const {
         if (!in_range_) return false;
+        const Index rows = kernel_->rows();
+        const Index cols = kernel_->cols();
         const auto scale = [](const Buffer<Real>& exponent, const Buffer<Work>& absorbed, Work* out) {
             return set_scaling(exponent.data(), absorbed.data(), exponent.size(), out);
         };
-        const Index rows = kernel_->rows();
-        factors.row.resize(lanes_);
-        factors.col.resize(kernel_->cols());
-        factors.slope.resize(term.has_slope() ? lanes_ : 0);
+        fill(factors.row, lanes_, Work(0));
+        factors.col.resize(cols);
+        factors.slope.resize(0);
         if (!scale(term.row_exponent, blocks_.row_potential(), factors.row.data())) return false;
         if (!scale(term.col_exponent, blocks_.col_potential(), factors.col.data())) return false;
-        Work* row = factors.row.data();
         if (term.has_slope()) {
-            factors.reference.resize(lanes_);
+            fill(factors.slope, lanes_, Work(0));
+            fill(factors.reference, lanes_, Work(0));
             for (Index d = 0; d < rows; ++d) {
+                factors.slope[d] = factors.row[d] * static_cast<Work>(term.slope[d]);
                 const Real zero = -term.row_factor[d] / term.slope[d];
                 const bool fits = std::abs(zero) <= Real(std::numeric_limits<Work>::max());  // not so if it is NaN
-                const Work reference = fits ? static_cast<Work>(zero) : Work(0);
-                factors.slope[d] = row[d] * static_cast<Work>(term.slope[d]);
-                factors.reference[d] = reference;
-                row[d] *= static_cast<Work>(term.row_factor[d] + term.slope[d] * Real(reference));
-            }
-            for (Buffer<Work>* padded : {&factors.slope, &factors.reference}) {
-                std::fill(padded->data() + rows, padded->data() + lanes_, Work(0));
+                factors.reference[d] = fits ? static_cast<Work>(zero) : 0;
+                factors.row[d] *= static_cast<Work>(term.row_factor[d] + term.slope[d] * Real(factors.reference[d]));
             }
         } else {
-            for (Index d = 0; d < rows; ++d) row[d] *= static_cast<Work>(term.row_factor[d]);
+            for (Index d = 0; d < rows; ++d) factors.row[d] *= static_cast<Work>(term.row_factor[d]);
         }
-        std::fill(row + rows, row + lanes_, Work(0));
-        for (Index k = 0; k < factors.col.size(); ++k) factors.col[k] *= static_cast<Work>(term.col_factor[k]);
+        for (Index k = 0; k < cols; ++k) factors.col[k] *= static_cast<Work>(term.col_factor[k]);
         return is_finite(factors.row) && is_finite(factors.col) && is_finite(factors.slope);
     }
 
@@ -196,60 +191,104 @@ private:
 
     /// sums_k <- sum_d of the term, in a block.
     void set_col_sums(const Block& block, const Factors& term, Buffer<Real>& sums) {
+        const Index first = block.first;
+        const Work* const col = term.col.data() + first;
         if (term.slope.size() == 0) {
             blocks_.sum_over_rows(block, term.row.data(), sum_.data());
         } else {
-            const SlopedFactor<Work> factor{term.row.data(), term.slope.data(), term.reference.data(),
-                                            blocks_.item_lanes(values_, block)};
-            sum_with_slope(block.M, lanes_, block.count, factor, sum_.data());
+            const Work* const* value = blocks_.item_lanes(values_, block);
+            for (Index j = 0; j < block.count; ++j) sum_[j] = sum_with_slope(block.M + j * lanes_, value[j], term);
         }
-        for (Index j = 0; j < block.count; ++j) {
-            sums[block.first + j] = static_cast<Real>(sum_[j] * term.col[block.first + j]);
+        for (Index j = 0; j < block.count; ++j) sums[first + j] = static_cast<Real>(sum_[j] * col[j]);
+    }
+
+    /// sum_d M_d (row_d + slope_d (value_d - reference_d)) of a column.
+    Work sum_with_slope(const Work* M, const Work* value, const Factors& term) const {
+        const Work* const row = term.row.data();
+        const Work* const slope = term.slope.data();
+        const Work* const reference = term.reference.data();
+        L all(Work(0));
+        for (Index l = 0; l < lanes_; l += register_lanes) {
+            const L excess = L::load(value + l) - L::load(reference + l);
+            all = multiply_add(L::load(M + l), multiply_add(L::load(slope + l), excess, L::load(row + l)), all);
         }
+        return sum(all);
     }
 
     /// sums_d += sum_k of the term, in a block, over its factor of the row.
     void add_row_sums(const Block& block, const Factors& term, Buffer<Real>& sums) {
         std::fill_n(sum_.data(), lanes_, Work(0));
         blocks_.add_sum_over_cols(block, term.col.data() + block.first, sum_.data());
-        for (Index d = 0; d < sums.size(); ++d) sums[d] += static_cast<Real>(sum_[d]);
+        for (Index d = 0; d < kernel_->rows(); ++d) sums[d] += static_cast<Real>(sum_[d]);
     }
 
-    /// Y_ and W_ of `count` columns from the j-th of a block, but for what is out of range; given their values where
-    /// slope_ is.
+    /// Y_ and W_ of `count` columns from the j-th of a block, but for the terms out of range; given the values if slope_
+    /// is not empty.
     template <int count>
     void set_columns(const Block& block, Index j, const Work* const* value) {
-        const Index terms = static_cast<Index>(row_factors_.size()) / lanes_;
-        set_kernel_columns<count, Work>(
-            block.M, {terms, lanes_, kernel_->cols(), row_factors_.data(), col_factors_.data()}, block.first,
-            {nullptr, slope_.data(), reference_.data(), value}, slope_col_.data(), j, Y_.data(), W_.data());
+        // Copies of members, which would be read again after every number that is stored.
+        const Index lanes = lanes_;
+        const Index cols = kernel_->cols();
+        const Index terms = static_cast<Index>(row_factors_.size()) / lanes;
+        const Work* const M = block.M + j * lanes;
+        const Work* const row_factor = row_factors_.data();
+        const Index first = block.first + j;
+        const Work* const col_factor = col_factors_.data();
+        const Work* const slope = slope_.data();
+        const Work* const slope_col = slope_col_.data();
+        const Work* const reference = reference_.data();
+        Work* const to_Y = Y_.data();
+        Work* const to_W = W_.data();
+        for (Index l = 0; l < lanes; l += register_lanes) {
+            L sum[count];  // NOLINT(modernize-avoid-c-arrays): std::array drops the alignment, with a warning
+            for_each_constant<count>([&](auto c) { sum[c] = L(Work(0)); });
+            for (Index t = 0; t < terms; ++t) {
+                const L row = L::load(row_factor + t * lanes + l);
+                const Work* const col = col_factor + t * cols + first;
+                for_each_constant<count>([&](auto c) { sum[c] = multiply_add(row, L(col[c]), sum[c]); });
+            }
+            for_each_constant<count>([&](auto c) {
+                const L of_kernel = L::load(M + c * lanes + l);
+                L Y = of_kernel * sum[c];
+                if (value != nullptr) {
+                    const L W = of_kernel * (L::load(slope + l) * L(slope_col[first + c]));
+                    Y = multiply_add(W, L::load(value[j + c] + l) - L::load(reference + l), Y);
+                    W.store(to_W + c * lanes + l);
+                }
+                Y.store(to_Y + c * lanes + l);
+            });
+        }
     }
 
     void add_log_terms(Index k, Work* Y, Work* W) {
         for (const KernelTerm& term : log_terms_) {
             set_log_domain_column(term, k);
-            for (Index d = 0; d < kernel_->rows(); ++d) {
-                Y[d] += static_cast<Work>(column_[d] * row_factor_[d]);
-                if (term.has_slope()) W[d] = static_cast<Work>(column_[d] * term.slope[d]);
-            }
+            set_row_factor(term, k);
+            for (Index d = 0; d < kernel_->rows(); ++d) Y[d] += static_cast<Work>(column_[d] * row_factor_[d]);
+            for (Index d = 0; d < term.slope.size(); ++d) W[d] = static_cast<Work>(column_[d] * term.slope[d]);
         }
     }
 
-    /// column_ and row_factor_ <- the two factors of a term's column.
+    /// column_ <- the term's column, but for the factor of the row.
     void set_log_domain_column(const KernelTerm& term, Index k) {
         kernel_->column(k, column_.data());
-        values_.copy_column(kernel_->instance(k), row_factor_.data());
-        for (Index d = 0; d < kernel_->rows(); ++d) {
-            column_[d] = std::exp(column_[d] + term.row_exponent[d] + term.col_exponent[k]) * term.col_factor[k];
-            row_factor_[d] = term.row_factor[d] + (term.has_slope() ? term.slope[d] * row_factor_[d] : 0);
-        }
+        for (Index d = 0; d < kernel_->rows(); ++d) column_[d] += term.row_exponent[d] + term.col_exponent[k];
+        exp_or_zero(column_.data(), kernel_->rows(), column_.data());
+        for (Real& entry : column_) entry *= term.col_factor[k];
+    }
+    void set_row_factor(const KernelTerm& term, Index k) {
+        std::copy(term.row_factor.begin(), term.row_factor.end(), row_factor_.begin());
+        if (!term.has_slope()) return;
+        values_.copy_column(kernel_->instance(k), value_.data());
+        for (Index d = 0; d < kernel_->rows(); ++d) row_factor_[d] += term.slope[d] * value_[d];
     }
 
     /// Those of a term's sums that are asked for.
     void set_sums_in_log_domain(const KernelTerm& term, Buffer<Real>* of_cols, Buffer<Real>* of_rows) {
-        if (of_rows != nullptr) std::fill(of_rows->begin(), of_rows->end(), 0);
+        if (of_rows != nullptr) fill(*of_rows, kernel_->rows(), 0.0);
         for (Index k = 0; k < kernel_->cols(); ++k) {
             set_log_domain_column(term, k);
+            set_row_factor(term, k);
             Real sum = 0;
             for (Index d = 0; d < kernel_->rows(); ++d) {
                 const Real entry = column_[d] * row_factor_[d];
@@ -273,8 +312,8 @@ private:
     bool has_slope_ = false;
     std::vector<KernelTerm> log_terms_;
     Buffer<Work> sum_;
-    Buffer<Work> Y_, W_;                ///< of columns_together columns
-    Buffer<Real> column_, row_factor_;  ///< Of a term in the log domain.
+    Buffer<Work> Y_, W_;  ///< of columns_together columns
+    Buffer<Real> column_, value_, row_factor_;
 };
 
 }  // namespace otpool::detail

@@ -5,27 +5,24 @@
 
 #include "otpool/core/any_view.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/gradient/reverse/bag_gradient.hpp"
 #include "otpool/plan/log_plan.hpp"
 #include "otpool/plan/solution.hpp"
 #include "otpool/problem/priors.hpp"
+#include "otpool/problem/regularizers.hpp"
 
 namespace otpool::detail {
 
-template <BagScalar Scalar>
-RealVector in_double(const Vector<Scalar>& numbers) {
-    RealVector doubles(numbers.size());
-    for (Index i = 0; i < numbers.size(); ++i) doubles[i] = static_cast<Real>(numbers[i]);
-    return doubles;
-}
-
-/// A solution taken for the optimum of its problem, of any scalar and regulariser. Views the solution.
+/// A problem and its solution, of any scalar and regulariser: what the gradient of an optimum starts from. Views the
+/// solution.
 struct Optimum {
     AnyView reward, values;
-    Real alpha0 = 0, alpha1 = 0, alpha2 = 0;
-    bool relative = false, quadratic = false;  ///< Which regulariser it is, if not Entropy.
+    Real alpha0, alpha1, alpha2;
+    bool relative;   ///< Whether the regulariser is RelativeEntropy.
+    bool quadratic;  ///< Whether it is Quadratic.
     Priors priors;
     RealVector feature_potential, instance_potential;
-    Real log_mass = 0;
+    double log_mass;
     const LogPlan& log_plan;
 
     template <BagScalar Scalar, Regularizer R>
@@ -38,10 +35,13 @@ struct Optimum {
           relative(std::same_as<R, RelativeEntropy>),
           quadratic(std::same_as<R, Quadratic>),
           priors(solution.problem),
-          feature_potential(in_double(solution.feature_potential)),
-          instance_potential(in_double(solution.instance_potential)),
+          feature_potential(as_reals(solution.feature_potential.data(), solution.feature_potential.size())),
+          instance_potential(as_reals(solution.instance_potential.data(), solution.instance_potential.size())),
           log_mass(solution.log_mass),
           log_plan(solution.log_plan) {}
+
+    Index rows() const { return reward.rows(); }
+    Index cols() const { return static_cast<Index>(priors.active.size()); }
 };
 
 }  // namespace otpool::detail

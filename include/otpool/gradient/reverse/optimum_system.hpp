@@ -8,96 +8,95 @@
 #include <concepts>
 
 #include "otpool/core/matrix.hpp"
-#include "otpool/simd/arrays.hpp"
 
 namespace otpool::detail {
 
-/// The symmetric system of two sides that a nonnegative matrix W couples, diagonals A and B, in the form of unit
-/// diagonal
+/// The symmetric linear system of an optimum: two sides that a nonnegative matrix W couples, with diagonals A and B, in
+/// the form of unit diagonal
 ///
 ///     [ I    K ] [x]   [a]
 ///     [ K^T  I ] [y] = [b],     K = A^-1/2 W B^-1/2,
 ///
 /// where rows and columns of any mass count the same. One side is eliminated: (I - K K^T) x = a - K b, on the smaller
-/// one. Up to `direct_size` by Cholesky, above by conjugate gradients (whose matrix is never formed).
+/// one; up to `direct_size` by Cholesky, above by conjugate gradients, which never form the matrix.
 template <std::same_as<Real> Work = Real>
 class OptimumSystem {
 public:
-    RealVector log_rows, log_cols;  ///< log A, log B; inf takes an entry out of the system.
-
     static constexpr Index direct_size = 1000;
 
-    /// After log_rows and log_cols are set. `singular`: A and B are W's own sums, so that (A^1/2, -B^1/2) is in the
-    /// kernel.
-    void resize(bool singular) {
-        K_.resize(log_rows.size(), log_cols.size());
-        singular_ = singular;
-    }
+    Matrix<Work> K;
 
-    /// Column k of W, by its logarithms; `log_W` may be any numbers after it.
-    void set_column(Index k, Real* log_W) {
-        for (Index d = 0; d < K_.rows(); ++d) log_W[d] -= (log_rows[d] + log_cols[k]) / 2;
-        exp_or_zero(log_W, K_.rows(), K_.data() + k * K_.rows());
-    }
-
-    /// Right-hand sides in, solution out.
-    void solve(RealVector& rows, RealVector& cols) const {
-        if (rows.size() <= cols.size()) {
-            eliminate(K_, log_rows, rows, cols);
+    /// Right-hand sides in, solution out. `singular`: A and B are W's own sums, so that (A^1/2, -B^1/2) is in the
+    /// kernel. log_a, log_b: log A and log B.
+    void solve(bool singular, const RealVector& log_a, const RealVector& log_b, RealVector& x, RealVector& y) const {
+        if (x.size() <= y.size()) {
+            eliminate(K, singular, log_a, x, y);
         } else {
-            eliminate(K_.transpose(), log_cols, cols, rows);
+            eliminate(K.transpose(), singular, log_b, y, x);
         }
     }
 
 private:
-    template <class Matrix>
-    void eliminate(const Matrix& K, const RealVector& log_diagonal, RealVector& x, RealVector& y) const {
-        x -= K * y;
+    template <class Block>
+    static void eliminate(const Block& block, bool singular, const RealVector& log_diagonal, RealVector& x,
+                          RealVector& y) {
+        x.noalias() -= block * y;
         RealVector kernel = RealVector::Zero(x.size());  // one more direction to fill a singular matrix up
-        if (singular_) kernel = ((log_diagonal.array() - log_diagonal.maxCoeff()) / 2).exp().matrix().normalized();
-        x = x.size() <= direct_size ? by_cholesky(K, kernel, x) : by_conjugate_gradients(K, kernel, x);
-        y -= K.transpose() * x;
+        if (singular) {
+            const Real top = *std::max_element(log_diagonal.begin(), log_diagonal.end());
+            for (Index i = 0; i < x.size(); ++i) kernel[i] = std::exp((log_diagonal[i] - top) / 2);
+            kernel.normalize();
+        }
+        if (x.size() <= direct_size) {
+            solve_by_cholesky(block, kernel, x);
+        } else {
+            solve_by_conjugate_gradients(block, kernel, x);
+        }
+        y.noalias() -= block.transpose() * x;
     }
 
-    template <class Matrix>
-    static RealVector by_cholesky(const Matrix& K, const RealVector& kernel, const RealVector& right_side) {
-        RealMatrix schur = RealMatrix::Identity(right_side.size(), right_side.size());
-        schur.selfadjointView<Eigen::Lower>().rankUpdate(K, -1).rankUpdate(kernel);
+    template <class Block>
+    static void solve_by_cholesky(const Block& block, const RealVector& kernel, RealVector& x) {
+        RealMatrix schur = RealMatrix::Identity(x.size(), x.size());
+        schur.selfadjointView<Eigen::Lower>().rankUpdate(block, -1).rankUpdate(kernel);
         // A ridge at the size of rounding, more where parts of the plan do not touch: their multipliers have no common
         // origin, and need none.
-        for (Real ridge = 1e-16 * static_cast<Real>(right_side.size());; ridge *= 10) {
-            schur.diagonal().array() += ridge;
+        for (Real ridge = 1e-16 * static_cast<Real>(x.size());; ridge *= 10) {
+            for (Index i = 0; i < x.size(); ++i) schur(i, i) += ridge;
             const Eigen::LLT<RealMatrix> factor(schur);
-            if (factor.info() == Eigen::Success) return factor.solve(right_side);
+            if (factor.info() == Eigen::Success) return factor.solveInPlace(x);
         }
     }
 
-    template <class Matrix>
-    static RealVector by_conjugate_gradients(const Matrix& K, const RealVector& kernel, const RealVector& right_side) {
-        RealVector x = RealVector::Zero(right_side.size());
-        RealVector residual = right_side;
-        RealVector direction = residual;
-        RealVector product;
-        Real square = residual.squaredNorm();
+    template <class Block>
+    static void solve_by_conjugate_gradients(const Block& block, const RealVector& kernel, RealVector& x) {
+        RealVector residual = x;
+        RealVector direction = x;
+        RealVector product(x.size());
+        RealVector of_other_side(block.cols());
+        const auto dot = [](const RealVector& a, const RealVector& b) { return a.dot(b); };
+        const auto add = [](RealVector& to, Real factor, const RealVector& term) {
+            for (Index i = 0; i < to.size(); ++i) to[i] += factor * term[i];
+        };
+        Real square = dot(residual, residual);
         const Real enough = 1e-30 * square;
-        const Index most = 20 * right_side.size();
+        const Index most = 20 * x.size();
+        std::fill(x.begin(), x.end(), 0);
         for (Index i = 0; i < most && square > enough; ++i) {
-            product = direction + kernel * kernel.dot(direction);
-            product.noalias() -= K * (K.transpose() * direction).eval();
-            const Real curvature = direction.dot(product);
+            product = direction;
+            add(product, dot(kernel, direction), kernel);
+            of_other_side.noalias() = block.transpose() * direction;
+            product.noalias() -= block * of_other_side;
+            const Real curvature = dot(direction, product);
             if (!(curvature > 0)) break;  // down to rounding
             const Real length = square / curvature;
-            x += length * direction;
-            residual -= length * product;
-            const Real next = residual.squaredNorm();
-            direction = residual + next / square * direction;
+            add(x, length, direction);
+            add(residual, -length, product);
+            const Real next = dot(residual, residual);
+            for (Index d = 0; d < x.size(); ++d) direction[d] = residual[d] + next / square * direction[d];
             square = next;
         }
-        return x;
     }
-
-    RealMatrix K_;
-    bool singular_ = false;
 };
 
 }  // namespace otpool::detail

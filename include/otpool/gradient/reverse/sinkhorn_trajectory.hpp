@@ -1,7 +1,6 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <concepts>
 #include <cstddef>
@@ -9,16 +8,18 @@
 #include <utility>
 #include <vector>
 
+#include "otpool/core/any_view.hpp"
 #include "otpool/core/buffer.hpp"
+#include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
+#include "otpool/gradient/forward_pass.hpp"
 #include "otpool/gradient/reverse/bag_gradient.hpp"
-#include "otpool/gradient/reverse/plan_cotangent.hpp"
+#include "otpool/gradient/reverse/plan_gradient.hpp"
 #include "otpool/gradient/reverse/sinkhorn_record.hpp"
 #include "otpool/gradient/reverse/sinkhorn_reverse.hpp"
 #include "otpool/gradient/reverse/trajectory.hpp"
 #include "otpool/gradient/step_parameters.hpp"
-#include "otpool/kernel/scaled_problem.hpp"
 #include "otpool/plan/exponential_solution.hpp"
 #include "otpool/plan/solution.hpp"
 #include "otpool/problem/inspection.hpp"
@@ -47,50 +48,49 @@ namespace otpool::detail {
 template <BagScalar Scalar, EntropicRegularizer R>
 class Trajectory<Sinkhorn, Scalar, R> {
 public:
-    RealVector mean;  ///< What is pooled.
+    RealVector mean;
     Outcome outcome;
-    std::optional<Solution<Scalar, R>> solution;  ///< Unless it is only to pool.
+    std::optional<Solution<Scalar, R>> solution;  ///< None where it is only to pool.
 
     /// `steps`: empty, or one set of parameters for each of options.iterations.
     Trajectory(const Sinkhorn& solver, const UotProblem<Scalar, R>& problem, const std::vector<StepParameters>& steps,
-               bool pooled_only, Workspace& workspace)
-        : only_pools_(pooled_only && !solver.options.history) {
-        validate_fields(problem);
-        const int count = *solver.options.iterations;
-        record_.of_all_steps = problem.alpha0;
-        record_.parameters = steps;
-        record_.values = problem.pooled_values();
-        record_.relative = std::same_as<R, RelativeEntropy>;
-        record_.resize(count);
-        for (std::size_t k = 0; k < record_.problems.size(); ++k)
-            require_interior(record_.alpha0(static_cast<Index>(k)));
-        const Run<Scalar, R> given{.workspace = &workspace};
-        SolverRun<Scalar, R> run(solver.options, problem, given);
-        if (only_pools_ && steps.empty()) {
-            if (pool_by_scalings(run, record_.problems.front(), record_.mean, &record_.log_sums)) {
-                outcome = {.status = Status::iteration_limit, .iterations = count};
-                mean = record_.mean;
-                return;
-            }
-        } else {
-            run.inspect();
+               bool pooled_only, Workspace& workspace) {
+        const Run<Scalar, R> run{.workspace = &workspace};
+        SolverRun<Scalar, R> own(solver.options, problem, run);
+        start_record(problem, steps, *solver.options.iterations);
+        pooled_only = pooled_only && !solver.options.history;
+        const bool by_scalings = pooled_only && steps.empty();
+        if (by_scalings && pool_by_scalings(own, record_.problems.front(), mean, &record_.log_sums)) {
+            outcome = {.status = Status::iteration_limit, .iterations = *solver.options.iterations};
+            return;
         }
-        take_steps(solver, problem, workspace.get<Inspection>(), run.any());
+        if (!by_scalings) own.inspect();
+        auto& scaling = workspace.get<Scaling<>>();
+        Iterations iterations(own.any(), 0);
+        Recorder recorder{record_, workspace.get<Inspection>()};
+        const bool translation = solver.translation && !pooled_only;
+        sinkhorn_steps(scaling, iterations, translation, 0, workspace, recorder);
+        recorder.end(scaling);
+        outcome = iterations.outcome();
+        const UotProblem<Scalar, R> last = steps.empty() ? problem : with_parameters(problem, steps.back());
+        if (!pooled_only) {
+            SolvedPlan found = scaling.solution(last.alpha0);
+            found.outcome = outcome;
+            check_promise(found, record_.problems.back(), scaling.attainable(), own.any().tolerance);
+            outcome = found.outcome;
+            solution = solution_of(last, std::move(found));
+        }
+        scaling.pool(own.inspection().values, mean);
     }
 
-    /// Throws UnsupportedProblem where the tape is only to pool and the readout is of more than the conditional mean.
-    /// `found`: the solution, which may have been moved.
+    /// Throws UnsupportedProblem where it is only to pool and the readout needs more than the conditional mean.
     template <class Readout>
-    void add_to(BagGradient<Scalar>& gradient, const std::optional<Solution<Scalar, R>>& found, const Readout& readout,
+    void add_to(BagGradient<Scalar>& gradient, const ForwardPass<Scalar, R>& pass, const Readout& readout,
                 const RealVector& dL_dy, Workspace& workspace) const {
+        if (!pass.solution) require_multiple_of_mean<Readout>();
         auto& reverse = workspace.get<SinkhornReverse<Scalar>>();
-        reverse.start(record_, gradient);
-        if constexpr (std::same_as<Readout, ConditionalReadout>) {
-            reverse.plan(PlanCotangent::of_conditional_mean(record_.mean, dL_dy));
-        } else {
-            if (only_pools_) require_conditional_mean<Readout>();
-            reverse.plan(pull_back_readout(readout, *found, dL_dy, gradient));
-        }
+        reverse.start(record_, pass.problem.pooled_values(), gradient);
+        reverse.plan(pull_back_readout(readout, pass, dL_dy, gradient), pass.mean);
         for (Index k = record_.steps() - 1; k >= 0; --k) {
             reverse.update_instances(k);
             reverse.translate(k);
@@ -101,62 +101,51 @@ public:
     }
 
 private:
-    /// The steps in double, of an inspected problem.
-    void take_steps(const Sinkhorn& solver, const UotProblem<Scalar, R>& problem, Inspection& inspection,
-                    const AnyRun& run) {
-        Iterations iterations(run, 0);
-        auto& scaling = run.workspace.get<Scaling<>>();
-        LogSums& log_sums = record_.log_sums;
-        log_sums.resize(inspection.features(), inspection.active_instances(), record_.steps());
-        const auto keep = [](const Buffer<Real>& sums, Real* to) { std::copy(sums.begin(), sums.end(), to); };
-        for (Index k = 0; iterations.again(); ++k) {
-            if (k == 0 || !record_.shares_parameters()) begin(k, inspection, scaling);
-            keep(scaling.log_row_sum(), log_sums.rows_of(k));
-            scaling.update_features();
-            if (solver.translation && !only_pools_) {
-                record_.translation[static_cast<std::size_t>(k)] = scaling.translate();
+    /// What Sinkhorn's loop tells of its steps, put into the record.
+    struct Recorder {
+        SinkhornRecord& record;
+        Inspection& problem;  ///< Its alphas become those of the present step.
+        Index step = 0;
+        Buffer<Real> potential = {};
+
+        /// Before a step: starts anew where parameters change, from the potential that the step before left.
+        void begin(Scaling<>& scaling) {
+            if (step == 0 || !record.shares_parameters()) {
+                const StepParameters& parameters = record.parameters(step);
+                problem.set_alphas(parameters.alpha0, parameters.alpha1, parameters.alpha2);
+                ScaledProblem& scaled = record.scaled(step);
+                scaled.set(problem);
+                if (step == 0) record.log_sums.resize(scaled.kernel.rows(), scaled.kernel.cols(), record.steps());
+                record.start(step, potential);
+                scaling.start(scaled, potential, {});
             }
-            scaling.update_instances();
-            keep(scaling.log_col_sum(), log_sums.cols_of(k));
-            if (iterations.wants_residual()) {
-                iterations.record(scaling.feature_residual(), scaling.attainable());
-            } else {
-                iterations.skip();
-            }
+            copy(scaling.log_row_sum(), record.log_sums.rows_of(step));
         }
-        keep(scaling.log_row_sum(), log_sums.rows_of(record_.steps()));
-        if (!only_pools_) {
-            SolvedPlan found = scaling.solution(record_.alpha0(record_.steps() - 1));
-            found.outcome = iterations.outcome();
-            check_promise(found, record_.problems.back(), scaling.attainable(), run.tolerance);
-            const auto& steps = record_.parameters;
-            solution = solution_of(steps.empty() ? problem : with_parameters(problem, steps.back()), std::move(found));
+        /// After it.
+        void keep(const Scaling<>& scaling, Real translation) {
+            record.translation[static_cast<std::size_t>(step)] = translation;
+            copy(scaling.log_col_sum(), record.log_sums.cols_of(step));
+            ++step;
         }
-        outcome = iterations.outcome();
-        scaling.pool(inspection.values, record_.mean);
-        mean = record_.mean;
+        void end(const Scaling<>& scaling) { copy(scaling.log_row_sum(), record.log_sums.rows_of(step)); }
+
+        static void copy(const Buffer<Real>& from, Real* to) { std::copy(from.begin(), from.end(), to); }
+    };
+
+    void start_record(const UotProblem<Scalar, R>& problem, const std::vector<StepParameters>& steps, int count) {
+        record_.relative = std::same_as<R, RelativeEntropy>;
+        record_.parameter_sets = steps;
+        if (steps.empty()) {
+            record_.parameter_sets = {{problem.alpha0, problem.features.alpha, problem.instances.alpha}};
+        }
+        for (const StepParameters& step : record_.parameter_sets) {
+            if (step.alpha0 > 0 && std::isfinite(step.alpha0)) continue;
+            throw UnsupportedProblem("Unrolled Sinkhorn", "alpha0 = " + printed(step.alpha0), "alpha0 > 0 and finite");
+        }
+        record_.problems.resize(record_.parameter_sets.size());
+        record_.translation.assign(static_cast<std::size_t>(count), 0);
     }
 
-    /// Starts the steps' parameters that begin at k, from the potential that step k - 1 left.
-    void begin(Index k, Inspection& inspection, Scaling<>& scaling) {
-        const auto place = static_cast<std::size_t>(k);
-        ScaledProblem& scaled = record_.problems[place];
-        if (!record_.shares_parameters()) {
-            const StepParameters& step = record_.parameters[place];
-            inspection.set_alphas(step.alpha0, step.alpha1, step.alpha2);
-        }
-        scaled.set(inspection);
-        Buffer<Real> start;
-        record_.start(k, start);
-        scaling.start(scaled, start, {});
-    }
-
-    static void require_interior(Real alpha0) {
-        if (alpha0 > 0 && std::isfinite(alpha0)) return;
-        throw UnsupportedProblem("Unrolled Sinkhorn", "alpha0 = " + printed(alpha0), "alpha0 > 0 and finite");
-    }
-
-    bool only_pools_;
     SinkhornRecord record_;
 };
 

@@ -1,0 +1,52 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <optional>
+
+#include "otpool/core/matrix.hpp"
+#include "otpool/plan/solution.hpp"
+#include "otpool/plan/solved_plan.hpp"
+#include "otpool/pooling/readout.hpp"
+#include "otpool/problem/uot_problem.hpp"
+
+namespace otpool {
+
+/// What the forward pass of a gradient mode found. The problem's matrices must outlive it.
+template <BagScalar Scalar, Regularizer R>
+struct ForwardPass {
+    UotProblem<Scalar, R> problem;  ///< With the last step's alphas where every step has its own.
+    RealVector mean;                ///< The conditional mean of the values under the plan, D numbers.
+    Outcome outcome = {};
+    /// None where the pass was only to pool. Readouts that are no multiple of the mean need it.
+    std::optional<Solution<Scalar, R>> solution = {};
+};
+
+namespace detail {
+
+/// A readout that is factor(active instances) times the conditional mean.
+template <class Readout>
+concept MultipleOfMean = requires(const Readout& readout) {
+    readout.factor(Index{});
+};
+
+/// The number of instances that are not excluded.
+template <BagScalar Scalar, Regularizer R>
+Index active_instances(const UotProblem<Scalar, R>& problem) {
+    Index count = problem.reward.cols();
+    for (const Scalar q : problem.instances.prior) count -= q == 0 ? 1 : 0;
+    return count;
+}
+
+/// y, D numbers.
+template <class Readout, BagScalar Scalar, Regularizer R>
+Vector<Scalar> read(const Readout& readout, const ForwardPass<Scalar, R>& pass) {
+    if constexpr (MultipleOfMean<Readout>) {
+        const Real factor = readout.factor(active_instances(pass.problem));
+        return scaled_vector<Scalar>(pass.mean, [&](Index) { return factor; });
+    } else {
+        return readout(pass.solution.value());
+    }
+}
+
+}  // namespace detail
+}  // namespace otpool

@@ -1,0 +1,134 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "otpool/core/any_view.hpp"
+#include "otpool/core/error.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/gradient/forward_pass.hpp"
+#include "otpool/gradient/reverse/bag_gradient.hpp"
+#include "otpool/plan/solution.hpp"
+#include "otpool/pooling/readout.hpp"
+#include "otpool/simd/arrays.hpp"
+
+namespace otpool::detail {
+
+/// The derivative of L with respect to a plan P that is read out, as P dL/dP, which is a number where P is beyond all
+/// numbers:
+///
+///     P_dn dL/dP_dn = (slope_d v_dn - offset_d) w_dn,   w_dn = P_dn / sum_m P_dm
+struct PlanGradient {
+    RealVector slope, offset;     ///< D numbers each.
+    RealVector log_row_sum = {};  ///< Of the plan's scores, where it is read column by column.
+
+    Index size() const { return slope.size(); }
+
+    /// to_d = log w_d of a column, given its scores.
+    void log_weights(const Real* score, Real* to) const {
+        for (Index d = 0; d < size(); ++d) to[d] = score[d] - log_row_sum[d];
+    }
+    /// to_d = (slope_d value_d - offset_d) exp(log_factor_d): with log w, P dL/dP of a column.
+    void column(const Real* value, const Real* log_factor, Real* to) const {
+        exp_or_zero(log_factor, size(), to);
+        for (Index d = 0; d < size(); ++d) to[d] = to[d] == 0 ? 0 : (slope[d] * value[d] - offset[d]) * to[d];
+    }
+};
+
+/// The backward pass of a readout y, given dL/dy: what goes through the plan. The values' gradient is slope w. What a
+/// readout takes from elsewhere is added to `gradient`.
+template <MultipleOfMean Readout, BagScalar Scalar, Regularizer R>
+PlanGradient pull_back_readout(const Readout& readout, const ForwardPass<Scalar, R>& pass, const RealVector& dL_dy,
+                               BagGradient<Scalar>&) {
+    const Real factor = readout.factor(active_instances(pass.problem));
+    PlanGradient gradient{dL_dy, dL_dy};
+    for (Index d = 0; d < dL_dy.size(); ++d) {
+        gradient.slope[d] *= factor;
+        gradient.offset[d] = gradient.slope[d] * pass.mean[d];
+    }
+    return gradient;
+}
+
+template <BagScalar Scalar, Regularizer R>
+PlanGradient pull_back_readout(const JointReadout&, const ForwardPass<Scalar, R>& pass, const RealVector& dL_dy,
+                               BagGradient<Scalar>&) {
+    const Vector<Scalar> marginal = pass.solution.value().feature_marginal();
+    PlanGradient gradient{dL_dy, dL_dy};
+    for (Index d = 0; d < dL_dy.size(); ++d) {
+        // A mass beyond that saturates y as well; its derivatives shall have room left to be numbers.
+        gradient.slope[d] *= static_cast<Real>(dL_dy.size()) * std::min(static_cast<Real>(marginal[d]), 1e150);
+        gradient.offset[d] = 0;
+    }
+    return gradient;
+}
+
+/// y = alpha0 log mean exp(x / alpha0):  dy/dx_n = w_n = softmax(x / alpha0)_n,  dy/dalpha0 = (y - <w, x>) / alpha0.
+/// The plan has no part in it where the instances are free. Throws UnsupportedProblem where they are not.
+template <BagScalar Scalar, Regularizer R>
+PlanGradient pull_back_readout(const LogMeanExpReadout&, const ForwardPass<Scalar, R>& pass, const RealVector& dL_dy,
+                               BagGradient<Scalar>& gradient) {
+    const UotProblem<Scalar, R>& problem = pass.problem;
+    if (problem.instances.alpha > 0) {
+        throw UnsupportedProblem("the gradient of LogMeanExpReadout", "alpha2 > 0", "alpha2 = 0");
+    }
+    const Index rows = dL_dy.size();
+    const Real alpha0 = problem.alpha0;
+    const AnyView reward(problem.reward);
+    const auto& active = pass.solution.value().log_plan.active();
+    RealVector x(rows);
+    RealVector top(rows);
+    std::fill(top.begin(), top.end(), -std::numeric_limits<Real>::infinity());
+    for (const Index n : active) {
+        reward.copy_column(n, x.data());
+        for (Index d = 0; d < rows; ++d) top[d] = std::max(top[d], x[d]);
+    }
+    /// visit(n, d, x - top, exp((x - top) / alpha0)) of every entry
+    const auto for_each_weight = [&](const auto& visit) {
+        for (const Index n : active) {
+            reward.copy_column(n, x.data());
+            for (Index d = 0; d < rows; ++d) {
+                const Real below = x[d] - top[d];
+                visit(n, d, below, alpha0 == 0 ? Real(below == 0) : std::exp(below / alpha0));
+            }
+        }
+    };
+    std::vector<Real> sum(static_cast<std::size_t>(rows), 0);
+    std::vector<Real> moment(static_cast<std::size_t>(rows), 0);  // sum_n weight (x - top)
+    for_each_weight([&](Index, Index d, Real below, Real weight) {
+        sum[static_cast<std::size_t>(d)] += weight;
+        moment[static_cast<std::size_t>(d)] += weight * below;
+    });
+    for_each_weight([&](Index n, Index d, Real, Real weight) {
+        gradient.reward.sum(n)[d] += static_cast<Scalar>(dL_dy[d] / sum[static_cast<std::size_t>(d)] * weight);
+    });
+    for (std::size_t d = 0; d < sum.size() && alpha0 > 0 && std::isfinite(alpha0); ++d) {
+        const Real of_alpha0 = std::log(sum[d] / static_cast<Real>(active.size())) - moment[d] / sum[d] / alpha0;
+        gradient.alpha0[gradient.alpha0.size() - 1] += dL_dy[static_cast<Index>(d)] * of_alpha0;
+    }
+    std::fill(top.begin(), top.end(), 0);
+    return {top, top};
+}
+
+/// The same for a plan that is read column by column; adds the values' gradient.
+template <class Readout, BagScalar Scalar, Regularizer R>
+PlanGradient pull_back(const Readout& readout, const ForwardPass<Scalar, R>& pass, const RealVector& dL_dy,
+                       BagGradient<Scalar>& gradient) {
+    PlanGradient of_plan = pull_back_readout(readout, pass, dL_dy, gradient);
+    const LogPlan& plan = pass.solution.value().log_plan;
+    of_plan.log_row_sum = log_row_sums(plan);
+    RealVector weight(of_plan.size());
+    plan.for_each_column([&](Index, Index n, const RealVector& score) {
+        of_plan.log_weights(score.data(), weight.data());
+        exp_or_zero(weight.data(), weight.size(), weight.data());
+        Scalar* const values = gradient.pooled_values().sum(n);
+        for (Index d = 0; d < weight.size(); ++d) values[d] += static_cast<Scalar>(of_plan.slope[d] * weight[d]);
+    });
+    return of_plan;
+}
+
+}  // namespace otpool::detail

@@ -1,0 +1,101 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <concepts>
+#include <limits>
+
+#include "otpool/core/error.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/gradient/reverse/bag_gradient.hpp"
+#include "otpool/gradient/reverse/optimum.hpp"
+#include "otpool/gradient/reverse/plan_gradient.hpp"
+#include "otpool/simd/arrays.hpp"
+
+namespace otpool::detail {
+
+/// The gradient of an optimum at alpha0 = 0 with a free side, whose plan is WinnersLimit: every line is shared by its
+/// winners, log P_dn = log share_dn + log m, with m = prior exp(x_max / alpha) the mass of the line. The winners stay
+/// the winners, and a tie's shares do not move; alpha0's own derivative is 0.
+template <std::same_as<Real> Work = Real>
+class UnregularizedGradient {
+public:
+    /// Views both. Throws UnsupportedProblem where no side is free.
+    UnregularizedGradient(const Optimum& optimum, const PlanGradient& of_plan) : optimum_(optimum), of_plan_(of_plan) {
+        if (optimum.alpha1 > 0 && optimum.alpha2 > 0) {
+            throw UnsupportedProblem("Implicit", "alpha0 = 0 and no closed form",
+                                     "alpha0 > 0, or a free side; Unrolled differentiates BregmanAdmm's steps");
+        }
+        for (RealVector* of_rows : {&log_plan_, &G_, &value_}) of_rows->resize(optimum.rows());
+    }
+
+    template <BagScalar Scalar>
+    void add_to(BagGradient<Scalar>& gradient) {
+        const bool by_feature = optimum_.alpha2 == 0;  // the lines are the features'
+        const Real alpha = by_feature ? optimum_.alpha1 : optimum_.alpha2;
+        const Index rows = optimum_.rows();
+        RealVector log_p = zeros(rows);
+        RealVector log_q = zeros(optimum_.cols());
+        RealVector log_r(rows);
+        RealVector of_row_mass = zeros(rows);  // dL/dlog m of the features
+        for (Index d = 0; d < rows; ++d) log_r[d] = of_plan_.log_row_sum[d] + optimum_.log_plan.log_scale()[d];
+        if (by_feature) {
+            for_each_column([&](Index, Index) {
+                for (Index d = 0; d < rows; ++d) of_row_mass[d] += G_[d];
+            });
+        }
+        for_each_column([&](Index k, Index n) {
+            Real of_col_mass = 0;
+            for (Index d = 0; d < rows && !by_feature; ++d) of_col_mass += G_[d];
+            const Real log_c = log_sum_exp(log_plan_.data(), rows);
+            Scalar* const of_reward = gradient.reward.sum(n);
+            for (Index d = 0; d < rows; ++d) {
+                if (log_plan_[d] == nothing) continue;
+                const Real share = std::exp(log_plan_[d] - (by_feature ? log_r[d] : log_c));
+                const Real of_line = share * (by_feature ? of_row_mass[d] : of_col_mass);
+                if (alpha > 0) of_reward[d] += static_cast<Scalar>(of_line / alpha);
+                if (optimum_.relative) (by_feature ? log_q[k] : log_p[d]) += G_[d] - of_line;  // the shares of a tie
+            }
+            if (!by_feature) add_line(of_col_mass, log_c, alpha, optimum_.priors.log_q[k], log_q[k], gradient.alpha2);
+        });
+        for (Index d = 0; d < rows && by_feature; ++d) {
+            add_line(of_row_mass[d], log_r[d], alpha, optimum_.priors.log_p[d], log_p[d], gradient.alpha1);
+        }
+        add_prior_gradients(optimum_.priors, log_p, log_q, gradient);
+    }
+
+private:
+    static constexpr Real nothing = -std::numeric_limits<Real>::infinity();
+
+    static RealVector zeros(Index size) {
+        RealVector numbers(size);
+        std::fill(numbers.begin(), numbers.end(), 0);
+        return numbers;
+    }
+
+    /// log m = log prior + x_max / alpha
+    static void add_line(Real of_mass, Real log_mass, Real alpha, Real log_prior, Real& of_log_prior, auto& of_alpha) {
+        if (alpha == 0) return;  // nothing holds the mass, and it stays
+        of_log_prior += of_mass;
+        if (of_mass != 0) of_alpha[of_alpha.size() - 1] -= of_mass * (log_mass - log_prior) / alpha;
+    }
+
+    /// visit(k, n) of every active instance n, with log P in log_plan_ and P dL/dP in G_.
+    template <class Visit>
+    void for_each_column(const Visit& visit) {
+        optimum_.log_plan.for_each_column([&](Index k, Index n, const RealVector& score) {
+            for (Index d = 0; d < G_.size(); ++d) log_plan_[d] = score[d] + optimum_.log_plan.log_scale()[d];
+            optimum_.values.copy_column(n, value_.data());
+            of_plan_.log_weights(score.data(), G_.data());
+            of_plan_.column(value_.data(), G_.data(), G_.data());
+            visit(k, n);
+        });
+    }
+
+    const Optimum& optimum_;
+    const PlanGradient& of_plan_;
+    RealVector log_plan_, G_, value_;  ///< Of the present column.
+};
+
+}  // namespace otpool::detail
