@@ -2,7 +2,7 @@
 
 #include <optional>
 
-#include "otpool/solver/steps/admm_sweep.hpp"
+#include "otpool/solver/steps/admm_pooling.hpp"
 
 namespace tests {
 

@@ -17,9 +17,9 @@
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/options.hpp"
 #include "otpool/solver/solver.hpp"
+#include "otpool/solver/steps/admm_pooling.hpp"
 #include "otpool/solver/steps/admm_rho.hpp"
 #include "otpool/solver/steps/admm_solve.hpp"
-#include "otpool/solver/steps/admm_sweep.hpp"
 
 namespace otpool {
 

@@ -15,6 +15,7 @@
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/problem/inspection.hpp"
 #include "otpool/simd/arrays.hpp"
+#include "otpool/solver/steps/admm_pooling.hpp"
 #include "otpool/solver/steps/admm_sweep.hpp"
 
 namespace otpool::detail {

@@ -96,8 +96,8 @@ struct AdmmSides {
     Real offset = 0;     ///< What the steps take off every reward.
     Real log_scale = 0;  ///< The plan is exp(log_scale) S.
 
-    void set(const Inspection& problem, bool is_quadratic) {
-        quadratic = is_quadratic;
+    /// Before half steps.
+    void set_priors(const Inspection& problem) {
         features.set_prior(problem.priors.log_p);
         instances.set_prior(problem.priors.log_q);
     }

@@ -75,7 +75,8 @@ public:
     /// Views the problem. T = S = p0 q0^T, Z = 0.
     AdmmState(const Inspection& problem, Real rho, bool quadratic, DualStep dual_step = DualStep::scaled)
         : problem_(problem), dual_step_(dual_step) {
-        sides_.set(problem, quadratic);
+        sides_.quadratic = quadratic;
+        sides_.set_priors(problem);
         log_smooth_ = log_transport_ = dual_ = InstanceColumns(rows(), cols());
         for (Buffer<Real>* of_rows : {&log_r_, &row_, &slack_, &gap_, &inverse_r_}) of_rows->resize(rows());
         for (Buffer<Real>* of_cols : {&log_c_, &col_}) of_cols->resize(cols());

@@ -1,0 +1,281 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <concepts>
+#include <cstddef>
+#include <limits>
+#include <vector>
+
+#include "otpool/core/buffer.hpp"
+#include "otpool/core/execution.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/kernel/exponential_range.hpp"
+#include "otpool/kernel/feature_sums.hpp"
+#include "otpool/kernel/instance_tiles.hpp"
+#include "otpool/kernel/reference_values.hpp"
+#include "otpool/problem/inspection.hpp"
+#include "otpool/simd/arrays.hpp"
+#include "otpool/solver/steps/admm_step.hpp"
+
+namespace otpool::detail {
+
+/// Sums over the exponential plan of a LogPlane, S_dn = exp(slope x_dn + row_d + col_n), where x is the reward less the
+/// highest of its feature, in tiles of instances. Tiles are visited in parts (InstanceParts) that may run at the same
+/// time. Entries are computed in Work, sums over all instances in double.
+template <BagScalar Work>
+class TiledPlan {
+public:
+    static constexpr Index lanes = register_lanes;
+    /// Sums over a part of the instances, of S without the rows' part.
+    using Part = FeatureSums<Work>;
+
+    /// Views the problem.
+    void start(const Inspection& problem, const Execution& execution) {
+        problem_ = &problem;
+        execution_ = execution;
+        x_.set(problem.reward, problem.priors.active, problem.highest, execution.workers());
+        tiles_ = InstanceParts(x_.size(), x_.count());
+        parts_.resize(static_cast<std::size_t>(tiles_.count()));
+        gaps_.resize(parts_.size());
+        has_row_units_ = false;
+    }
+
+    Index rows() const { return x_.rows(); }
+    Index cols() const { return x_.cols(); }
+    Index count() const { return x_.count(); }
+    Index padded_cols() const { return x_.count() * lanes; }
+    Index tile_size() const { return x_.size(); }
+
+    /// Before sums are added; of the values, too, if they are to be pooled.
+    void start_sums(bool pools) {
+        for (Part& part : parts_) part.start(rows(), pools);
+        if (!pools) return;
+        if (problem_->values.empty()) {
+            reference_.set(problem_->highest);
+        } else {
+            reference_.set(problem_->values, problem_->reward, problem_->priors.active);
+            values_.set(problem_->values, problem_->priors.active, reference_.numbers(), execution_.workers());
+        }
+    }
+
+    /// visit(tile, worker, x, part) of every tile; then the parts' sums are added up.
+    template <class Visit>
+    void for_each_tile(const Visit& visit) {
+        execution_.for_each(tiles_.count(), [&](Index p, Index worker) {
+            Part& part = parts_[static_cast<std::size_t>(p)];
+            for (Index tile = tiles_.first(p); tile < tiles_.end(p); ++tile) {
+                visit(tile, worker, x_.tile(tile, worker), part);
+            }
+            part.add_up();
+        });
+        x_.all_filled();
+        Part::add_up(parts_);
+    }
+
+    /// Adds a tile's entries to the sums of rows.
+    void add(const LogPlane& S, Index tile, const Work* x, Part& part) const {
+        Work* weight = part.weight_lanes.data();
+        for_each_entry(S, tile, part, [=](Index at, const L& slope, const L& rest, const auto& power) {
+            const L entry = power(multiply_add(L::load(x + at), slope, rest));
+            (L::load(weight + at) + entry).store(weight + at);
+        });
+    }
+
+    /// The same, and the entries times the values.
+    void add_pooled(const LogPlane& S, Index tile, Index worker, const Work* x, Part& part) {
+        const Work* values = problem_->values.empty() ? x : values_.tile(tile, worker);
+        Work* weight = part.weight_lanes.data();
+        Work* value = part.value_lanes.data();
+        for_each_entry(S, tile, part, [=](Index at, const L& slope, const L& rest, const auto& power) {
+            const L entry = power(multiply_add(L::load(x + at), slope, rest));
+            (L::load(weight + at) + entry).store(weight + at);
+            multiply_add(entry, L::load(values + at), L::load(value + at)).store(value + at);
+        });
+    }
+
+    /// LSE_n(slope x_dn + col_n), from the sums. False where a row has no mass that Work can hold. In double, sums that
+    /// are not to be pooled are then taken again, in units of their rows.
+    bool log_row_sums(const LogPlane& S, bool pools, Buffer<Real>& log_sums) {
+        if (!has_all_rows()) {
+            if (single || pools) return false;
+            sum_in_row_units(S);
+        }
+        log_of_normal(parts_.front().weight().data(), rows(), log_sums.data());
+        for (Index d = 0; d < rows(); ++d) {
+            log_sums[d] += has_row_units_ ? static_cast<Real>(row_unit_[d]) * log_2 : parts_.front().level();
+            if (has_row_units_) row_unit_[d] = static_cast<Work>(log_sums[d] * log2_e);
+        }
+        return true;
+    }
+
+    /// The conditional mean, from the sums; whether Work could hold it: values may be too large for sums in Work.
+    bool mean(RealVector& mean) const {
+        const Part& sums = parts_.front();
+        mean.resize(rows());
+        bool finite = true;
+        for (Index d = 0; d < rows(); ++d) {
+            mean[d] = sums.value()[d] / sums.weight()[d] + static_cast<Real>(reference_.numbers()[d]);
+            finite = finite && std::isfinite(mean[d]);
+        }
+        return finite;
+    }
+
+    /// How far S is from another plan.
+    struct Gap {
+        Real of_rows = 0;  ///< The largest sum of |P - S| over a row, relative to its mass.
+        Real of_cols = 0;  ///< Of a column.
+        Real mean_x = 0;   ///< sum_dn S_dn x_dn
+    };
+
+    /// The gap between S, of mass 1, and P, given LSE_n(log S); log_c <- LSE_d(log S). Where P is `in_limit`, that is
+    /// of alpha0 = 0, its plane is not log P but X + f + g, which is to be 0 where S has mass, and nowhere more. Cost:
+    /// two exps an element, one pass. Marginals of S below exp(-300) lose digits.
+    Gap gap(const LogPlane& S, const LogPlane& P, bool in_limit, const Buffer<Real>& log_r, Buffer<Real>& log_c) {
+        for (Part& part : parts_) part.start(rows(), in_limit);
+        std::fill(gaps_.begin(), gaps_.end(), Gap{});
+        for_each_tile([&](Index tile, Index, const Work* x, Part& part) {
+            Gap& of_part = gaps_[static_cast<std::size_t>(&part - parts_.data())];
+            if (in_limit) {
+                add_gap<true>(S, P, tile, x, part, log_c, of_part);
+            } else {
+                add_gap<false>(S, P, tile, x, part, log_c, of_part);
+            }
+        });
+        Gap all;
+        for (const Gap& part : gaps_) {
+            all.of_cols = std::max(all.of_cols, part.of_cols);
+            all.mean_x += part.mean_x;
+        }
+        const Part& sums = parts_.front();
+        for (Index d = 0; d < rows(); ++d) {
+            all.of_rows = std::max(all.of_rows, sums.weight()[d] * std::exp(-log_r[d]) + sums.value()[d]);
+        }
+        return all;
+    }
+
+private:
+    using L = Lanes<Work>;
+    static constexpr bool single = std::same_as<Work, float>;
+    /// Below it a row's sum has lost digits to the smallest numbers that exp() gives.
+    static constexpr Real smallest_sum = single ? 1e-25 : 1e-280;
+    static constexpr Real largest_sum = single ? 1e35 : 1e300;
+
+    /// The columns' part of a tile, relative to a level; next to nothing where there is no instance.
+    L col_in_base_two(const LogPlane& plane, Index tile, Real level = 0) const {
+        std::array<Work, lanes> numbers;
+        const Real* col = plane.col + tile * lanes;
+        for (std::size_t i = 0; i < lanes; ++i) numbers[i] = static_cast<Work>((col[i] - level) * log2_e);
+        return first_lanes(L::load(numbers.data()), x_.used(tile), Work(-1e30));
+    }
+    static L in_base_two(Real exponent) { return L(static_cast<Work>(exponent * log2_e)); }
+
+    /// visit(d * lanes, slope, rest, power): S_dn in the units of row sums is power(slope x_dn + rest). The unit is that
+    /// of the part's level, where this will do; else each row's own.
+    template <class Visit>
+    void for_each_entry(const LogPlane& S, Index tile, Part& part, const Visit& visit) const {
+        const L slope = in_base_two(S.slope);
+        const Real top = has_row_units_ ? 0 : highest(S.col + tile * lanes, x_.used(tile));
+        const L col = col_in_base_two(S, tile, part.begin_tile(top));
+        const Index size = x_.size();
+        if (!has_row_units_) {
+            const auto power = [](const L& exponent) { return bounded_exp2(exponent); };
+            for (Index at = 0; at < size; at += lanes) visit(at, slope, col, power);
+            return;
+        }
+        const L most(ExponentialRange<Work>::largest_exponent);
+        const auto power = [most](const L& exponent) { return bounded_exp2(lower(exponent, most)); };
+        const Work* unit = row_unit_.data();
+        for (Index at = 0; at < size; at += lanes, ++unit) visit(at, slope, col - L(*unit), power);
+    }
+
+    /// Sums over rows again, each in units of its highest entry.
+    void sum_in_row_units(const LogPlane& S) {
+        std::vector<Buffer<Work>> tops(parts_.size());
+        for (Buffer<Work>& top : tops) {
+            top.resize(x_.size());
+            std::fill(top.begin(), top.end(), std::numeric_limits<Work>::lowest());
+        }
+        has_row_units_ = true;
+        row_unit_.resize(rows());
+        std::fill(row_unit_.begin(), row_unit_.end(), Work(0));
+        start_sums(false);
+        for_each_tile([&](Index tile, Index, const Work* x, Part& part) {
+            Work* top = tops[static_cast<std::size_t>(&part - parts_.data())].data();
+            for_each_entry(S, tile, part, [=](Index at, const L& slope, const L& rest, const auto&) {
+                higher(L::load(top + at), multiply_add(L::load(x + at), slope, rest)).store(top + at);
+            });
+        });
+        for (Index d = 0; d < rows(); ++d) {
+            row_unit_[d] = std::numeric_limits<Work>::lowest();
+            for (const Buffer<Work>& top : tops) {
+                row_unit_[d] = std::max(row_unit_[d], highest(L::load(top.data() + d * lanes)));
+            }
+        }
+        start_sums(false);
+        for_each_tile([&](Index tile, Index, const Work* x, Part& part) { add(S, tile, x, part); });
+    }
+
+    bool has_all_rows() const {
+        const Buffer<Real>& weight = parts_.front().weight();
+        return lowest(weight.data(), rows()) > smallest_sum && highest(weight.data(), rows()) < largest_sum;
+    }
+
+    /// A tile's |P - S|, or in the limit |X + f + g| S, to the sums of rows, and what X + f + g is above 0 to those of
+    /// values.
+    template <bool in_limit>
+    void add_gap(const LogPlane& plane_of_S, const LogPlane& plane_of_P, Index tile, const Work* x, Part& part,
+                 Buffer<Real>& log_c, Gap& of_part) const {
+        const L none(Work(0));
+        const L most(ExponentialRange<Work>::largest_exponent);
+        const L slope = in_base_two(plane_of_S.slope);
+        const L slope_of_P = in_base_two(plane_of_P.slope);
+        const L col = col_in_base_two(plane_of_S, tile);
+        const L col_of_P = col_in_base_two(plane_of_P, tile);
+        const Index used = x_.used(tile);
+        Work* of_rows = part.weight_lanes.data();
+        Work* above_zero = part.value_lanes.data();
+        L mass = none;
+        L gap = none;
+        L above = none;
+        L moment = none;
+        for (Index d = 0, at = 0; d < rows(); ++d, at += lanes) {
+            const L exponent = L::load(x + at) * slope;
+            const L S = bounded_exp2(exponent + in_base_two(plane_of_S.row[d]) + col);
+            const L of_P = multiply_add(L::load(x + at), slope_of_P, in_base_two(plane_of_P.row[d]) + col_of_P);
+            L apart;
+            if constexpr (in_limit) {
+                const L slack = first_lanes(of_P * L(Work(log_2)), used, Work(0));
+                const L positive = higher(slack, none);
+                (L::load(above_zero + at) + positive).store(above_zero + at);
+                above += positive;
+                apart = none - negative_magnitude(slack * S);
+            } else {
+                apart = none - negative_magnitude(bounded_exp2(lower(of_P, most)) - S);
+            }
+            (L::load(of_rows + at) + apart).store(of_rows + at);
+            mass += S;
+            gap += apart;
+            moment = multiply_add(exponent, S, moment);
+        }
+        converted<Real>(log_of_normal(mass)).store(log_c.data() + tile * lanes);
+        of_part.of_cols = std::max(of_part.of_cols, static_cast<Real>(highest(gap / mass + above)));
+        const Real moment_of_tile = static_cast<Real>(sum(first_lanes(moment, used, Work(0))));
+        of_part.mean_x += moment_of_tile / (plane_of_S.slope * log2_e);
+    }
+
+    const Inspection* problem_ = nullptr;
+    Execution execution_;
+    InstanceTiles<Work> x_;
+    InstanceTiles<Work> values_;       ///< Unless they are the reward.
+    ReferenceValues<Work> reference_;  ///< What values are weighed relative to.
+    InstanceParts tiles_{1, 1};
+    std::vector<Part> parts_;
+    std::vector<Gap> gaps_;       ///< One a part.
+    bool has_row_units_ = false;  ///< Whether rows are summed in units of their own, 2^row_unit.
+    Buffer<Work> row_unit_;
+};
+
+}  // namespace otpool::detail
