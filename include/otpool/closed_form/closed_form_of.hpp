@@ -1,6 +1,8 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <cmath>
+
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
@@ -26,7 +28,10 @@ struct ClosedFormOf {
 
 template <BagScalar Scalar, Regularizer R>
 bool has_closed_form(const UotProblem<Scalar, R>& problem) {
-    return ClosedFormOf<R>::exists(problem.alpha0, problem.features.alpha, problem.instances.alpha);
+    // At alpha0 = 0 or inf there is none with a penalty of one's own.
+    const bool inside = problem.alpha0 > 0 && std::isfinite(problem.alpha0);
+    return (inside || is_kullback_leibler(problem)) &&
+           ClosedFormOf<R>::exists(problem.alpha0, problem.features.alpha, problem.instances.alpha);
 }
 
 }  // namespace otpool::detail

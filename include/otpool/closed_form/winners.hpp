@@ -91,7 +91,7 @@ private:
         RealVector log_marginal = problem_.priors.log_p;
         if (alpha1 == 0) {
             for (Index d = 0; d < rows(); ++d) {
-                if (highest[d] != scaled_.offset) log_marginal[d] = nothing;
+                if (highest[d] != scaled_.highest_reward) log_marginal[d] = nothing;
             }
             const Real log_sum = log_sum_exp(log_marginal.data(), rows());
             for (Real& m : log_marginal) m -= log_sum;

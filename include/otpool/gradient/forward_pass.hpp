@@ -29,14 +29,6 @@ concept MultipleOfMean = requires(const Readout& readout) {
     readout.factor(Index{});
 };
 
-/// The number of instances that are not excluded.
-template <BagScalar Scalar, Regularizer R>
-Index active_instances(const UotProblem<Scalar, R>& problem) {
-    Index count = problem.reward.cols();
-    for (const Scalar q : problem.instances.prior) count -= q == 0 ? 1 : 0;
-    return count;
-}
-
 /// y, D numbers.
 template <class Readout, BagScalar Scalar, Regularizer R>
 Vector<Scalar> read(const Readout& readout, const ForwardPass<Scalar, R>& pass) {

@@ -68,10 +68,12 @@ struct Implicit {
     /// `workspace`: memory to work in, which the next solve may use again.
     template <BagScalar Scalar, Regularizer R>
     Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool /*pooled_only*/ = false) const {
+        detail::require_kullback_leibler("Implicit", problem);
         return detail::forward_pass_of(solver.solve(problem));
     }
     template <BagScalar Scalar, Regularizer R>
     Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool /*pooled_only*/, Workspace& workspace) const {
+        detail::require_kullback_leibler("Implicit", problem);
         return detail::forward_pass_of(solver.solve(problem, {.workspace = &workspace}));
     }
 

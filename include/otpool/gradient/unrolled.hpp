@@ -63,6 +63,7 @@ struct Unrolled {
                         "at least 1");
         detail::validate(solver.options);
         detail::validate(steps, *solver.options.iterations);
+        detail::require_kullback_leibler("Unrolled", problem);
         if constexpr (takes_closed_forms) {
             if (steps.empty() && solver.options.closed_forms && detail::has_closed_form(problem)) {
                 return {detail::forward_pass_of(solver.solve(problem, {.workspace = &workspace})), {}};

@@ -22,47 +22,43 @@ namespace otpool::detail {
 ///     LSE_d(z_dk + f_d) = log <M_k, u> - G_k,     LSE_k(z_dk + g_k) = log (M v)_d - F_d
 ///
 /// Both half steps are taken while a block of columns is in cache. Where the scalar's range is not enough nothing is
-/// returned, and the log domain (Sweep) must do.
-template <BagScalar Work>
+/// returned, and the log domain (LogDomainKernel) must do.
+template <BagScalar Work = Real>
 class AbsorbedKernel {
 public:
     /// Views the kernel.
-    void set(const ScaledReward& kernel, const Execution& execution) {
-        pass_.set(kernel, execution);
-    }
+    void set(const ScaledReward& kernel, const Execution& execution) { pass_.set(kernel, execution); }
 
     /// log_row_sum_d <- LSE_k(z_dk + col_potential_k). Whether the range sufficed. On the way pools `values`, if given,
     /// as KernelPass does, with the weights exp(z_dk + col_potential_k). Cost: one exp an element, one pass.
-    bool log_row_sums(const Buffer<Real>& col_potential, Buffer<Real>& log_row_sum,
-                      const AnyView* values = nullptr) {
-        log_row_sum.resize(blocks().rows());
-        std::fill(log_row_sum.begin(), log_row_sum.end(), 0);
-        if (!blocks().absorb(log_row_sum.data(), col_potential.data())) return false;
+    bool log_row_sums(const Real* col_potential, Real* log_row_sum, const AnyView* values = nullptr) {
+        std::fill_n(log_row_sum, blocks().rows(), 0);
+        if (!blocks().absorb(log_row_sum, col_potential)) return false;
         std::fill_n(pass_.v.data(), blocks().cols(), Work(1));
         if (!pass_([](const Block&) { return true; }, values)) return false;
         take_logarithm(log_row_sum);
         return true;
     }
 
-    /// What Sweep does, given where the columns' potential stands in `result`. Whether the range sufficed. On the way
+    /// What LogDomainKernel does, given where the columns' potential stands in `result`. Whether the range sufficed. On the way
     /// pools `values`, if given, with the plan that results.
-    bool sweep(const Buffer<Real>& row_potential, const Side& columns, PassResult& result,
-               const AnyView* values = nullptr) {
+    bool sweep(const Real* row_potential, const Side& columns, PassResult& result, const AnyView* values = nullptr) {
         const auto in_range = [&] {
-            return set_scaling(row_potential.data(), blocks().row_potential().data(), blocks().rows(),
-                               pass_.u.data()) &&
+            return set_scaling(row_potential, blocks().row_potential().data(), blocks().rows(), pass_.u.data()) &&
                    pass_([&](Block& block) { return update_columns(block, columns, result); }, values);
         };
         const bool computed = blocks().computed() && in_range();
-        if (!computed && !(blocks().absorb(row_potential.data(), result.col_potential.data()) && in_range())) {
+        if (!computed && !(blocks().absorb(row_potential, result.col_potential.data()) && in_range())) {
             blocks().forget();
             return false;
         }
-        take_logarithm(result.log_row_mass);
-        const Real* f = row_potential.data();
-        const Work* F = blocks().row_potential().data();
+        result.log_row_mass.resize(blocks().rows());
         Real* log_row_mass = result.log_row_mass.data();
-        for (Index d = 0; d < blocks().rows(); ++d) log_row_mass[d] += f[d] - static_cast<Real>(F[d]) * log_2;
+        take_logarithm(log_row_mass);
+        const Work* F = blocks().row_potential().data();
+        for (Index d = 0; d < blocks().rows(); ++d) {
+            log_row_mass[d] += row_potential[d] - static_cast<Real>(F[d]) * log_2;
+        }
         return true;
     }
 
@@ -97,11 +93,7 @@ private:
     }
 
     /// log_mass <- log M v, after a pass.
-    void take_logarithm(Buffer<Real>& log_mass) {
-        const Index rows = blocks().rows();
-        log_mass.resize(rows);
-        log_of_normal(pass_.row_mass(), rows, log_mass.data());
-    }
+    void take_logarithm(Real* log_mass) { log_of_normal(pass_.row_mass(), blocks().rows(), log_mass); }
 
     KernelPass<Work> pass_;
 };

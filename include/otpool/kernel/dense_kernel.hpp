@@ -107,7 +107,8 @@ public:
             Work* e = out + k * lanes_;
             const L of_column(col[k]);
             for (Index l = 0; l < lanes_; l += register_lanes) {
-                const L exponent = multiply_add(L::load(z + l), L(inverse_factor_), L::load(lane_potential_.data() + l));
+                const L exponent =
+                    multiply_add(L::load(z + l), L(inverse_factor_), L::load(lane_potential_.data() + l));
                 bounded_exp(lower(exponent + of_column, L(Work(1)))).store(e + l);
             }
             Index count = 0;

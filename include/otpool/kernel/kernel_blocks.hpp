@@ -130,8 +130,8 @@ public:
     }
 
     /// sums_d += sum_k M_dk v_k (value_dk - reference_d) over a block, v of its columns.
-    void add_weighted_sum_over_cols(const Block& block, const Work* v, const AnyView& values,
-                                    const Work* reference, Work* sums) {
+    void add_weighted_sum_over_cols(const Block& block, const Work* v, const AnyView& values, const Work* reference,
+                                    Work* sums) {
         using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
         using P = Packet<Work>;
         const Work* const* value = item_lanes(values, block);

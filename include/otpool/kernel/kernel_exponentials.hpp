@@ -48,7 +48,8 @@ public:
         set_padded(kernel.col_shift, col_shift_);
         for (Buffer<Work>* of_row : {&F_, &row_part_}) of_row->resize(row_shift_.size());
         for (Buffer<Work>* of_col : {&G_, &col_part_}) of_col->resize(col_shift_.size());
-        for (Buffer<Work>* padded : {&F_, &G_, &row_part_, &col_part_}) std::fill(padded->begin(), padded->end(), Work(0));
+        for (Buffer<Work>* padded : {&F_, &G_, &row_part_, &col_part_})
+            std::fill(padded->begin(), padded->end(), Work(0));
         row_parts_ = set_parts(F_, row_shift_, 0, kernel.rows(), row_part_);
     }
 
@@ -148,7 +149,8 @@ private:
         L low(Work(0));
         L high(Work(0));
         for_each_lanes(count, [&](Index i, Index lanes) {
-            const L of_lanes = load_some(F + i, lanes, Work(0)) - load_some(shifts + i, lanes, Work(0)) * L(inverse_alpha0_);
+            const L of_lanes =
+                load_some(F + i, lanes, Work(0)) - load_some(shifts + i, lanes, Work(0)) * L(inverse_alpha0_);
             store_some(of_lanes, parts + i, lanes);
             low = lower(low, of_lanes);
             high = higher(high, of_lanes);

@@ -99,7 +99,8 @@ public:
     /// sum_k P_dk values_dk / sum_k P_dk, after a pass that was given the values.
     void conditional_mean(Real* mean) const {
         for (std::size_t d = 0; d < total_.row_mass.size(); ++d) {
-            mean[d] = total_.weighted[d] / total_.row_mass[d] + static_cast<Real>(reference_.numbers()[static_cast<Index>(d)]);
+            mean[d] = total_.weighted[d] / total_.row_mass[d] +
+                      static_cast<Real>(reference_.numbers()[static_cast<Index>(d)]);
         }
     }
 

@@ -6,51 +6,44 @@
 #include <limits>
 
 #include "otpool/core/buffer.hpp"
+#include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/kernel/pass_result.hpp"
 #include "otpool/problem/side.hpp"
 #include "otpool/simd/arrays.hpp"
 
 namespace otpool::detail {
-
-/// What a pass over a kernel finds of its columns and rows.
-struct PassResult {
-    Buffer<Real> col_potential;  ///< Kernel potential of every column.
-    Buffer<Real> col_penalty;    ///< col_potential's potential / alpha.
-    Buffer<Real> log_col_sum;    ///< LSE_d(z_dk + row_potential_d).
-    Buffer<Real> log_row_mass;   ///< log sum_k P_dk of the plan of (row_potential, col_potential).
-
-    void resize(Index rows, Index cols) {
-        log_row_mass.resize(rows);
-        for (Buffer<Real>* of_cols : {&col_potential, &col_penalty, &log_col_sum}) of_cols->resize(cols);
-    }
-};
 
 /// No exponential is taken of less, so that products of two are no denormal numbers, which cost a hundred times as
 /// much; and below this mass a row has lost digits to that.
 inline constexpr Real least_exponent = -300;
 inline constexpr Real least_mass = 1e-100;
 
-/// A kernel exp(z) in the log domain, whatever its range: the one to read, and the one that takes over where others are
-/// out of range.
+/// A kernel exp(z) in the log domain, whatever its range: the Kernel to read, and the one that takes over where others
+/// are out of range.
 ///
 /// `Exponents` has rows(), cols() and column(k, out), which gives the exponents z_k <= 0 of a column.
 template <class Exponents>
 class LogDomainKernel {
 public:
+    LogDomainKernel() = default;
+    explicit LogDomainKernel(const Exponents& exponents) { set(exponents); }
+
     /// Views the exponents.
-    explicit LogDomainKernel(const Exponents& exponents) : exponents_(exponents) {
+    void set(const Exponents& exponents, const Execution& /*sequential*/ = {}) {
+        exponents_ = &exponents;
         for (Buffer<Real>* of_rows : {&column_, &row_mass_, &row_top_}) of_rows->resize(exponents.rows());
     }
 
     /// Both half steps in one pass: given the row potential, the columns' half step, and the row mass of the plan that
-    /// results. Cost: one exp an element, one pass; a second and third only where a row's mass underflows.
-    void sweep(const Real* row_potential, const Side& columns, PassResult& result) {
-        const Index rows = exponents_.rows();
-        result.resize(rows, exponents_.cols());
+    /// results. Cost: one exp an element, one pass; a second and third only where a row's mass underflows. Always in range.
+    bool sweep(const Real* row_potential, const Side& columns, PassResult& result) {
+        const Index rows = exponents_->rows();
+        result.resize(rows, exponents_->cols());
         Real level = -std::numeric_limits<Real>::infinity();  // exp(level) is the unit of row_mass_
         std::fill(row_mass_.begin(), row_mass_.end(), 0);
-        for (Index k = 0; k < exponents_.cols(); ++k) {
-            exponents_.column(k, column_.data());
+        for (Index k = 0; k < exponents_->cols(); ++k) {
+            exponents_->column(k, column_.data());
             for (Index d = 0; d < rows; ++d) column_[d] += row_potential[d];
             const Real top = highest(column_.data(), rows);
             const Real sum = exponentiate(top);
@@ -72,25 +65,27 @@ public:
             log_row_sums(result.col_potential.data(), result.log_row_mass.data());
             for (Index d = 0; d < rows; ++d) result.log_row_mass[d] += row_potential[d];
         }
+        return true;
     }
 
-    /// log_row_sum_d = LSE_k(z_dk + col_potential_k). Cost: one exp an element, two passes.
-    void log_row_sums(const Real* col_potential, Real* log_row_sum) {
-        const Index rows = exponents_.rows();
+    /// log_row_sum_d = LSE_k(z_dk + col_potential_k). Cost: one exp an element, two passes. Always in range.
+    bool log_row_sums(const Real* col_potential, Real* log_row_sum) {
+        const Index rows = exponents_->rows();
         std::fill(row_top_.begin(), row_top_.end(), -std::numeric_limits<Real>::infinity());
-        for (Index k = 0; k < exponents_.cols(); ++k) {
-            exponents_.column(k, column_.data());
+        for (Index k = 0; k < exponents_->cols(); ++k) {
+            exponents_->column(k, column_.data());
             for (Index d = 0; d < rows; ++d) row_top_[d] = std::max(row_top_[d], column_[d] + col_potential[k]);
         }
         std::fill(row_mass_.begin(), row_mass_.end(), 0);
-        for (Index k = 0; k < exponents_.cols(); ++k) {
-            exponents_.column(k, column_.data());
+        for (Index k = 0; k < exponents_->cols(); ++k) {
+            exponents_->column(k, column_.data());
             // In the order of row_top_, so that rounding leaves no exponent above 0.
             for (Index d = 0; d < rows; ++d) column_[d] = (column_[d] + col_potential[k]) - row_top_[d];
             bounded_exp(column_.data(), rows, column_.data());
             for (Index d = 0; d < rows; ++d) row_mass_[d] += column_[d];
         }
         for (Index d = 0; d < rows; ++d) log_row_sum[d] = row_top_[d] + std::log(row_mass_[d]);
+        return true;
     }
 
 private:
@@ -104,7 +99,7 @@ private:
         return sum;
     }
 
-    const Exponents& exponents_;
+    const Exponents* exponents_ = nullptr;
     Buffer<Real> column_, row_mass_, row_top_;
 };
 

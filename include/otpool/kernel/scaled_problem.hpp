@@ -6,44 +6,13 @@
 #include <utility>
 #include <vector>
 
-#include "otpool/core/any_view.hpp"
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/kernel/scaled_reward.hpp"
 #include "otpool/problem/inspection.hpp"
 #include "otpool/problem/side.hpp"
 
 namespace otpool::detail {
-
-/// No exponent is below it: far under what any exp() resolves, and far from the overflow of double.
-inline constexpr Real lowest_exponent = -1e100;
-
-/// The exponents z_dk = (x_dk - row_shift_d - col_shift_k) / alpha0 of the kernel, computed a column at a time from
-/// the reward in place.
-struct ScaledReward {
-    AnyView reward;
-    std::vector<Index> active;  ///< The instances of prior > 0; every loop over instances k runs over these.
-    bool shifts_rows = true;    ///< Whether row_shift is each feature's highest reward, else col_shift each instance's.
-    Buffer<Real> row_shift;
-    Buffer<Real> col_shift;
-    Real inverse_alpha0 = 0;
-    /// No reward of an active instance is below or above, if they have been looked at.
-    Real lowest = -std::numeric_limits<Real>::infinity();
-    Real highest = std::numeric_limits<Real>::infinity();
-
-    Index rows() const { return reward.rows(); }
-    Index cols() const { return static_cast<Index>(active.size()); }
-    bool looked_at() const { return highest < std::numeric_limits<Real>::infinity(); }
-    Index instance(Index k) const { return active[static_cast<std::size_t>(k)]; }
-
-    /// z_k, rows() numbers.
-    void column(Index k, Real* out) const {
-        reward.copy_column(instance(k), out);
-        const Real* shift = row_shift.data();
-        for (Index d = 0; d < rows(); ++d) {
-            out[d] = std::max(((out[d] - shift[d]) - col_shift[k]) * inverse_alpha0, lowest_exponent);
-        }
-    }
-};
 
 /// A UOT problem in units of alpha0, the form in which Sinkhorn and Newton solve it:
 ///
@@ -51,8 +20,9 @@ struct ScaledReward {
 ///
 /// The potentials here are "kernel potentials", f/alpha0 + anchor. Taking each feature's largest reward out of the
 /// kernel (or each instance's, where the features are free and only instances compare features) leaves differences of
-/// rewards, so shifted rewards lose no digits. Taking the largest of all out of the problem changes the free mass by
-/// a known factor: the plan with reward X + c has exp(c / (alpha0 + alpha1 + alpha2)) times the mass.
+/// rewards, so shifted rewards lose no digits. Taking the largest of all out of the problem, too, leaves the plan of a
+/// hard side as it is, and changes the mass of a free one by a known factor if penalties are KullbackLeibler: the plan
+/// with reward X + c has exp(c / (alpha0 + alpha1 + alpha2)) times the mass. Else it stays where it is.
 ///
 /// Where the inspection was a glance, the largest rewards are those of a few instances, and z may be above 0; nothing
 /// else changes.
@@ -60,7 +30,8 @@ struct ScaledProblem {
     ScaledReward kernel;
     Side features;
     Side instances;
-    Real offset = 0;      ///< max_dk x_dk
+    Real highest_reward = 0;
+    Real offset = 0;      ///< What is taken off every reward: the highest, or nothing.
     Real mass_shift = 0;  ///< offset / (alpha0 + alpha1 + alpha2)
 
     /// What a hard side's potential has to take of the offset, as its mass is given: the features' if both are hard.
@@ -78,7 +49,7 @@ struct ScaledProblem {
         }
         const Index d = place_of_highest(kernel.row_shift);
         return {d, *std::find_if(kernel.active.begin(), kernel.active.end(),
-                                 [&](Index n) { return kernel.reward(d, n) >= offset; })};
+                                 [&](Index n) { return kernel.reward(d, n) >= highest_reward; })};
     }
 
     ScaledProblem() = default;
@@ -94,6 +65,8 @@ struct ScaledProblem {
         kernel.col_shift.resize(kernel.cols());
         features.set(problem.alpha1, alpha0);
         instances.set(problem.alpha2, alpha0);
+        features.kind = problem.feature_penalty;
+        instances.kind = problem.instance_penalty;
         copy(priors.log_p, features.log_prior);
         copy(priors.log_q, instances.log_prior);
         for (Buffer<Real>* one_each : {&kernel.row_shift, &kernel.col_shift}) fill(*one_each, 0);
@@ -108,12 +81,14 @@ struct ScaledProblem {
             }
         }
         const Buffer<Real>& shift = kernel.shifts_rows ? kernel.row_shift : kernel.col_shift;
-        offset = *std::max_element(shift.begin(), shift.end());
+        highest_reward = *std::max_element(shift.begin(), shift.end());
+        const bool takes_offset = features.is_hard() || instances.is_hard() || problem.is_kullback_leibler;
+        offset = takes_offset ? highest_reward : 0;
         set_anchor(features, kernel.row_shift, kernel.shifts_rows, problem.relative);
         set_anchor(instances, kernel.col_shift, !kernel.shifts_rows, problem.relative);
         const Real infinity = std::numeric_limits<Real>::infinity();
         kernel.lowest = problem.looked_at_all ? problem.lowest : -infinity;
-        kernel.highest = problem.looked_at_all ? offset : infinity;
+        kernel.highest = problem.looked_at_all ? highest_reward : infinity;
         const Real stiffness = alpha0 + problem.alpha1 + problem.alpha2;
         mass_shift = stiffness > 0 ? std::clamp(offset / stiffness, lowest_exponent, -lowest_exponent) : 0;
     }

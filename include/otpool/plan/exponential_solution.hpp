@@ -74,20 +74,23 @@ inline Real rounding(const Buffer<Real>& f, const Buffer<Real>& g) {
 /// Residual of a plan as it stands, from its marginals alone. Cost: two exps an element, three passes.
 template <class Plan>
 Real residual_of_plan(const Plan& found, const ScaledProblem& scaled) {
-    Real residual = 0;
-    const auto see = [&](const Side& side, Index i, Real log_mass, Real potential) {
-        if (side.is_free()) return;
-        const Real penalty = side.is_hard() ? 0 : potential / side.alpha;
-        residual = std::max(residual, std::abs(log_mass - side.log_prior[i] + penalty));
+    const ScaledReward& kernel = scaled.kernel;
+    Buffer<Real> log_r, log_c, penalty;
+    log_r.resize(kernel.rows());
+    log_c.resize(kernel.cols());
+    const auto violation = [&](const Side& side, const Buffer<Real>& log_marginal, const auto& potential_of) {
+        penalty.resize(side.size());
+        for (Index i = 0; i < side.size(); ++i) penalty[i] = side.is_hard() ? 0 : potential_of(i) / side.alpha;
+        return side.violation(log_marginal.data(), penalty.data());
     };
-    found.log_plan.for_each_log_column([&](Index k, Index n, const RealVector& log_column) {
-        see(scaled.instances, k, log_sum_exp(log_column.data(), log_column.size()), found.instance_potential[n]);
+    found.log_plan.for_each_log_column([&](Index k, Index, const RealVector& log_column) {
+        log_c[k] = log_sum_exp(log_column.data(), log_column.size());
     });
     const RealVector log_row_sum = log_row_sums(found.log_plan);
-    for (Index d = 0; d < log_row_sum.size(); ++d) {
-        see(scaled.features, d, log_row_sum[d] + found.log_plan.log_scale()[d], found.feature_potential[d]);
-    }
-    return residual;
+    for (Index d = 0; d < kernel.rows(); ++d) log_r[d] = log_row_sum[d] + found.log_plan.log_scale()[d];
+    return std::max(
+        violation(scaled.features, log_r, [&](Index d) { return found.feature_potential[d]; }),
+        violation(scaled.instances, log_c, [&](Index k) { return found.instance_potential[kernel.instance(k)]; }));
 }
 
 /// Holds `converged` to what it promises, where rounding may have broken it between the iteration and the plan.

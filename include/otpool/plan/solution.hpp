@@ -71,7 +71,8 @@ struct Solution {
         return marginal;
     }
 
-    /// -<X, P> + alpha0 R(P) + alpha1 KL(r | p0) + alpha2 KL(c | q0), without the terms whose alpha is infinite.
+    /// -<X, P> + alpha0 R(P) + alpha1 KL(r | p0) + alpha2 KL(c | q0), or other penalties, without the terms whose alpha
+    /// is infinite.
     Scalar objective() const {
         const RealVector p = detail::normalized_prior(problem.features.prior, problem.reward.rows());
         const RealVector q = detail::normalized_prior(problem.instances.prior, problem.reward.cols());
@@ -98,9 +99,19 @@ struct Solution {
         });
         const auto weighted = [](Real alpha, Real term) { return std::isinf(alpha) || alpha == 0 ? 0 : alpha * term; };
         const Real alpha0 = problem.alpha0;
-        Real per_mass = -reward + weighted(problem.features.alpha, relative_entropy(r, p) + log_mass - 1) +
-                        weighted(problem.instances.alpha, relative_entropy(c, q) + log_mass - 1);
-        Real constant = weighted(problem.features.alpha, 1) + weighted(problem.instances.alpha, 1);
+        Real per_mass = -reward;
+        Real constant = 0;
+        const auto add_penalty = [&](const Marginal<Scalar>& side, const std::vector<Real>& m,
+                                     const RealVector& prior) {
+            if (!detail::is_kullback_leibler(side)) {
+                constant += side.alpha * penalty_of(side.penalty, m, prior);
+                return;
+            }
+            per_mass += weighted(side.alpha, relative_entropy(m, prior) + log_mass - 1);
+            constant += weighted(side.alpha, 1);
+        };
+        add_penalty(problem.features, r, p);
+        add_penalty(problem.instances, c, q);
         if constexpr (std::same_as<R, Entropy>) per_mass += weighted(alpha0, entropy + log_mass - 1);
         if constexpr (std::same_as<R, RelativeEntropy>) {
             per_mass += weighted(alpha0, entropy - cross_entropy + log_mass - 1);
@@ -113,6 +124,16 @@ struct Solution {
     }
 
 private:
+    /// sum_i p_i psi(m_i / p_i), given m but for its mass.
+    Real penalty_of(const AnyPenalty& penalty, const std::vector<Real>& m, const RealVector& prior) const {
+        Real sum = 0;
+        for (Index i = 0; i < prior.size(); ++i) {
+            const Real p = prior[i];
+            if (p > 0)
+                sum += p * penalty.value(m[static_cast<std::size_t>(i)] * detail::saturated_exp<Real>(log_mass) / p);
+        }
+        return sum;
+    }
     static Real relative_entropy(const std::vector<Real>& a, const RealVector& b) {
         Real sum = 0;
         for (std::size_t i = 0; i < a.size(); ++i) {

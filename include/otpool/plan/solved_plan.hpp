@@ -38,8 +38,8 @@ inline const char* name(Status status) {
 /// How a solve went.
 struct Outcome {
     Status status = Status::iteration_limit;
-    int iterations = 0;               ///< Number of iterations done; 0 for a closed form.
-    double residual = 0;              ///< Solution::residual
+    int iterations = 0;                ///< Number of iterations done; 0 for a closed form.
+    double residual = 0;               ///< Solution::residual
     std::vector<double> history = {};  ///< The residual after each iteration, if Options::history.
 
     bool converged() const { return status == Status::converged; }

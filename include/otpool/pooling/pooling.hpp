@@ -41,7 +41,7 @@ template <BagScalar Scalar, class Solver = Sinkhorn, Regularizer R = Entropy, cl
           class Prior = UniformPrior, class Reward = Identity, class Output = Identity>
 struct Pooling {
     static_assert(SolverOf<Solver, Scalar, R>,
-                  "this solver does not solve problems with this regulariser: Quadratic needs BregmanAdmm");
+                  "otpool: a solver has solve(problem, run) -> Solution; of problems with Quadratic BregmanAdmm has");
 
     PoolingParameters<Scalar> parameters = {};
     Solver solver = {};
@@ -133,19 +133,13 @@ private:
         const Run<Scalar, R> run{.execution = inside, .workspace = &workspace};
         if constexpr (pools_directly) {
             solver.pool(problem, y, run);
-            const Real factor = readout.factor(active_instances(problem));
+            const Real factor = readout.factor(detail::active_instances(problem));
             for (Index d = 0; d < y.size(); ++d) {
                 y[d] = output(factor == 1 ? y[d] : detail::saturated<Scalar>(factor * static_cast<Real>(y[d])));
             }
         } else {
             y = read(solver.solve(problem, run));
         }
-    }
-
-    static Index active_instances(const UotProblem<Scalar, R>& problem) {
-        Index count = problem.reward.cols();
-        for (const Scalar q : problem.instances.prior) count -= q == 0 ? 1 : 0;
-        return count;
     }
 };
 

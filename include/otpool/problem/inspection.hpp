@@ -1,8 +1,8 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
-#include <cstddef>
 
 #include "otpool/core/any_view.hpp"
 #include "otpool/core/execution.hpp"
@@ -20,10 +20,12 @@ struct Inspection {
     AnyView reward;
     AnyView values;  ///< Empty where they are the reward.
     Real alpha0 = 0, alpha1 = 0, alpha2 = 0;
-    bool relative = false;  ///< Whether the regulariser is RelativeEntropy.
+    AnyPenalty feature_penalty, instance_penalty;
+    bool is_kullback_leibler = true;  ///< Both of them; on a free or a hard side all penalties are the same.
+    bool relative = false;            ///< Whether the regulariser is RelativeEntropy.
     Priors priors;
-    RealVector highest;     ///< The highest reward of every feature, over the active instances.
-    Real lowest = 0;        ///< The lowest of all; unspecified unless looked_at_all.
+    RealVector highest;          ///< The highest reward of every feature, over the active instances.
+    Real lowest = 0;             ///< The lowest of all; unspecified unless looked_at_all.
     bool looked_at_all = false;  ///< Else `highest` is that of a few instances, and the reward may not be finite.
 
     const AnyView& pooled_values() const { return values.empty() ? reward : values; }
@@ -78,6 +80,9 @@ private:
         reward = problem.reward;
         values = problem.values;
         set_alphas(problem.alpha0, problem.features.alpha, problem.instances.alpha);
+        feature_penalty = problem.features.penalty;
+        instance_penalty = problem.instances.penalty;
+        is_kullback_leibler = detail::is_kullback_leibler(problem);
         relative = std::same_as<R, RelativeEntropy>;
         priors.set(problem);
     }

@@ -8,6 +8,7 @@
 
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/problem/penalties.hpp"
 
 namespace otpool {
 
@@ -24,7 +25,7 @@ inline constexpr Infinity infinity{};
 /// `alpha = hard` holds a marginal to its prior exactly.
 inline constexpr Infinity hard{};
 
-/// One marginal of the plan: the penalty alpha KL(marginal | prior), KL(a | b) = sum a log(a/b) - a + b.
+/// One marginal of the plan, and how it is held to its prior: by alpha times a penalty, Kullback-Leibler by default.
 template <BagScalar Scalar>
 struct Marginal {
     /// In [0, inf], in the reward's unit: 0 leaves the marginal free, `hard` holds it to the prior exactly.
@@ -32,9 +33,16 @@ struct Marginal {
     /// Entries of sum 1 (within 1e-3; renormalised); left empty: uniform. Feature priors are > 0, instance priors >=
     /// 0, and an instance of prior 0 is excluded: it gets no mass whatever alpha is.
     Vector<Scalar> prior = {};
+    AnyPenalty penalty = {};  ///< KullbackLeibler, or one of your own (MarginalPenalty).
 };
 
 namespace detail {
+
+/// Whether what holds for KullbackLeibler holds: on a free or a hard side all penalties are the same.
+template <BagScalar Scalar>
+bool is_kullback_leibler(const Marginal<Scalar>& marginal) {
+    return marginal.penalty.is_kullback_leibler() || marginal.alpha == 0 || std::isinf(marginal.alpha);
+}
 
 inline void require_alpha(double alpha, const char* name) {
     require(alpha >= 0, name, alpha, "0 to inf");  // false for NaN, too

@@ -7,6 +7,7 @@
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/problem/penalties.hpp"
 
 namespace otpool::detail {
 
@@ -23,11 +24,10 @@ inline Real pull_back_damping(Real of_damping, Real alpha, Real weight, Real& of
     return -of_damping * (alpha / sum) / sum;
 }
 
-/// One side of the plan, features or instances: the penalty alpha KL(marginal | prior) in units of the strength
-/// `weight` that it is weighed against (alpha0; rho and more in Bregman ADMM), a number a line (a feature or an
-/// instance).
+/// One side of the plan: its lines, features or instances, and their penalty in units of the strength `weight` that it
+/// is weighed against: alpha0; rho and more in Bregman ADMM.
 ///
-/// A kernel's potential of a line is f / weight + anchor, the anchor being what the reward has of this line alone.
+/// A kernel's potential of a line is f / weight + anchor; the anchor is what the reward has of this line alone.
 struct Side {
     Real alpha = 0;
     Real ratio = 0;       ///< weight / alpha: 0 when hard, inf when free.
@@ -35,6 +35,7 @@ struct Side {
     Real relaxation = 0;  ///< 1 - damping.
     Buffer<Real> log_prior;
     Buffer<Real> anchor;
+    AnyPenalty kind;  ///< Which penalty it is.
 
     Side() = default;
     Side(Real alpha_, Real weight) { set(alpha_, weight); }
@@ -49,6 +50,8 @@ struct Side {
     bool is_hard() const { return ratio == 0; }
     bool is_free() const { return damping == 0; }
     bool is_soft() const { return !is_hard() && !is_free(); }
+    /// Whether what holds for KullbackLeibler holds: with another penalty only on a soft side does not.
+    bool is_kullback_leibler() const { return kind.is_kullback_leibler() || !is_soft(); }
     Index size() const { return log_prior.size(); }
 
     /// The same side where the weight is `factor` times as large.
@@ -66,6 +69,14 @@ struct Side {
     void half_steps(Index first, Index count, const Real* log_sum, Real* potential, Real* penalty) const {
         const Real* log_priors = log_prior.data() + first;
         const Real* anchors = anchor.data() + first;
+        if (!is_kullback_leibler()) {
+            for (Index i = 0; i < count; ++i) {
+                const Real f = kind.half_step(log_priors[i] - log_sum[i] - anchors[i], 1 / ratio);
+                potential[i] = f + anchors[i];
+                penalty[i] = ratio * f;
+            }
+            return;
+        }
         for (Index i = 0; i < count; ++i) {
             const Real excess = log_priors[i] - log_sum[i];
             potential[i] = damping * excess + relaxation * anchors[i];
@@ -73,9 +84,10 @@ struct Side {
         }
     }
 
-    /// The largest violation |log(marginal / prior) + f / alpha| of the optimality condition; a free side adds
-    /// nothing.
+    /// The largest violation of the optimality condition: |log(marginal / prior) + f / alpha| of KullbackLeibler, of
+    /// another penalty how far a half step would move f / weight. A free side adds nothing.
     Real violation(const Real* log_marginal, const Real* penalty) const {
+        if (!is_kullback_leibler()) return length_of_half_step(log_marginal, penalty);
         Real largest[8] = {};  // abreast, as each waits for its last maximum
         for (Index i = 0; i < (is_free() ? 0 : size()); ++i) {
             const Real excess = std::abs(log_marginal[i] - log_prior[i] + penalty[i]);
@@ -85,6 +97,16 @@ struct Side {
     }
 
 private:
+    Real length_of_half_step(const Real* log_marginal, const Real* penalty) const {
+        Real largest = 0;
+        for (Index i = 0; i < size(); ++i) {
+            const Real f = penalty[i] / ratio;
+            const Real length = std::abs(kind.half_step(f - (log_marginal[i] - log_prior[i]), 1 / ratio) - f);
+            largest = length > largest || length != length ? length : largest;
+        }
+        return largest;
+    }
+
     void set_damping() {
         damping = 1 / (1 + ratio);
         relaxation = std::isinf(ratio) ? 1 : ratio / (1 + ratio);

@@ -17,12 +17,14 @@ namespace otpool {
 ///
 ///     min over P >= 0 (D x N)   -<X, P> + alpha0 R(P) + alpha1 KL(P 1_N | p0) + alpha2 KL(P^T 1_D | q0)
 ///
-/// P_dn says how much feature d draws on instance n. 0 and infinity are values of every alpha: a hard marginal takes
+/// or with another penalty than KL (MarginalPenalty). P_dn says how much feature d draws on instance n. 0 and infinity are values of every alpha: a hard marginal takes
 /// precedence over alpha0 = inf, which leaves only the regulariser.
 ///
 /// A view of its matrices, which must outlive it and every solution of it.
-template <BagScalar Scalar, Regularizer R = Entropy>
+template <BagScalar Scalar, class R = Entropy>
 struct UotProblem {
+    static_assert(Regularizer<R>, "otpool: a regulariser is what otpool/problem/regularizers.hpp says");
+
     MatrixView<Scalar> reward;                    ///< X, D x N, finite, D and N at least 1.
     MatrixView<Scalar> values = {};               ///< What is pooled, D x N, finite; left empty: the reward.
     Scalar alpha0 = 1;                            ///< Strength of the regulariser, in [0, inf].
@@ -71,6 +73,27 @@ void validate_fields(const UotProblem<Scalar, R>& problem) {
     require_alpha(instances.alpha, "alpha2");
     require_prior(features.prior, reward.rows(), false, "p0");
     require_prior(instances.prior, reward.cols(), true, "q0");
+}
+
+/// The number of instances that are not excluded.
+template <class Scalar, class R>
+Index active_instances(const UotProblem<Scalar, R>& problem) {
+    Index count = problem.reward.cols();
+    for (const Scalar q : problem.instances.prior) count -= q == 0 ? 1 : 0;
+    return count;
+}
+
+template <class Scalar, class R>
+bool is_kullback_leibler(const UotProblem<Scalar, R>& problem) {
+    return is_kullback_leibler(problem.features) && is_kullback_leibler(problem.instances);
+}
+
+/// Throws UnsupportedProblem, in the solver's name, unless both penalties are KullbackLeibler.
+template <class Scalar, class R>
+void require_kullback_leibler(const char* solver, const UotProblem<Scalar, R>& problem) {
+    if (is_kullback_leibler(problem)) return;
+    throw UnsupportedProblem(solver, "a penalty other than KullbackLeibler",
+                             "KullbackLeibler (Sinkhorn and BregmanAdmm take every penalty)");
 }
 
 }  // namespace detail

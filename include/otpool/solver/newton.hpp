@@ -234,6 +234,7 @@ struct Newton {
     template <BagScalar Scalar, EntropicRegularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
         detail::SolverRun<Scalar, R> own(options, problem, run);
+        detail::require_kullback_leibler("Newton", problem);
         own.inspect();
         if (detail::takes_closed_form(own)) return detail::solve_closed_form(own);
         return detail::solution_of(problem, find(own));
@@ -244,6 +245,7 @@ struct Newton {
     Outcome pool(const UotProblem<Scalar, R>& problem, PooledVector<Scalar> pooled,
                  const Run<Scalar, R>& run = {}) const {
         detail::SolverRun<Scalar, R> own(options, problem, run);
+        detail::require_kullback_leibler("Newton", problem);
         own.inspect();
         Outcome outcome;
         if (detail::takes_closed_form(own)) {

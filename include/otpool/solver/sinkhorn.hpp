@@ -1,11 +1,15 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <concepts>
 #include <limits>
+#include <utility>
 
 #include "otpool/closed_form/entropic.hpp"
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/kernel/absorbed_kernel.hpp"
+#include "otpool/kernel/kernel.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
 #include "otpool/plan/exponential_solution.hpp"
 #include "otpool/problem/uot_problem.hpp"
@@ -22,8 +26,8 @@ namespace detail {
 
 /// A tape of Sinkhorn's steps that keeps nothing.
 struct NoTape {
-    void begin(Scaling<>&) const {}
-    void keep(const Scaling<>&, Real /*translation*/) const {}
+    void begin(const auto& /*scaling*/) const {}
+    void keep(const auto& /*scaling*/, Real /*translation*/) const {}
 };
 
 /// Sinkhorn's iterations. The tape hears of each: begin(scaling) before it, which may start the scaling anew, and
@@ -61,7 +65,7 @@ void sinkhorn_steps(Scaling& scaling, Iterations& iterations, bool translation, 
 /// and without the translation, which the mean does not see, where the scalar's range is enough. The number of
 /// iterations grows as alpha0 falls; prefer Newton where it is far below the reward's spread.
 ///
-/// Everything else is in double, and solves to a tolerance are accelerated (Anderson), in f after its translation: then
+/// Any penalty will do: see MarginalPenalty. Everything else is in double, and solves to a tolerance are accelerated (Anderson), in f after its translation: then
 /// an iteration is a pass, whether or not its extrapolation was kept. From alpha0 = 10 to 0.01 times the spread, that is
 /// 1 to 10 times fewer iterations.
 struct Sinkhorn {
@@ -76,13 +80,31 @@ struct Sinkhorn {
     /// closed form applies. Thread-safe.
     template <BagScalar Scalar, EntropicRegularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
+        return solve_over<detail::AbsorbedKernel<>>(problem, run);
+    }
+
+    /// pooled <- the conditional mean of the values under the plan, D numbers. Throws as solve() does.
+    template <BagScalar Scalar, EntropicRegularizer R>
+    Outcome pool(const UotProblem<Scalar, R>& problem, PooledVector<Scalar> pooled,
+                 const Run<Scalar, R>& run = {}) const {
+        return pool_over<detail::AbsorbedKernel<>>(problem, pooled, run);
+    }
+
+private:
+    template <class K>
+    friend struct SinkhornOver;
+
+    static constexpr int default_limit = 10000;
+
+    template <Kernel K, BagScalar Scalar, EntropicRegularizer R>
+    Solution<Scalar, R> solve_over(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) const {
         detail::SolverRun<Scalar, R> own(options, problem, run);
         detail::validate(acceleration);
         own.inspect();
         if (detail::takes_closed_form(own)) return detail::solve_closed_form(own);
         auto& scaled = own.workspace().template get<detail::ScaledProblem>();
         scaled.set(own.inspection());
-        auto& scaling = start(own, scaled);
+        auto& scaling = start<K>(own, scaled);
         detail::Iterations iterations(own.any(), default_limit);
         iterate(scaling, iterations, own.any());
         detail::SolvedPlan found = scaling.solution(problem.alpha0);
@@ -91,42 +113,50 @@ struct Sinkhorn {
         return detail::solution_of(problem, std::move(found));
     }
 
-    /// pooled <- the conditional mean of the values under the plan, D numbers. Throws as solve() does.
-    template <BagScalar Scalar, EntropicRegularizer R>
-    Outcome pool(const UotProblem<Scalar, R>& problem, PooledVector<Scalar> pooled,
-                 const Run<Scalar, R>& run = {}) const {
+    template <Kernel K, BagScalar Scalar, EntropicRegularizer R>
+    Outcome pool_over(const UotProblem<Scalar, R>& problem, PooledVector<Scalar> pooled,
+                      const Run<Scalar, R>& run) const {
         detail::SolverRun<Scalar, R> own(options, problem, run);
         detail::validate(acceleration);
-        const Outcome outcome = pool(own);
+        const Outcome outcome = pool<K>(own);
         detail::set_pooled<Scalar>(own.mean(), pooled);
         return outcome;
     }
 
-private:
-    static constexpr int default_limit = 10000;
-
-    template <BagScalar Scalar, EntropicRegularizer R>
+    template <Kernel K, BagScalar Scalar, EntropicRegularizer R>
     Outcome pool(detail::SolverRun<Scalar, R>& run) const {
         auto& scaled = run.workspace().template get<detail::ScaledProblem>();
         const bool closed = detail::takes_closed_form(run);
-        const bool by_scalings = !closed && run.problem().alpha0 > 0 && run.takes_unseen_steps();
-        if (by_scalings && detail::pool_by_scalings(run, scaled, run.mean()))
-            return {.status = Status::iteration_limit, .iterations = *options.iterations};
-        if (!by_scalings) run.inspect();
+        if constexpr (std::same_as<K, detail::AbsorbedKernel<>>) {
+            if (!closed && takes_scalings(run)) {
+                if (detail::pool_by_scalings(run, scaled, run.mean()))
+                    return {.status = Status::iteration_limit, .iterations = *options.iterations};
+            } else {
+                run.inspect();
+            }
+        } else {
+            run.inspect();
+        }
         if (closed) return detail::pool_closed_form(run, run.mean());
         scaled.set(run.inspection());
-        auto& scaling = start(run, scaled);
+        auto& scaling = start<K>(run, scaled);
         detail::Iterations iterations(run.any(), default_limit);
         iterate(scaling, iterations, run.any());
         scaling.pool(run.inspection().values, run.mean());
         return iterations.outcome();
     }
 
-    /// The state before the first iteration: from the priors, or the run's warm start.
+    /// Whether iterations may be in scalings, without potentials.
     template <BagScalar Scalar, EntropicRegularizer R>
-    detail::Scaling<>& start(const detail::SolverRun<Scalar, R>& run, const detail::ScaledProblem& scaled) const {
+    static bool takes_scalings(const detail::SolverRun<Scalar, R>& run) {
+        return run.problem().alpha0 > 0 && run.takes_unseen_steps() && detail::is_kullback_leibler(run.problem());
+    }
+
+    /// The state before the first iteration: from the priors, or the run's warm start.
+    template <Kernel K, BagScalar Scalar, EntropicRegularizer R>
+    detail::Scaling<K>& start(const detail::SolverRun<Scalar, R>& run, const detail::ScaledProblem& scaled) const {
         detail::require_positive_alpha0("Sinkhorn", run.inspection());
-        auto& scaling = run.workspace().template get<detail::Scaling<>>();
+        auto& scaling = run.workspace().template get<detail::Scaling<K>>();
         if (run.warm_start() == nullptr) {
             scaling.start(scaled, scaled.instances.anchor, run.any().execution);
         } else {
@@ -136,9 +166,30 @@ private:
         return scaling;
     }
 
-    void iterate(detail::Scaling<>& scaling, detail::Iterations& iterations, const detail::AnyRun& run) const {
+    void iterate(auto& scaling, detail::Iterations& iterations, const detail::AnyRun& run) const {
         const int memory = options.iterations ? 0 : acceleration.memory;
         detail::sinkhorn_steps(scaling, iterations, translation, memory, run.workspace, detail::NoTape());
+    }
+};
+
+/// Sinkhorn over a kernel of another type, such as one of your own. All iterations are in double, with potentials.
+template <class K>
+struct SinkhornOver {
+    static_assert(Kernel<K>,
+                  "otpool: a kernel has set(), log_row_sums() and sweep(), as otpool/kernel/kernel.hpp says");
+
+    Sinkhorn sinkhorn = {};
+
+    /// As Sinkhorn's.
+    template <BagScalar Scalar, EntropicRegularizer R>
+    Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
+        return sinkhorn.template solve_over<K>(problem, run);
+    }
+    /// As Sinkhorn's.
+    template <BagScalar Scalar, EntropicRegularizer R>
+    Outcome pool(const UotProblem<Scalar, R>& problem, PooledVector<Scalar> pooled,
+                 const Run<Scalar, R>& run = {}) const {
+        return sinkhorn.template pool_over<K>(problem, pooled, run);
     }
 };
 

@@ -69,6 +69,10 @@ public:
           any_{options, options.tolerance.value_or(std::same_as<Scalar, double> ? 1e-8 : 1e-6), run.observer,
                run.execution, workspace_} {
         validate(options);
+        if (std::isinf(problem.alpha0) && !is_kullback_leibler(problem)) {
+            throw UnsupportedProblem("A solver", "alpha0 = inf and a penalty other than KullbackLeibler",
+                                     "alpha0 finite, or KullbackLeibler");
+        }
         if (run.warm_start == nullptr) return;
         const auto& other = run.warm_start->problem.reward;
         require(other.rows() == problem.reward.rows() && other.cols() == problem.reward.cols(),

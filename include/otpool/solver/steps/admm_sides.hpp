@@ -23,7 +23,8 @@ struct AdmmSide {
     Buffer<Real> penalty;  ///< potential / alpha of a soft side, but for the constant.
     Real constant = 0;     ///< Of the potential where the side is hard, of the penalty where it is soft.
 
-    void set_prior(const auto& log_prior) {
+    void set_prior(const auto& log_prior, const AnyPenalty& kind) {
+        side.kind = kind;
         side.log_prior.resize(log_prior.size());
         std::copy(log_prior.begin(), log_prior.end(), side.log_prior.begin());
         for (Buffer<Real>* each : {&side.anchor, &shift, &penalty}) {
@@ -98,8 +99,8 @@ struct AdmmSides {
 
     /// Before half steps.
     void set_priors(const Inspection& problem) {
-        features.set_prior(problem.priors.log_p);
-        instances.set_prior(problem.priors.log_q);
+        features.set_prior(problem.priors.log_p, problem.feature_penalty);
+        instances.set_prior(problem.priors.log_q, problem.instance_penalty);
     }
 
     void set_parameters(const Inspection& problem, Real rho_) {
@@ -112,7 +113,8 @@ struct AdmmSides {
         const auto in_rho = [&](Real alpha) { return std::isinf(alpha) ? alpha : alpha * inverse_rho; };
         features.set(in_rho(alpha1), quadratic ? 1 : 1 + strength);
         instances.set(in_rho(alpha2), 1);
-        unit_mass = !quadratic || alpha0 == 0 || features.is_hard() || instances.is_hard();
+        unit_mass =
+            problem.is_kullback_leibler && (!quadratic || alpha0 == 0 || features.is_hard() || instances.is_hard());
         offset = unit_mass ? problem.highest_of_all() : 0;
     }
 

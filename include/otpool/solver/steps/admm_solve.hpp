@@ -65,7 +65,8 @@ private:
     bool takes_sweeps() {
         const bool warm = settings_.first_plan != nullptr;
         if (settings_.quadratic || settings_.dual_step != DualStep::scaled || run_.options.iterations) return false;
-        if (std::isinf(problem_.alpha0) || (warm && problem_.alpha0 == 0)) return false;
+        if (!problem_.is_kullback_leibler || std::isinf(problem_.alpha0) || (warm && problem_.alpha0 == 0))
+            return false;
         auto& sweep = run_.workspace.get<AdmmSweep<Work>>();
         sweep.start(problem_, settings_.rho, run_.execution);
         if (warm) sweep.start_from(settings_.feature_potential, settings_.instance_potential);

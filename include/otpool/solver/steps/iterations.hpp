@@ -13,7 +13,8 @@ namespace otpool::detail {
 /// Counts iterations, keeps what is asked for of their residuals and decides when to end.
 class Iterations {
 public:
-    Iterations(const AnyRun& run, int default_limit) : Iterations(run.options, run.tolerance, default_limit, run.observer) {}
+    Iterations(const AnyRun& run, int default_limit)
+        : Iterations(run.options, run.tolerance, default_limit, run.observer) {}
     Iterations(const Options& options, double tolerance, int default_limit, const Observer& observer)
         : fixed_(options.iterations.has_value()),
           keep_history_(options.history),

@@ -3,13 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <concepts>
 #include <limits>
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/kernel/absorbed_kernel.hpp"
+#include "otpool/kernel/kernel.hpp"
 #include "otpool/kernel/log_domain_kernel.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
 #include "otpool/plan/conditional_mean.hpp"
@@ -37,14 +37,14 @@ Buffer<Real> kernel_potential_of(const ScaledProblem& scaled, const Potential& i
 }
 
 /// The state of scaling iterations: the kernel potentials of both sides and what the last pass over the kernel found.
-/// Passes are over absorbed exponentials where their range suffices, in the log domain where it does not.
-template <std::same_as<Real> Work = Real>
+/// Passes are over the kernel where its range suffices, in the log domain where it does not.
+template <Kernel K = AbsorbedKernel<>>
 class Scaling {
 public:
     /// Starts from instance potentials. Views the problem. Cost: one exp an element, one pass (two in the log domain).
     void start(const ScaledProblem& problem, const Buffer<Real>& instance_potential, const Execution& execution) {
         problem_ = &problem;
-        absorbed_.set(problem.kernel, execution);
+        kernel_.set(problem.kernel, execution);
         pass_.resize(problem.kernel.rows(), problem.kernel.cols());
         pass_.col_potential = instance_potential;
         const Side& side = problem.instances;
@@ -52,7 +52,7 @@ public:
             pass_.col_penalty[k] = side.is_soft() ? side.ratio * (instance_potential[k] - side.anchor[k]) : 0;
         }
         log_row_sum_.resize(problem.kernel.rows());
-        in_range_ = absorbed_.log_row_sums(pass_.col_potential, log_row_sum_);
+        in_range_ = kernel_.log_row_sums(pass_.col_potential.data(), log_row_sum_.data());
         if (!in_range_) log_domain().log_row_sums(pass_.col_potential.data(), log_row_sum_.data());
         for (Buffer<Real>* of_rows : {&feature_potential_, &feature_penalty_}) {
             of_rows->resize(problem.kernel.rows());
@@ -74,7 +74,8 @@ public:
     Real translate() {
         const Side& features = problem_->features;
         const Side& instances = problem_->instances;
-        const bool has_translation = !features.is_free() && !instances.is_free();
+        const bool has_translation = !features.is_free() && !instances.is_free() && features.is_kullback_leibler() &&
+                                     instances.is_kullback_leibler();
         if (!has_translation || (features.is_hard() && instances.is_hard())) return 0;
         const auto log_mass = [&](const Side& side, const Buffer<Real>& penalty) {
             log_marginal_.resize(side.size());
@@ -99,7 +100,7 @@ public:
 
     /// g <- k2 a0 (log q0 - LSE_d((X + f)/a0))
     void update_instances() {
-        in_range_ = absorbed_.sweep(feature_potential_, problem_->instances, pass_);
+        in_range_ = kernel_.sweep(feature_potential_.data(), problem_->instances, pass_);
         if (!in_range_) log_domain().sweep(feature_potential_.data(), problem_->instances, pass_);
         for (Index d = 0; d < log_row_sum_.size(); ++d) log_row_sum_[d] = pass_.log_row_mass[d] - feature_potential_[d];
     }
@@ -107,8 +108,10 @@ public:
     /// mean <- the conditional mean of the values under the present plan; ends the scaling. Cost: as start().
     void pool(const AnyView& values, RealVector& mean) {
         mean.resize(log_row_sum_.size());
-        const bool pooled = absorbed_.log_row_sums(pass_.col_potential, log_row_sum_, &values);
-        if (pooled && absorbed_.pooled_finite()) return absorbed_.conditional_mean(mean.data());
+        if constexpr (requires { kernel_.pooled_finite(); }) {
+            const bool pooled = kernel_.log_row_sums(pass_.col_potential.data(), log_row_sum_.data(), &values);
+            if (pooled && kernel_.pooled_finite()) return kernel_.conditional_mean(mean.data());
+        }
         mean = conditional_mean(solution(1).log_plan, values.empty() ? problem_->kernel.reward : values);
     }
 
@@ -140,7 +143,7 @@ private:
     LogDomainKernel<ScaledReward> log_domain() const { return LogDomainKernel<ScaledReward>(problem_->kernel); }
 
     const ScaledProblem* problem_ = nullptr;
-    AbsorbedKernel<Work> absorbed_;
+    K kernel_;
     bool in_range_ = false;
     PassResult pass_;
     Buffer<Real> log_row_sum_;  ///< LSE_k(z_dk + instance potential_k)

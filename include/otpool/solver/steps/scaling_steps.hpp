@@ -44,8 +44,8 @@ public:
     /// sufficed: otherwise mean is as it was. Rewards that have not been looked at may be any numbers, and have been
     /// after it. Keeps log sums, if it is given memory of their size. Cost: one exp an element and steps + 1 passes,
     /// over kept exponentials or with as many exps (KernelBlocks).
-    bool pool(ScaledProblem& problem, int steps, const AnyView& values, const Execution& execution,
-              RealVector& mean, LogSums* kept = nullptr) {
+    bool pool(ScaledProblem& problem, int steps, const AnyView& values, const Execution& execution, RealVector& mean,
+              LogSums* kept = nullptr) {
         ScaledReward& kernel = problem.kernel;
         pass_.set(kernel, execution);
         KernelBlocks<Work>& blocks = pass_.blocks;

@@ -1,0 +1,41 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <concepts>
+
+#include "otpool/core/execution.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/kernel/log_domain_kernel.hpp"
+#include "otpool/kernel/pass_result.hpp"
+#include "otpool/kernel/scaled_reward.hpp"
+#include "otpool/problem/side.hpp"
+
+namespace otpool {
+
+using detail::LogDomainKernel;  ///< LogDomainKernel<ScaledReward> is one to read.
+using detail::PassResult;
+using detail::ScaledReward;
+using detail::Side;
+
+/// A kernel exp(z), however it is stored: what Sinkhorn iterates over (SinkhornOver). z_dk are the exponents of a
+/// ScaledReward, rows d, columns k; potentials and sums are arrays of a double per row or column.
+///
+/// - set(reward, execution) views the reward, before all else. What the kernel keeps of it is memory of the workspace.
+/// - log_row_sums(col_potential, out): out_d <- log sum_k exp(z_dk + col_potential_k).
+/// - sweep(row_potential, columns, result), with the potential of the columns from the last sweep, or the start, in
+///   `result`: of every column k, log_col_sum_k <- log sum_d exp(z_dk + row_potential_d), then its half step,
+///   columns.half_steps(k, 1, ...) or of many at a time; and of the plan that results
+///   log_row_mass_d <- row_potential_d + log sum_k exp(z_dk + col_potential_k).
+///
+/// Both return whether all was in the kernel's range. Where it was not, the kernel in the log domain takes over for
+/// that pass.
+template <class K>
+concept Kernel = std::default_initializable<K> &&
+    requires(K kernel, const ScaledReward& reward, const Execution& execution, const double* potential, double* sums,
+             const Side& columns, PassResult& result) {
+    kernel.set(reward, execution);
+    { kernel.log_row_sums(potential, sums) } -> std::same_as<bool>;
+    { kernel.sweep(potential, columns, result) } -> std::same_as<bool>;
+};
+
+}  // namespace otpool

@@ -1,0 +1,22 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include "otpool/core/buffer.hpp"
+#include "otpool/core/matrix.hpp"
+
+namespace otpool::detail {
+
+/// What a pass over a kernel finds of its columns and rows.
+struct PassResult {
+    Buffer<Real> col_potential;  ///< Kernel potential of every column.
+    Buffer<Real> col_penalty;    ///< col_potential's potential / alpha.
+    Buffer<Real> log_col_sum;    ///< LSE_d(z_dk + row_potential_d).
+    Buffer<Real> log_row_mass;   ///< log sum_k P_dk of the plan of (row_potential, col_potential).
+
+    void resize(Index rows, Index cols) {
+        log_row_mass.resize(rows);
+        for (Buffer<Real>* of_cols : {&col_potential, &col_penalty, &log_col_sum}) of_cols->resize(cols);
+    }
+};
+
+}  // namespace otpool::detail

@@ -1,0 +1,45 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+#include "otpool/core/any_view.hpp"
+#include "otpool/core/buffer.hpp"
+#include "otpool/core/matrix.hpp"
+
+namespace otpool::detail {
+
+/// No exponent is below it: far under what any exp() resolves, and far from the overflow of double.
+inline constexpr Real lowest_exponent = -1e100;
+
+/// The exponents z_dk = (x_dk - row_shift_d - col_shift_k) / alpha0 of the kernel, computed a column at a time from
+/// the reward in place.
+struct ScaledReward {
+    AnyView reward;
+    std::vector<Index> active;  ///< The instances of prior > 0; every loop over instances k runs over these.
+    bool shifts_rows = true;    ///< Whether row_shift is each feature's highest reward, else col_shift each instance's.
+    Buffer<Real> row_shift;
+    Buffer<Real> col_shift;
+    Real inverse_alpha0 = 0;
+    /// No reward of an active instance is below or above, if they have been looked at.
+    Real lowest = -std::numeric_limits<Real>::infinity();
+    Real highest = std::numeric_limits<Real>::infinity();
+
+    Index rows() const { return reward.rows(); }
+    Index cols() const { return static_cast<Index>(active.size()); }
+    bool looked_at() const { return highest < std::numeric_limits<Real>::infinity(); }
+    Index instance(Index k) const { return active[static_cast<std::size_t>(k)]; }
+
+    /// z_k, rows() numbers.
+    void column(Index k, Real* out) const {
+        reward.copy_column(instance(k), out);
+        const Real* shift = row_shift.data();
+        for (Index d = 0; d < rows(); ++d) {
+            out[d] = std::max(((out[d] - shift[d]) - col_shift[k]) * inverse_alpha0, lowest_exponent);
+        }
+    }
+};
+
+}  // namespace otpool::detail
