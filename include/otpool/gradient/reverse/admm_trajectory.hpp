@@ -7,25 +7,32 @@
 #include <utility>
 #include <vector>
 
+#include "otpool/core/any_view.hpp"
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
 #include "otpool/gradient/forward_pass.hpp"
-#include "otpool/gradient/reverse/admm_state_trajectory.hpp"
-#include "otpool/gradient/reverse/admm_sweep_trajectory.hpp"
+#include "otpool/gradient/reverse/admm_state_reverse.hpp"
+#include "otpool/gradient/reverse/admm_state_tape.hpp"
+#include "otpool/gradient/reverse/admm_sweep_reverse.hpp"
+#include "otpool/gradient/reverse/admm_sweep_tape.hpp"
 #include "otpool/gradient/reverse/bag_gradient.hpp"
+#include "otpool/gradient/reverse/plan_gradient.hpp"
 #include "otpool/gradient/reverse/trajectory.hpp"
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/plan/conditional_mean.hpp"
 #include "otpool/plan/solution.hpp"
 #include "otpool/problem/uot_problem.hpp"
+#include "otpool/simd/arrays.hpp"
 #include "otpool/solver/bregman_admm.hpp"
 #include "otpool/solver/solver.hpp"
+#include "otpool/solver/steps/admm_steps.hpp"
+#include "otpool/solver/steps/iterations.hpp"
 
 namespace otpool::detail {
 
-/// K steps of BregmanAdmm and their reverse: AdmmSweepTrajectory where the steps are only to pool and it resolves them,
-/// in the narrowest type that does, as BregmanAdmm itself; else AdmmStateTrajectory.
+/// K steps of BregmanAdmm and their reverse. By AdmmSweep where the steps are only to pool and it resolves them, in the
+/// narrowest type that does, as BregmanAdmm itself; else by AdmmState.
 template <BagScalar Scalar, Regularizer R>
 class Trajectory<BregmanAdmm, Scalar, R> {
 public:
@@ -51,16 +58,22 @@ public:
         if constexpr (EntropicRegularizer<R>) {
             if (pooled_only && !solver.options.history && solver.dual_step == DualStep::scaled) {
                 const int count = *solver.options.iterations;
-                if (sweep(narrow_, inspection, parameters, count, workspace)) return;
+                if (pool_by_sweeps(narrow_, inspection, parameters, count, workspace)) return;
                 if constexpr (!std::same_as<Scalar, Real>) {
-                    if (sweep(wide_, inspection, parameters, count, workspace)) return;
+                    if (pool_by_sweeps(wide_, inspection, parameters, count, workspace)) return;
                 }
             }
         }
-        states_.emplace(inspection, std::same_as<R, Quadratic>, solver.dual_step, parameters, own.any());
-        outcome = states_->found().outcome;
-        mean = conditional_mean(states_->found().log_plan, inspection.pooled_values());
-        solution = solution_of(with_parameters(problem, parameters.back()), std::move(states_->found()));
+        AdmmStateTape<>& tape = states_.emplace(inspection, std::same_as<R, Quadratic>, solver.dual_step, parameters);
+        AdmmState<> state = tape.start();
+        Iterations iterations(own.any(), 0);
+        admm_steps(state, iterations, tape);
+        SolvedPlan found = state.solution();
+        found.outcome = iterations.outcome();
+        check_mass_range(found, inspection.reward.is_float());
+        outcome = found.outcome;
+        mean = conditional_mean(found.log_plan, inspection.pooled_values());
+        solution = solution_of(with_parameters(problem, parameters.back()), std::move(found));
     }
 
     bool swept() const { return !states_; }
@@ -69,31 +82,92 @@ public:
     template <class Readout>
     void add_to(BagGradient<Scalar>& gradient, const ForwardPass<Scalar, R>& pass, const Readout& readout,
                 const RealVector& dL_dy, Workspace& workspace) const {
-        if (states_) return states_->add_to(gradient, pass, readout, dL_dy);
+        if (states_) return pull_back_states(gradient, pass, pull_back(readout, pass, dL_dy, gradient));
         if constexpr (MultipleOfMean<Readout>) {
             RealVector of_mean = dL_dy;
             for (Real& derivative : of_mean) derivative *= readout.factor(active_instances(pass.problem));
-            if (narrow_) narrow_->add_to(gradient, of_mean, workspace);
-            if (wide_) wide_->add_to(gradient, of_mean, workspace);
+            if (narrow_) pull_back_sweeps(gradient, *narrow_, of_mean, workspace);
+            if (wide_) pull_back_sweeps(gradient, *wide_, of_mean, workspace);
         } else {
             require_multiple_of_mean<Readout>();
         }
     }
 
 private:
-    template <class Sweeps>
-    bool sweep(std::optional<Sweeps>& kept, Inspection& problem, const std::vector<StepParameters>& parameters,
-               int steps, Workspace& workspace) {
-        kept = Sweeps::of(problem, parameters, steps, workspace);
-        if (!kept) return false;
-        mean = kept->conditional_mean();
+    /// Products of exponents that are smaller, and not all 0, have no digits left in Work.
+    template <class Work>
+    static constexpr Real smallest_exponents = std::same_as<Work, float> ? 1e-10 : 1e-100;
+
+    /// What AdmmSweep's loop tells of its steps, put onto the tape.
+    template <class Work>
+    struct SweepRecorder {
+        AdmmSweepTape<Work>& tape;
+        Inspection& problem;  ///< Its alphas become those of the present step.
+        int steps;
+
+        /// Whether Work resolves the step, or all where they share their parameters.
+        bool begin(AdmmSweep<Work>& sweep) {
+            const bool shared = tape.parameter_sets.size() == 1;
+            const Index k = tape.steps();
+            if (k > 0 && shared) return true;
+            const StepParameters& step = tape.parameters(k);
+            problem.set_alphas(step.alpha0, step.alpha1, step.alpha2);
+            if (k == 0) {
+                sweep.start(problem, step.rho);
+                sweep.keep_duals(steps);
+            } else {
+                sweep.set_parameters(step.rho);
+            }
+            const Real exponents = sweep.spread() / step.rho;
+            return !(exponents > 0 && exponents < smallest_exponents<Work>)&&sweep.resolves(shared ? steps : 1);
+        }
+        void keep(const AdmmSweep<Work>& sweep) { tape.keep(sweep); }
+    };
+
+    /// Whether Work resolves all steps; the tape is none otherwise.
+    template <class Work>
+    bool pool_by_sweeps(std::optional<AdmmSweepTape<Work>>& tape, Inspection& problem,
+                        const std::vector<StepParameters>& parameters, int steps, Workspace& workspace) {
+        tape.emplace(problem, parameters, steps);
+        auto& sweep = workspace.get<AdmmSweep<Work>>();
+        if (!admm_pooling_steps(sweep, steps, tape->mean, SweepRecorder<Work>{*tape, problem, steps})) {
+            tape.reset();
+            return false;
+        }
+        tape->duals = sweep.take_duals();
+        mean = tape->mean;
         outcome = {.status = Status::iteration_limit, .iterations = steps};
         return true;
     }
 
-    std::optional<AdmmSweepTrajectory<Scalar>> narrow_;
-    std::optional<AdmmSweepTrajectory<Real>> wide_;  ///< Where floats do not resolve the steps.
-    std::optional<AdmmStateTrajectory<>> states_;
+    template <class Work>
+    static void pull_back_sweeps(BagGradient<Scalar>& gradient, const AdmmSweepTape<Work>& tape,
+                                 const RealVector& dL_dy, Workspace& workspace) {
+        if (largest_magnitude(dL_dy.data(), dL_dy.size()) == 0) return;
+        workspace.get<AdmmSweepReverse<Scalar, Work>>().run(tape, dL_dy, gradient);
+    }
+
+    void pull_back_states(BagGradient<Scalar>& gradient, const ForwardPass<Scalar, R>& pass,
+                          const PlanGradient& of_plan) const {
+        AdmmStateReverse<> reverse(*states_, {gradient.alpha0, gradient.alpha1, gradient.alpha2, gradient.rho});
+        of_plan.for_each_column(pass.solution->log_plan, pass.problem.pooled_values(),
+                                [&](Index k, Index, const RealVector&, const RealVector& of_column) {
+                                    reverse.set_plan_derivative(k, of_column.data());
+                                });
+        reverse.run();
+        const Priors& priors = states_->problem.priors;
+        for (Index k = 0; k < reverse.of_reward.cols(); ++k) {
+            Scalar* const out = gradient.reward.sum(priors.active[static_cast<std::size_t>(k)]);
+            for (Index d = 0; d < reverse.of_reward.rows(); ++d) {
+                out[d] += static_cast<Scalar>(reverse.of_reward[k][d]);
+            }
+        }
+        add_prior_gradients(priors, reverse.of_log_p, reverse.of_log_q, gradient);
+    }
+
+    std::optional<AdmmSweepTape<Scalar>> narrow_;
+    std::optional<AdmmSweepTape<Real>> wide_;  ///< Where floats do not resolve the steps.
+    std::optional<AdmmStateTape<>> states_;
 };
 
 }  // namespace otpool::detail

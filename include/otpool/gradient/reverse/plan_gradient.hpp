@@ -38,6 +38,18 @@ struct PlanGradient {
         exp_or_zero(log_factor, size(), to);
         for (Index d = 0; d < size(); ++d) to[d] = to[d] == 0 ? 0 : (slope[d] * value[d] - offset[d]) * to[d];
     }
+    /// visit(k, n, scores, P dL/dP) of the column of every active instance n; both are scratch vectors.
+    template <class Visit>
+    void for_each_column(const LogPlan& plan, const AnyView& values, const Visit& visit) const {
+        RealVector value(size());
+        RealVector of_column(size());
+        plan.for_each_column([&](Index k, Index n, const RealVector& score) {
+            values.copy_column(n, value.data());
+            log_weights(score.data(), of_column.data());
+            column(value.data(), of_column.data(), of_column.data());
+            visit(k, n, score, static_cast<const RealVector&>(of_column));
+        });
+    }
 };
 
 /// The backward pass of a readout y, given dL/dy: what goes through the plan. The values' gradient is slope w. What a

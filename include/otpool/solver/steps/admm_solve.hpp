@@ -14,6 +14,7 @@
 #include "otpool/problem/inspection.hpp"
 #include "otpool/solver/solver.hpp"
 #include "otpool/solver/steps/admm_state.hpp"
+#include "otpool/solver/steps/admm_steps.hpp"
 #include "otpool/solver/steps/admm_sweep.hpp"
 #include "otpool/solver/steps/iterations.hpp"
 
@@ -82,18 +83,7 @@ private:
     /// Whether all steps were in the state's range.
     template <class State>
     bool iterate(State& state) {
-        Iterations& iterations = iterations_.emplace(run_, default_limit);
-        while (iterations.again()) {
-            if (!state.step()) return false;
-            if (iterations.wants_residual()) {
-                if (!state.in_range()) return false;
-                const Real residual = state.residual();
-                iterations.record(residual, state.attainable());
-            } else {
-                iterations.skip();
-            }
-        }
-        return true;
+        return admm_steps(state, iterations_.emplace(run_, default_limit), NoAdmmTape());
     }
 
     const Inspection& problem_;

@@ -78,8 +78,9 @@ public:
         sides_.quadratic = quadratic;
         sides_.set_priors(problem);
         log_smooth_ = log_transport_ = dual_ = InstanceColumns(rows(), cols());
-        for (Buffer<Real>* of_rows : {&log_r_, &row_, &slack_, &gap_, &inverse_r_}) of_rows->resize(rows());
-        for (Buffer<Real>* of_cols : {&log_c_, &col_}) of_cols->resize(cols());
+        for (Buffer<Real>* of_rows : {&log_r_, &row_, &log_row_sum_, &slack_, &gap_, &inverse_r_})
+            of_rows->resize(rows());
+        for (Buffer<Real>* of_cols : {&log_c_, &col_, &log_col_sum_}) of_cols->resize(cols());
         for (Index k = 0; k < cols(); ++k) {
             for (Index d = 0; d < rows(); ++d) log_smooth_[k][d] = problem.priors.log_p[d] + problem.priors.log_q[k];
         }
@@ -151,6 +152,9 @@ public:
     const InstanceColumns& log_smooth() const { return log_smooth_; }
     const InstanceColumns& dual() const { return dual_; }
     bool unit_mass() const { return sides_.unit_mass; }
+    /// LSE_n(log S) and LSE_d(log T), before their half steps.
+    const Buffer<Real>& log_row_sum() const { return log_row_sum_; }
+    const Buffer<Real>& log_col_sum() const { return log_col_sum_; }
 
     /// After residual(). The outcome is left to the caller.
     SolvedPlan solution() const {
@@ -200,9 +204,9 @@ private:
                 if (sides_.quadratic) t = t - L(2 * sides_.strength) * plan_of(S);
                 store_some(higher(t, L(lowest_exponent)), T + d, count);
             });
-            col_[k] = log_sum_exp(T, rows());
+            log_col_sum_[k] = log_sum_exp(T, rows());
         }
-        half_step(sides_.instances, col_);
+        half_step(sides_.instances, log_col_sum_, col_);
         for (Index k = 0; k < cols(); ++k) {
             for (Index d = 0; d < rows(); ++d) log_transport_[k][d] += col_[k];
         }
@@ -214,21 +218,20 @@ private:
         for (Index k = 0; k < cols(); ++k) {
             for (Index d = 0; d < rows(); ++d) log_smooth_[k][d] = (dual_[k][d] + log_transport_[k][d]) / weight;
         }
-        log_row_sums_of(log_smooth_, row_.data(), gap_);
-        std::copy(row_.begin(), row_.end(), log_r_.begin());
-        half_step(sides_.features, row_);
-        for (Index d = 0; d < rows(); ++d) log_r_[d] += row_[d];
+        log_row_sums_of(log_smooth_, log_row_sum_.data(), gap_);
+        half_step(sides_.features, log_row_sum_, row_);
+        for (Index d = 0; d < rows(); ++d) log_r_[d] = log_row_sum_[d] + row_[d];
         for (Index k = 0; k < cols(); ++k) {
             for (Index d = 0; d < rows(); ++d) log_smooth_[k][d] += row_[d];
         }
     }
 
-    /// log_sum_i <- what the half step, and the mass, add to the logarithms of each line.
-    void half_step(AdmmSide& side, Buffer<Real>& log_sum) const {
+    /// shift_i <- what the half step, and the mass, add to the logarithms of each line.
+    void half_step(AdmmSide& side, const Buffer<Real>& log_sum, Buffer<Real>& shift) const {
         side.half_step(log_sum.data());
-        for (Index i = 0; i < side.size(); ++i) log_sum[i] += side.shift[i];
-        const Real log_mass = sides_.unit_mass ? log_sum_exp(log_sum.data(), side.size()) : 0;
-        for (Index i = 0; i < side.size(); ++i) log_sum[i] = side.shift[i] - log_mass;
+        for (Index i = 0; i < side.size(); ++i) shift[i] = log_sum[i] + side.shift[i];
+        const Real log_mass = sides_.unit_mass ? log_sum_exp(shift.data(), side.size()) : 0;
+        for (Index i = 0; i < side.size(); ++i) shift[i] = side.shift[i] - log_mass;
     }
 
     /// Z <- Z + rho (T - S) / max(T, S) = Z + rho sign(d) (1 - exp(-|d|)),  d = log T - log S
@@ -315,7 +318,8 @@ private:
     AdmmSides sides_;
     InstanceColumns log_transport_, log_smooth_, dual_;  ///< log T, log S, Z / rho
     Buffer<Real> log_r_, log_c_;                         ///< Of the marginals of S.
-    Buffer<Real> row_, col_;                             ///< Of the present half step, or potentials.
+    Buffer<Real> log_row_sum_, log_col_sum_;             ///< Before the half steps.
+    Buffer<Real> row_, col_;                             ///< What half steps add, or potentials.
     Buffer<Real> slack_, gap_, inverse_r_;
     Real rounding_ = 0;
 };

@@ -8,7 +8,7 @@
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
-#include "otpool/gradient/reverse/admm_sweep_record.hpp"
+#include "otpool/gradient/reverse/admm_sweep_tape.hpp"
 #include "otpool/kernel/feature_sums.hpp"
 #include "otpool/kernel/instance_tiles.hpp"
 #include "otpool/simd/arrays.hpp"
@@ -32,9 +32,9 @@ namespace otpool::detail {
 ///
 /// Cost: three exps an element and step, and those of AdmmDuals; x is read, x~ and Z~ are read and written. Of 4 steps'
 /// 3.5 exps a float element take 0.28 ns at best; measured are 1.2, on cores shared with other work, where a step
-/// forward takes 0.5. Half of it is transport_and_gap(), a quarter smooth().
+/// forward takes 0.5. Half of it is transport(), a quarter smooth().
 template <BagScalar Work>
-class AdmmElementReverse {
+class AdmmReverseTiles {
 public:
     using Tiling = InstanceTiles<Work>;
     using L = Lanes<Work>;
@@ -43,7 +43,7 @@ public:
     static constexpr Index lanes = Tiling::lanes;
 
     /// Views the record. `slope_unit`: x~ is in units of it.
-    void start(const AdmmSweepRecord<Work>& record, Real slope_unit) {
+    void start(const AdmmSweepTape<Work>& record, Real slope_unit) {
         x_.set(record.reward, record.priors.active, record.top);
         duals_ = &record.duals;
         record.set_gaps(gaps_);
@@ -87,12 +87,12 @@ public:
             const R passed_back = instances(tile, smooth(tile, x, factor(tile, x)));
             const L of_shift = first_lanes(converted<Work>(passed_back), x_.used(tile), Work(0));
             if (before == nullptr) {
-                transport(tile, x, of_shift);
+                transport<false>(tile, x, of_shift);
             } else {
                 const Work* z = duals_->of_step(place - 1, gaps_, tile, x, scratch_.data());
-                transport_and_gap(tile, x, of_shift, z, *before);
+                transport<true>(tile, x, of_shift, z, *before);
             }
-            done(tile, reward_tile(tile));
+            done(tile, of_reward(tile));
         }
         x_.all_filled();
         add_up();
@@ -108,11 +108,11 @@ public:
 
     const Tiling& reward() const { return x_; }
     Index padded_cols() const { return x_.count() * lanes; }
-    Work* reward_tile(Index tile) { return of_reward_.data() + tile * x_.size(); }
+    Work* of_reward(Index tile) { return of_reward_.data() + tile * x_.size(); }
     /// Before the pass of the last step.
     void clear(Index tile) {
-        std::fill_n(reward_tile(tile), x_.size(), Work(0));
-        std::fill_n(dual_tile(tile), x_.size(), Work(0));
+        std::fill_n(of_reward(tile), x_.size(), Work(0));
+        std::fill_n(of_dual(tile), x_.size(), Work(0));
     }
     /// sum_d g, of the step before the one whose pass has been over the tile.
     R gap_col(Index tile) const { return R::load(gap_col_.data() + tile * lanes); }
@@ -125,7 +125,7 @@ private:
     static constexpr Work lowest_decay = single ? -29 : -58;
     static constexpr Real outside = -1e30;
 
-    Work* dual_tile(Index tile) { return of_dual_.data() + tile * x_.size(); }
+    Work* of_dual(Index tile) { return of_dual_.data() + tile * x_.size(); }
 
     /// to_i = (from_i - level) log2 e
     static void set_in_base_two(const Real* from, Index size, Real level, Buffer<Work>& to) {
@@ -155,7 +155,7 @@ private:
         const L slope = in_base_two(smooth_slope_);
         const L reward_slope = in_unit(smooth_slope_);
         const L col = L::load(smooth_col_.data() + tile * lanes);
-        Work* of_reward = reward_tile(tile);
+        Work* to_reward = of_reward(tile);
         L sum_of_u(Work(0));
         L moment(Work(0));
         const Work* row = smooth_row_.data();
@@ -165,38 +165,22 @@ private:
             const L u = P * factor(d, P);
             sum_of_u += u;
             moment = multiply_add(exponent, u, moment);
-            multiply_add(u, reward_slope, L::load(of_reward + d * lanes)).store(of_reward + d * lanes);
+            multiply_add(u, reward_slope, L::load(to_reward + d * lanes)).store(to_reward + d * lanes);
         }
         sums_.smooth_moment += static_cast<Real>(sum(moment));
         return converted<Real>(sum_of_u);
     }
 
-    /// x~ += transport slope q,  Z = 0
-    void transport(Index tile, const Work* x, const L& of_shift) {
-        const L slope = in_base_two(transport_slope_);
-        const L reward_slope = in_unit(transport_slope_);
-        const L col = L::load(transport_col_.data() + tile * lanes);
-        Work* of_reward = reward_tile(tile);
-        Work* transport_sum = transport_lanes_.data();
-        L moment(Work(0));
-        const Work* row = transport_row_.data();
-        for (Index at = 0, d = 0; d < x_.rows(); ++d, at += lanes) {
-            const L exponent = slope * L::load(x + at);
-            const L q = bounded_exp2(higher(exponent + L(row[d]) - col, L(lowest_power))) * of_shift;
-            moment = multiply_add(exponent, q, moment);
-            (L::load(transport_sum + at) + q).store(transport_sum + at);
-            multiply_add(q, reward_slope, L::load(of_reward + at)).store(of_reward + at);
-        }
-        sums_.transport_moment += static_cast<Real>(sum(moment));
-    }
-
-    /// x~ += transport slope q + gap slope g,  Z~ -= q / rho + g / rho of the step before
-    void transport_and_gap(Index tile, const Work* x, const L& of_shift, const Work* dual_before, const Gap& before) {
+    /// x~ += transport slope q;  given the Z before, and the gap, of the step before, x~ += gap slope g, too, and
+    /// Z~ -= q / rho + g / rho of the step before. Without it Z = 0.
+    template <bool has_dual>
+    void transport(Index tile, const Work* x, const L& of_shift, const Work* dual_before = nullptr,
+                   const Gap& before = {}) {
         const L slope = in_base_two(transport_slope_);
         const L reward_slope = in_unit(transport_slope_);
         const L gap_slope = in_unit(static_cast<Real>(before.slope) * log_2 * static_cast<Real>(before.rho));
         const L col = L::load(transport_col_.data() + tile * lanes);
-        const L gap_col = before.of_cols(tile);
+        const L gap_col = has_dual ? before.of_cols(tile) : L(Work(0));
         const L before_slope(before.slope);
         const L before_rho(before.rho);
         const L before_dual_slope(before.dual_slope);
@@ -206,38 +190,47 @@ private:
         const Work* row = transport_row_.data();
         Work* transport_sum = transport_lanes_.data();
         Work* gap_sums = gap_lanes_.data();
-        Work* of_reward = reward_tile(tile);
-        Work* of_dual = dual_tile(tile);
+        Work* to_reward = of_reward(tile);
+        Work* to_dual = of_dual(tile);
         L gap_sum(Work(0));
         L moment(Work(0));
         L gap_moment(Work(0));
         L dual_moment(Work(0));
         for (Index at = 0, d = 0; d < x_.rows(); ++d, at += lanes) {
             const L x_d = L::load(x + at);
-            const L z_before = L::load(dual_before + at);
-            const L gap =
-                multiply_add(x_d, before_slope, multiply_add(z_before, before_dual_slope, L(before_row[d]) + gap_col));
-            const L decay = bounded_exp2(higher(negative_magnitude(gap), L(lowest_decay)));
-            const L z = multiply_add(dual_change(gap, decay), before_rho, z_before);
             const L exponent = slope * x_d;
-            const L log2_Q = multiply_add(z, dual_slope, exponent + (L(row[d]) - col));
+            L log2_Q = exponent + (L(row[d]) - col);
+            L z, decay;
+            if constexpr (has_dual) {
+                const L z_before = L::load(dual_before + at);
+                const L gap = multiply_add(x_d, before_slope,
+                                           multiply_add(z_before, before_dual_slope, L(before_row[d]) + gap_col));
+                decay = bounded_exp2(higher(negative_magnitude(gap), L(lowest_decay)));
+                z = multiply_add(dual_change(gap, decay), before_rho, z_before);
+                log2_Q = multiply_add(z, dual_slope, log2_Q);
+            }
             const L q = bounded_exp2(higher(log2_Q, L(lowest_power))) * of_shift;
-            const L of_z = multiply_add(q, minus_inverse_rho, L::load(of_dual + at));
-            const L of_step = of_z * decay;  // g / rho
-            (of_z - of_step).store(of_dual + at);
-            multiply_add(q, reward_slope, multiply_add(of_step, gap_slope, L::load(of_reward + at)))
-                .store(of_reward + at);
+            L of_x = L::load(to_reward + at);
+            if constexpr (has_dual) {
+                const L of_z = multiply_add(q, minus_inverse_rho, L::load(to_dual + at));
+                const L of_step = of_z * decay;  // g / rho
+                (of_z - of_step).store(to_dual + at);
+                of_x = multiply_add(of_step, gap_slope, of_x);
+                (L::load(gap_sums + at) + of_step).store(gap_sums + at);
+                gap_sum += of_step;
+                gap_moment = multiply_add(exponent, of_step, gap_moment);
+                dual_moment = multiply_add(of_z, z, dual_moment);
+            }
+            multiply_add(q, reward_slope, of_x).store(to_reward + at);
             (L::load(transport_sum + at) + q).store(transport_sum + at);
-            (L::load(gap_sums + at) + of_step).store(gap_sums + at);
-            gap_sum += of_step;
             moment = multiply_add(exponent, q, moment);
-            gap_moment = multiply_add(exponent, of_step, gap_moment);
-            dual_moment = multiply_add(of_z, z, dual_moment);
         }
-        (converted<Real>(gap_sum) * R(static_cast<Real>(before.rho))).store(gap_col_.data() + tile * lanes);
         sums_.transport_moment += static_cast<Real>(sum(moment));
-        sums_.gap_moment += static_cast<Real>(sum(gap_moment));
-        sums_.dual_moment += static_cast<Real>(sum(dual_moment));
+        if constexpr (has_dual) {
+            (converted<Real>(gap_sum) * R(static_cast<Real>(before.rho))).store(gap_col_.data() + tile * lanes);
+            sums_.gap_moment += static_cast<Real>(sum(gap_moment));
+            sums_.dual_moment += static_cast<Real>(sum(dual_moment));
+        }
     }
 
     void add_up() {

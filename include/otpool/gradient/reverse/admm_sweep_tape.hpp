@@ -3,12 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
-#include <limits>
 #include <vector>
 
 #include "otpool/core/any_view.hpp"
-#include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/problem/inspection.hpp"
@@ -19,48 +18,46 @@
 
 namespace otpool::detail {
 
-/// K steps of AdmmSweep, as their reverse needs to know them.
+/// The tape of K steps of AdmmSweep, of which nothing is wanted but what the last one pools.
 ///
-/// Memory: 3 (D + N) doubles a step, and D N numbers of Work every eight steps. What else there is of an entry is
-/// computed again, which takes less time than memory does.
+/// Memory: 3 (D + N) doubles a step, and D N numbers of Work every eight steps. All else is computed again, which takes
+/// less time than memory does.
 template <BagScalar Work>
-struct AdmmSweepRecord {
+struct AdmmSweepTape {
     AnyView reward, values;  ///< The values are empty where they are the reward.
     Priors priors;
-    std::vector<StepParameters> parameter_sets;  ///< One, or one a step.
+    std::vector<StepParameters> parameter_sets;  ///< One of all steps, or one a step.
     bool relative = false;                       ///< Whether the regulariser is RelativeEntropy.
     RealVector top = {};                         ///< The highest reward of every feature.
     Real range = 0;                              ///< The highest reward less the lowest.
     AdmmDuals<Work> duals = {};
     RealVector mean = {};  ///< What is pooled.
 
-    AdmmSweepRecord(const Inspection& problem, const std::vector<StepParameters>& parameters)
+    AdmmSweepTape(const Inspection& problem, const std::vector<StepParameters>& parameters, int steps)
         : reward(problem.reward),
           values(problem.values),
           priors(problem.priors),
           parameter_sets(parameters),
           relative(problem.relative),
           top(problem.highest),
-          range(problem.range()) {}
+          range(problem.range()) {
+        const auto all = static_cast<std::size_t>(steps);
+        slopes_.reserve(all);
+        of_rows_.reserve(3 * all * static_cast<std::size_t>(rows()));
+        of_cols_.reserve(3 * all * static_cast<std::size_t>(padded_cols()));
+    }
 
     Index rows() const { return priors.log_p.size(); }
     Index cols() const { return priors.log_q.size(); }
-    Index padded_cols() const { return padded_cols_; }
+    Index padded_cols() const { return padded(cols()); }
     Index steps() const { return static_cast<Index>(slopes_.size()); }
     const StepParameters& parameters(Index k) const {
         return parameter_sets[std::min(static_cast<std::size_t>(k) + 1, parameter_sets.size()) - 1];
     }
 
-    /// Keeps the sweep's last step, which is one of so many.
-    void keep(const AdmmSweep<Work>& sweep, int steps) {
+    /// Keeps the sweep's last step.
+    void keep(const AdmmSweep<Work>& sweep) {
         const AdmmStep step = sweep.last_step();
-        padded_cols_ = sweep.padded_cols();
-        if (slopes_.empty()) {
-            const auto all = static_cast<std::size_t>(steps);
-            slopes_.reserve(all);
-            of_rows_.reserve(3 * all * static_cast<std::size_t>(rows()));
-            of_cols_.reserve(3 * all * static_cast<std::size_t>(padded_cols()));
-        }
         slopes_.push_back({step.rho, step.transport.slope, step.smooth.slope});
         for (const Real* v : {step.transport.row, step.smooth.row, step.log_row_sum}) {
             of_rows_.insert(of_rows_.end(), v, v + rows());
@@ -97,27 +94,11 @@ struct AdmmSweepRecord {
         return largest;
     }
 
-    /// The highest of the values less the lowest.
-    Real values_range() const {
-        if (values.empty()) return range;
-        Real high = -std::numeric_limits<Real>::infinity();
-        Real low = -high;
-        Buffer<Real> column;
-        column.resize(rows());
-        for (const Index n : priors.active) {
-            values.copy_column(n, column.data());
-            high = std::max(high, highest(column.data(), rows()));
-            low = std::min(low, lowest(column.data(), rows()));
-        }
-        return high - low;
-    }
-
 private:
     struct Slopes {
         Real rho, transport, smooth;
     };
 
-    Index padded_cols_ = 0;
     std::vector<Slopes> slopes_;
     std::vector<Real> of_rows_, of_cols_;  ///< Three vectors a step, as AdmmStep has them.
 };

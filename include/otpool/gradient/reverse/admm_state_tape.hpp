@@ -1,0 +1,68 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
+#include <vector>
+
+#include "otpool/core/buffer.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/gradient/step_parameters.hpp"
+#include "otpool/problem/inspection.hpp"
+#include "otpool/solver/steps/admm_state.hpp"
+
+namespace otpool::detail {
+
+/// The tape of K steps of AdmmState: the whole state after each. Memory: 3 D N doubles a step.
+template <std::same_as<Real> Work = Real>
+struct AdmmStateTape {
+    struct Step {
+        InstanceColumns t, s, z;                ///< log T, log S and Z / rho
+        Buffer<Real> log_row_sum, log_col_sum;  ///< LSE_n(log S) and LSE_d(log T), before their half steps.
+        bool unit_mass;
+    };
+
+    Inspection problem;  ///< With the alphas of the present step, or of the last.
+    bool quadratic;
+    DualStep dual_step;
+    std::vector<StepParameters> parameter_sets;  ///< One of all steps, or one a step.
+    std::vector<Step> steps = {};                ///< steps[0] is the state before the first step.
+
+    /// Of step k, from 1.
+    const StepParameters& parameters(std::size_t k) const {
+        return parameter_sets[std::min(k, parameter_sets.size()) - 1];
+    }
+    /// rho of step k - 1 over that of step k: z is in units of it.
+    Real rho_ratio(std::size_t k) const { return k == 1 ? 1 : parameters(k - 1).rho / parameters(k).rho; }
+
+    /// The state before the first step.
+    AdmmState<Work> start() {
+        set_alphas(1);
+        AdmmState<Work> state(problem, parameters(1).rho, quadratic, dual_step);
+        keep(state);
+        return state;
+    }
+    /// Before each step.
+    bool begin(AdmmState<Work>& state) {
+        const std::size_t k = steps.size();
+        if (k > 1 && parameter_sets.size() > 1) {
+            set_alphas(k);
+            state.set_parameters(parameters(k).rho);
+        }
+        return true;
+    }
+    /// After it.
+    void keep(const AdmmState<Work>& state) {
+        steps.push_back({state.log_transport(), state.log_smooth(), state.dual(), state.log_row_sum(),
+                         state.log_col_sum(), state.unit_mass()});
+    }
+
+private:
+    void set_alphas(std::size_t k) {
+        const StepParameters& step = parameters(k);
+        problem.set_alphas(step.alpha0, step.alpha1, step.alpha2);
+    }
+};
+
+}  // namespace otpool::detail
