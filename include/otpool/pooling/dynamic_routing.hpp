@@ -25,7 +25,7 @@ template <BagScalar Scalar, class AttentionPooling>
 struct DynamicRouting {
     AttentionPooling attention;            ///< Pools a bag by its prior: y = sum_n q0_n x_n.
     int iterations = 3;                    ///< At least 0; 0 pools by the mean, or by the bag's prior.
-    std::optional<Scalar> empty_bag = {};  ///< Entries of an empty bag's pooled vector; if unset, it is an error.
+    std::optional<Scalar> empty_bag = {};  ///< Fills an empty bag's pooled vector; if unset, an empty bag is an error.
     Execution execution = {};              ///< Runs the bags of a batch; Sequential by default.
 
     /// Pools one bag.

@@ -49,7 +49,7 @@ struct Pooling {
     Prior prior = {};                           ///< q0, if neither the bag nor parameters.instances has a prior.
     Reward reward = {};                         ///< X, if the bag has no reward.
     Output output = {};                         ///< Applied to every entry of the pooled vector.
-    std::optional<Scalar> empty_bag = {};       ///< Entries of an empty bag's pooled vector; if unset, it is an error.
+    std::optional<Scalar> empty_bag = {};  ///< Fills an empty bag's pooled vector; if unset, an empty bag is an error.
     /// Runs the bags of a batch, and parts of a bag that dominates the batch; Sequential by default.
     Execution execution = {};
 

@@ -18,7 +18,7 @@ template <BagScalar Scalar, class Outer, class... Inner>
 struct TwoLevelPooling {
     Outer outer;                           ///< Pools the M vectors.
     std::tuple<Inner...> inner;            ///< Each pools the bag to one vector.
-    std::optional<Scalar> empty_bag = {};  ///< Entries of an empty bag's pooled vector; if unset, it is an error.
+    std::optional<Scalar> empty_bag = {};  ///< Fills an empty bag's pooled vector; if unset, an empty bag is an error.
     Execution execution = {};              ///< Runs the bags of a batch; Sequential by default.
 
     /// Pools one bag.
