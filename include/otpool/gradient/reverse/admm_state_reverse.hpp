@@ -56,7 +56,7 @@ public:
     using Columns = InstanceColumns;
     using Numbers = Eigen::Map<RealVector>;
 
-    /// Derivatives with respect to what there is one of a step, or one of all; to be added to.
+    /// The sums to which derivatives are added: one entry per step, or one for all steps.
     struct OfParameters {
         Numbers alpha0, alpha1, alpha2, rho;
     };
