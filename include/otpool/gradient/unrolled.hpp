@@ -51,7 +51,7 @@ struct Unrolled {
 
     /// Takes the steps. A tape that is `pooled_only` has no solution and serves only readouts that are multiples of the
     /// conditional mean. Throws InvalidArgument if the problem or `steps` is not well formed, if the number of
-    /// iterations is not set, or if BregmanAdmm's rho is not set (its default depends on the bag).
+    /// iterations is not set, or if neither `steps` nor BregmanAdmm sets rho (its default depends on the bag).
     template <BagScalar Scalar, Regularizer R>
     Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool pooled_only = false) const {
         Workspace workspace;
@@ -75,7 +75,8 @@ struct Unrolled {
         return {std::move(pass), std::move(trajectory)};
     }
 
-    /// dL/d(problem), given its tape and dL/dy of the readout.
+    /// dL/d(problem), given its tape and dL/dy of the readout. Throws UnsupportedProblem if the tape only pools and the
+    /// readout is not a multiple of the conditional mean.
     template <class Readout, BagScalar Scalar, Regularizer R>
     ProblemGradient<Scalar> backward(const Readout& readout, const Tape<Scalar, R>& tape,
                                      const Vector<Scalar>& dL_dy) const {
