@@ -98,6 +98,7 @@ private:
     std::vector<std::int64_t> offsets_;
 };
 
+/// Bags of an Eigen expression have its scalar.
 template <class Derived, class... Rest>
 Bags(const Eigen::DenseBase<Derived>&, std::vector<std::int64_t>, const Rest&...) -> Bags<typename Derived::Scalar>;
 

@@ -15,9 +15,11 @@ namespace otpool {
 
 using Eigen::Index;
 
+/// A column vector.
 template <class Scalar>
 using Vector = Eigen::Matrix<Scalar, Eigen::Dynamic, 1>;
 
+/// A matrix in column-major memory.
 template <class Scalar>
 using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
 
@@ -28,8 +30,8 @@ concept BagScalar = std::same_as<Scalar, float> || std::same_as<Scalar, double>;
 /// Vectors per feature or instance are always double. The exponents of a plan are differences of numbers as large as
 /// the reward's spread over alpha0: at small alpha0, float would leave no digits of them.
 using Real = double;
-using RealVector = Vector<Real>;
-using RealMatrix = Matrix<Real>;
+using RealVector = Vector<Real>;  ///< A vector of double.
+using RealMatrix = Matrix<Real>;  ///< A matrix of double.
 
 namespace detail {
 

@@ -84,6 +84,7 @@ struct MeanMaxGate {
     }
 };
 
+/// The prior of an Eigen expression has its scalar.
 template <class Derived>
 FixedPrior(const Eigen::MatrixBase<Derived>&) -> FixedPrior<typename Derived::Scalar>;
 

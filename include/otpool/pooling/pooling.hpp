@@ -151,8 +151,10 @@ private:
     }
 };
 
+/// Pooling{parameters, solver}: Entropy and the conditional readout.
 template <class Scalar, class Solver>
 Pooling(PoolingParameters<Scalar>, Solver) -> Pooling<Scalar, Solver>;
+/// Pooling{parameters, solver, JointReadout{}}: Entropy and the joint readout.
 template <class Scalar, class Solver>
 Pooling(PoolingParameters<Scalar>, Solver, JointReadout) -> Pooling<Scalar, Solver, Entropy, JointReadout>;
 
