@@ -1,6 +1,5 @@
-# The target docs: the reference of the API, which Doxygen makes from the comments in the headers, in <build>/docs/html. It needs
-# no network, neither to make nor to read: formulas are text. Every warning is an error.
-option(OTPOOL_DOCS_COMPLETE "The target docs fails if a public type, function or member has no comment" OFF)
+# The target docs: Doxygen makes the reference of the API from the comments in the headers, in <build>/docs/html. It needs no
+# network: formulas are text. Every warning is an error, and so is a public type, function or member without a comment.
 find_package(Doxygen QUIET)
 if(NOT DOXYGEN_FOUND)
     message(STATUS "otpool: the target docs is left out, it needs Doxygen (cmake/bootstrap.sh --with-ci installs it)")
@@ -14,14 +13,11 @@ set(DOXYGEN_USE_MDFILE_AS_MAINPAGE ${PROJECT_SOURCE_DIR}/include/otpool/README.m
 set(DOXYGEN_STRIP_FROM_PATH ${PROJECT_SOURCE_DIR}/include)
 set(DOXYGEN_STRIP_FROM_INC_PATH ${PROJECT_SOURCE_DIR}/include)
 
-# Links to what is not in include/otpool would lead nowhere; their text stays.
+# Links that leave include/otpool would lead nowhere; only their text stays.
 set(DOXYGEN_FILTER_PATTERNS "*.md=sed -E 's|[[]([^]]*)[]][(]([.][.]/)+[^)]*[)]|\\1|g'")
 
-# What is not for users.
+# Not for users.
 set(DOXYGEN_EXCLUDE_SYMBOLS otpool::detail otpool::detail::* otpool::*::detail otpool::*::detail::*)
-if(NOT OTPOOL_DOCS_COMPLETE)
-    set(DOXYGEN_EXTRACT_ALL YES)
-endif()
 set(DOXYGEN_EXTRACT_LOCAL_CLASSES NO)
 
 set(DOXYGEN_QUIET YES)

@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
-// Learnable pooling: all of otpool.hpp, with gradients and layers. (Apart, as who only pools need not compile it.)
+// Learnable pooling: all of otpool.hpp, with gradients and layers. (Separate, so that pooling alone compiles faster.)
 
 #include "otpool/gradient/differentiable_pooling.hpp"
 #include "otpool/gradient/implicit.hpp"

@@ -1,8 +1,9 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
-// Global pooling by unbalanced optimal transport: problems, solvers, poolings. Gradients and layers are in
-// otpool/learning.hpp, what needs other libraries in otpool/adapter.
+/// @namespace otpool
+/// Global pooling by unbalanced optimal transport: problems, solvers, poolings. Gradients and layers are in
+/// otpool/learning.hpp. Headers that need other libraries are in otpool/adapter.
 
 #include "otpool/core/bags.hpp"
 #include "otpool/core/error.hpp"

@@ -12,7 +12,7 @@ namespace otpool {
 
 namespace detail {
 
-/// Text of unknown origin made fit for a message: everything but printable ASCII as \xNN, and not too much of it.
+/// Untrusted text, made safe for a message: at most `longest` bytes, those that are not printable ASCII as \xNN.
 inline std::string printable(std::string_view text, std::size_t longest = 64) {
     constexpr std::string_view hex = "0123456789abcdef";
     std::string shown;
@@ -33,6 +33,7 @@ inline std::string printable(std::string_view text, std::size_t longest = 64) {
 /// <allowed>".
 class FileError : public Error {
 public:
+    /// Takes the parts of the message.
     FileError(const std::filesystem::path& file, const std::string& field, const std::string& found,
               const std::string& allowed)
         : Error(detail::printable(file.string(), 4096) + ": " + field + " is " + found + "; allowed: " + allowed) {}

@@ -15,23 +15,25 @@
 
 namespace otpool {
 
-/// Tasks by oneTBB, in the calling thread's arena or in one of this policy's own, which its copies share.
+/// Runs tasks with oneTBB, in the calling thread's arena or in an arena of its own, which copies share.
 class OneTbb {
 public:
-    /// The arena that it is called in, with all its threads.
+    /// Uses all threads of the calling thread's arena.
     OneTbb() = default;
-    /// An arena of `threads` threads, at least 1; of fewer where oneTBB would have no more for it.
+    /// Makes an arena of `threads` threads, or of fewer if oneTBB has fewer. Throws InvalidArgument if threads < 1.
     explicit OneTbb(int threads) {
         detail::require(threads >= 1, "threads", threads, "at least 1");
         arena_ = std::make_shared<tbb::task_arena>(std::min(threads, tbb::info::default_concurrency()));
     }
 
+    /// The number of threads of the arena.
     Index workers() const { return arena_ ? arena_->max_concurrency() : tbb::this_task_arena::max_concurrency(); }
 
+    /// Runs all tasks; see ExecutionPolicy.
     void for_each(Index count, const Task& task) const {
         const auto work = [&](Index i) { task(i, tbb::this_task_arena::current_thread_index()); };
-        // Isolated: a thread that waits here for others must not begin another task of the caller's, as the same
-        // worker.
+        // Isolated: a thread that waits here for others must not begin another of the caller's tasks, which would have
+        // the same worker number.
         const auto run = [&] {
             tbb::this_task_arena::isolate([&] { tbb::parallel_for(Index{0}, count, work, tbb::simple_partitioner()); });
         };

@@ -13,16 +13,18 @@
 
 namespace otpool {
 
-/// Tasks by the threads of OpenMP, each of which takes the next task when it has ended one. Within a parallel region of
-/// the caller's, the threads are those that OpenMP allows there: one, unless nested regions are switched on.
+/// Runs tasks with OpenMP; a thread that has ended a task takes the next. Inside a parallel region of the caller,
+/// OpenMP allows one thread only, unless nested regions are switched on.
 struct OpenMp {
-    int threads = 0;  ///< At least 1, or 0: as many as OpenMP would take, OMP_NUM_THREADS.
+    int threads = 0;  ///< At least 1, or 0 for OpenMP's default (OMP_NUM_THREADS).
 
+    /// The number of threads. Throws InvalidArgument if `threads` is negative.
     Index workers() const {
         detail::require(threads >= 0, "threads", threads, "at least 1, or 0 for as many as OpenMP takes");
         return threads > 0 ? threads : omp_get_max_threads();
     }
 
+    /// Runs all tasks; see ExecutionPolicy.
     void for_each(Index count, const Task& task) const {
         const int workers = static_cast<int>(this->workers());
 #pragma omp parallel for schedule(dynamic, 1) num_threads(workers)

@@ -17,12 +17,12 @@ namespace otpool::published {
 
 namespace detail {
 
-/// The weights of one layer in a file that may hold those of others: its tensors' names begin with `prefix`.
+/// The weights of one layer, whose tensors' names begin with `prefix`; the file may have other tensors too.
 class WeightsFile {
 public:
     WeightsFile(const SafetensorsFile& file, std::string prefix) : file_(file), prefix_(std::move(prefix)) {}
 
-    /// Of one entry, or of one for each of `steps`.
+    /// A parameter with one entry for all steps, or one per step.
     RealVector parameter(const std::string& name, int steps) const {
         RealVector values = file_.vector(prefix_ + name);
         if (values.size() != 1 && values.size() != steps) {
@@ -70,15 +70,15 @@ private:
 
 }  // namespace detail
 
-/// The layer of K = `steps` steps with the weights of a released one:
+/// A layer of K = `steps` steps with the weights of a released layer:
 ///
 ///     load<Sinkhorn<float>>(SafetensorsFile("weights.safetensors"), 4)
 ///     load<QuadraticAdmm<float, Attention<Real>>>(SafetensorsFile("model.safetensors"), 4, "pooling.")
 ///
-/// Tensors, after `prefix`: `a1`, `a2`, `a3` and, for ADMM, `rho`, before softplus, of shape [1] or [K]; where the
-/// prior is Attention<Real>, `linear_r1.weight` [2 D, D] and `linear_r2.weight` [1, 2 D], which UniformPrior ignores.
-/// The file says neither which layer it is, nor K where all entries serve all steps, nor whether q0 is learned: these
-/// are the caller's to know. Throws FileError; InvalidArgument for steps < 1.
+/// Tensors, after `prefix`: `a1`, `a2`, `a3` and, for ADMM, `rho`, before softplus, of shape [1] or [K]. If the prior
+/// is Attention<Real>, also `linear_r1.weight` [2 D, D] and `linear_r2.weight` [1, 2 D]; UniformPrior ignores them. The
+/// file does not say which layer it is for, whether q0 is learned, or what K is (if all shapes are [1]): the caller
+/// must know. Throws FileError; InvalidArgument for steps < 1.
 template <class LoadedLayer>
 requires std::same_as<decltype(LoadedLayer::prior), UniformPrior> ||
     std::same_as<decltype(LoadedLayer::prior), Attention<Real>>

@@ -22,17 +22,18 @@
 
 namespace otpool {
 
-/// A .safetensors file (github.com/huggingface/safetensors), which is what weights are best handed over from PyTorch
-/// in: it holds named tensors and no code. Needs nlohmann_json, for the header.
+/// A .safetensors file (github.com/huggingface/safetensors): named tensors and no code, the best format to bring
+/// weights from PyTorch. Needs nlohmann_json for the header.
 ///
-/// The constructor reads and checks the header alone: its length, that it is the JSON it has to be, and that the
-/// tensors fill the file without gap or overlap. vector() and matrix() read F32 and F64, as double; other types may be
-/// in the file, but not be read. Files are not trusted: whatever is wrong with one is a FileError that names file and
-/// field, before memory is taken for what the file does not hold.
+/// The constructor reads the header only. It checks the header's length and JSON, and that the tensors fill the file
+/// without gap or overlap. vector() and matrix() read F32 and F64 as double; tensors of other types may be present but
+/// cannot be read. Files are not trusted: every fault is a FileError that names file and field, and no memory is taken
+/// for data that the file does not hold.
 ///
 /// A value type that holds the header and the path, not an open file; calls are const and thread-safe.
 class SafetensorsFile {
 public:
+    /// Reads and checks the header. Throws FileError.
     explicit SafetensorsFile(std::filesystem::path path) : path_(std::move(path)) {
         std::error_code error;
         const auto status = std::filesystem::status(path_, error);
@@ -48,21 +49,23 @@ public:
         tensors_ = detail::SafetensorsHeader(path_, header, size - data_).tensors();
     }
 
+    /// The path of the file.
     const std::filesystem::path& path() const { return path_; }
 
+    /// Whether there is a tensor of this name.
     bool contains(const std::string& name) const { return tensors_.contains(name); }
 
-    /// Of every tensor, in the order of the alphabet.
+    /// The names of all tensors, sorted.
     std::vector<std::string> names() const {
         std::vector<std::string> names;
         for (const auto& [name, tensor] : tensors_) names.push_back(name);
         return names;
     }
 
-    /// The sizes of a tensor. Throws FileError if there is none of that name.
+    /// The sizes of a tensor. Throws FileError if there is no tensor of that name.
     const std::vector<std::uint64_t>& shape(const std::string& name) const { return tensor(name).shape; }
 
-    /// A tensor of shape [n].
+    /// Reads a tensor of shape [n]. Throws FileError.
     RealVector vector(const std::string& name) const {
         const auto& found = tensor_of(name, 1, "[n], one dimension");
         RealVector values(static_cast<Index>(found.shape[0]));
@@ -70,7 +73,7 @@ public:
         return values;
     }
 
-    /// A tensor of shape [r, c], as r x c.
+    /// Reads a tensor of shape [r, c], as r x c. Throws FileError.
     RealMatrix matrix(const std::string& name) const {
         const auto& found = tensor_of(name, 2, "[rows, columns]");
         Eigen::Matrix<Real, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> values(static_cast<Index>(found.shape[0]),
@@ -87,7 +90,7 @@ private:
     }
 
     std::string read_header(std::ifstream& stream, std::uintmax_t file_size) const {
-        constexpr std::uint64_t longest = 100'000'000;  // that of the format's own library
+        constexpr std::uint64_t longest = 100'000'000;  // the limit of the format's own library
         std::array<char, 8> bytes{};
         if (file_size < bytes.size() || !stream.read(bytes.data(), bytes.size())) {
             throw FileError(path_, "header length", "cut off", "8 bytes");
@@ -127,7 +130,7 @@ private:
         return found;
     }
 
-    /// The tensor's bytes, which are the matrix's entries in the order of its memory.
+    /// Reads the tensor's bytes as the entries of `values`, in the order of its memory.
     template <class Derived>
     void read(const std::string& name, const detail::SafetensorsTensor& tensor,
               Eigen::PlainObjectBase<Derived>& values) const {

@@ -20,7 +20,7 @@
 
 namespace otpool::detail {
 
-/// The number that `bytes` are, the lowest first.
+/// The number that `bytes` hold, lowest byte first.
 template <std::unsigned_integral Number>
 Number little_endian(const char* bytes) {
     Number number = 0;
@@ -30,24 +30,24 @@ Number little_endian(const char* bytes) {
     return number;
 }
 
-/// [2, 3], as PyTorch and the header have it.
+/// Sizes as text, [2, 3], as PyTorch and the header write them.
 inline std::string printed(const std::vector<std::uint64_t>& sizes) {
     std::string text;
     for (const std::uint64_t size : sizes) text += (text.empty() ? "" : ", ") + std::to_string(size);
     return printable("[" + text + "]");
 }
 
-/// What the header of a .safetensors file says of a tensor.
+/// What the header of a .safetensors file says about a tensor.
 struct SafetensorsTensor {
     std::string dtype;
     std::vector<std::uint64_t> shape;
-    std::uint64_t begin = 0, end = 0;  ///< Its bytes, from the header's end on.
+    std::uint64_t begin = 0, end = 0;  ///< Its bytes [begin, end), counted from the header's end.
 };
 
 /// Reads and checks the header's text. Every function throws FileError.
 class SafetensorsHeader {
 public:
-    /// `data_size`: the bytes that follow the header.
+    /// `data_size`: the number of bytes after the header.
     SafetensorsHeader(const std::filesystem::path& file, std::string_view text, std::uintmax_t data_size)
         : file_(file) {
         const Json header = parse(text);
@@ -71,7 +71,7 @@ private:
         throw FileError(file_, field, found, allowed);
     }
 
-    /// The parser alone would keep the last of several equal keys, and take memory for arrays in arrays without end.
+    /// Refuses equal keys, of which the parser would keep the last, and deep nesting, which could take any memory.
     Json parse(std::string_view text) const {
         constexpr int deepest = 3;  // header, tensor, shape
         std::vector<std::set<std::string>> keys(deepest + 1);
@@ -134,13 +134,13 @@ private:
         return *found;
     }
 
-    /// Fractions, negative numbers and what 64 bits do not hold are numbers of other types.
+    /// The parser gives other types to fractions, to negative numbers and to numbers beyond 64 bits.
     static bool is_array_of_sizes(const Json& value) {
         const auto is_size = [](const Json& entry) { return entry.is_number_unsigned(); };
         return value.is_array() && std::all_of(value.begin(), value.end(), is_size);
     }
 
-    /// Bytes of an element, 0 of types that are not read here.
+    /// Bytes per element; 0 if unknown here.
     static std::uint64_t item_size(const std::string& dtype) {
         return dtype == "F64" ? 8 : dtype == "F32" ? 4 : dtype == "F16" || dtype == "BF16" ? 2 : 0;
     }
@@ -182,7 +182,7 @@ private:
         }
     }
 
-    /// At most three levels, which parse() has seen to.
+    /// The JSON as text. It has at most three levels: parse() checks this.
     static std::string shown(const Json& value) {
         return printable(value.dump(-1, ' ', true, Json::error_handler_t::replace));
     }

@@ -16,7 +16,7 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/layer/named_array.hpp"
 
-// Layers of otpool/layer as modules of LibTorch. Needs LibTorch (torch::torch), which otpool.hpp does not.
+// Layers of otpool/layer as modules of LibTorch. Needs LibTorch (torch::torch); otpool.hpp does not.
 
 namespace otpool {
 
@@ -31,7 +31,7 @@ inline std::string printed_shape(const torch::Tensor& tensor) {
     return shape + ")";
 }
 
-/// Throws InvalidArgument for what is no CPU tensor of this type and number of dimensions.
+/// Throws InvalidArgument unless `tensor` is a CPU tensor of this type and number of dimensions.
 inline void require_tensor(const torch::Tensor& tensor, const std::string& name, torch::ScalarType type,
                            std::int64_t dimensions, const std::string& shape) {
     require(tensor.defined(), name, "undefined", "a tensor");
@@ -40,7 +40,7 @@ inline void require_tensor(const torch::Tensor& tensor, const std::string& name,
     require(tensor.dim() == dimensions, "shape of " + name, printed_shape(tensor), shape);
 }
 
-/// A D x M matrix as the (M, D) tensor that it is byte for byte; takes the matrix over.
+/// A D x M matrix as an (M, D) tensor with the same bytes. Takes over the matrix.
 template <class Scalar>
 torch::Tensor as_tensor(Matrix<Scalar>&& matrix) {
     auto* owned = new Matrix<Scalar>(std::move(matrix));
@@ -48,13 +48,13 @@ torch::Tensor as_tensor(Matrix<Scalar>&& matrix) {
         owned->data(), {owned->cols(), owned->rows()}, [owned](void*) { delete owned; }, torch_scalar<Scalar>);
 }
 
-/// An (M, D) tensor as the D x M matrix that it is, without a copy (unless it is not contiguous).
+/// A contiguous (M, D) tensor as a D x M matrix, without a copy.
 template <class Scalar>
 Eigen::Map<const Matrix<Scalar>> as_matrix(const torch::Tensor& tensor) {
     return {tensor.template data_ptr<Scalar>(), tensor.size(1), tensor.size(0)};
 }
 
-/// What the backward pass of a layer needs: the layer as it was, what it kept, and the bags that both view.
+/// What a layer's backward pass needs: the layer, its forward result, and the bags that the result views.
 template <BagScalar Scalar, class Layer>
 struct TorchTape : torch::CustomClassHolder {
     Layer layer;
@@ -74,7 +74,7 @@ struct TorchFunction : torch::autograd::Function<TorchFunction<Scalar, Layer>> {
                                  const std::vector<std::int64_t>& offsets, const Layer& layer, at::TensorList) {
         auto tape = c10::make_intrusive<TorchTape<Scalar, Layer>>(layer, instances.contiguous(), offsets);
         Matrix<Scalar> pooled = tape->forward.pooled;  // D x B, small
-        context->save_for_backward({instances});       // which notices when it is changed in place
+        context->save_for_backward({instances});       // detects changes in place
         context->saved_data["tape"] = torch::IValue::make_capsule(tape);
         return as_tensor<Scalar>(std::move(pooled));
     }
@@ -98,16 +98,17 @@ struct TorchFunction : torch::autograd::Function<TorchFunction<Scalar, Layer>> {
 
 }  // namespace detail
 
-/// A layer of otpool (UotLayer, FixedLayer, TwoLevelLayer) as a module: x of shape (sum N, D), the instances of all
-/// bags one after the other, and `ptr` of B + 1 offsets, as PyTorch Geometric has them, to (B, D).
+/// A layer of otpool (UotLayer, FixedLayer, TwoLevelLayer) as a module. It maps x of shape (sum N, D), the instances of
+/// all bags one after the other, and `ptr`, B + 1 offsets as in PyTorch Geometric, to the pooled vectors (B, D).
 ///
-/// On the CPU, in the layer's scalar. Its parameters are the layer's named arrays, a "." in their names written "_";
-/// they start as the layer's are and live in LibTorch from then on. The bags are read where they are, and their
-/// gradient is handed over, without a copy (x that is not contiguous is copied once). Throws InvalidArgument, as the
-/// layer does. Forward may run concurrently, as of any module.
+/// On the CPU, in the layer's scalar. The module's parameters are the layer's named arrays, with "_" for "." in the
+/// names. They start as copies of the layer's and live in LibTorch from then on. Neither the bags nor their gradient
+/// are copied (except x that is not contiguous, once). Throws InvalidArgument as the layer does. forward() may run
+/// concurrently.
 template <BagScalar Scalar, class Layer>
 class TorchLayer : public torch::nn::Module {
 public:
+    /// Copies the layer's parameters to LibTorch.
     explicit TorchLayer(Layer layer) : torch::nn::Module("TorchLayer"), layer_(std::move(layer)) {
         for (const auto& array : named_arrays<Scalar>(layer_)) {
             std::string name = array.name;
@@ -118,6 +119,7 @@ public:
         }
     }
 
+    /// The pooled vectors, (B, D).
     torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& ptr) {
         detail::require_tensor(x, "x", detail::torch_scalar<Scalar>, 2, "(sum N, D)");
         detail::require_tensor(ptr, "ptr", torch::kLong, 1, "(B + 1)");
@@ -129,7 +131,7 @@ public:
                                                            layer(), inputs);
     }
 
-    /// The layer with the parameters as they are now.
+    /// The layer with the module's current parameters.
     Layer layer() const {
         Layer current = layer_;
         const auto tensors = parameters();

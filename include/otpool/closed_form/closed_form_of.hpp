@@ -12,14 +12,13 @@
 
 namespace otpool::detail {
 
-/// Where the problems of a regulariser have a closed form, and what it is. A regulariser that has none says no more;
-/// others specialise it: entropic.hpp, quadratic.hpp.
+/// The closed forms of a regulariser's problems: none by default. entropic.hpp and quadratic.hpp specialise it.
 template <class R>
 struct ClosedFormOf {
     /// Whether the solution is known without iterating.
     static bool exists(Real /*alpha0*/, Real /*alpha1*/, Real /*alpha2*/) { return false; }
     static SolvedPlan solve(const Inspection&, double /*tolerance*/) { return {}; }
-    /// mean <- the conditional mean of the values; `Scalar` is the bag's.
+    /// mean <- the conditional mean of the values. `Scalar` is the bag's.
     template <BagScalar Scalar>
     static Outcome pool(const Inspection&, double /*tolerance*/, const Execution&, Workspace&, RealVector&) {
         return {};

@@ -20,15 +20,15 @@
 
 namespace otpool::detail {
 
-/// Entropy and RelativeEntropy: known without iterating where a side is free (its potential is zero and the other's one
-/// half step away), or alpha0 is infinite (the reward drops out).
+/// Entropy and RelativeEntropy have a closed form if a side is free (its potential is 0, and one half step gives the
+/// other), or if alpha0 is infinite (the reward drops out).
 template <EntropicRegularizer R>
 struct ClosedFormOf<R> {
     static bool exists(Real alpha0, Real alpha1, Real alpha2) {
         return alpha1 == 0 || alpha2 == 0 || std::isinf(alpha0);
     }
 
-    /// Cost: two to four passes over the reward, at most two exps an element.
+    /// Cost: two to four passes over the reward, at most two exps per element.
     static SolvedPlan solve(const Inspection& problem, double tolerance) {
         if (problem.alpha0 == 0) return WinnersLimit<>(problem).solution();
         const ScaledProblem scaled(problem);
@@ -41,8 +41,8 @@ struct ClosedFormOf<R> {
         return found;
     }
 
-    /// Cost: one or two passes over the reward, and an exp an element where it counts; a third pass and another exp
-    /// where the features are free.
+    /// Cost at alpha0 = inf, and for Entropy with free instances: one pass over the reward, at most one exp per
+    /// element. Otherwise up to six passes and three exps.
     template <BagScalar Scalar>
     static Outcome pool(const Inspection& problem, double /*tolerance*/, const Execution& execution,
                         Workspace& workspace, RealVector& mean) {
@@ -78,7 +78,7 @@ private:
         return static_cast<Number>(std::min(number, static_cast<Real>(std::numeric_limits<Number>::max())));
     }
 
-    /// f and g, one half step each, in the log domain: with a free side, or without a reward, they are the optimum.
+    /// One half step each for f and g, in the log domain. If a side is free or alpha0 infinite, they are the optimum.
     struct HalfSteps {
         Buffer<Real> f, f_penalty;
         PassResult pass;
@@ -98,7 +98,7 @@ private:
             for (Index d = 0; d < kernel.rows(); ++d) log_row_sum[d] += f[d];
             if (problem.instances.alpha > 0) log_domain.sweep(f.data(), problem.instances, pass);
             residual = features.violation(pass.log_row_mass.data(), f_penalty.data());
-            // Of features that alpha0 = inf keeps from meeting their prior, the marginal says what the potential is.
+            // At alpha0 = inf soft features cannot move towards their prior; the marginal gives their penalty.
             if (!features.is_free()) return;
             for (Index d = 0; d < kernel.rows(); ++d) f_penalty[d] = features.log_prior[d] - pass.log_row_mass[d];
         }
@@ -106,7 +106,7 @@ private:
         Real log_mass() const { return log_sum_exp(pass.log_row_mass.data(), pass.log_row_mass.size()); }
     };
 
-    /// alpha0 = inf: every feature weighs an instance alike, by q0 where that counts.
+    /// alpha0 = inf: all features weigh instance n alike, by q0_n (RelativeEntropy, or hard instances) or by 1.
     template <BagScalar Work>
     static void set_weights_of_instances(const Inspection& problem, WeightedMean<Work>& weighted) {
         const bool by_prior = problem.relative || std::isinf(problem.alpha2);

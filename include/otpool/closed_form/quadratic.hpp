@@ -22,18 +22,18 @@
 
 namespace otpool::detail {
 
-/// One line (row or column) of a Quadratic plan whose other marginal is free: P_i = max(0, x_i / (2 alpha0) - t) with
-/// the t at which alpha log(sum P / prior) = 2 alpha0 t, or sum P = prior where alpha is infinite (then the
-/// projection onto the simplex of Held, Wolfe & Crowder, 1974, known as sparsemax).
+/// One line (row or column) of a Quadratic plan whose other marginal is free: P_i = max(0, x_i / (2 alpha0) - t), where
+/// t solves alpha log(sum P / prior) = 2 alpha0 t. If alpha is infinite, t solves sum P = prior: the projection onto
+/// the simplex of Held, Wolfe & Crowder (1974), known as sparsemax.
 struct QuadraticLine {
     Real log_mass = 0;  ///< log sum P
-    Real excess = 0;    ///< max x / (2 alpha0) - t >= 0, which loses no digits to a shift of x
+    Real excess = 0;    ///< max x / (2 alpha0) - t >= 0; a shift of x costs it no digits
     Real support = 0;   ///< number of entries > 0
-    Real error = 0;     ///< that rounding leaves in log_mass
+    Real error = 0;     ///< what rounding may have added to log_mass
 
     /// gap_i = (max x - x_i) / (2 alpha0) >= 0. Cost: O(n log n).
     QuadraticLine(std::vector<Real> gap, Real highest, Real alpha, Real alpha0, Real log_prior) {
-        // With the `support` smallest gaps, sum P = support * excess - sum of those gaps.
+        // If the support is the `count` smallest gaps, sum P = count * excess - (sum of those gaps).
         std::sort(gap.begin(), gap.end());
         const auto too_heavy = [&](Real log_m, Real s) {
             if (std::isinf(alpha)) return log_m >= log_prior;
@@ -41,7 +41,7 @@ struct QuadraticLine {
         };
         Real gaps = 0;
         std::size_t count = 0;
-        while (count < gap.size()) {  // the support grows while its next breakpoint has too little mass
+        while (count < gap.size()) {  // the support grows while the mass at its next breakpoint is too small
             const Real mass = static_cast<Real>(count) * gap[count] - gaps;
             if (count > 0 && too_heavy(std::log(mass), gap[count])) break;
             gaps += gap[count++];
@@ -69,8 +69,7 @@ struct QuadraticLine {
         }
     }
 
-    /// log P_i, -inf outside the support. (Below `lightest` the support is the largest x alone, and their excess
-    /// underflows.)
+    /// log P_i, -inf outside the support. (Below `lightest` the excess underflows; the support is the largest x alone.)
     Real log_entry(Real gap) const {
         if (gap == 0 && log_mass < lightest) return log_mass - std::log(support);
         return gap < excess ? std::log(excess - gap) : -std::numeric_limits<Real>::infinity();
@@ -81,7 +80,7 @@ private:
 };
 
 /// Quadratic with 0 < alpha0 < inf and a free side: the plan max(0, X + f + g) / (2 alpha0), exactly. Free instances:
-/// g = 0 and every feature finds its own f_d; free features: f = 0 and every instance its g_n.
+/// g = 0, and each f_d is found by itself. Free features: f = 0, and each g_n is found by itself.
 template <std::same_as<Real> Work = Real>
 class ThresholdLimit {
 public:
@@ -135,8 +134,8 @@ private:
     Index rows() const { return problem_.features(); }
     Index cols() const { return problem_.active_instances(); }
 
-    /// One line of the plan, `size` entries from `first` with this stride, and its potential, given its marginal's alpha
-    /// and prior.
+    /// Computes one line of the plan, `size` entries from `first` with this stride, from its marginal's alpha and
+    /// prior. Returns its potential.
     Real threshold(Index first, Index stride, Index size, Real alpha, Real log_prior) {
         const Real alpha0 = problem_.alpha0;
         const Work* x = reward_.data() + first;
@@ -157,12 +156,12 @@ private:
         const QuadraticLine line(gap, highest, alpha, alpha0, log_prior);
         for (std::size_t i = 0; i < gap.size(); ++i) log_plan[static_cast<Index>(i) * stride] = line.log_entry(gap[i]);
         residual_ = std::max(residual_, line.error);
-        // From the mass a potential has the digits that the difference of large numbers lacks.
+        // A soft potential from the mass: as a difference of large numbers it would lose digits.
         return std::isinf(alpha) ? 2 * alpha0 * line.excess - highest : -alpha * (line.log_mass - log_prior);
     }
 
-    /// Zero, but -inf for features without mass, whose scores become those of their vanishing mass: argmax_n x_dn +
-    /// g_n.
+    /// log_scale: 0, but -inf for a feature without mass. The scores of such a feature become those of its vanishing
+    /// mass, at argmax_n (x_dn + g_n).
     RealVector fill_empty_features() {
         RealVector log_scale(rows());
         for (Index d = 0; d < rows(); ++d) {
@@ -184,13 +183,13 @@ private:
     }
 
     const Inspection& problem_;
-    std::vector<Work> reward_, log_plan_;  ///< D x N, a column an active instance
+    std::vector<Work> reward_, log_plan_;  ///< D x N, one column per active instance
     std::vector<Real> f_, g_;
     Real residual_ = 0;
 };
 
-/// Quadratic: known without iterating where a side is free (the other is thresholded line by line), or alpha0 is
-/// infinite and a side is not hard (the reward drops out and the plan is constant along that side).
+/// Quadratic has a closed form if a side is free (the other is thresholded line by line), or if alpha0 is infinite and
+/// a side is not hard (the reward drops out, and the plan is constant along that side).
 template <std::same_as<Quadratic> R>
 struct ClosedFormOf<R> {
     static bool exists(Real alpha0, Real alpha1, Real alpha2) {
@@ -213,7 +212,7 @@ struct ClosedFormOf<R> {
     }
 
 private:
-    /// alpha0 = inf and a side not hard: constant along that side, p0_d / N or q0_n / D; nothing without a hard side.
+    /// alpha0 = inf, at most one hard side: P_dn = p0_d / N (hard features), q0_n / D (hard instances), 0 (neither).
     static SolvedPlan constant_plan(const Inspection& problem) {
         const Real infinity = std::numeric_limits<Real>::infinity();
         const bool of_features = std::isinf(problem.alpha1);

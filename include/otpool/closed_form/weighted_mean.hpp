@@ -18,18 +18,18 @@
 
 namespace otpool::detail {
 
-/// The mean of the values with weights of known exponents, in one pass over reward and values:
+/// A weighted mean of the values, in one pass over reward and values:
 ///
-///     y_d = sum_k w_dk v_dk / sum_k w_dk,   w_dk = 2^(slope (x_dk - top_d)),  top_d the highest reward of the feature;
-///                                                  of slope 0 the given weight of the instance instead
+///     y_d = sum_k w_dk v_dk / sum_k w_dk,   w_dk = 2^(slope (x_dk - top_d)),  top_d the highest reward of feature d;
+///                                           w_dk = instance_weight_k if slope = 0
 template <BagScalar Work>
 class WeightedMean {
 public:
     Work slope = 0;
-    Buffer<Work> top;              ///< Padded to whole registers; not read where the slope is 0.
-    Buffer<Work> instance_weight;  ///< Of every active instance; not read where the slope is not 0.
+    Buffer<Work> top;              ///< One per feature, padded to whole registers; not read if slope = 0.
+    Buffer<Work> instance_weight;  ///< One per active instance; read only if slope = 0.
 
-    /// mean <- y. Parts of the instances may run at the same time.
+    /// mean <- y. Parts of the instances may run in parallel.
     void operator()(const Inspection& problem, const Execution& execution, RealVector& mean) {
         const Index rows = problem.features();
         const auto& active = problem.priors.active;
@@ -64,7 +64,7 @@ public:
 private:
     using L = Lanes<Work>;
 
-    /// Sums of so many columns are in Work, of all in double.
+    /// Sum this many columns in Work, then add to double totals.
     static constexpr Index block_cols = 64;
 
     struct Part {

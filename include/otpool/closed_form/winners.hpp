@@ -17,11 +17,11 @@
 
 namespace otpool::detail {
 
-/// alpha0 = 0 with a free side: the limit alpha0 -> 0+ of the plan. Ties share as the limit does.
+/// alpha0 = 0 with a free side: the limit of the plan for alpha0 -> 0+. Ties share the mass as they do in the limit.
 ///
-/// Free instances: feature d draws on argmax_n x_dn with r_d = p0_d exp(x_max / alpha1). Free features: instance n is
-/// drawn on by argmax_d x_dn with c_n = q0_n exp(x_max / alpha2); a feature that wins no instance has no mass, and
-/// pools where the limit's vanishing mass is, at argmax_n (x_dn - max_d x_dn).
+/// Free instances: feature d puts the mass r_d = p0_d exp(max_n x_dn / alpha1) on argmax_n x_dn. Free features:
+/// instance n puts the mass c_n = q0_n exp(max_d x_dn / alpha2) on argmax_d x_dn. A feature that wins no instance has
+/// no mass; it pools where its vanishing mass is in the limit, at argmax_n (x_dn - max_e x_en).
 template <std::same_as<Real> Work = Real>
 class WinnersLimit {
 public:
@@ -56,7 +56,7 @@ public:
         found.log_plan = LogPlan([plan = plan_](Index k, Real* score) { plan.score(k, score); }, std::move(log_scale_),
                                  plan_.active);
         check_mass_range(found, is_float);
-        // With nothing to hold it the mass is unbounded; the plan is then the limit under the constraint sum P = 1.
+        // With two free sides the mass is unbounded; the plan is then the limit under the constraint sum P = 1.
         if (problem_.alpha1 == 0 && problem_.alpha2 == 0) found.outcome.status = Status::mass_out_of_range;
         return found;
     }
@@ -69,7 +69,7 @@ private:
         AnyView reward;
         std::vector<Index> active;
         std::vector<Real> potential;   ///< g_k
-        std::vector<Real> log_weight;  ///< how winners of one feature share
+        std::vector<Real> log_weight;  ///< log of k's share where it wins, up to a factor
         std::vector<Real> best;        ///< max_k x_dk + g_k
 
         void score(Index k, Real* out) const {
@@ -136,7 +136,7 @@ private:
         }
     }
 
-    /// log sum of exp(log_weight) over each feature's winners
+    /// log of the sum of exp(log_weight) over the winners of each feature
     RealVector log_winners_weight() const {
         RealVector sum(rows());
         std::fill(sum.begin(), sum.end(), 0);

@@ -9,7 +9,7 @@
 
 namespace otpool::detail {
 
-/// A MatrixView of floats or of doubles behind one type: what reads a bag through it is compiled once for both.
+/// A MatrixView of float or double behind one type, so that code that reads a bag is compiled once for both.
 ///
 /// Copying costs O(1) and shares the view's memory. Concurrent reads are safe.
 class AnyView {
@@ -32,7 +32,7 @@ public:
     bool empty() const { return rows_ == 0 || cols_ == 0; }
     bool is_float() const { return size_of_number_ == sizeof(float); }
     bool has_contiguous_cols() const { return row_stride_ == 1; }
-    /// Whether its columns, too, follow each other without a gap.
+    /// Whether there is also no gap between columns.
     bool is_contiguous() const { return has_contiguous_cols() && col_stride_ == rows_; }
 
     double operator()(Index row, Index col) const {
@@ -41,14 +41,14 @@ public:
         return number;
     }
 
-    /// Where column `col` is, if its numbers are consecutive and of this type; else null.
+    /// Column `col` in place if its numbers are consecutive and of this type, otherwise null.
     template <BagScalar Number>
     const Number* in_place(Index col) const {
         if (size_of_number_ != sizeof(Number) || !has_contiguous_cols()) return nullptr;
         return reinterpret_cast<const Number*>(at(0, col));
     }
 
-    /// Column `col`: in place if possible, else converted to `scratch` (rows() numbers).
+    /// Column `col`: in place if possible, otherwise converted into `scratch` (rows() numbers).
     template <BagScalar Number>
     const Number* column(Index col, Number* scratch) const {
         if (const Number* found = in_place<Number>(col)) return found;
@@ -60,7 +60,7 @@ public:
         copier<Number>()(at(0, col), row_stride_, rows_, to);
     }
 
-    /// to_i = matrix(row, cols[i]), of rising cols; fastest where they are consecutive.
+    /// to_i = matrix(row, cols[i]). `cols` must rise; consecutive ones are fastest.
     template <BagScalar Number>
     void copy_row(Index row, const Index* cols, Index count, Number* to) const {
         if (count > 0 && are_consecutive(cols, cols + count)) {

@@ -15,8 +15,8 @@ namespace otpool {
 template <BagScalar Scalar>
 struct Bag {
     MatrixView<Scalar> instances;    ///< D x N, column n is instance n.
-    MatrixView<Scalar> reward = {};  ///< D x N; left empty: the instances.
-    Vector<Scalar> prior = {};       ///< q0, N entries >= 0 of sum 1; left empty: the pooling's own prior.
+    MatrixView<Scalar> reward = {};  ///< D x N; if empty, the pooling computes it from the instances.
+    Vector<Scalar> prior = {};       ///< q0, N entries >= 0 that sum to 1; if empty, the pooling's prior.
 };
 
 namespace detail {
@@ -30,14 +30,14 @@ void require_reward_shape(const MatrixView<Scalar>& reward, const MatrixView<Sca
 
 }  // namespace detail
 
-/// A ragged batch: the instances of all bags side by side, as PyTorch Geometric's `x` and `ptr`.
+/// A ragged batch: the instances of all bags side by side, like `x` and `ptr` of PyTorch Geometric.
 ///
-/// Bag b is columns [offsets[b], offsets[b + 1]). The batch views the instances, which must outlive it.
+/// Bag b is columns [offsets[b], offsets[b + 1]). The batch views instances and reward, which must outlive it.
 template <BagScalar Scalar>
 class Bags {
 public:
-    /// instances: D x sum N. offsets: B + 1 entries, the first 0, non-decreasing, the last sum N (else
-    /// InvalidArgument). reward: D x sum N or empty. prior: sum N entries or empty, every bag's part of sum 1.
+    /// instances: D x sum N. offsets: B + 1 non-decreasing entries from 0 to sum N. reward: D x sum N, or empty.
+    /// prior: sum N entries that sum to 1 in every bag, or empty. Throws InvalidArgument for wrong offsets or shapes.
     Bags(MatrixView<Scalar> instances, std::vector<std::int64_t> offsets, MatrixView<Scalar> reward = {},
          Vector<Scalar> prior = {})
         : instances_(std::move(instances)),
@@ -54,7 +54,7 @@ public:
     Index first_instance(Index b) const { return offsets_[static_cast<std::size_t>(b)]; }
     const MatrixView<Scalar>& instances() const { return instances_; }  ///< D x sum N
 
-    /// Bag b, as a view of the instances.
+    /// Bag b, which views the instances.
     Bag<Scalar> operator[](Index b) const {
         Bag<Scalar> bag{.instances = instances_.middle_cols(first_instance(b), bag_size(b))};
         if (!reward_.empty()) bag.reward = reward_.middle_cols(first_instance(b), bag_size(b));
@@ -62,7 +62,7 @@ public:
         return bag;
     }
 
-    /// The same batch, where every bag has the prior prior_of(bag).
+    /// The same batch with the prior prior_of(bag) for every bag.
     template <class PriorOf>
     Bags with_prior(const PriorOf& prior_of, const Execution& execution = {}) const {
         Bags other = *this;
@@ -98,6 +98,7 @@ private:
     std::vector<std::int64_t> offsets_;
 };
 
+/// Bags of an Eigen expression have its scalar.
 template <class Derived, class... Rest>
 Bags(const Eigen::DenseBase<Derived>&, std::vector<std::int64_t>, const Rest&...) -> Bags<typename Derived::Scalar>;
 

@@ -55,7 +55,7 @@ std::string printed(const Value& value) {
     }
 }
 
-/// Prints the parts one after the other, but only when the message is needed: printing costs more than checking a bag.
+/// Prints the parts one after the other when called: printing costs more than checking a bag, so only errors print.
 template <class... Parts>
 auto text(Parts... parts) {
     return [parts...] { return (printed(parts) + ...); };

@@ -14,14 +14,14 @@
 
 namespace otpool {
 
-/// One of a number of tasks, and which of the workers runs it: no two tasks have the same worker at the same time.
+/// Runs task number `task` on worker number `worker`. Tasks that run at the same time have different workers.
 using Task = std::function<void(Index task, Index worker)>;
 
-/// How tasks that do not depend on each other are run:
+/// How independent tasks are run:
 ///
 ///     workers()               the largest number of tasks at the same time, at least 1
-///     for_each(count, task)   task(i, worker) for every i in [0, count), in any order, worker in [0, workers()); returns
-///                             when all have ended; tasks do not throw
+///     for_each(count, task)   calls task(i, worker) for every i in [0, count), in any order, with worker in
+///                             [0, workers()); returns when all have ended; tasks do not throw
 ///
 /// Policies: Sequential here; OpenMp in adapter/openmp.hpp and OneTbb in adapter/onetbb.hpp.
 template <class P>
@@ -32,7 +32,8 @@ concept ExecutionPolicy = requires(const P& policy, Index count, const Task& tas
 
 /// One task after the other, on the calling thread.
 struct Sequential {
-    Index workers() const { return 1; }
+    Index workers() const { return 1; }  ///< 1
+    /// Calls task(i, 0) for i = 0, ..., count - 1.
     void for_each(Index count, const Task& task) const {
         for (Index i = 0; i < count; ++i) task(i, 0);
     }
@@ -40,12 +41,12 @@ struct Sequential {
 
 namespace detail {
 
-/// What tasks threw, one place for each, so that they need not wait for each other.
+/// The exceptions that tasks threw. Every task has its own slot, so tasks do not wait for each other.
 class TaskErrors {
 public:
     explicit TaskErrors(Index tasks) : first_(tasks), errors_(static_cast<std::size_t>(tasks)) {}
 
-    /// Runs the task, unless one before it has thrown already.
+    /// Runs the task, unless an earlier one has already thrown.
     void keep(Index task, const auto& run) {
         if (task > first_) return;
         try {
@@ -70,11 +71,12 @@ private:
 
 }  // namespace detail
 
-/// Any execution policy; Sequential by default. What a bag or a batch is cut into depends on its size alone, and sums
-/// are taken in the order of the parts, so that every policy gives the same bits.
+/// Any execution policy; Sequential by default. Every policy gives the same bits: how a bag or batch is split depends
+/// on its size alone, and partial sums are added in a fixed order.
 class Execution {
 public:
     Execution() = default;
+    /// Runs tasks by `policy`.
     template <ExecutionPolicy P>
     Execution(P policy)  // NOLINT(google-explicit-constructor)
         : workers_(std::max<Index>(policy.workers(), 1)) {
@@ -83,12 +85,13 @@ public:
         }
     }
 
+    /// The largest number of tasks at the same time, at least 1.
     Index workers() const { return workers_; }
 
-    /// task(i, worker) for every i in [0, count). Throws what the first of the tasks that throw does.
+    /// Calls task(i, worker) for every i in [0, count). If tasks throw, rethrows the exception of the smallest i.
     template <class AnyTask>
     void for_each(Index count, const AnyTask& task) const {
-        run(count, std::cref(task));  // a reference, which allocates nothing
+        run(count, std::cref(task));  // by reference, which allocates nothing
     }
 
 private:
@@ -105,11 +108,10 @@ private:
 
 namespace detail {
 
-/// The instances of a bag in parts that are worth a task each: of some 2^17 entries, or a hundredth and more of the
-/// bag.
+/// A bag's instances split into at most 128 parts, one task each; a part has at least about 2^17 entries.
 class InstanceParts {
 public:
-    /// `multiple`: of which a part's size shall be one.
+    /// The size of a part is a multiple of `multiple`.
     InstanceParts(Index rows, Index cols, Index multiple = 1) : cols_(cols) {
         constexpr Index entries = Index{1} << 17;
         constexpr Index most = 128;

@@ -15,30 +15,30 @@ namespace otpool {
 
 using Eigen::Index;
 
+/// A column vector.
 template <class Scalar>
 using Vector = Eigen::Matrix<Scalar, Eigen::Dynamic, 1>;
 
+/// A matrix in column-major memory.
 template <class Scalar>
 using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
 
-/// What bags are made of: float or double.
+/// The type of a bag's numbers: float or double.
 template <class Scalar>
 concept BagScalar = std::same_as<Scalar, float> || std::same_as<Scalar, double>;
 
-/// What there is one of a feature or an instance is computed in double, in a float problem too, and so is all else
-/// where float has too few digits: potentials grow as the rewards' spread over alpha0, and a float's 24 bits would
-/// leave none of the plan's exponents at small alpha0.
+/// Vectors per feature or instance are always double. The exponents of a plan are differences of numbers as large as
+/// the reward's spread over alpha0: at small alpha0, float would leave no digits of them.
 using Real = double;
-using RealVector = Vector<Real>;
-using RealMatrix = Matrix<Real>;
+using RealVector = Vector<Real>;  ///< A vector of double.
+using RealMatrix = Matrix<Real>;  ///< A matrix of double.
 
 namespace detail {
 
-/// Whether rising numbers of columns [first, last), at least one, are without a gap.
+/// Whether the rising column numbers [first, last), at least one, have no gap.
 inline bool are_consecutive(const Index* first, const Index* last) { return *(last - 1) - *first == last - first - 1; }
 
-/// Real, by a name that depends on a template's parameter: what is written with it costs time to compile only where the
-/// template is used.
+/// Real under a name that depends on a template parameter: code that uses it is compiled only when instantiated.
 template <class>
 struct RealOf {
     using type = Real;
@@ -46,21 +46,23 @@ struct RealOf {
 
 }  // namespace detail
 
-/// A read-only D x N matrix in memory of any layout: what a bag, a reward or values are passed as.
+/// A read-only D x N matrix of any memory layout. Bags, rewards and values are passed as views.
 ///
-/// It converts implicitly from every Eigen expression over `Scalar`. What has memory (Matrix, Map, Ref, Block,
-/// Transpose, row or column major) is viewed where it is, without a copy, and must outlive the view. What has none (a
-/// sum, a product, a temporary matrix) is evaluated once into storage that the view and its copies share. The
-/// row-major (N, D) array of NumPy and PyTorch is `Map<const MatrixXf>(data, D, N)`.
+/// Every Eigen expression over `Scalar` converts to a view. A matrix in memory (Matrix, Map, Ref, Block, Transpose, row
+/// or column major) is not copied and must outlive the view. A temporary matrix or an expression (a sum, a product) is
+/// evaluated once into storage that the view and its copies share. A row-major (N, D) array of NumPy or PyTorch is
+/// `Map<const MatrixXf>(data, D, N)`.
 ///
 /// Copying costs O(1). Concurrent reads are safe.
 template <BagScalar Scalar>
 class MatrixView {
 public:
+    /// The view as an Eigen expression.
     using Strided = Eigen::Map<const Matrix<Scalar>, Eigen::Unaligned, Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
 
     MatrixView() = default;
 
+    /// Views a matrix in memory; evaluates any other expression into storage of the view.
     template <class Derived>
     MatrixView(const Eigen::DenseBase<Derived>& matrix) {  // NOLINT(google-explicit-constructor)
         static_assert(std::same_as<typename Derived::Scalar, Scalar>,
@@ -72,28 +74,29 @@ public:
         }
     }
 
-    /// A temporary matrix is kept alive by the view.
+    /// Takes over a temporary matrix.
     template <class Derived>
     MatrixView(Eigen::PlainObjectBase<Derived>&& matrix) {  // NOLINT(google-explicit-constructor)
         static_assert(std::same_as<typename Derived::Scalar, Scalar>,
                       "a view does not convert scalars: pass matrix.template cast<Scalar>()");
         own(Matrix<Scalar>(std::move(matrix.derived())));
     }
-    /// So is a constant one, which is what Eigen's eval() returns.
+    /// Copies a constant temporary, as Eigen's eval() returns.
     template <class Derived>
     MatrixView(const Eigen::PlainObjectBase<Derived>&& matrix)  // NOLINT(google-explicit-constructor)
         : MatrixView(Matrix<typename Derived::Scalar>(matrix)) {}
 
-    Index rows() const { return rows_; }
-    Index cols() const { return cols_; }
-    bool empty() const { return rows_ == 0 || cols_ == 0; }
+    Index rows() const { return rows_; }                     ///< D
+    Index cols() const { return cols_; }                     ///< N
+    bool empty() const { return rows_ == 0 || cols_ == 0; }  ///< Whether D or N is 0.
+    /// Entry (row, col); not checked.
     Scalar operator()(Index row, Index col) const { return data_[row * row_stride_ + col * col_stride_]; }
 
     /// Entry (row, col) is data()[row * row_stride() + col * col_stride()].
     const Scalar* data() const { return data_; }
-    Index row_stride() const { return row_stride_; }
-    Index col_stride() const { return col_stride_; }
-    /// What keeps a matrix alive that the view owns; null if it owns none.
+    Index row_stride() const { return row_stride_; }  ///< From one row to the next, in numbers.
+    Index col_stride() const { return col_stride_; }  ///< From one column to the next, in numbers.
+    /// The matrix that the view owns, if any, otherwise null. Holding it keeps the numbers alive.
     std::shared_ptr<const void> storage() const { return storage_; }
 
     /// The whole view as an Eigen expression.
@@ -108,15 +111,16 @@ public:
 
     /// Whether the numbers of a column are consecutive in memory.
     bool has_contiguous_cols() const { return row_stride_ == 1; }
-    /// Whether its columns, too, follow each other without a gap.
+    /// Whether there is also no gap between columns.
     bool is_contiguous() const { return has_contiguous_cols() && col_stride_ == rows_; }
 
+    /// Whether no entry is infinite or NaN. Cost: one pass.
     bool all_finite() const {
         const bool joined = is_contiguous();
         for (Index n = 0; n < (joined ? 1 : cols_); ++n) {
             const Scalar* x = data_ + n * col_stride_;
             const Index count = joined ? rows_ * cols_ : rows_;
-            // x - x is 0 or NaN, and so is the sum; of several sums, as each waits for its last addition
+            // x - x is 0 or NaN, and so is the sum. Several sums, because each addition waits for the last one.
             constexpr Index abreast = 16;
             Scalar sums[abreast] = {};  // NOLINT(modernize-avoid-c-arrays)
             Index i = 0;
@@ -133,8 +137,7 @@ public:
         return true;
     }
 
-    /// The same column where its numbers are consecutive in memory; where they are not, its copy in `scratch` (rows()
-    /// numbers).
+    /// Column `col`: in place if its numbers are consecutive in memory, otherwise copied to `scratch` (rows() numbers).
     const Scalar* contiguous_col(Index col, Scalar* scratch) const {
         const Scalar* first = data_ + col * col_stride_;
         if (row_stride_ == 1) return first;
@@ -175,7 +178,7 @@ private:
 
 namespace detail {
 
-/// to_i = matrix(row, cols[i]), of rising cols; fastest where they are consecutive.
+/// to_i = matrix(row, cols[i]). `cols` must rise; consecutive ones are fastest.
 template <BagScalar Scalar, BagScalar Number>
 void copy_row(const MatrixView<Scalar>& matrix, Index row, const Index* cols, Index count, Number* to) {
     if (count > 0 && are_consecutive(cols, cols + count)) {
@@ -184,7 +187,7 @@ void copy_row(const MatrixView<Scalar>& matrix, Index row, const Index* cols, In
         const Scalar* from = all.data() + row * all.innerStride() + cols[0] * stride;
         if (stride == 1) {
             std::copy_n(from, count, to);
-        } else {  // machines' own instructions for it take longer
+        } else {  // gather instructions would take longer
             for (Index i = 0; i < count; ++i) to[i] = from[i * stride];
         }
         return;

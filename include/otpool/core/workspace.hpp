@@ -9,11 +9,11 @@
 
 namespace otpool {
 
-/// The memory of one solve that the next one uses again: an object of each type that a solver asks for. Not to be used
-/// by two solves at the same time.
+/// Memory that one solve leaves for the next: one object of each type that a solver asks for. Two solves must not use
+/// it at the same time.
 class Workspace {
 public:
-    /// As the last solve left it; where there was none, State().
+    /// The object of type State, as the last solve left it; State() the first time.
     template <class State>
     State& get() {
         const void* const type = &type_of<State>;
@@ -25,7 +25,7 @@ public:
     }
 
 private:
-    /// Its address names the type. A variable, as linkers that fold identical data may give constants one address.
+    /// Its address identifies the type. Not a constant: linkers may give identical constants the same address.
     template <class State>
     inline static char type_of = 0;
 
@@ -45,16 +45,17 @@ private:
     std::vector<std::unique_ptr<Any>> states_;
 };
 
-/// A workspace for each worker of an execution: the memory of a batch that the next one uses again. Batches that are
-/// given none take it from the system and return it, which costs large bags up to a third of the time. Not to be used
-/// by two batches at the same time.
+/// One workspace per worker of an execution: memory that one batch leaves for the next. A batch without it takes memory
+/// from the system and returns it, which for large bags costs up to a third of the time. Two batches must not use it at
+/// the same time.
 class Workspaces {
 public:
-    /// For the workers that there will be.
+    /// Makes a workspace for every worker of `execution`.
     void prepare(const Execution& execution) {
         const auto workers = static_cast<std::size_t>(execution.workers());
         if (of_workers_.size() < workers) of_workers_.resize(workers);
     }
+    /// The workspace of one worker.
     Workspace& of(Index worker) { return of_workers_[static_cast<std::size_t>(worker)]; }
 
 private:

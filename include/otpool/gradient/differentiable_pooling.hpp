@@ -23,34 +23,35 @@
 
 namespace otpool {
 
-/// Pooling with a backward pass. How it is differentiated is the type `Mode`: Implicit<Solver>, the optimum, or
-/// Unrolled<Solver>, the K steps of a layer.
+/// Pooling with a backward pass. The type `Mode` says what is differentiated: Implicit<Solver> the optimum,
+/// Unrolled<Solver> the K steps of a layer.
 ///
 /// A value type; forward and backward are const and thread-safe. Cost: see the mode.
 template <BagScalar Scalar, class Mode, Regularizer R = Entropy, class Readout = ConditionalReadout>
 struct DifferentiablePooling {
-    PoolingParameters<Scalar> parameters = {};
-    Mode mode = {};
-    Readout readout = {};
-    Execution execution = {};  ///< What the bags of a batch are shared out by, in both passes; Sequential by default.
+    PoolingParameters<Scalar> parameters = {};  ///< Of the UOT problem.
+    Mode mode = {};                             ///< Solves the problem and differentiates the plan.
+    Readout readout = {};                       ///< Computes the pooled vector from the plan.
+    Execution execution = {};                   ///< Runs the bags of a batch, in both passes; Sequential by default.
 
-    /// The pooled bags, D x B, and what backward() needs. Views the bags, which must outlive it.
+    /// The pooled bags, and what backward() needs. Views the bags, which must outlive it.
     struct Forward {
-        Matrix<Scalar> pooled;
-        std::vector<typename Mode::template Tape<Scalar, R>> tapes;  ///< One a bag.
+        Matrix<Scalar> pooled;                                       ///< D x B
+        std::vector<typename Mode::template Tape<Scalar, R>> tapes;  ///< One per bag.
     };
 
-    /// What forward() pools by, but for parameters that the steps of the mode have of their own.
+    /// The pooling that forward() computes, but without the steps' own parameters, if the mode has any.
     auto without_tapes() const {
         return Pooling<Scalar, decltype(mode.solver), R, Readout>{
             .parameters = parameters, .solver = mode.solver, .readout = readout, .execution = execution};
     }
 
-    /// Throws InvalidArgument, naming the bag. Works in `workspaces`, if given, which the next pass may use again.
+    /// Pools the bags. Throws InvalidArgument that names the bag.
     Forward forward(const Bags<Scalar>& bags) const {
         Workspaces workspaces;
         return forward(bags, workspaces);
     }
+    /// The same in the memory of `workspaces`, which the next pass can reuse.
     Forward forward(const Bags<Scalar>& bags, Workspaces& workspaces) const {
         const auto pooling = without_tapes();
         Forward forward;
@@ -67,14 +68,14 @@ struct DifferentiablePooling {
         return forward;
     }
 
-    /// The gradient of L, given dL/dpooled, D x B: `reward`, `values` and `log_q0` side by side as the bags are, the
-    /// others summed over the bags. In the memory of `batch`, which may be an earlier gradient; works in `workspaces`
-    /// as forward().
+    /// The gradient of L, given dL/dpooled (D x B). `reward`, `values` and `log_q0` are side by side like the bags; the
+    /// others are summed over the bags. Pass an old gradient as `batch` to reuse its memory.
     ProblemGradient<Scalar> backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled,
                                      ProblemGradient<Scalar> batch = {}) const {
         Workspaces workspaces;
         return backward(forward, dL_dpooled, std::move(batch), workspaces);
     }
+    /// The same in the memory of `workspaces`, which the next pass can reuse.
     ProblemGradient<Scalar> backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled,
                                      ProblemGradient<Scalar> batch, Workspaces& workspaces) const {
         using detail::shape_text;

@@ -11,13 +11,13 @@
 
 namespace otpool {
 
-/// What the forward pass of a gradient mode found. The problem's matrices must outlive it.
+/// The result of a gradient mode's forward pass. Views the problem's matrices, which must outlive it.
 template <BagScalar Scalar, Regularizer R>
 struct ForwardPass {
-    UotProblem<Scalar, R> problem;  ///< With the last step's alphas where every step has its own.
+    UotProblem<Scalar, R> problem;  ///< With the last step's alphas, if steps have their own.
     RealVector mean;                ///< The conditional mean of the values under the plan, D numbers.
-    Outcome outcome = {};
-    /// None where the pass was only to pool. Readouts that are no multiple of the mean need it.
+    Outcome outcome = {};           ///< How the solve ended.
+    /// Unset if the pass only pools. Readouts that are not a multiple of the mean need it.
     std::optional<Solution<Scalar, R>> solution = {};
 };
 
@@ -29,7 +29,7 @@ concept MultipleOfMean = requires(const Readout& readout) {
     readout.factor(Index{});
 };
 
-/// y, D numbers.
+/// The pooled vector y, D numbers.
 template <class Readout, BagScalar Scalar, Regularizer R>
 Vector<Scalar> read(const Readout& readout, const ForwardPass<Scalar, R>& pass) {
     if constexpr (MultipleOfMean<Readout>) {

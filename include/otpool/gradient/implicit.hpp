@@ -21,7 +21,7 @@ namespace otpool {
 
 namespace detail {
 
-/// The forward pass that a solution is the result of.
+/// The forward pass that ended with `solution`.
 template <BagScalar Scalar, Regularizer R>
 ForwardPass<Scalar, R> forward_pass_of(Solution<Scalar, R>&& solution) {
     RealVector mean = conditional_mean(solution);
@@ -31,7 +31,7 @@ ForwardPass<Scalar, R> forward_pass_of(Solution<Scalar, R>&& solution) {
             std::move(solution)};
 }
 
-/// Adds dL/d(problem) of a solution taken for the optimum.
+/// Adds dL/d(problem), taking the pass's solution for the optimum.
 template <class Readout, BagScalar Scalar, Regularizer R>
 void add_gradient_of_optimum(const Readout& readout, const ForwardPass<Scalar, R>& pass, const RealVector& dL_dy,
                              BagGradient<Scalar>& gradient) {
@@ -47,48 +47,49 @@ void add_gradient_of_optimum(const Readout& readout, const ForwardPass<Scalar, R
 
 }  // namespace detail
 
-/// Gradient mode: differentiates the optimum that `solver` finds, by the implicit function theorem; whatever solver it
-/// is, and however many iterations it took. Closed forms have closed gradients here, too.
+/// Gradient mode: differentiates the optimum by the implicit function theorem, whichever solver found it and however
+/// many iterations it took. Closed forms have closed gradients.
 ///
-/// Choices where there is no derivative: at alpha0 = 0 the winners stay the winners, and ties share as the plan does
-/// (max pooling routes to them); at alpha0 = inf the reward does not matter; where an alpha is infinite its derivative
-/// is 0.
+/// Where no derivative exists: at alpha0 = 0 the gradient goes to the winners, and ties share it as they share the
+/// plan; at alpha0 = inf the reward's derivative is 0; an infinite alpha's derivative is 0.
 ///
-/// Cost beside the solver's: with m = min(D, N), M = max(D, N), M m^2 + m^3/3 flops up to m = 1000, conjugate gradients
-/// of 4 D N flops a step above, and about ten exps an element; memory is one D x N matrix of double, and one m x m.
+/// Cost besides the solver's, with m = min(D, N), M = max(D, N): M m^2 + m^3/3 flops up to m = 1000, above it conjugate
+/// gradients of 4 D N flops per step; about ten exps per element. Memory: one D x N and one m x m matrix of double.
 template <class Solver>
 struct Implicit {
-    Solver solver = {};
+    Solver solver = {};  ///< Finds the optimum.
     /// Whether to differentiate a solution that did not converge as if it had, instead of refusing it.
     bool accept_unconverged = false;
 
+    /// What backward() needs from solve().
     template <BagScalar Scalar, Regularizer R>
     using Tape = ForwardPass<Scalar, R>;
 
-    /// `workspace`: memory to work in, which the next solve may use again.
+    /// Solves the problem. The tape always has a solution, also if it is only to pool. Throws what the solver throws.
     template <BagScalar Scalar, Regularizer R>
     Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool /*pooled_only*/ = false) const {
         detail::require_kullback_leibler("Implicit", problem);
         return detail::forward_pass_of(solver.solve(problem));
     }
+    /// The same in the memory of `workspace`, which the next solve can reuse.
     template <BagScalar Scalar, Regularizer R>
     Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool /*pooled_only*/, Workspace& workspace) const {
         detail::require_kullback_leibler("Implicit", problem);
         return detail::forward_pass_of(solver.solve(problem, {.workspace = &workspace}));
     }
 
-    /// dL/d(problem), given the tape of its solution and dL/dy of its readout. Throws InvalidArgument for a solution
-    /// that has not converged, UnsupportedProblem at alpha0 = 0 without a closed form, where the plan is a vertex.
+    /// dL/d(problem), given its tape and dL/dy of the readout. Throws InvalidArgument for a solution that has not
+    /// converged, UnsupportedProblem at alpha0 = 0 without a closed form, where the plan is a vertex.
     template <class Readout, BagScalar Scalar, Regularizer R>
     ProblemGradient<Scalar> backward(const Readout& readout, const ForwardPass<Scalar, R>& tape,
                                      const Vector<Scalar>& dL_dy) const {
         return detail::gradient_of(*this, readout, tape, dL_dy);
     }
 
-    /// How many alphas and rhos the gradient has entries for.
+    /// The number of entries in the gradient of each alpha and of rho: 1.
     Index parameters() const { return 1; }
 
-    /// The same, added to a bag's part of a batch's gradient.
+    /// Like backward(), but adds to a bag's part of a batch's gradient.
     template <class Readout, BagScalar Scalar, Regularizer R>
     void add_gradient(const Readout& readout, const ForwardPass<Scalar, R>& tape, const RealVector& dL_dy,
                       detail::BagGradient<Scalar>& gradient, Workspace& /*workspace*/) const {

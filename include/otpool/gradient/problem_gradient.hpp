@@ -5,24 +5,24 @@
 
 namespace otpool {
 
-/// The derivatives of a number L with respect to everything that a UOT problem is made of.
+/// The derivatives of a number L with respect to all parts of a UOT problem.
 ///
-/// Of a prior it is the derivative with respect to its logarithm, through the normalisation to sum 1: what the
-/// backward pass of a softmax starts from. The alphas' and rho's have one entry, or one a step where every step has
-/// parameters of its own. Where an alpha is infinite its derivative is 0, as nothing changes near it.
+/// A prior is differentiated with respect to its logarithm, through the normalisation to sum 1. If the prior is a
+/// softmax, this is also the derivative with respect to its logits. Alphas and rho have one entry, or one per step if
+/// steps have their own parameters. An infinite alpha's derivative is 0.
 template <BagScalar Scalar>
 struct ProblemGradient {
-    Matrix<Scalar> reward = {};  ///< D x N; where the values are the reward, the sum of both derivatives.
-    Matrix<Scalar> values = {};  ///< D x N; empty where the values are the reward.
-    RealVector alpha0 = {};
-    RealVector alpha1 = {};
-    RealVector alpha2 = {};
-    RealVector rho = {};         ///< Zero at an optimum, which does not depend on it, and for solvers without.
+    Matrix<Scalar> reward = {};  ///< D x N; if the values are the reward, the sum of both derivatives.
+    Matrix<Scalar> values = {};  ///< D x N; empty if the values are the reward.
+    RealVector alpha0 = {};      ///< dL/dalpha0
+    RealVector alpha1 = {};      ///< dL/dalpha1
+    RealVector alpha2 = {};      ///< dL/dalpha2
+    RealVector rho = {};         ///< dL/drho; 0 for an optimum, which does not depend on rho, and without rho.
     Vector<Scalar> log_p0 = {};  ///< D
     Vector<Scalar> log_q0 = {};  ///< N; 0 for excluded instances.
 
-    /// To a problem's size, with so many alphas and rhos: zeros where bags are summed over, else any numbers. Takes no
-    /// memory where a matrix has that size already.
+    /// Resizes to a problem or batch, with `parameters` entries per alpha. What is summed over bags becomes 0; all else
+    /// is unspecified. A matrix that already has its size keeps its memory.
     void resize(Index features, Index instances, bool has_values, Index parameters) {
         reward.resize(features, instances);
         values.resize(has_values ? features : 0, has_values ? instances : 0);

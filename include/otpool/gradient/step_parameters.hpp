@@ -12,17 +12,17 @@
 
 namespace otpool {
 
-/// The parameters of one step of an unrolled solver, as UotProblem and BregmanAdmm have them for all steps.
+/// The parameters of one step of an unrolled solver. For all steps they are in UotProblem and BregmanAdmm.
 struct StepParameters {
-    double alpha0 = 1;
-    double alpha1 = hard;
-    double alpha2 = 0;
-    double rho = 1;  ///< For BregmanAdmm alone.
+    double alpha0 = 1;     ///< Strength of the regulariser, in [0, inf).
+    double alpha1 = hard;  ///< Of the feature marginal, in [0, inf].
+    double alpha2 = 0;     ///< Of the instance marginal, in [0, inf].
+    double rho = 1;        ///< In (0, inf); for BregmanAdmm alone.
 };
 
 namespace detail {
 
-/// The problem with the parameters of a step.
+/// The problem with one step's parameters.
 template <class Scalar, class R>
 UotProblem<Scalar, R> with_parameters(UotProblem<Scalar, R> problem, const StepParameters& step) {
     problem.alpha0 = static_cast<Scalar>(step.alpha0);

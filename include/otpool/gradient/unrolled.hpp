@@ -23,40 +23,41 @@
 
 namespace otpool {
 
-/// What an Unrolled mode does where the answer has a closed form: it takes that, or the steps all the same. (Types, so
-/// that layers, which take steps alone, compile no gradient of closed forms.)
+/// Unrolled takes the closed form if the problem has one, otherwise steps.
 struct StepsOrClosedForm {};
+/// Unrolled always takes steps. (A type, so that layers compile no gradients of closed forms.)
 struct StepsAlone {};
 
 /// Gradient mode: differentiates the K = solver.options.iterations steps that the solver takes, by reverse mode,
 /// whether they converge or not. For Sinkhorn with alpha0 in (0, inf) and BregmanAdmm with alpha0 in [0, inf).
 ///
-/// All steps take the problem's parameters, or each its own (`steps`), which the gradient then has one entry for. Where
-/// the answer has a closed form and all steps share their parameters, that is what runs, unless
-/// Options::closed_forms or `Steps` say otherwise, and its gradient is exact.
+/// All steps take the problem's parameters, or each step takes its own (`steps`); then the gradient has one entry per
+/// step. If the problem has a closed form and all steps share their parameters, the closed form is computed instead,
+/// and its gradient is exact; Options::closed_forms = false and StepsAlone prevent this.
 ///
-/// Memory of a tape: Sinkhorn's D + N numbers a step. BregmanAdmm's 3 (D + N), where the regulariser is entropic and
-/// the tape is only to pool, and D N numbers of the bag's own scalar every eight steps; else 3 D N doubles a step,
-/// which take ten times as long. The backward pass costs about two forward ones.
+/// Memory of a tape: D + N numbers per step for Sinkhorn. For BregmanAdmm, if the regulariser is entropic and the tape
+/// only pools, 3 (D + N) numbers per step and D N numbers of the bag's scalar every eighth step; otherwise 3 D N
+/// doubles per step, which takes ten times as long. The backward pass costs about two forward passes.
 template <class Solver, class Steps = StepsOrClosedForm>
 struct Unrolled {
-    Solver solver = {};
-    std::vector<StepParameters> steps = {};  ///< Empty: the problem's in every step. Else K of them.
+    Solver solver = {};                      ///< Takes the steps; its number of iterations must be set.
+    std::vector<StepParameters> steps = {};  ///< K entries, or none: then every step takes the problem's parameters.
 
+    /// What backward() needs from solve().
     template <BagScalar Scalar, Regularizer R>
     struct Tape : ForwardPass<Scalar, R> {
-        std::optional<detail::Trajectory<Solver, Scalar, R>> trajectory = {};  ///< None for a closed form.
+        std::optional<detail::Trajectory<Solver, Scalar, R>> trajectory = {};  ///< Unset for a closed form.
     };
 
-    /// Throws InvalidArgument if the problem or `steps` is not well formed, or the solver has no number of iterations,
-    /// or BregmanAdmm no rho (its default would depend on the bag).
-    /// `pooled_only`: the tape is for readouts that are multiples of the conditional mean, and has no solution.
-    /// `workspace`: memory to work in, which the next solve may use again.
+    /// Takes the steps. A tape that is `pooled_only` has no solution and serves only readouts that are multiples of the
+    /// conditional mean. Throws InvalidArgument if the problem or `steps` is not well formed, if the number of
+    /// iterations is not set, or if neither `steps` nor BregmanAdmm sets rho (its default depends on the bag).
     template <BagScalar Scalar, Regularizer R>
     Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool pooled_only = false) const {
         Workspace workspace;
         return solve(problem, pooled_only, workspace);
     }
+    /// The same in the memory of `workspace`, which the next solve can reuse.
     template <BagScalar Scalar, Regularizer R>
     Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool pooled_only, Workspace& workspace) const {
         detail::require(solver.options.iterations.has_value(), "number of iterations to unroll", "not set",
@@ -75,16 +76,18 @@ struct Unrolled {
         return {std::move(pass), std::move(trajectory)};
     }
 
+    /// dL/d(problem), given its tape and dL/dy of the readout. Throws UnsupportedProblem if the tape only pools and the
+    /// readout is not a multiple of the conditional mean.
     template <class Readout, BagScalar Scalar, Regularizer R>
     ProblemGradient<Scalar> backward(const Readout& readout, const Tape<Scalar, R>& tape,
                                      const Vector<Scalar>& dL_dy) const {
         return detail::gradient_of(*this, readout, tape, dL_dy);
     }
 
-    /// How many alphas and rhos the gradient has entries for.
+    /// The number of entries in the gradient of each alpha and of rho: one per step with its own parameters, else 1.
     Index parameters() const { return std::max<Index>(1, static_cast<Index>(steps.size())); }
 
-    /// The same, added to a bag's part of a batch's gradient.
+    /// Like backward(), but adds to a bag's part of a batch's gradient.
     template <class Readout, BagScalar Scalar, Regularizer R>
     void add_gradient(const Readout& readout, const Tape<Scalar, R>& tape, const RealVector& dL_dy,
                       detail::BagGradient<Scalar>& gradient, Workspace& workspace) const {

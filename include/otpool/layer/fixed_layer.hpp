@@ -17,11 +17,12 @@
 
 namespace otpool {
 
-/// The learnable numbers of a FixedLayer: those of its prior, if any.
+/// The learnable numbers of a FixedLayer: its prior's, if any.
 template <BagScalar Scalar, class Prior>
 struct PriorParameters {
-    Prior prior = {};
+    Prior prior = {};  ///< Computes q0; learned if it is a LearnedPrior.
 
+    /// visit(name, array) for every array that is learned.
     template <class Visit>
     void for_each_array(const Visit& visit) {
         if constexpr (LearnedPrior<Prior, Scalar>) {
@@ -30,32 +31,36 @@ struct PriorParameters {
     }
 };
 
-/// A pooling whose alphas are fixed, such that it has a closed form, as a layer: mean, max, softmax, or attention,
-/// whose prior is learned.
+/// A layer whose alphas are fixed so that it has a closed form: mean, max, softmax, or attention, whose prior is
+/// learned. A value type; forward and backward are const and thread-safe.
 template <BagScalar Scalar, class Prior = UniformPrior>
 struct FixedLayer {
-    using Parameters = PriorParameters<Scalar, Prior>;
-    using Gradient = LayerGradient<Scalar, Parameters>;
+    using Parameters = PriorParameters<Scalar, Prior>;   ///< What is learned.
+    using Gradient = LayerGradient<Scalar, Parameters>;  ///< What backward() returns.
 
-    PoolingParameters<Scalar> problem = {};
-    Parameters parameters = {};
-    Execution execution = {};  ///< What the bags of a batch are shared out by, in both passes; Sequential by default.
+    PoolingParameters<Scalar> problem = {};  ///< The fixed alphas and priors.
+    Parameters parameters = {};              ///< What is learned.
+    Execution execution = {};                ///< Runs the bags of a batch, in both passes; Sequential by default.
 
+    /// The pooled bags, and what backward() needs. Views the bags, which must outlive it.
     struct Forward {
         Matrix<Scalar> pooled;  ///< D x B
-        Bags<Scalar> bags;
+        Bags<Scalar> bags;      ///< The bags that were pooled.
+        /// The result of the pooling.
         typename DifferentiablePooling<Scalar, Implicit<ClosedForm>>::Forward pooling;
     };
 
+    /// Pools the bags. Throws InvalidArgument.
     Forward forward(const Bags<Scalar>& bags) const {
         auto pooling = this->pooling().forward(detail::with_prior(bags, parameters.prior, execution));
         return {pooling.pooled, bags, std::move(pooling)};
     }
 
+    /// The pooled bags, D x B.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const { return forward(bags).pooled; }
 
-    /// The gradient of L with respect to bags and parameters, given dL/dpooled, D x B. In the memory of `gradient`,
-    /// which may be an earlier one.
+    /// The gradient of L with respect to bags and parameters, given dL/dpooled (D x B). Pass an old gradient to reuse
+    /// its memory.
     Gradient backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled, Gradient gradient = {}) const {
         ProblemGradient<Scalar> of =
             pooling().backward(forward.pooling, dL_dpooled, {.reward = std::move(gradient.instances)});
@@ -65,7 +70,7 @@ struct FixedLayer {
         return gradient;
     }
 
-    /// Names what is learned: see named_arrays().
+    /// visit(name, array) for every array that is learned; see named_arrays().
     template <class Visit>
     void for_each_array(const Visit& visit) {
         parameters.for_each_array(visit);
@@ -89,7 +94,7 @@ FixedLayer<Scalar> max_layer() {
     return {.problem = {.alpha0 = 0}};
 }
 
-/// y = sum_n softmax(scores(bag))_n x_n, the scores those of Attention, GatedAttention, MeanMaxGate or Mixture.
+/// y = sum_n softmax(scores(bag))_n x_n, with the scores of Attention, GatedAttention, MeanMaxGate or Mixture.
 template <BagScalar Scalar, class Prior>
 FixedLayer<Scalar, Prior> attention_layer(Prior prior) {
     return {.problem = {.alpha0 = infinity, .instances = {.alpha = hard}}, .parameters = {std::move(prior)}};

@@ -11,6 +11,7 @@ struct LayerGradient {
     Matrix<Scalar> instances;  ///< dL/d(bags), D x sum N
     Parameters parameters;     ///< dL/d(parameters)
 
+    /// visit(name, array) for every array of `parameters`.
     template <class Visit>
     void for_each_array(const Visit& visit) {
         parameters.for_each_array(visit);

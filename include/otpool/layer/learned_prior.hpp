@@ -18,9 +18,9 @@
 
 namespace otpool {
 
-/// A learned q0 = softmax(scores) of a bag: Attention, GatedAttention, MeanMaxGate, Mixture. scores(bag) are
-/// the logits, pull_back(bag, dL/dscores, dL/dbag) adds to the last and returns the gradient of the prior's own
-/// numbers, which for_each_array(visit) names.
+/// A prior that learns q0 = softmax(scores(bag)): Attention, GatedAttention, MeanMaxGate, Mixture.
+/// pull_back(bag, dL/dscores, dL/dbag) adds to dL/dbag and returns the gradient of the prior's parameters;
+/// for_each_array(visit) calls visit(name, array) for every parameter.
 template <class Prior, class Scalar>
 concept LearnedPrior = requires(Prior prior, const MatrixView<Scalar>& bag, const Vector<Scalar>& dL_dscores,
                                 Eigen::Ref<Matrix<Scalar>> dL_dbag) {
@@ -29,23 +29,27 @@ concept LearnedPrior = requires(Prior prior, const MatrixView<Scalar>& bag, cons
     prior.for_each_array([](const std::string&, auto&) {});
 };
 
-/// q0 = softmax(logits), the same for every bag, all of which have as many instances: how the poolings of a two-level
-/// layer are mixed.
+/// q0 = softmax(logits), the same for all bags, which have M instances each. It weighs the inner layers of a
+/// TwoLevelLayer.
 template <BagScalar Scalar>
 struct Mixture {
     Vector<Scalar> logits;  ///< M
 
+    /// The logits. Throws InvalidArgument unless the bag has M instances.
     Vector<Scalar> scores(const MatrixView<Scalar>& bag) const {
         detail::require(logits.size() == bag.cols(), "length of the mixture's logits", logits.size(),
                         detail::printed(bag.cols()) + ", the number of instances");
         return logits;
     }
+    /// q0, M entries.
     Vector<Scalar> operator()(const MatrixView<Scalar>& bag) const { return softmax(scores(bag)); }
 
+    /// Returns the gradient of the logits, given dL/dscores; adds nothing to the bag's gradient.
     Mixture pull_back(const MatrixView<Scalar>&, const Vector<Scalar>& dL_dscores, Eigen::Ref<Matrix<Scalar>>) const {
         return {dL_dscores};
     }
 
+    /// visit(name, array) for every parameter.
     template <class Visit>
     void for_each_array(const Visit& visit) {
         visit("logits", logits);
@@ -54,7 +58,7 @@ struct Mixture {
 
 namespace detail {
 
-/// The batch with q0 = softmax(prior's scores), or as it is where the prior does not learn.
+/// The batch with q0 = softmax(prior.scores(bag)); unchanged if the prior does not learn.
 template <class Scalar, class Prior>
 Bags<Scalar> with_prior(const Bags<Scalar>& bags, const Prior& prior, const Execution& execution) {
     if constexpr (LearnedPrior<Prior, Scalar>) {
@@ -64,8 +68,8 @@ Bags<Scalar> with_prior(const Bags<Scalar>& bags, const Prior& prior, const Exec
     }
 }
 
-/// The gradient of a prior, given dL/dlog q0 of the batch, which is what a softmax passes on to its scores; adds the
-/// bags' to `dL_dbags`.
+/// The gradient of a prior, given dL/dlog q0 of the batch, which equals dL/dscores (see ProblemGradient); adds the
+/// bags' gradient to `dL_dbags`.
 template <class Scalar, class Prior>
 Prior pull_back_prior(const Bags<Scalar>& bags, const Prior& prior, const Vector<Scalar>& log_q0,
                       Matrix<Scalar>& dL_dbags, const Execution& execution) {
@@ -79,8 +83,7 @@ Prior pull_back_prior(const Bags<Scalar>& bags, const Prior& prior, const Vector
             const auto from = named_arrays<Scalar>(part);
             for (std::size_t i = 0; i < to.size(); ++i) to[i].values += from[i].values;
         };
-        // A prior's parameters may be many: of a batch there are as many sums of them as of groups of bags, not of
-        // bags.
+        // A prior may have many parameters: one sum of their gradients per group of bags, not one per bag.
         const Index groups = std::min<Index>(bags.size(), 16);
         std::vector<std::optional<Prior>> of_groups(static_cast<std::size_t>(groups));
         execution.for_each(groups, [&](Index group, Index) {

@@ -8,15 +8,14 @@
 
 namespace otpool {
 
-/// A parameter, or its gradient, as an optimiser sees it: a name and numbers in a row. Views the parameter's memory.
+/// A parameter or its gradient, as an optimiser sees it: a name and a vector. Views the parameter's memory.
 template <BagScalar Scalar>
 struct NamedArray {
-    std::string name;
-    Eigen::Map<Vector<Scalar>> values;
+    std::string name;                   ///< Such as "alpha0" or "prior.V".
+    Eigen::Map<Vector<Scalar>> values;  ///< The entries; a matrix is column by column.
 };
 
-/// What an optimiser steps: the arrays that for_each_array(visit) of a layer names. The gradient of a layer has the
-/// same arrays in the same order.
+/// All parameters of a layer, for an optimiser to step. The layer's gradient has the same arrays in the same order.
 template <BagScalar Scalar, class LayerOrGradient>
 std::vector<NamedArray<Scalar>> named_arrays(LayerOrGradient& of) {
     std::vector<NamedArray<Scalar>> arrays;

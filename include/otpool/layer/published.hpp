@@ -21,53 +21,53 @@
 
 namespace otpool::published {
 
-/// softplus(y) = log(1 + exp(y)) > 0. (PyTorch's is y above 20, which is the same to 1e-10.)
+/// softplus(y) = log(1 + exp(y)) > 0. (For y > 20 PyTorch returns y, which is the same to 1e-10.)
 inline Real softplus(Real raw) { return std::max(raw, 0.0) + std::log1p(std::exp(-std::abs(raw))); }
 
-/// The layers' parameters as they are trained and stored, before softplus: of each K entries, one a step, or one entry
-/// that serves all steps. The numbers of the released names are one higher than otpool's.
+/// The layers' parameters as they are trained and stored, before softplus. Each has K entries, one per step, or one
+/// entry for all steps. The released names count from 1.
 struct RawParameters {
-    RealVector alpha0;    ///< There a1, of the regulariser.
-    RealVector alpha1;    ///< There a2, of the feature marginal.
-    RealVector alpha2;    ///< There a3, of the instance marginal.
-    RealVector rho = {};  ///< Of ADMM; Sinkhorn does not use it and takes any.
+    RealVector alpha0;    ///< Released as a1: of the regulariser.
+    RealVector alpha1;    ///< Released as a2: of the feature marginal.
+    RealVector alpha2;    ///< Released as a3: of the instance marginal.
+    RealVector rho = {};  ///< For ADMM; Sinkhorn ignores it.
 
-    /// What step k = 0, 1, ... takes.
+    /// The parameters of step k = 0, 1, ...
     Step step(int k) const {
         const auto at = [k](const RealVector& raw) { return softplus(raw[std::min<Index>(k, raw.size() - 1)]); };
         return {.alpha0 = at(alpha0), .alpha1 = at(alpha1), .alpha2 = at(alpha2), .rho = rho.size() > 0 ? at(rho) : 1};
     }
 };
 
-/// What a layer takes q0 from: UniformPrior ("fixed"), Attention<Real> ("learned": V is `linear_r1.weight`, w
-/// `linear_r2.weight`) or FixedPrior<Real>. It is given the bag in double, whatever the layer's scalar.
+/// Computes a layer's q0: UniformPrior ("fixed"), Attention<Real> ("learned": V is `linear_r1.weight`, w
+/// `linear_r2.weight`) or FixedPrior<Real>. The bag is passed in double, also if the layer's scalar is float.
 template <class Prior>
 concept InstancePrior = requires(const Prior& prior, const MatrixView<Real>& bag) {
     { prior(bag) } -> std::convertible_to<RealVector>;
 };
 
-/// A released layer's forward pass, by K of its steps from the bag X (D x N):
+/// The forward pass of a released layer: K of its steps, from the bag X (D x N).
 ///
 ///     q0 = prior(X),  T = plan after the steps (SinkhornSteps, BregmanAdmmSteps),  z_d = D sum_n T_dn x_dn
 ///
-/// It is for weights trained with these layers (adapter/published_weights.hpp loads them) and agrees with them to their
-/// rounding: computed in double, for bags of float, too. What the steps solve and what they don't is said at each;
-/// to solve the problem, take Pooling. Neither does z divide by the plan's mass, as ConditionalReadout does, so that
-/// Sinkhorn's scale is off where its mass is.
+/// It is for weights trained with these layers (adapter/published_weights.hpp loads them). It computes in double, for
+/// bags of float too, and agrees with the released layers to their rounding. To solve the problem, use Pooling: what
+/// SinkhornSteps and BregmanAdmmSteps solve is in their comments. Unlike ConditionalReadout, z is not divided by the
+/// plan's mass, so that a wrong mass (Sinkhorn) changes the scale of z.
 ///
 /// A value type; calls are const and thread-safe. They throw InvalidArgument before any step. Cost: K steps, and a few
-/// D x N matrices of double a call.
+/// D x N matrices of double per call.
 template <BagScalar Scalar, class Steps, InstancePrior Prior = UniformPrior>
 struct Layer {
-    static constexpr bool uses_rho = Steps::uses_rho;
+    static constexpr bool uses_rho = Steps::uses_rho;  ///< Whether rho is a parameter.
 
-    RawParameters parameters;
+    RawParameters parameters;              ///< Before softplus.
     int steps = 4;                         ///< K, at least 1.
-    Prior prior = {};                      ///< q0, N entries >= 0 of sum 1; one of 0 does not exclude its instance.
-    std::optional<Scalar> empty_bag = {};  ///< What an empty bag of a batch pools to; left empty: it is an error.
-    Execution execution = {};              ///< What the bags of a batch are shared out by; Sequential by default.
+    Prior prior = {};                      ///< q0, N entries >= 0 that sum to 1; q0_n = 0 does not exclude instance n.
+    std::optional<Scalar> empty_bag = {};  ///< Fills an empty bag's pooled vector; if unset, an empty bag is an error.
+    Execution execution = {};              ///< Runs the bags of a batch; Sequential by default.
 
-    /// T, D x N, of one bag.
+    /// The plan T of one bag, D x N.
     RealMatrix plan(const MatrixView<Scalar>& bag) const {
         check();
         otpool::detail::require(!bag.empty(), "shape of the bag", otpool::detail::shape_text(bag.rows(), bag.cols()),
@@ -87,7 +87,7 @@ struct Layer {
         return pooled(plan(bag), bag.matrix().template cast<Real>()).template cast<Scalar>();
     }
 
-    /// Pools a batch of B bags: D x B. The released layers take no reward and no prior from a bag; such are refused.
+    /// Pools a batch of B bags: D x B. A bag's own reward or prior is InvalidArgument: the released layers take none.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
         check();
         return otpool::detail::pool_batch<Scalar>(

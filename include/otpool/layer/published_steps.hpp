@@ -10,18 +10,17 @@
 #include "otpool/problem/regularizers.hpp"
 #include "otpool/simd/arrays.hpp"
 
-/// The layers that the authors of the method released with it, reproduced step by step for weights trained with them:
-/// SDS-Lab/ROT-Pooling (MIT licence, commit a02e62c). The updates were worked out from its behaviour; no code of it is
-/// here. They are not otpool's solvers, and do not solve the problems they are named after: what they solve and what
-/// they don't is said at each.
+/// The layers that the authors of the method released, step by step, for weights trained with them: SDS-Lab/ROT-Pooling
+/// (MIT licence, commit a02e62c). The updates were worked out from the behaviour of that code; none of it is copied.
+/// They are not otpool's solvers and do not solve the problems they are named after; each comment says what is solved.
 namespace otpool::published {
 
-/// What one step takes, under otpool's names; each > 0 and finite. There a1 is alpha0, a2 is alpha1, a3 is alpha2.
+/// The parameters of one step under otpool's names, each > 0 and finite.
 struct Step {
-    Real alpha0 = 1;
-    Real alpha1 = 1;
-    Real alpha2 = 1;
-    Real rho = 1;
+    Real alpha0 = 1;  ///< Released as a1: of the regulariser.
+    Real alpha1 = 1;  ///< Released as a2: of the feature marginal.
+    Real alpha2 = 1;  ///< Released as a3: of the instance marginal.
+    Real rho = 1;     ///< For ADMM alone.
 };
 
 namespace detail {
@@ -48,15 +47,15 @@ inline RealVector log_sum_over_features(const RealMatrix& y) {
     return log_sum_over_instances(transposed);
 }
 
-/// With the C library's exp, which is 0 where the plan is too small for a double; Eigen's stops at 1e-308.
+/// exp(log_plan) by the C library, which underflows to 0; Eigen's exp stops at 1e-308.
 inline RealMatrix exp(const RealMatrix& log_plan) {
     RealMatrix plan(log_plan.rows(), log_plan.cols());
     for (Index i = 0; i < plan.size(); ++i) plan.data()[i] = std::exp(log_plan.data()[i]);
     return plan;
 }
 
-/// The logarithms of p0 = 1/D and of q0, as the layers take them: 1e-8 keeps log q0 finite, and does not exclude an
-/// instance of q0 = 0.
+/// log p0 with p0 = 1/D, and log (q0 + 1e-8), as in the layers. The 1e-8 keeps the logarithm finite, so that q0_n = 0
+/// does not exclude instance n.
 struct LogPriors {
     RealVector features, instances;
 
@@ -73,15 +72,15 @@ struct LogPriors {
 ///     a <- alpha1/(alpha1 + alpha0) (a/alpha0 + log p0 - LSE_n log T)
 ///     b <- alpha2/(alpha2 + alpha0) (b/alpha0 + log q0 - LSE_d log T)
 ///
-/// Solves the entropic problem, slowly, at alpha0 = 1 only (up to the 1e-8 added to q0): a and b carry the factor
-/// 1/alpha0 already and are divided by it again. At other alpha0 it settles on another plan or on none; entries become
-/// 0, inf or NaN, as theirs do (in double later than in float). rho is not used.
-/// Cost of a step: two exps an element; three D x N matrices.
+/// Solves the entropic problem only at alpha0 = 1, and slowly (up to the 1e-8 added to q0): a and b already carry the
+/// factor 1/alpha0 and are divided by it again. At other alpha0 it converges to another plan or not at all; entries
+/// become 0, inf or NaN, as in the released layer (in double later than in float).
+/// Cost of a step: two exps per element. Memory: three D x N matrices.
 class SinkhornSteps {
 public:
-    static constexpr bool uses_rho = false;
+    static constexpr bool uses_rho = false;  ///< rho is not used.
 
-    /// Of a bag X (D x N) with the prior q0 (N); `first` are the first step's parameters.
+    /// Starts from a bag X (D x N), the prior q0 (N entries) and the first step's parameters.
     SinkhornSteps(RealMatrix bag, const RealVector& q0, const Step& first)
         : bag_(std::move(bag)), prior_(bag_.rows(), q0), a_(bag_.rows()), b_(bag_.cols()) {
         std::fill(a_.begin(), a_.end(), 0);
@@ -89,6 +88,7 @@ public:
         set_log_plan(first.alpha0);
     }
 
+    /// Takes one step.
     void step(const Step& s) {
         const auto update = [&](Real alpha, const RealVector& log_prior, const RealVector& log_sums,
                                 RealVector& potential) {
@@ -118,26 +118,26 @@ private:
     RealMatrix log_plan_;
 };
 
-/// The Bregman ADMM layer's steps, with R = Entropy ("badmm-e") or Quadratic ("badmm-q"). From T = S = p0 q0^T,
-/// mu = p0, eta = q0, Z = 0, z1 = 0, z2 = 0:
+/// The Bregman ADMM layer's steps, with R = Entropy ("badmm-e") or Quadratic ("badmm-q"). They start from
+/// T = S = p0 q0^T, mu = p0, eta = q0, Z = 0, z1 = 0, z2 = 0:
 ///
 ///     log T <- (X - Z)/rho + log S,  T scaled to T^T 1 = eta;  log S <- (Z + rho log T)/(alpha0 + rho)  [Entropy]
-///     log T <- (X - alpha0 S - Z)/rho + log S,    the same;    log S <- (Z - alpha0 T)/rho + log T    [Quadratic]
+///     log T <- (X - alpha0 S - Z)/rho + log S,  scaled too;    log S <- (Z - alpha0 T)/rho + log T    [Quadratic]
 ///     S scaled to S 1 = mu;                                    Z <- Z + rho (T - S)
 ///     mu  <- softmax((rho log mu  + alpha1 log p0 - z1)/(rho + alpha1));  z1 <- z1 + rho (mu - S 1)
 ///     eta <- softmax((rho log eta + alpha2 log q0 - z2)/(rho + alpha2));  z2 <- z2 + rho (eta - T^T 1)
 ///
-/// Solves the balanced problem, alpha1 = alpha2 = inf, whatever these are: T and S have the marginals eta and mu before
-/// their distance from them is taken, so z1 and z2 stay at zero, and eta and mu at the priors. So there is no soft
-/// marginal and no max pooling. Slow where the plan's entries, in proportion to which Z moves, are small.
-/// Cost of a step: four exps an element; six D x N matrices.
+/// Solves the balanced problem (alpha1 = alpha2 = inf) for any alpha1 and alpha2: T and S are scaled to the marginals
+/// eta and mu before their distance from these is taken. So z1 and z2 stay at 0, and eta and mu at the priors; soft
+/// marginals and max pooling are out of reach. Slow where the plan's entries are small, since Z moves in proportion to
+/// them. Cost of a step: four exps per element. Memory: six D x N matrices.
 template <class R>
 requires std::same_as<R, Entropy> || std::same_as<R, Quadratic>
 class BregmanAdmmSteps {
 public:
-    static constexpr bool uses_rho = true;
+    static constexpr bool uses_rho = true;  ///< rho is a parameter.
 
-    /// Of a bag X (D x N) with the prior q0 (N). It begins in the same way whatever the first step's parameters are.
+    /// Starts from a bag X (D x N) and the prior q0 (N entries); the first step's parameters do not matter.
     BregmanAdmmSteps(RealMatrix bag, const RealVector& q0, const Step& /*first*/ = {})
         : bag_(std::move(bag)),
           prior_(bag_.rows(), q0),
@@ -150,6 +150,7 @@ public:
           z1_(RealVector::Zero(bag_.rows())),
           z2_(RealVector::Zero(bag_.cols())) {}
 
+    /// Takes one step.
     void step(const Step& s) {
         step_plans(s);
         step_marginals(s);
@@ -197,7 +198,7 @@ private:
     RealVector z1_, z2_;
 };
 
-/// z_d = D sum_n T_dn x_dn: what the layers read from a plan. The plan's mass is not divided by.
+/// z_d = D sum_n T_dn x_dn: the layers' readout, which does not divide by the plan's mass.
 inline RealVector pooled(const RealMatrix& plan, const RealMatrix& bag) {
     RealVector sums(bag.rows());
     for (Index d = 0; d < bag.rows(); ++d) {

@@ -16,36 +16,40 @@
 
 namespace otpool {
 
-/// A layer of layers: M inner ones make of a bag a bag of M instances, which the outer one pools.
+/// A layer of layers: M inner layers turn a bag into a bag of M instances, which the outer layer pools.
 ///
 ///     y = outer([inner_1(bag), ..., inner_M(bag)])
 ///
-/// Any layers will do: mixed_layer and gated_mean_max_layer mix mean and max, several UotLayers are merged by a
-/// Mixture, by attention or by another UotLayer.
+/// Any layers can be combined: mixed_layer and gated_mean_max_layer mix mean and max; a Mixture, an attention or
+/// another UotLayer can merge several UotLayers.
 template <BagScalar Scalar, class Outer, class... Inner>
 struct TwoLevelLayer {
-    static constexpr std::size_t M = sizeof...(Inner);
+    static constexpr std::size_t M = sizeof...(Inner);  ///< Number of inner layers.
 
-    Outer outer;
-    std::tuple<Inner...> inner;
+    Outer outer;                 ///< Pools the M vectors.
+    std::tuple<Inner...> inner;  ///< Each pools the bag to one vector.
 
+    /// The pooled bags, and what backward() needs. Views the bags, which must outlive it.
     struct Forward {
-        Matrix<Scalar> pooled;  ///< D x B
-        typename Outer::Forward outer;
-        std::tuple<typename Inner::Forward...> inner;
+        Matrix<Scalar> pooled;                         ///< D x B
+        typename Outer::Forward outer;                 ///< Of the outer layer.
+        std::tuple<typename Inner::Forward...> inner;  ///< Of the inner layers.
     };
 
+    /// What backward() returns.
     struct Gradient {
-        Matrix<Scalar> instances;  ///< dL/d(bags), D x sum N
-        typename Outer::Gradient outer;
-        std::tuple<typename Inner::Gradient...> inner;
+        Matrix<Scalar> instances;                       ///< dL/d(bags), D x sum N
+        typename Outer::Gradient outer;                 ///< Of the outer layer.
+        std::tuple<typename Inner::Gradient...> inner;  ///< Of the inner layers.
 
+        /// visit(name, array) for every array of the layers' gradients.
         template <class Visit>
         void for_each_array(const Visit& visit) {
             TwoLevelLayer::for_each_array_of(*this, visit);
         }
     };
 
+    /// Pools the bags. Throws InvalidArgument.
     Forward forward(const Bags<Scalar>& bags) const {
         auto inner_forward =
             std::apply([&](const auto&... layer) { return std::tuple{layer.forward(bags)...}; }, inner);
@@ -59,10 +63,11 @@ struct TwoLevelLayer {
         return {std::move(pooled), std::move(outer_forward), std::move(inner_forward)};
     }
 
+    /// The pooled bags, D x B.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const { return forward(bags).pooled; }
 
-    /// The gradient of L with respect to bags and parameters, given dL/dpooled, D x B. In the memory of `gradient`,
-    /// which may be an earlier one.
+    /// The gradient of L with respect to bags and parameters, given dL/dpooled (D x B). Pass an old gradient to reuse
+    /// its memory.
     Gradient backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled, Gradient gradient = {}) const {
         gradient.outer = outer.backward(forward.outer, dL_dpooled, std::move(gradient.outer));
         backward_inner(forward, gradient.outer.instances, gradient.inner, std::make_index_sequence<M>());
@@ -76,7 +81,7 @@ struct TwoLevelLayer {
         return gradient;
     }
 
-    /// Names what is learned, "outer." and "inner0." before the layers' own names: see named_arrays().
+    /// visit(name, array) for every array that is learned; names begin with "outer.", "inner0.", "inner1.", ...
     template <class Visit>
     void for_each_array(const Visit& visit) {
         for_each_array_of(*this, visit);
@@ -118,7 +123,7 @@ private:
     }
 };
 
-/// Layers merged by weights of their own: y = sum_m softmax(logits)_m inner_m(bag), from equal ones.
+/// Layers merged by learned weights, which start equal: y = sum_m softmax(logits)_m inner_m(bag).
 template <BagScalar Scalar, class... Inner>
 auto merged_layer(Inner... inner) {
     using Outer = FixedLayer<Scalar, Mixture<Scalar>>;
@@ -127,13 +132,13 @@ auto merged_layer(Inner... inner) {
         std::tuple<Inner...>(std::move(inner)...)};
 }
 
-/// y = w mean + (1 - w) max with a learned w, from 1/2 (Lee, Gallagher & Tu 2016).
+/// y = w mean + (1 - w) max with a learned w, which starts at 1/2 (Lee, Gallagher & Tu 2016).
 template <BagScalar Scalar>
 auto mixed_layer() {
     return merged_layer<Scalar>(mean_layer<Scalar>(), max_layer<Scalar>());
 }
 
-/// y = w mean + (1 - w) max, w = sigmoid(<weights, mean> + bias) of each bag, from weights of zero: w = 1/2.
+/// y = w mean + (1 - w) max, w = sigmoid(<weights, mean> + bias) for each bag; weights and bias start at 0, w at 1/2.
 template <BagScalar Scalar>
 auto gated_mean_max_layer(Index features) {
     using Outer = FixedLayer<Scalar, MeanMaxGate<Scalar>>;

@@ -26,14 +26,16 @@
 
 namespace otpool {
 
-/// The learnable numbers of a UotLayer, and the type of their gradient. Alphas and rho are raw (see Positive); they
-/// have one entry, or one for every step.
+/// The learnable numbers of a UotLayer, and the type of their gradient. Alphas and rho are raw (see PositiveExp); they
+/// have one entry for all steps, or one per step.
 template <BagScalar Scalar, class Prior>
 struct UotParameters {
-    Vector<Scalar> alpha0, alpha1, alpha2;
-    Vector<Scalar> rho = {};  ///< Empty for Sinkhorn, which has none.
-    Vector<Scalar> p0 = {};   ///< D logits of the feature prior; empty: it is uniform and stays so.
-    Prior prior = {};
+    Vector<Scalar> alpha0,    ///< Raw: of the regulariser.
+        alpha1,               ///< Raw: of the feature marginal.
+        alpha2;               ///< Raw: of the instance marginal.
+    Vector<Scalar> rho = {};  ///< Raw: empty for Sinkhorn, which has none.
+    Vector<Scalar> p0 = {};   ///< D logits of the feature prior; if empty, it stays uniform.
+    Prior prior = {};         ///< Computes q0; learned if it is a LearnedPrior.
 
     /// visit(name, array) for every array that is not empty.
     template <class Visit>
@@ -57,58 +59,60 @@ struct UotParameters {
 ///
 ///     P = K steps on the UOT problem of the bag,  alpha = Positive(raw),  p0 = softmax,  q0 = softmax(prior's scores)
 ///
-/// Solver: Sinkhorn, or BregmanAdmm, which takes Quadratic, too. Prior: UniformPrior, or what learns (LearnedPrior)
-/// such as Attention. A value type; forward and backward are const and thread-safe. Cost: see Unrolled.
+/// Solver: Sinkhorn, or BregmanAdmm, which also takes Quadratic. Prior: UniformPrior, or a LearnedPrior such as
+/// Attention. A value type; forward and backward are const and thread-safe. Cost: see Unrolled.
 template <BagScalar Scalar, class Solver = Sinkhorn, Regularizer R = Entropy, class Prior = UniformPrior,
           class Positive = PositiveExp, class Readout = ConditionalReadout>
 struct UotLayer {
-    using Parameters = UotParameters<Scalar, Prior>;
-    using Gradient = LayerGradient<Scalar, Parameters>;
+    using Parameters = UotParameters<Scalar, Prior>;     ///< What is learned.
+    using Gradient = LayerGradient<Scalar, Parameters>;  ///< What backward() returns.
+    /// Whether rho is a parameter.
     static constexpr bool has_rho = requires(Solver s) { s.rho; };
 
-    Parameters parameters;
-    int steps = 4;
-    Solver solver = {};  ///< Its number of iterations and its rho are the layer's.
-    Readout readout = {};
-    Execution execution = {};  ///< What the bags of a batch are shared out by, in both passes; Sequential by default.
+    Parameters parameters;     ///< What is learned; see start().
+    int steps = 4;             ///< K, at least 1.
+    Solver solver = {};        ///< Its number of iterations and its rho are replaced by the layer's.
+    Readout readout = {};      ///< Computes the pooled vector from the plan.
+    Execution execution = {};  ///< Runs the bags of a batch, in both passes; Sequential by default.
 
-    /// Parameters to start from, for bags of `features` whose entries have a spread of about one (standardised, or
-    /// after a normalisation): alpha0 = 1/2, alpha1 = 10, alpha2 = 1/10, that is close to softmax pooling at half the
-    /// spread, between the mean and the max, where every parameter has a gradient; both are a few steps of log alpha0
-    /// away. For Quadratic alpha0 = D/2, which is sparsemax at the spread. rho is what BregmanAdmm would take. p0 is
-    /// uniform.
+    /// Parameters to start from, for bags of `features` features with a spread of about 1 (standardised or normalised):
+    /// alpha0 = 1/2, alpha1 = 10, alpha2 = 1/10. This is close to softmax pooling at half the spread: every parameter
+    /// has a gradient, and mean and max are a few steps of log alpha0 away. For Quadratic, alpha0 = D/2 is close to
+    /// sparsemax at the spread. rho is BregmanAdmm's default. p0 is uniform. `sets`: 1, or K for parameters per step.
     static Parameters start(Index features, Prior prior = {}, bool learn_p0 = false, int sets = 1) {
         const auto all = [&](double value) -> Vector<Scalar> {
             return Vector<Scalar>::Constant(sets, static_cast<Scalar>(Positive::raw(value)));
         };
         const double alpha0 = std::same_as<R, Quadratic> ? 0.5 * static_cast<double>(features) : 0.5;
         Parameters start{all(alpha0), all(10), all(0.1)};
-        // The largest entry of a Quadratic plan is about 1/D here, and rho at least 2 alpha0 times that.
+        // A Quadratic plan's largest entry is about 1/D here; rho must be at least 2 alpha0 times that.
         if (has_rho) start.rho = all(std::same_as<R, Quadratic> ? 1.1 : 0.1 + alpha0);
         if (learn_p0) start.p0 = Vector<Scalar>::Zero(features);
         start.prior = std::move(prior);
         return start;
     }
 
-    /// The pooled bags, and what backward() needs; views the bags.
+    /// The pooled bags, and what backward() needs. Views the bags, which must outlive it.
     struct Forward {
         Matrix<Scalar> pooled;  ///< D x B
-        Bags<Scalar> bags;
+        Bags<Scalar> bags;      ///< The bags that were pooled.
+        /// The result of the pooling.
         typename DifferentiablePooling<Scalar, Unrolled<Solver, StepsAlone>, R, Readout>::Forward pooling;
     };
 
-    /// Throws InvalidArgument. Works in `workspaces`, if given, which the next pass may use again.
+    /// Pools the bags. Throws InvalidArgument.
     Forward forward(const Bags<Scalar>& bags) const {
         Workspaces workspaces;
         return forward(bags, workspaces);
     }
+    /// The same in the memory of `workspaces`, which the next pass can reuse.
     Forward forward(const Bags<Scalar>& bags, Workspaces& workspaces) const {
         validate(bags.features());
         auto pooling = this->pooling().forward(detail::with_prior(bags, parameters.prior, execution), workspaces);
         return {pooling.pooled, bags, std::move(pooling)};
     }
 
-    /// The plan of one bag, and all else that the steps find; views the bag.
+    /// The solution that the steps find for one bag, with its plan. Views the bag.
     Solution<Scalar, R> solve(const MatrixView<Scalar>& bag) const {
         validate(bag.rows());
         const Bags<Scalar> alone(bag, {0, bag.cols()});
@@ -117,25 +121,26 @@ struct UotLayer {
         return *pooling.mode.solve(pooling.without_tapes().problem(of_layer)).solution;
     }
 
-    /// What forward() pools, where no gradient is wanted: without the memory of tapes, in small bags in a seventh less
-    /// time.
+    /// The pooled bags, D x B, if no gradient is wanted. If all steps share parameters, this needs no memory for tapes,
+    /// and small bags take a seventh less time than in forward().
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
         Workspaces workspaces;
         return (*this)(bags, workspaces);
     }
+    /// The same in the memory of `workspaces`, which the next pass can reuse.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags, Workspaces& workspaces) const {
         if (!shares_parameters()) return forward(bags, workspaces).pooled;
         validate(bags.features());
         return pooling().without_tapes()(detail::with_prior(bags, parameters.prior, execution), workspaces);
     }
 
-    /// The gradient of L with respect to bags and parameters, given dL/dpooled, D x B. In the memory of `gradient`,
-    /// which may be an earlier one: to take as much anew costs large bags up to a third of the time. Works in
-    /// `workspaces` as forward().
+    /// The gradient of L with respect to bags and parameters, given dL/dpooled (D x B). Pass an old gradient to reuse
+    /// its memory: new memory costs up to a third of the time for large bags.
     Gradient backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled, Gradient gradient = {}) const {
         Workspaces workspaces;
         return backward(forward, dL_dpooled, std::move(gradient), workspaces);
     }
+    /// The same in the memory of `workspaces`, which the next pass can reuse.
     Gradient backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled, Gradient gradient,
                       Workspaces& workspaces) const {
         ProblemGradient<Scalar> of =
@@ -151,7 +156,7 @@ struct UotLayer {
         return gradient;
     }
 
-    /// Names what is learned: see named_arrays().
+    /// visit(name, array) for every array that is learned; see named_arrays().
     template <class Visit>
     void for_each_array(const Visit& visit) {
         parameters.for_each_array(visit);
@@ -191,7 +196,7 @@ private:
                 text(features, ", the number of features, or 0 for a uniform prior"));
     }
 
-    /// With one set of parameters for every step, unless all steps share theirs, which costs less.
+    /// With parameters per step, unless all steps share them, which costs less.
     DifferentiablePooling<Scalar, Unrolled<Solver, StepsAlone>, R, Readout> pooling() const {
         DifferentiablePooling<Scalar, Unrolled<Solver, StepsAlone>, R, Readout> pooling;
         pooling.mode = {.solver = solver, .steps = step_parameters()};
@@ -220,7 +225,7 @@ private:
         return shares;
     }
 
-    /// dL/draw of one set of parameters a step, or of the one that all steps share.
+    /// dL/draw per step, or summed over the steps if they share the parameter.
     static Vector<Scalar> through_positive(const Vector<Scalar>& raw, const RealVector& gradient) {
         RealVector shared = gradient;
         if (raw.size() == 1) shared = RealVector::Constant(1, gradient.sum());

@@ -13,7 +13,8 @@
 
 namespace otpool::detail {
 
-/// sum_n P_dn v_dn / sum_n P_dn, whatever the mass. Cost: one exp an element, two passes over plan and one over values.
+/// sum_n P_dn v_dn / sum_n P_dn, for any mass. Cost: one exp per element, two passes over the plan, one over the
+/// values.
 template <class Plan>
 RealVector conditional_mean(const Plan& plan, const AnyView& values) {
     const Index rows = plan.features();
@@ -30,7 +31,7 @@ RealVector conditional_mean(const Plan& plan, const AnyView& values) {
         for_each_lanes(rows, [&](Index d, Index count) {
             using L = Lanes<Real>;
             const L exponent = load_some(score.data() + d, count, Real(0)) - load_some(top.data() + d, count, Real(0));
-            // no weight where there is next to none
+            // negligible weights become 0
             store_some(exp2_or_zero(exponent * L(std::numbers::log2e)), of_column.data() + d, count);
         });
         for (Index d = 0; d < rows; ++d) {

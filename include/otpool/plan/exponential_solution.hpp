@@ -15,13 +15,14 @@
 
 namespace otpool::detail {
 
-/// What a solver found for one side of a scaled problem.
+/// The potentials that a solver found for one side of a scaled problem.
 struct ScaledPotential {
     const Buffer<Real>& kernel;   ///< kernel potential: potential / alpha0 + anchor
-    const Buffer<Real>& penalty;  ///< potential / alpha where the side is soft
+    const Buffer<Real>& penalty;  ///< potential / alpha, if the side is soft
 };
 
-/// A potential in the reward's unit, of a free plan with `mass_shift`; a hard side takes `offset`.
+/// Potential i in the reward's unit: alpha (penalty - mass_shift) on a soft side, alpha0 (kernel - anchor) - offset on
+/// a hard side, 0 on a free side.
 inline Real unscaled(const Side& side, const ScaledPotential& potential, Index i, Real alpha0, Real mass_shift,
                      Real offset) {
     if (side.alpha == 0) return 0;
@@ -30,7 +31,7 @@ inline Real unscaled(const Side& side, const ScaledPotential& potential, Index i
     return (scaled == 0 ? 0 : alpha0 * scaled) - offset;
 }
 
-/// P_dk = exp(z_dk + potential_k + log_scale_d): every plan of an entropic problem.
+/// P_dk = exp(z_dk + potential_k + log_scale_d), the form of every entropic plan.
 inline LogPlan exponential_plan(ScaledReward kernel, const Buffer<Real>& instance_potential, RealVector log_scale) {
     std::vector<Index> active = kernel.active;
     std::vector<Real> potential(instance_potential.begin(), instance_potential.end());
@@ -41,8 +42,8 @@ inline LogPlan exponential_plan(ScaledReward kernel, const Buffer<Real>& instanc
             std::move(log_scale), std::move(active)};
 }
 
-/// The plan exp(z + features + instances + mass_shift), in kernel potentials, of a problem with this alpha0. log_mass
-/// is that of the plan before the shift. The outcome is left to the caller.
+/// The plan exp(z + f + g + mass_shift), with the kernel potentials f of the features and g of the instances.
+/// `log_mass` is the plan's before the shift. The caller sets the outcome.
 inline SolvedPlan exponential_solution(const ScaledProblem& scaled, Real alpha0, const ScaledPotential& features,
                                        const ScaledPotential& instances, Real log_mass) {
     SolvedPlan found;
@@ -71,7 +72,7 @@ inline Real rounding(const Buffer<Real>& f, const Buffer<Real>& g) {
     return 4 * std::numeric_limits<Real>::epsilon() * largest;
 }
 
-/// Residual of a plan as it stands, from its marginals alone. Cost: two exps an element, three passes.
+/// The residual of a plan, computed from its marginals and potentials. Cost: two exps per element, three passes.
 template <class Plan>
 Real residual_of_plan(const Plan& found, const ScaledProblem& scaled) {
     const ScaledReward& kernel = scaled.kernel;
@@ -93,7 +94,8 @@ Real residual_of_plan(const Plan& found, const ScaledProblem& scaled) {
         violation(scaled.instances, log_c, [&](Index k) { return found.instance_potential[kernel.instance(k)]; }));
 }
 
-/// Holds `converged` to what it promises, where rounding may have broken it between the iteration and the plan.
+/// Checks `converged` on the final plan if rounding may have broken it (`attainable`: the residual that rounding can
+/// leave), and checks the range of the mass.
 template <class Plan>
 void check_promise(Plan& found, const ScaledProblem& scaled, Real attainable, double tolerance) {
     if (found.outcome.converged() && attainable > 0.1 * tolerance) {

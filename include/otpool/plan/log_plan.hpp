@@ -11,12 +11,12 @@
 
 namespace otpool::detail {
 
-/// log P_dn = score_dn + log_scale_d on the active instances, zero elsewhere; computed a column at a time.
+/// log P_dn = score_dn + log_scale_d on the active instances, P_dn = 0 elsewhere. Columns are computed on request.
 ///
-/// The scores alone say how each feature weighs its instances, in a feature without mass (log_scale = -inf), too.
+/// The scores alone say how a feature weighs its instances, even a feature without mass (log_scale = -inf).
 class LogPlan {
 public:
-    /// Puts the scores of the k-th active instance, a number a feature, into memory. Const and thread-safe.
+    /// Writes the scores of the k-th active instance, one per feature, to `score`. Thread-safe.
     using Column = std::function<void(Index k, Real* score)>;
 
     LogPlan() = default;
@@ -29,7 +29,7 @@ public:
     /// The scores of the k-th active instance.
     void column(Index k, Real* score) const { column_(k, score); }
 
-    /// visit(k, n, score of column k) for every active instance n in order; the score is a scratch vector.
+    /// visit(k, n, scores) for every active instance n in order; the next column overwrites the scores.
     template <class Visit>
     void for_each_column(const Visit& visit) const {
         RealVector score(features());
@@ -38,7 +38,7 @@ public:
             visit(static_cast<Index>(k), active_[k], static_cast<const RealVector&>(score));
         }
     }
-    /// The same, of log P.
+    /// The same with log P instead of the scores.
     template <class Visit>
     void for_each_log_column(const Visit& visit) const {
         RealVector log_column(features());

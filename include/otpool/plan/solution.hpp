@@ -15,26 +15,27 @@
 
 namespace otpool {
 
-/// What every solver returns: how it ended, the potentials and the plan, computed on request.
+/// What every solver returns: how it ended, the potentials, and the plan, which is computed on request.
 ///
 /// Views the problem's matrices, which must outlive it. Const use is thread-safe. Marginals, plan and objective cost
-/// one exp an element each; numbers outside the range of Scalar saturate at its limits.
+/// one exp per element each. Numbers outside the range of Scalar saturate at its limits.
 template <BagScalar Scalar, Regularizer R>
 struct Solution {
-    UotProblem<Scalar, R> problem;
-    Status status = Status::iteration_limit;
-    int iterations = 0;  ///< Number of iterations done; 0 for a closed form.
-    /// Largest violation of the optimality conditions by the plan, in log-marginal units:
+    UotProblem<Scalar, R> problem;            ///< The problem that was solved.
+    Status status = Status::iteration_limit;  ///< How the solve ended.
+    int iterations = 0;                       ///< Number of iterations done; 0 for a closed form.
+    /// The plan's largest violation of the optimality conditions, in log-marginal units:
     ///     max( |log(r/p0) + f/alpha1|_inf , |log(c/q0) + g/alpha2|_inf ),  r = P 1_N, c = P^T 1_D, f, g the potentials
-    /// (f/alpha1 is 0 on a hard side; a free side adds nothing), and where the plan is not a function of the
-    /// potentials, as BregmanAdmm's, how far the plan that they generate is from it, relative to the marginals.
+    /// (f/alpha1 is 0 on a hard side; a free side adds nothing). If the plan is not computed from the potentials
+    /// (BregmanAdmm), its distance from the plan that they generate counts too, relative to the marginals.
     double residual = 0;
     std::vector<double> history = {};        ///< The residual after each iteration, if Options::history.
     Vector<Scalar> feature_potential = {};   ///< f, D entries, in the reward's unit.
     Vector<Scalar> instance_potential = {};  ///< g, N entries; the lowest finite number where q0 is zero.
     double log_mass = 0;                     ///< log sum P
-    detail::LogPlan log_plan = {};
+    detail::LogPlan log_plan = {};           ///< log P, a column at a time; plan() returns all of P.
 
+    /// Whether the status is `converged`.
     bool converged() const { return status == Status::converged; }
 
     /// sum P
@@ -76,8 +77,8 @@ struct Solution {
     Scalar objective() const {
         const RealVector p = detail::normalized_prior(problem.features.prior, problem.reward.rows());
         const RealVector q = detail::normalized_prior(problem.instances.prior, problem.reward.cols());
-        // Of Q = P / m, m = sum P: the objective is m (its terms at Q + those in log m) + constants, whatever the
-        // range of m.
+        // With Q = P / m, m = sum P, the objective is m (terms in Q + terms in log m) + constants. This does not
+        // overflow, however large m is.
         std::vector<Real> r(static_cast<std::size_t>(p.size()), 0);
         std::vector<Real> c(static_cast<std::size_t>(q.size()), 0);
         Real reward = 0;
@@ -87,7 +88,7 @@ struct Solution {
         log_plan.for_each_log_column([&](Index, Index n, const RealVector& log_column) {
             for (Index d = 0; d < p.size(); ++d) {
                 const Real log_entry = log_column[d] - log_mass;
-                const Real entry = std::exp(std::min(log_entry, 300.0));  // above 0 only where nothing converged
+                const Real entry = std::exp(std::min(log_entry, 300.0));  // above 0 only if nothing converged
                 if (entry == 0) continue;
                 r[static_cast<std::size_t>(d)] += entry;
                 c[static_cast<std::size_t>(n)] += entry;
@@ -145,7 +146,7 @@ private:
 
 namespace detail {
 
-/// A plan that was found, as the solution of a problem of its scalar and regulariser.
+/// Makes a solution of `problem` from the plan that was found.
 template <BagScalar Scalar, Regularizer R>
 Solution<Scalar, R> solution_of(const UotProblem<Scalar, R>& problem, SolvedPlan&& found) {
     const auto to_scalar = [](const RealVector& numbers) {

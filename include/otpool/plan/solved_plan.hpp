@@ -14,16 +14,16 @@ namespace otpool {
 
 /// How a solve ended.
 enum class Status {
-    converged,        ///< The residual is within the tolerance.
-    iteration_limit,  ///< The iterations ran out first.
-    stopped,          ///< The observer asked to stop.
-    precision_limit,  ///< The residual is down to rounding, which is above the tolerance: the rewards' spread is too many
-                      ///< times alpha0 for double to resolve the plan's exponents to the tolerance.
-    mass_out_of_range,  ///< Converged, but the plan's mass is outside the range of the scalar: plan() saturates (or is all
-                        ///< zero); the pooled vector and log_mass do not suffer.
+    converged,          ///< The residual is within the tolerance.
+    iteration_limit,    ///< The iterations ran out first.
+    stopped,            ///< The observer asked to stop.
+    precision_limit,    ///< Rounding keeps the residual above the tolerance: alpha0 is too small against the reward's
+                        ///< spread for double to resolve the plan's exponents.
+    mass_out_of_range,  ///< Converged, but the plan's mass is outside the range of the scalar: plan() saturates or is
+                        ///< all zero. The pooled vector and log_mass are right.
 };
 
-/// The status as a word, "converged" for Status::converged.
+/// The name of the status: "converged" for Status::converged.
 inline const char* name(Status status) {
     switch (status) {
         case Status::converged: return "converged";
@@ -37,17 +37,18 @@ inline const char* name(Status status) {
 
 /// How a solve went.
 struct Outcome {
-    Status status = Status::iteration_limit;
-    int iterations = 0;                ///< Number of iterations done; 0 for a closed form.
-    double residual = 0;               ///< Solution::residual
-    std::vector<double> history = {};  ///< The residual after each iteration, if Options::history.
+    Status status = Status::iteration_limit;  ///< How it ended.
+    int iterations = 0;                       ///< Number of iterations done; 0 for a closed form.
+    double residual = 0;                      ///< Solution::residual
+    std::vector<double> history = {};         ///< The residual after each iteration, if Options::history.
 
+    /// Whether the status is `converged`.
     bool converged() const { return status == Status::converged; }
 };
 
 namespace detail {
 
-/// exp(log_value), at most the largest finite Scalar over `count`, so that `count` of them can be added up.
+/// exp(log_value), at most the largest finite Scalar / count, so that `count` such numbers can be added.
 template <BagScalar Scalar>
 Scalar saturated_exp(Real log_value, Index count = 1) {
     static const Real log_max = std::log(static_cast<Real>(std::numeric_limits<Scalar>::max()));
@@ -55,28 +56,28 @@ Scalar saturated_exp(Real log_value, Index count = 1) {
     return static_cast<Scalar>(std::exp(std::min(log_value, cap)));
 }
 
-/// The nearest finite Scalar; NaN does not occur.
+/// The nearest finite Scalar. The value must not be NaN.
 template <BagScalar Scalar>
 Scalar saturated(Real value) {
     const Real max = std::numeric_limits<Scalar>::max();
     return static_cast<Scalar>(std::clamp(value, -max, max));
 }
 
-/// The same, of the scalar of a bag that is of floats or not.
+/// The nearest finite number of the bag's scalar, float or double.
 inline Real saturated(Real value, bool is_float) {
     return is_float ? static_cast<Real>(saturated<float>(value)) : saturated<Real>(value);
 }
 
-/// A plan that a solver found, of any scalar: what a Solution is made of.
+/// A plan that a solver found, in double whatever the bag's scalar; solution_of() makes a Solution of it.
 struct SolvedPlan {
     Outcome outcome = {};
-    RealVector feature_potential = {};   ///< f, as a number of the bag's scalar.
-    RealVector instance_potential = {};  ///< g, likewise; the lowest where q0 is zero.
+    RealVector feature_potential = {};   ///< f, within the range of the bag's scalar.
+    RealVector instance_potential = {};  ///< g, likewise; the lowest finite number where q0 is zero.
     double log_mass = 0;
     LogPlan log_plan = {};
 };
 
-/// Potentials of all `size` instances, given those of the active ones: the lowest finite number where q0 is zero.
+/// The potentials of all `size` instances: potential_of(k) for active ones, the lowest finite number where q0 is zero.
 template <class PotentialOf>
 RealVector on_all_instances(Index size, const std::vector<Index>& active, const PotentialOf& potential_of) {
     RealVector potential(size);
@@ -85,9 +86,9 @@ RealVector on_all_instances(Index size, const std::vector<Index>& active, const 
     return potential;
 }
 
-/// Replaces `converged` where the plan's mass cannot be written as a number of the bag's scalar.
+/// Replaces `converged` by `mass_out_of_range` if the bag's scalar cannot hold the plan's mass.
 inline void check_mass_range(SolvedPlan& found, bool is_float) {
-    const Real log_max = is_float ? 88.72 : 709.78;  // of the largest and of the least normal number
+    const Real log_max = is_float ? 88.72 : 709.78;  // of the largest and the smallest normal number
     const Real log_min = is_float ? -87.33 : -708.39;
     if (found.outcome.converged() && !(found.log_mass < log_max && found.log_mass > log_min)) {
         found.outcome.status = Status::mass_out_of_range;

@@ -10,12 +10,13 @@
 namespace otpool {
 
 /// The attention of Ilse, Tomczak & Welling, "Attention-based Deep Multiple Instance Learning" (ICML 2018), eq. 8:
-/// q0 = softmax_n( w^T tanh(V x_n) ). Cost: L D multiplications an instance.
+/// q0 = softmax_n( w^T tanh(V x_n) ). Cost: L D multiplications per instance.
 template <BagScalar Scalar>
 struct Attention {
     Matrix<Scalar> V;  ///< L x D
     Vector<Scalar> w;  ///< L
 
+    /// q0 of a bag, N entries.
     Vector<Scalar> operator()(const MatrixView<Scalar>& bag) const { return softmax(scores(bag)); }
 
     /// w^T tanh(V x_n)
@@ -28,7 +29,7 @@ struct Attention {
         return scores;
     }
 
-    /// The gradient of V and w, given dL/dscores; adds the bag's to `dL_dbag`.
+    /// Returns the gradient of V and w, given dL/dscores; adds the bag's gradient to `dL_dbag`.
     Attention pull_back(const MatrixView<Scalar>& bag, const Vector<Scalar>& dL_dscores,
                         Eigen::Ref<Matrix<Scalar>> dL_dbag) const {
         Attention gradient{Matrix<Scalar>::Zero(V.rows(), V.cols()), Vector<Scalar>::Zero(w.size())};
@@ -43,12 +44,14 @@ struct Attention {
         return gradient;
     }
 
+    /// visit(name, array) for every parameter.
     template <class Visit>
     void for_each_array(const Visit& visit) {
         visit("V", V);
         visit("w", w);
     }
 
+    /// Throws InvalidArgument unless the shapes of V and w fit each other and bags with this number of features.
     void check(Index features) const {
         detail::require(V.cols() == features, "columns of the attention's V", V.cols(),
                         detail::printed(features) + ", the number of features");
@@ -65,6 +68,7 @@ struct GatedAttention {
     Matrix<Scalar> U;  ///< L x D
     Vector<Scalar> w;  ///< L
 
+    /// q0 of a bag, N entries.
     Vector<Scalar> operator()(const MatrixView<Scalar>& bag) const { return softmax(scores(bag)); }
 
     /// w^T (tanh(V x_n) * sigmoid(U x_n))
@@ -81,7 +85,7 @@ struct GatedAttention {
         return scores;
     }
 
-    /// The gradient of V, U and w, given dL/dscores; adds the bag's to `dL_dbag`.
+    /// Returns the gradient of V, U and w, given dL/dscores; adds the bag's gradient to `dL_dbag`.
     GatedAttention pull_back(const MatrixView<Scalar>& bag, const Vector<Scalar>& dL_dscores,
                              Eigen::Ref<Matrix<Scalar>> dL_dbag) const {
         const Matrix<Scalar> zero = Matrix<Scalar>::Zero(V.rows(), V.cols());
@@ -100,6 +104,7 @@ struct GatedAttention {
         return gradient;
     }
 
+    /// visit(name, array) for every parameter.
     template <class Visit>
     void for_each_array(const Visit& visit) {
         visit("V", V);

@@ -15,9 +15,9 @@
 
 namespace otpool::detail {
 
-/// work(b, inside, worker) for every bag b: the bags that are more than one worker's share of the batch one after the
-/// other, `inside` the execution that shares their instances out, all others at the same time, each by one worker.
-/// Throws what the first of the bags that throw does.
+/// Calls work(b, inside, worker) for every bag b. Small bags run in parallel, each on one worker. Bags larger than one
+/// worker's share of the batch run one after the other, and `inside` runs parts of their instances in parallel. If bags
+/// throw, rethrows the exception of the first.
 template <class Scalar, class Work>
 void for_each_bag(const Bags<Scalar>& bags, const Execution& execution, const Work& work) {
     const Execution alone;
@@ -41,18 +41,18 @@ void for_each_bag(const Bags<Scalar>& bags, const Execution& execution, const Wo
     errors.rethrow_first();
 }
 
-/// A bag of a batch to pool.
+/// One bag of a batch, to be pooled.
 template <BagScalar Scalar>
 struct BagTask {
     Index number;
     const Bag<Scalar>& bag;
-    const Execution& inside;  ///< What its instances are shared out by.
-    Index worker;             ///< The worker that pools it.
+    const Execution& inside;  ///< Runs parts of the bag's instances.
+    Index worker;             ///< The worker that pools the bag.
     Eigen::Ref<Vector<Scalar>> pooled;
 };
 
-/// Pools every bag of a batch by `pool_one(task)`, which sets task.pooled and throws if an entry of the bag is not
-/// finite. Throws, naming bag, feature and instance, if it does, or a bag is empty without a fill value for it.
+/// Pools every bag of a batch: pool_one(task) sets task.pooled, and throws if an entry of the bag is not finite. Throws
+/// InvalidArgument that names bag, feature and instance if it does, or if a bag is empty and `empty_bag` is unset.
 template <BagScalar Scalar>
 Matrix<Scalar> pool_batch(const Bags<Scalar>& bags, const std::optional<Scalar>& empty_bag, const Execution& execution,
                           const std::function<void(const BagTask<Scalar>&)>& pool_one) {

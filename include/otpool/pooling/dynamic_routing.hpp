@@ -14,20 +14,19 @@
 
 namespace otpool {
 
-/// Attention whose scores agree with what they pool (Yan et al., "Deep Multi-instance Learning with Dynamic Pooling",
-/// ACML 2018), from scores s = 0:
+/// Attention whose scores are updated from the pooled vector (Yan et al., "Deep Multi-instance Learning with Dynamic
+/// Pooling", ACML 2018). It starts with scores s = 0:
 ///
 ///     `iterations` times:  y = attention with q0 = softmax(s),  s_n += <x_n, squash(y)>
 ///     returned:            y = attention with q0 = softmax(s)
 ///
-/// with squash(y) = |y| y / (1 + |y|^2); a bag's own prior multiplies the softmax. `attention` pools a bag by its
-/// prior.
+/// with squash(y) = |y| y / (1 + |y|^2). If a bag has its own prior, the softmax is multiplied by it.
 template <BagScalar Scalar, class AttentionPooling>
 struct DynamicRouting {
-    AttentionPooling attention;
-    int iterations = 3;                    ///< At least 0: the mean.
-    std::optional<Scalar> empty_bag = {};  ///< What an empty bag of a batch pools to; left empty: it is an error.
-    Execution execution = {};              ///< What the bags of a batch are shared out by; Sequential by default.
+    AttentionPooling attention;            ///< Pools a bag by its prior: y = sum_n q0_n x_n.
+    int iterations = 3;                    ///< At least 0; 0 pools by the mean, or by the bag's prior.
+    std::optional<Scalar> empty_bag = {};  ///< Fills an empty bag's pooled vector; if unset, an empty bag is an error.
+    Execution execution = {};              ///< Runs the bags of a batch; Sequential by default.
 
     /// Pools one bag.
     Vector<Scalar> operator()(const Bag<Scalar>& bag) const {
@@ -46,6 +45,7 @@ struct DynamicRouting {
         }
         return pooled;
     }
+    /// Pools one bag without its own prior.
     Vector<Scalar> operator()(const MatrixView<Scalar>& instances) const { return (*this)(Bag<Scalar>{instances}); }
 
     /// Pools a batch of B bags: D x B.
@@ -57,14 +57,14 @@ struct DynamicRouting {
     }
 
 private:
-    /// softmax(scores), in the proportions of the bag's own prior where it brings one.
+    /// softmax(scores), multiplied by the bag's own prior if it has one, and normalised.
     static Vector<Scalar> routing(const Vector<Scalar>& scores, const Vector<Scalar>& prior) {
         if (prior.size() != scores.size()) return softmax(scores);
         Vector<Scalar> weighted = scores;
         for (Index n = 0; n < scores.size(); ++n) {
             weighted[n] = prior[n] > 0 ? scores[n] + std::log(prior[n]) : std::numeric_limits<Scalar>::lowest();
         }
-        // Nothing that is excluded comes back, with a weight that has but underflowed.
+        // An excluded instance keeps weight 0, even if every other weight is as small.
         return (prior.array() > 0).select(softmax(weighted), Scalar(0));
     }
 };

@@ -15,25 +15,27 @@
 
 namespace otpool {
 
-// Functors from a bag (D x N) to its instance prior q0 (N entries >= 0 of sum 1; none: uniform).
+// Functors from a bag (D x N) to its instance prior q0: N entries >= 0 that sum to 1, or an empty vector for uniform.
 
 /// q0_n = 1/N
 struct UniformPrior {
+    /// An empty vector, which stands for uniform.
     template <BagScalar Scalar>
     Vector<Scalar> operator()(const MatrixView<Scalar>&) const {
         return {};
     }
 };
 
-/// The same q0 for every bag, which must have as many instances.
+/// The same q0 for every bag; all bags must have its number of instances.
 template <BagScalar Scalar>
 struct FixedPrior {
-    Vector<Scalar> prior;
+    Vector<Scalar> prior;  ///< q0, N entries >= 0 that sum to 1.
 
+    /// q0
     Vector<Scalar> operator()(const MatrixView<Scalar>&) const { return prior; }
 };
 
-/// softmax(scores)_n = exp(s_n) / sum_m exp(s_m)
+/// softmax(scores)_n = exp(s_n) / sum_m exp(s_m). Throws InvalidArgument for scores that are not finite.
 template <BagScalar Scalar>
 Vector<Scalar> softmax(const Vector<Scalar>& scores) {
     for (Index n = 0; n < scores.size(); ++n) {
@@ -46,17 +48,17 @@ Vector<Scalar> softmax(const Vector<Scalar>& scores) {
                    [&](Scalar score) { return std::exp(static_cast<Real>(score) - highest); });
     const Real sum = std::accumulate(weight.begin(), weight.end(), Real(0));
     Vector<Scalar> softmax(scores.size());
-    std::transform(weight.begin(), weight.end(), softmax.begin(),
-                   [&](Real w) { return static_cast<Scalar>(w / sum); });
+    std::transform(weight.begin(), weight.end(), softmax.begin(), [&](Real w) { return static_cast<Scalar>(w / sum); });
     return softmax;
 }
 
-/// q0 = [w, 1 - w] for a bag [mean; max], w = sigmoid(<weights, mean> + bias).
+/// q0 = [w, 1 - w] for the two instances [mean, max], w = sigmoid(<weights, mean> + bias).
 template <BagScalar Scalar>
 struct MeanMaxGate {
     Vector<Scalar> weights;  ///< D
-    Scalar bias = 0;
+    Scalar bias = 0;         ///< Added to the score of the mean.
 
+    /// q0 = [w, 1 - w]
     Vector<Scalar> operator()(const MatrixView<Scalar>& mean_and_max) const { return softmax(scores(mean_and_max)); }
 
     /// [<weights, mean> + bias, 0]
@@ -66,13 +68,14 @@ struct MeanMaxGate {
         return Vector<Scalar>{{weights.dot(mean_and_max.matrix().col(0)) + bias, Scalar(0)}};
     }
 
-    /// The gradient of weights and bias, given dL/dscores; adds the bag's to `dL_dbag`.
+    /// Returns the gradient of weights and bias, given dL/dscores; adds the bag's gradient to `dL_dbag`.
     MeanMaxGate pull_back(const MatrixView<Scalar>& mean_and_max, const Vector<Scalar>& dL_dscores,
                           Eigen::Ref<Matrix<Scalar>> dL_dbag) const {
         dL_dbag.col(0) += dL_dscores[0] * weights;
         return {dL_dscores[0] * mean_and_max.matrix().col(0), dL_dscores[0]};
     }
 
+    /// visit(name, array) for every parameter.
     template <class Visit>
     void for_each_array(const Visit& visit) {
         visit("weights", weights);
@@ -81,6 +84,7 @@ struct MeanMaxGate {
     }
 };
 
+/// The prior of an Eigen expression has its scalar.
 template <class Derived>
 FixedPrior(const Eigen::MatrixBase<Derived>&) -> FixedPrior<typename Derived::Scalar>;
 

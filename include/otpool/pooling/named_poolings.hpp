@@ -16,8 +16,8 @@
 #include "otpool/problem/marginal.hpp"
 #include "otpool/solver/closed_form.hpp"
 
-// The poolings that have a name, as parameters of Pooling. All of them are closed forms, whatever solver they are
-// given; one that iterates does so if its Options::closed_forms is false, where it accepts the problem.
+// The named poolings are Pooling with particular parameters. All have a closed form, which every solver takes. A solver
+// with Options::closed_forms = false iterates instead, if it accepts the problem.
 
 namespace otpool {
 
@@ -60,8 +60,8 @@ auto log_sum_exp_pooling(Scalar temperature, Solver solver = {}) {
     return Pooling<Scalar, Solver, Entropy, LogMeanExpReadout>{.parameters = {.alpha0 = temperature}, .solver = solver};
 }
 
-/// y_d = ((1/N) sum_n x_dn^p)^(1/p) of entries >= 0, p any number: harmonic mean at -1, geometric at 0, arithmetic at
-/// 1, the min at -inf and the max at inf. The log-mean-exp of sign(p) log x at temperature 1/|p|, transformed back.
+/// y_d = ((1/N) sum_n x_dn^p)^(1/p), entries >= 0, p in [-inf, inf]: harmonic mean at -1, geometric at 0, arithmetic at
+/// 1, the min at -inf and the max at inf. Computed as log-mean-exp of sign(p) log x at temperature 1/|p|, then exp.
 template <BagScalar Scalar, class Solver = ClosedForm>
 auto generalized_mean_pooling(Scalar power, Solver solver = {}) {
     detail::require(!std::isnan(power), "power", power, "-inf to inf");
@@ -73,8 +73,8 @@ auto generalized_mean_pooling(Scalar power, Solver solver = {}) {
         .output = {sign}};
 }
 
-/// y = sum_n q0_n x_n, q0 = prior(bag): only the regulariser under a hard instance marginal. Prior: a functor such as
-/// Attention, GatedAttention or FixedPrior; bags that bring a prior use their own.
+/// y = sum_n q0_n x_n, q0 = prior(bag): alpha0 = inf and a hard instance marginal. Prior: a functor such as Attention,
+/// GatedAttention or FixedPrior. A bag's own prior takes precedence.
 template <BagScalar Scalar, class Prior = UniformPrior, class Solver = ClosedForm>
 auto attention_pooling(Prior prior = {}, Solver solver = {}) {
     return Pooling<Scalar, Solver, Entropy, ConditionalReadout, Prior>{
@@ -98,8 +98,8 @@ auto mixed_pooling(Scalar weight, Solver solver = {}) {
         .outer = std::move(outer), .inner = {mean_pooling<Scalar>(solver), max_pooling<Scalar>(solver)}};
 }
 
-/// y = w mean + (1 - w) max, w = sigmoid(<weights, mean> + bias) of each bag: the gated mix of Lee et al. 2016, with
-/// a gate that bags of any size can share.
+/// y = w mean + (1 - w) max, w = sigmoid(<weights, mean> + bias) for each bag: the gated mix of Lee et al. 2016, with
+/// one gate for bags of any size.
 template <BagScalar Scalar, class Solver = ClosedForm>
 auto gated_mean_max_pooling(MeanMaxGate<Scalar> gate, Solver solver = {}) {
     auto outer = attention_pooling<Scalar>(std::move(gate), solver);

@@ -20,42 +20,42 @@
 
 namespace otpool {
 
-struct Sinkhorn;  ///< The solver where none is named; who names another need not include it.
+struct Sinkhorn;  ///< The default solver; only declared, because a pooling by another solver need not include it.
 
-/// What a pooling says of the UOT problem, beside the bag; the members are those of UotProblem.
+/// The parameters of a pooling's UOT problem, with the same names as in UotProblem.
 template <BagScalar Scalar>
 struct PoolingParameters {
-    Scalar alpha0 = 1;
-    Marginal<Scalar> features = {.alpha = hard};
-    Marginal<Scalar> instances = {.alpha = 0};
+    Scalar alpha0 = 1;                            ///< Strength of the regulariser, in [0, inf].
+    Marginal<Scalar> features = {.alpha = hard};  ///< alpha1 and p0 (D entries).
+    Marginal<Scalar> instances = {.alpha = 0};    ///< alpha2 and q0 (N entries).
 };
 
-/// Global pooling by unbalanced optimal transport: a bag of N instances with D features in, a D-vector out.
+/// Global pooling by unbalanced optimal transport: from a bag of N instances with D features to D numbers.
 ///
 ///     X = reward(bag),  q0 = prior(bag),  P = solver's plan of the UOT problem,  y = output(readout(P, bag))
 ///
 /// The policies are members with settings of their own. The named poolings (named_poolings.hpp) are this functor with
 /// particular policies and parameters. A value type; calls are const and thread-safe.
-/// Cost: the solver's, and two passes for the readout; a reward other than Identity makes one D x N matrix.
+/// Cost: the solver's, and two passes for the readout; a reward other than Identity allocates one D x N matrix.
 template <BagScalar Scalar, class Solver = Sinkhorn, Regularizer R = Entropy, class Readout = ConditionalReadout,
           class Prior = UniformPrior, class Reward = Identity, class Output = Identity>
 struct Pooling {
     static_assert(SolverOf<Solver, Scalar, R>,
                   "otpool: a solver has solve(problem, run) -> Solution; of problems with Quadratic BregmanAdmm has");
 
-    PoolingParameters<Scalar> parameters = {};
-    Solver solver = {};
-    Readout readout = {};
-    Prior prior = {};    ///< For bags that bring no prior of their own, where parameters.instances has none either.
-    Reward reward = {};  ///< For bags that bring no reward of their own.
-    Output output = {};
-    std::optional<Scalar> empty_bag = {};  ///< What an empty bag of a batch pools to; left empty: it is an error.
-    /// What the bags of a batch, and the instances of a bag that is most of it, are shared out by; Sequential by
-    /// default.
+    PoolingParameters<Scalar> parameters = {};  ///< Of the UOT problem.
+    Solver solver = {};                         ///< Finds the plan.
+    Readout readout = {};                       ///< Computes the pooled vector from the plan.
+    Prior prior = {};                           ///< q0, if neither the bag nor parameters.instances has a prior.
+    Reward reward = {};                         ///< X, if the bag has no reward.
+    Output output = {};                         ///< Applied to every entry of the pooled vector.
+    std::optional<Scalar> empty_bag = {};  ///< Fills an empty bag's pooled vector; if unset, an empty bag is an error.
+    /// Runs the bags of a batch, and parts of a bag that dominates the batch; Sequential by default.
     Execution execution = {};
 
     /// The solution of one bag's problem, which views the bag. Throws InvalidArgument.
     Solution<Scalar, R> solve(const Bag<Scalar>& bag) const { return solve(bag, {.execution = execution}); }
+    /// The same with a run's own warm start, observer, execution and workspace.
     Solution<Scalar, R> solve(const Bag<Scalar>& bag, const Run<Scalar, R>& run) const {
         return solver.solve(problem(bag), run);
     }
@@ -81,6 +81,7 @@ struct Pooling {
         pool(bag, execution, workspace, y);
         return y;
     }
+    /// Pools one bag without its own reward or prior.
     Vector<Scalar> operator()(const MatrixView<Scalar>& instances) const { return (*this)(Bag<Scalar>{instances}); }
 
     /// Pools a batch of B bags: D x B.
@@ -88,7 +89,7 @@ struct Pooling {
         Workspaces workspaces;
         return (*this)(bags, workspaces);
     }
-    /// The same, in memory that the next batch may use again.
+    /// The same in the memory of `workspaces`, which the next batch can reuse.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags, Workspaces& workspaces) const {
         workspaces.prepare(execution);
         return detail::pool_batch<Scalar>(bags, empty_bag, execution, [&](const detail::BagTask<Scalar>& task) {
@@ -120,13 +121,14 @@ private:
         }
     }
 
-    /// Whether the solver can pool without a solution, and the readout is a multiple of that.
+    /// Whether the solver can compute the conditional mean without a Solution, and the readout is a multiple of it.
     static constexpr bool pools_directly =
         requires(const Solver& s, const UotProblem<Scalar, R>& p, PooledVector<Scalar> y, const Run<Scalar, R>& run) {
-            { s.pool(p, y, run) } -> std::same_as<Outcome>;
-        } && requires(const Readout& r) { r.factor(Index{}); };
+        { s.pool(p, y, run) } -> std::same_as<Outcome>;
+    }
+    &&requires(const Readout& r) { r.factor(Index{}); };
 
-    /// y <- the pooled bag, in memory that the workspace had already where the solver has all of its own there.
+    /// y <- the pooled bag. Reuses the memory of `workspace` as far as the solver does.
     void pool(const Bag<Scalar>& bag, const Execution& inside, Workspace& workspace, PooledVector<Scalar> y) const {
         auto& problem = workspace.get<UotProblem<Scalar, R>>();
         set(problem, bag);
@@ -143,8 +145,10 @@ private:
     }
 };
 
+/// Pooling{parameters, solver}: Entropy and the conditional readout.
 template <class Scalar, class Solver>
 Pooling(PoolingParameters<Scalar>, Solver) -> Pooling<Scalar, Solver>;
+/// Pooling{parameters, solver, JointReadout{}}: Entropy and the joint readout.
 template <class Scalar, class Solver>
 Pooling(PoolingParameters<Scalar>, Solver, JointReadout) -> Pooling<Scalar, Solver, Entropy, JointReadout>;
 

@@ -14,13 +14,13 @@ namespace otpool {
 
 namespace detail {
 
-/// sum_n P_dn v_dn / sum_n P_dn, whatever the mass; two passes over plan and values.
+/// sum_n P_dn v_dn / sum_n P_dn, for any mass. Cost: two passes over the plan, one over the values.
 template <class Scalar, class R>
 RealVector conditional_mean(const Solution<Scalar, R>& solution) {
     return conditional_mean(solution.log_plan, AnyView(solution.problem.pooled_values()));
 }
 
-/// factor_d y_d, as numbers of the scalar.
+/// factor(d) y_d, within the range of Scalar.
 template <BagScalar Scalar, class Factor>
 Vector<Scalar> scaled_vector(const RealVector& y, const Factor& factor) {
     Vector<Scalar> scaled(y.size());
@@ -30,23 +30,25 @@ Vector<Scalar> scaled_vector(const RealVector& y, const Factor& factor) {
 
 }  // namespace detail
 
-// A readout makes a pooled vector of a solution. One that is a multiple of the conditional mean may say so by a function
-// factor(active instances): a pooling then asks the solver for the mean alone, and needs no solution.
+// A readout computes the pooled vector from a solution. If it is a multiple of the conditional mean, a function
+// factor(active instances) may say so: a pooling then asks the solver for the mean alone, without a solution.
 
-/// y_d = sum_n P_dn v_dn / sum_n P_dn: the conditional mean of the values under the plan. A feature without mass
-/// pools where its vanishing mass would be.
+/// y_d = sum_n P_dn v_dn / sum_n P_dn: the conditional mean of the values under the plan. A feature without mass pools
+/// where its vanishing mass would be.
 struct ConditionalReadout {
-    Real factor(Index) const { return 1; }
+    Real factor(Index) const { return 1; }  ///< y is 1 times the conditional mean.
 
+    /// y, D entries.
     template <class Scalar, class R>
     Vector<Scalar> operator()(const Solution<Scalar, R>& solution) const {
         return detail::scaled_vector<Scalar>(detail::conditional_mean(solution), [](Index) { return 1.0; });
     }
 };
 
-/// y_d = D sum_n P_dn v_dn: the readout of the authors' released code, the conditional one where the feature marginal
-/// is hard and uniform.
+/// y_d = D sum_n P_dn v_dn: the readout of the authors' released code. It equals ConditionalReadout if the feature
+/// marginal is hard and uniform.
 struct JointReadout {
+    /// y, D entries.
     template <class Scalar, class R>
     Vector<Scalar> operator()(const Solution<Scalar, R>& solution) const {
         const Vector<Scalar> marginal = solution.feature_marginal();
@@ -58,8 +60,10 @@ struct JointReadout {
 
 /// y_d = N sum_n P_dn v_dn / sum_n P_dn, N the number of instances that are not excluded.
 struct SumReadout {
+    /// y is N times the conditional mean.
     Real factor(Index active_instances) const { return static_cast<Real>(active_instances); }
 
+    /// y, D entries.
     template <class Scalar, class R>
     Vector<Scalar> operator()(const Solution<Scalar, R>& solution) const {
         const auto instances = static_cast<Real>(solution.log_plan.active().size());
@@ -67,9 +71,10 @@ struct SumReadout {
     }
 };
 
-/// y_d = alpha0 log (1/N) sum_n exp((x_dn + g_n) / alpha0): the soft maximum that the plan attains, with g = 0 the
-/// log-mean-exp of the reward; its maximum at alpha0 = 0 and its mean at alpha0 = inf.
+/// y_d = alpha0 log (1/N) sum_n exp((x_dn + g_n) / alpha0): the soft maximum that the plan attains. With g = 0 it is
+/// the log-mean-exp of the reward: the max at alpha0 = 0, the mean at alpha0 = inf.
 struct LogMeanExpReadout {
+    /// y, D entries.
     template <class Scalar, class R>
     Vector<Scalar> operator()(const Solution<Scalar, R>& solution) const {
         const detail::AnyView reward(solution.problem.reward);
@@ -94,7 +99,7 @@ struct LogMeanExpReadout {
             if (alpha0 == 0) break;
             set_gain(n);
             for (Index d = 0; d < rows; ++d) {
-                // expm1 and log1p: where alpha0 is large every exponential is close to 1
+                // expm1 and log1p: if alpha0 is large, every exponential is close to 1
                 mean[d] += (std::isinf(alpha0) ? gain[d] - y[d] : std::expm1((gain[d] - y[d]) / alpha0)) / instances;
             }
         }

@@ -9,8 +9,8 @@
 
 namespace otpool {
 
-// Functions of one number. A pooling applies them to every entry of a bag, to make its reward or values, or to every
-// entry of a pooled vector.
+// Functions of one number. A pooling computes the reward by one of them from every entry of the bag, and applies
+// another to every entry of the pooled vector.
 
 /// x. Costs nothing: the bag is used as it is.
 struct Identity {
@@ -30,7 +30,7 @@ struct Negate {
     }
 };
 
-/// sign log x for x >= 0 (else InvalidArgument). At x = 0 it is a finite number whose exponential is 0.
+/// sign log x. Throws InvalidArgument for x < 0. At x = 0 the log is a finite number whose exponential is 0.
 struct Logarithm {
     int sign = 1;  ///< 1 or -1
 

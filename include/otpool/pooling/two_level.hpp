@@ -11,15 +11,15 @@
 
 namespace otpool {
 
-/// A pooling of poolings: M inner poolings make of a bag a bag of M instances, which the outer one pools.
+/// A pooling of poolings: M inner poolings turn a bag into a bag of M instances, which the outer one pools.
 ///
 ///     y = outer([inner_1(bag), ..., inner_M(bag)])
 template <BagScalar Scalar, class Outer, class... Inner>
 struct TwoLevelPooling {
-    Outer outer;
-    std::tuple<Inner...> inner;
-    std::optional<Scalar> empty_bag = {};  ///< What an empty bag of a batch pools to; left empty: it is an error.
-    Execution execution = {};              ///< What the bags of a batch are shared out by; Sequential by default.
+    Outer outer;                           ///< Pools the M vectors.
+    std::tuple<Inner...> inner;            ///< Each pools the bag to one vector.
+    std::optional<Scalar> empty_bag = {};  ///< Fills an empty bag's pooled vector; if unset, an empty bag is an error.
+    Execution execution = {};              ///< Runs the bags of a batch; Sequential by default.
 
     /// Pools one bag.
     Vector<Scalar> operator()(const Bag<Scalar>& bag) const {
@@ -32,6 +32,7 @@ struct TwoLevelPooling {
             inner);
         return outer(MatrixView<Scalar>(pooled));
     }
+    /// Pools one bag without its own reward or prior.
     Vector<Scalar> operator()(const MatrixView<Scalar>& instances) const { return (*this)(Bag<Scalar>{instances}); }
 
     /// Pools a batch of B bags: D x B.

@@ -31,6 +31,7 @@ struct UotProblem {
     Marginal<Scalar> features = {.alpha = hard};  ///< alpha1 and p0 (D entries).
     Marginal<Scalar> instances = {.alpha = 0};    ///< alpha2 and q0 (N entries).
 
+    /// The values, or the reward if there are none.
     const MatrixView<Scalar>& pooled_values() const { return values.empty() ? reward : values; }
 };
 

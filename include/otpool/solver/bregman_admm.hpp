@@ -42,11 +42,11 @@ namespace otpool {
 /// fixed number of iterations is wanted (AdmmState), memory is three D x N matrices and the residual costs four more.
 /// At small alpha0 it needs far fewer iterations than Sinkhorn.
 struct BregmanAdmm {
-    Options options = {};
+    Options options = {};  ///< When to stop, and what to record.
     /// Weight of the divergence between the copies, in (0, inf), in the reward's unit. Left empty: 0.1 sd(X) +
     /// alpha0, and for Quadratic at least 2 alpha0 times the largest entry that the plan can have.
     std::optional<double> rho = {};
-    DualStep dual_step = DualStep::scaled;
+    DualStep dual_step = DualStep::scaled;  ///< How the dual moves after a step.
 
     /// Throws InvalidArgument for a problem that is not well formed. Thread-safe.
     template <BagScalar Scalar, Regularizer R>

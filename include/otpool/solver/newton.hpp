@@ -227,7 +227,7 @@ private:
 /// where Sinkhorn needs thousands. Semi-dual: Cuturi & Peyre, "Semidual Regularized Optimal Transport", SIAM Review 60
 /// (2018); sparsity: Tang et al., "Accelerating Sinkhorn Algorithm with Sparse Newton Iterations" (2024).
 struct Newton {
-    Options options = {};
+    Options options = {};  ///< When to stop, and what to record.
 
     /// Throws InvalidArgument for a problem that is not well formed, UnsupportedProblem for alpha0 = 0 where no
     /// closed form applies. Thread-safe.

@@ -69,7 +69,7 @@ void sinkhorn_steps(Scaling& scaling, Iterations& iterations, bool translation, 
 /// an iteration is a pass, whether or not its extrapolation was kept. From alpha0 = 10 to 0.01 times the spread, that is
 /// 1 to 10 times fewer iterations.
 struct Sinkhorn {
-    Options options = {};
+    Options options = {};  ///< When to stop, and what to record.
     /// Whether to take the translation step; without it, strong soft marginals need orders of magnitude more
     /// iterations.
     bool translation = true;

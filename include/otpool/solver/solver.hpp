@@ -21,7 +21,7 @@ template <BagScalar Scalar, Regularizer R>
 struct Run {
     /// Start from the potentials of a solution of a problem of the same shape, instead of from the priors.
     const Solution<Scalar, R>* warm_start = nullptr;
-    Observer observer = {};
+    Observer observer = {};  ///< Called after every iteration, if set.
     /// How the passes over a large bag are run: Sinkhorn's, closed forms', and BregmanAdmm's where it pools.
     Execution execution = {};
     /// Memory to work in, which the next solve may use again; left empty: the solve's own.

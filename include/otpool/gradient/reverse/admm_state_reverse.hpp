@@ -31,7 +31,7 @@ public:
     using Columns = InstanceColumns;
     using Numbers = Eigen::Map<RealVector>;
 
-    /// Derivatives with respect to parameters, one a step or one of all; to be added to.
+    /// The sums to which derivatives are added: one entry per step, or one for all steps.
     struct OfParameters {
         Numbers alpha0, alpha1, alpha2, rho;
     };
