@@ -3,7 +3,6 @@
 
 #include <Eigen/Core>
 
-#include <algorithm>
 #include <concepts>
 #include <memory>
 #include <type_traits>
@@ -36,13 +35,6 @@ namespace detail {
 
 /// Whether rising numbers of columns [first, last), at least one, are without a gap.
 inline bool are_consecutive(const Index* first, const Index* last) { return *(last - 1) - *first == last - first - 1; }
-
-/// Real, by a name that depends on a template's parameter: what is written with it costs time to compile only where the
-/// template is used.
-template <class>
-struct RealOf {
-    using type = Real;
-};
 
 }  // namespace detail
 
@@ -172,26 +164,5 @@ private:
     Index col_stride_ = 0;
     std::shared_ptr<const Matrix<Scalar>> storage_;
 };
-
-namespace detail {
-
-/// to_i = matrix(row, cols[i]), of rising cols; fastest where they are consecutive.
-template <BagScalar Scalar, BagScalar Number>
-void copy_row(const MatrixView<Scalar>& matrix, Index row, const Index* cols, Index count, Number* to) {
-    if (count > 0 && are_consecutive(cols, cols + count)) {
-        const auto all = matrix.matrix();
-        const Index stride = all.outerStride();
-        const Scalar* from = all.data() + row * all.innerStride() + cols[0] * stride;
-        if (stride == 1) {
-            std::copy_n(from, count, to);
-        } else {  // machines' own instructions for it take longer
-            for (Index i = 0; i < count; ++i) to[i] = from[i * stride];
-        }
-        return;
-    }
-    for (Index i = 0; i < count; ++i) to[i] = matrix(row, cols[i]);
-}
-
-}  // namespace detail
 
 }  // namespace otpool
