@@ -7,7 +7,7 @@
 #include <iostream>
 #include <otpool/learning.hpp>
 #include <otpool/otpool.hpp>
-#include <otpool/simd/exponential.hpp>
+#include <otpool/simd/lanes.hpp>
 #include <otpool/simd/packet.hpp>
 #include <string>
 #include <vector>
@@ -62,12 +62,11 @@ void pool_and_pull_back(benchmark::State& state, const LayerSize& size) {
 /// Exponentials of what a first-level cache holds.
 template <class Scalar>
 void exponentials(benchmark::State& state) {
-    using Lanes = Eigen::Array<Scalar, otpool::detail::register_lanes, 1>;
-    const Eigen::Array<Scalar, Lanes::SizeAtCompileTime, Eigen::Dynamic> x =
-        bench::Random(3).normal_matrix<Scalar>(Lanes::SizeAtCompileTime, 256);
+    using Lanes = otpool::detail::Lanes<Scalar>;
+    const otpool::Matrix<Scalar> x = bench::Random(3).normal_matrix<Scalar>(otpool::detail::register_lanes, 256);
     for (auto _ : state) {
-        Lanes sum = Lanes::Zero();
-        for (otpool::Index k = 0; k < x.cols(); ++k) sum += otpool::detail::bounded_exp2(x.col(k));
+        Lanes sum(Scalar(0));
+        for (otpool::Index k = 0; k < x.cols(); ++k) sum += bounded_exp2(Lanes::load(x.col(k).data()));
         benchmark::DoNotOptimize(sum);
     }
     state.counters["per_element_step"] = benchmark::Counter(

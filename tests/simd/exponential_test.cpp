@@ -3,27 +3,50 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <random>
 #include <type_traits>
 
+#include "otpool/simd/lanes.hpp"
 #include "support/catch.hpp"
+#include "support/random_bags.hpp"
+
+// Powers against those of long double, over all that they are for.
 
 namespace exponential_test {
 
+using namespace otpool;
+using detail::Lanes;
+using detail::register_lanes;
+using tests::Random;
+
+template <class Scalar>
+using Array = Eigen::Array<Scalar, register_lanes, 1>;
+
 /// What is computed, and what it should be.
 struct Exponential {
-    static auto of(const auto& x) { return otpool::detail::bounded_exp(x); }
+    static auto of(const auto& x) { return bounded_exp(x); }
     static long double exact(long double x) { return std::exp(x); }
 };
 struct PowerOfTwo {
-    static auto of(const auto& x) { return otpool::detail::bounded_exp2(x); }
+    static auto of(const auto& x) { return bounded_exp2(x); }
     static long double exact(long double x) { return std::exp2(x); }
+};
+struct PowerWithin : PowerOfTwo {
+    static auto of(const auto& x) { return exp2_within(x); }
+};
+struct PowerOrZero : PowerOfTwo {
+    static auto of(const auto& x) { return exp2_or_zero(x); }
+};
+/// By a power of two: its exponent has fewer digits where it is large.
+struct ExponentialOrZero : Exponential {
+    static auto of(const auto& x) { return exp_or_zero(x); }
 };
 
-struct PowerOrZero {
-    static auto of(const auto& x) { return otpool::detail::exp2_or_zero(x); }
-    static long double exact(long double x) { return std::exp2(x); }
-};
+template <class Function, class Scalar>
+Array<Scalar> powers(const Array<Scalar>& x) {
+    Array<Scalar> found;
+    Function::of(Lanes<Scalar>::load(x.data())).store(found.data());
+    return found;
+}
 
 template <class Scalar>
 constexpr double promised = std::is_same_v<Scalar, float> ? 2e-7 : 4e-16;
@@ -31,16 +54,14 @@ constexpr double promised = std::is_same_v<Scalar, float> ? 2e-7 : 4e-16;
 /// The largest error of random numbers, in units of what is promised.
 template <class Function, class Scalar>
 double largest_error(double lowest, double highest) {
-    std::mt19937_64 engine(1);
+    Random random(1);
     double largest = 0;
-    for (int round = 0; round < 20'000; ++round) {
-        Eigen::Array<Scalar, 8, 1> x;
-        for (Scalar& entry : x) {
-            entry = static_cast<Scalar>(lowest + (highest - lowest) * static_cast<double>(engine() >> 11U) * 0x1p-53);
-        }
+    for (int round = 0; round < 10'000; ++round) {
+        Array<Scalar> x;
+        for (Scalar& entry : x) entry = static_cast<Scalar>(random.uniform(lowest, highest));
         if (round % 2 == 0) x *= Scalar(0.01);
-        const Eigen::Array<Scalar, 8, 1> power = Function::of(x);
-        for (int i = 0; i < 8; ++i) {
+        const Array<Scalar> power = powers<Function>(x);
+        for (Index i = 0; i < x.size(); ++i) {
             const auto error = static_cast<double>(std::abs(power[i] / Function::exact(x[i]) - 1));
             largest = std::max(largest, error / promised<Scalar>);
         }
@@ -48,11 +69,13 @@ double largest_error(double lowest, double highest) {
     return largest;
 }
 
-TEST_CASE("Bounded powers are as near as their documentation says") {
+TEST_CASE("Powers are as near as their documentation says") {
     for (const double error :
          {largest_error<Exponential, float>(-87, 88), largest_error<Exponential, double>(-708, 708),
           largest_error<PowerOfTwo, float>(-126, 127), largest_error<PowerOfTwo, double>(-1022, 1023),
-          largest_error<PowerOrZero, float>(-114, 127), largest_error<PowerOrZero, double>(-1009, 1023)}) {
+          largest_error<PowerWithin, float>(-126, 127), largest_error<PowerWithin, double>(-1022, 1023),
+          largest_error<PowerOrZero, float>(-114, 127), largest_error<PowerOrZero, double>(-1009, 1023),
+          largest_error<ExponentialOrZero, float>(-0.5, 0.5), largest_error<ExponentialOrZero, double>(-0.5, 0.5)}) {
         CHECK(error <= 1);
         CHECK(error > 0.1);
     }
@@ -60,71 +83,54 @@ TEST_CASE("Bounded powers are as near as their documentation says") {
 
 TEMPLATE_TEST_CASE("Bounded powers at their bounds", "", float, double) {
     const bool single = std::is_same_v<TestType, float>;
-    const auto check = [](TestType lowest, const auto& power_of) {
-        Eigen::Array<TestType, 4, 1> x;
-        x << 0, lowest, TestType(-1e30), -std::numeric_limits<TestType>::infinity();
-        const Eigen::Array<TestType, 4, 1> power = power_of(x);
-        CHECK(power[0] == 1);
-        CHECK(power[1] > 0);
-        CHECK(power[1] < 4 * std::numeric_limits<TestType>::min());
-        CHECK(power[2] == power[1]);
-        CHECK(power[3] == power[1]);
+    const auto check = [](TestType lowest, const auto& powers_of) {
+        Array<TestType> x = Array<TestType>::Zero();
+        x.tail(3) << lowest, TestType(-1e30), -std::numeric_limits<TestType>::infinity();
+        const Array<TestType> all = powers_of(x);
+        CHECK((all.head(x.size() - 3) == 1).all());
+        const Eigen::Array<TestType, 3, 1> power = all.tail(3);
+        CHECK(power[0] > 0);
+        CHECK(power[0] < 4 * std::numeric_limits<TestType>::min());
+        CHECK(power[1] == power[0]);
+        CHECK(power[2] == power[0]);
     };
-    check(single ? -87 : -708, [](const auto& x) { return Exponential::of(x); });
-    check(single ? -126 : -1022, [](const auto& x) { return PowerOfTwo::of(x); });
-}
-
-TEMPLATE_TEST_CASE("Bounded powers of any number of entries", "", float, double) {
-    using Array = Eigen::Array<TestType, Eigen::Dynamic, 1>;
-    const auto check_entry = [](TestType power, long double exact) {
-        CHECK(std::abs(static_cast<double>(power - exact)) <= promised<TestType> * static_cast<double>(exact));
-    };
-    for (Eigen::Index size = 1; size <= 70; ++size) {
-        const Array x = Array::LinSpaced(size, -20, 3);
-        const Array exponential = Exponential::of(x);
-        const Array or_zero = otpool::detail::exp2_or_zero(x.tail(size - 1));  // of other alignment, too
-        for (Eigen::Index i = 0; i < size; ++i) {
-            check_entry(exponential[i], Exponential::exact(x[i]));
-            if (i > 0) check_entry(or_zero[i - 1], PowerOfTwo::exact(x[i]));
-        }
-    }
+    check(single ? -87 : -708, [](const auto& x) { return powers<Exponential>(x); });
+    check(single ? -126 : -1022, [](const auto& x) { return powers<PowerOfTwo>(x); });
 }
 
 TEMPLATE_TEST_CASE("Powers of two within the bounds are the bounded ones", "", float, double) {
     constexpr TestType lowest = std::is_same_v<TestType, float> ? -126 : -1022;
-    const Eigen::Array<TestType, Eigen::Dynamic, 1> x =
-        Eigen::Array<TestType, Eigen::Dynamic, 1>::LinSpaced(5001, lowest, -lowest);
-    CHECK((otpool::detail::exp2_within(x) == otpool::detail::bounded_exp2(x)).all());
+    const auto x = Eigen::Array<TestType, Eigen::Dynamic, 1>::LinSpaced(313 * register_lanes, lowest, -lowest).eval();
+    for (Index i = 0; i < x.size(); i += register_lanes) {
+        const Array<TestType> some = x.template segment<register_lanes>(i);
+        CHECK((powers<PowerWithin>(some) == powers<PowerOfTwo>(some)).all());
+    }
 }
 
 TEMPLATE_TEST_CASE("Powers that are nothing below a bound", "", float, double) {
-    using Array = Eigen::Array<TestType, Eigen::Dynamic, 1>;
-    constexpr TestType least = std::is_same_v<TestType, float> ? -115 : -1010;
-    constexpr TestType lowest = least - 40;
-    Array x = Array::LinSpaced(4001, lowest, -least);
-    x[0] = -std::numeric_limits<TestType>::infinity();
-    x[1] = std::numeric_limits<TestType>::lowest();
-    const Array power = otpool::detail::exp2_or_zero(x);
-    const Array bounded = PowerOfTwo::of(x.max(least));
-    for (Eigen::Index i = 0; i < x.size(); ++i) CHECK(power[i] == (std::round(x[i]) <= least ? 0 : bounded[i]));
-    const Array nothing = otpool::detail::exp2_or_zero(Array::Constant(21, std::numeric_limits<TestType>::quiet_NaN()));
-    CHECK((nothing == 0).all());
+    using Limits = std::numeric_limits<TestType>;
+    constexpr TestType least = detail::Powers<TestType>::least;
+    CHECK(least == (std::is_same_v<TestType, float> ? -115 : -1010));
+    auto x = Eigen::Array<TestType, Eigen::Dynamic, 1>::LinSpaced(251 * register_lanes, least - 40, -least).eval();
+    x[0] = -Limits::infinity();
+    x[1] = Limits::lowest();
+    for (Index i = 0; i < x.size(); i += register_lanes) {
+        const Array<TestType> some = x.template segment<register_lanes>(i);
+        const Array<TestType> power = powers<PowerOrZero>(some);
+        const Array<TestType> bounded = powers<PowerOfTwo>(Array<TestType>(some.max(least)));
+        for (Index j = 0; j < some.size(); ++j) CHECK(power[j] == (std::round(some[j]) <= least ? 0 : bounded[j]));
+    }
+    CHECK((powers<PowerOrZero>(Array<TestType>(Array<TestType>::Constant(Limits::quiet_NaN()))) == 0).all());
 }
 
-TEMPLATE_TEST_CASE("What is multiplied and added", "", float, double) {
-    using Array = Eigen::Array<TestType, Eigen::Dynamic, 1>;
-    for (Eigen::Index size = 1; size <= 40; ++size) {
-        const Array a = Array::Random(size);
-        const Array b = Array::Random(size);
-        const Array c = Array::Random(size);
-        const Array by_array = otpool::detail::multiply_add(a, b, c);
-        CHECK((by_array - (a * b + c)).abs().maxCoeff() <= Eigen::NumTraits<TestType>::epsilon());
-    }
-    using Lanes = Eigen::Array<TestType, 16, 1>;
-    const Lanes a = Lanes::Random();
-    const Lanes c = Lanes::Random();
-    const Lanes by_number = otpool::detail::multiply_add(a, TestType(3), c);
-    CHECK((by_number - (3 * a + c)).abs().maxCoeff() <= 4 * Eigen::NumTraits<TestType>::epsilon());
+TEMPLATE_TEST_CASE("Exponentials that are nothing far below 1 are never infinite", "", float, double) {
+    using Limits = std::numeric_limits<TestType>;
+    const auto power = [](TestType x) {
+        return powers<ExponentialOrZero>(Array<TestType>(Array<TestType>::Constant(x)))[0];
+    };
+    CHECK(power(0) == 1);
+    for (const TestType x : {-Limits::infinity(), Limits::lowest(), Limits::quiet_NaN()}) CHECK(power(x) == 0);
+    for (const TestType x : {Limits::infinity(), Limits::max()}) CHECK(power(x) == std::exp2(Limits::max_exponent - 1));
 }
 
 }  // namespace exponential_test

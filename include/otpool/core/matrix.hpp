@@ -3,7 +3,6 @@
 
 #include <Eigen/Core>
 
-#include <algorithm>
 #include <concepts>
 #include <memory>
 #include <type_traits>
@@ -37,12 +36,6 @@ namespace detail {
 
 /// Whether the rising column numbers [first, last), at least one, have no gap.
 inline bool are_consecutive(const Index* first, const Index* last) { return *(last - 1) - *first == last - first - 1; }
-
-/// Real under a name that depends on a template parameter: code that uses it is compiled only when instantiated.
-template <class>
-struct RealOf {
-    using type = Real;
-};
 
 }  // namespace detail
 
@@ -175,26 +168,5 @@ private:
     Index col_stride_ = 0;
     std::shared_ptr<const Matrix<Scalar>> storage_;
 };
-
-namespace detail {
-
-/// to_i = matrix(row, cols[i]). `cols` must rise; consecutive ones are fastest.
-template <BagScalar Scalar, BagScalar Number>
-void copy_row(const MatrixView<Scalar>& matrix, Index row, const Index* cols, Index count, Number* to) {
-    if (count > 0 && are_consecutive(cols, cols + count)) {
-        const auto all = matrix.matrix();
-        const Index stride = all.outerStride();
-        const Scalar* from = all.data() + row * all.innerStride() + cols[0] * stride;
-        if (stride == 1) {
-            std::copy_n(from, count, to);
-        } else {  // gather instructions would take longer
-            for (Index i = 0; i < count; ++i) to[i] = from[i * stride];
-        }
-        return;
-    }
-    for (Index i = 0; i < count; ++i) to[i] = matrix(row, cols[i]);
-}
-
-}  // namespace detail
 
 }  // namespace otpool

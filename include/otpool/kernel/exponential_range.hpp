@@ -23,7 +23,7 @@ struct ExponentialRange {
     static constexpr Scalar smallest_sum = single ? Scalar(1e-14) : Scalar(1e-180);
     /// Of a power of two, which exp2_or_zero() takes for zero below it: products of such numbers are denormal, and cost
     /// a hundred times as much.
-    static constexpr Scalar smallest_exponent = ExponentialOf<Scalar>::least_power;
+    static constexpr Scalar smallest_exponent = Powers<Scalar>::least;
     /// Of a power of two, beyond which a sum is out of range anyway.
     static constexpr Scalar largest_exponent = single ? 127 : 1023;
     static constexpr Scalar largest_sum = single ? Scalar(1e30) : Scalar(1e250);

@@ -132,18 +132,13 @@ public:
     /// sums_d += sum_k M_dk v_k (value_dk - reference_d) over a block, v of its columns.
     void add_weighted_sum_over_cols(const Block& block, const Work* v, const AnyView& values, const Work* reference,
                                     Work* sums) {
-        using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
-        using P = Packet<Work>;
         const Work* const* value = item_lanes(values, block);
         if (block.by_instance) {
-            multiply_transposed<Work, Assign::add>(
-                block.M, block.lanes, block.items, v, sums, [=](const P& w, Index l, Index i) {
-                    return pmul(w, psub(ploadu<P>(value[i] + l), pset1<P>(reference[i])));
-                });
+            const TimesExcess<Work, true> weigh = {value, reference};
+            multiply_transposed<Work, Assign::add>(block.M, block.lanes, block.items, v, sums, weigh);
         } else {
-            multiply<Work, Assign::add>(block.M, block.lanes, block.items, v, sums, [=](const P& w, Index l, Index i) {
-                return pmul(w, psub(ploadu<P>(value[i] + l), ploadu<P>(reference + l)));
-            });
+            const TimesExcess<Work, false> weigh = {value, reference};
+            multiply<Work, Assign::add>(block.M, block.lanes, block.items, v, sums, weigh);
         }
     }
 

@@ -9,10 +9,91 @@
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
-#include "otpool/simd/packet.hpp"
+#include "otpool/simd/arrays.hpp"
 #include "otpool/simd/prefetch.hpp"
 
 namespace otpool::detail {
+
+/// The highest reward of every feature and the lowest of all of some instances, and whether all are finite; else the
+/// others are unspecified.
+template <BagScalar Scalar>
+struct PartialRange {
+    Buffer<Scalar> top;
+    Scalar bottom = 0;
+    bool all_finite = true;
+
+    /// Instances that are next to each other in memory are looked at together, as many as make whole registers, if
+    /// these are not too many to put together again.
+    void look_at(const MatrixView<Scalar>& reward, const Index* first, const Index* last) {
+        const Index rows = reward.rows();
+        const bool adjacent = reward.is_contiguous() && are_consecutive(first, last);
+        const Index together = adjacent ? instances_together(rows) : 1;
+        scratch_.resize(rows);
+        joined_.resize(together * rows);
+        const Scalar* const first_col = reward.contiguous_col(*first, scratch_.data());
+        for (Index c = 0; c < together; ++c) std::copy_n(first_col, rows, joined_.data() + c * rows);
+        L lows[abreast];   // NOLINT(modernize-avoid-c-arrays): std::array drops the alignment, with a warning
+        L zeros[abreast];  // NOLINT(modernize-avoid-c-arrays): 0, or NaN where a number is not finite
+        std::fill_n(lows, abreast, L(first_col[0]));
+        std::fill_n(zeros, abreast, L(Scalar(0)));
+        while (first != last) {
+            const Index cols = std::min<Index>(last - first, together);
+            add(reward.contiguous_col(*first, scratch_.data()), cols * rows, lows, zeros);
+            first += cols;
+        }
+        join(together, rows);
+        for (int c = 1; c < abreast; ++c) {
+            lows[0] = lower(lows[0], lows[c]);
+            zeros[0] += zeros[c];
+        }
+        bottom = lowest(lows[0]);
+        all_finite = sum(zeros[0]) == 0;
+    }
+
+private:
+    using L = Lanes<Scalar>;
+    static constexpr int abreast = std::max(1, 4 / L::registers);  ///< As each waits for its last minimum and sum.
+
+    static Index instances_together(Index rows) {
+        constexpr Index registers = 16 * register_lanes;
+        constexpr Index most = 1024;
+        return std::clamp(registers / std::gcd(registers, rows), Index{1}, std::max<Index>(most / rows, 1));
+    }
+
+    void add(const Scalar* x, Index size, L* lows, L* zeros) {
+        Scalar* const to = joined_.data();
+        const auto add_some = [&](Index i, Index count, auto c) {
+            const L lanes = load_some(x + i, count, x[i]);
+            store_some(higher(load_some(to + i, count, x[i]), lanes), to + i, count);
+            lows[c] = lower(lows[c], lanes);
+            zeros[c] = multiply_add(lanes, L(Scalar(0)), zeros[c]);
+        };
+        Index i = 0;
+        for (; i + abreast * register_lanes <= size; i += abreast * register_lanes) {
+            for_each_constant<abreast>([&](auto c) {
+                fetch_ahead(x + i + c * register_lanes);
+                add_some(i + c * register_lanes, register_lanes, c);
+            });
+        }
+        for_each_lanes(size - i,
+                       [&](Index j, Index count) { add_some(i + j, count, std::integral_constant<int, 0>()); });
+    }
+
+    /// top <- that of the instances that have been looked at together, by halves.
+    void join(Index together, Index rows) {
+        for (Index left = together; left > 1;) {
+            const Index half = (left + 1) / 2;
+            Scalar* to = joined_.data();
+            const Scalar* from = to + half * rows;
+            for (Index i = 0; i < (left - half) * rows; ++i) to[i] = std::max(to[i], from[i]);
+            left = half;
+        }
+        top.resize(rows);
+        std::copy_n(joined_.data(), rows, top.data());
+    }
+
+    Buffer<Scalar> joined_, scratch_;
+};
 
 /// The highest reward of every feature and the lowest of all, over the active instances, and whether all are finite.
 /// Cost: one pass.
@@ -35,15 +116,15 @@ struct RewardRange {
             parts_[static_cast<std::size_t>(part)].look_at(reward, active.data() + parts.first(part),
                                                            active.data() + parts.end(part));
         });
-        highest = parts_.front().highest;
-        lowest = parts_.front().lowest;
+        highest = parts_.front().top;
+        lowest = parts_.front().bottom;
         all_finite = true;
         of_all = true;
-        for (const Part& part : parts_) {
-            lowest = std::min(lowest, part.lowest);
+        for (const PartialRange<Scalar>& part : parts_) {
+            lowest = std::min(lowest, part.bottom);
             all_finite = all_finite && part.all_finite;
             for (Index d = 0; d < highest.size(); ++d) {
-                highest[d] = std::max(highest[d], part.highest[d]);
+                highest[d] = std::max(highest[d], part.top[d]);
             }
         }
     }
@@ -55,7 +136,7 @@ struct RewardRange {
         const Index few =
             std::min(size, std::max({fewest_glanced_at, numbers_glanced_at / reward.rows(), size / all_to_glanced_at}));
         parts_.front().look_at(reward, active.data(), active.data() + few);
-        highest = parts_.front().highest;
+        highest = parts_.front().top;
         of_all = false;
     }
 
@@ -70,77 +151,7 @@ private:
     /// The highest of fewer is further below the highest of all than float's range allows at alpha0 = 0.1 spreads.
     static constexpr Index all_to_glanced_at = 16;
 
-    struct Part {
-        Buffer<Scalar> highest, joined, scratch;
-        Scalar lowest = 0;
-        bool all_finite = true;
-
-        /// Instances that are next to each other in memory are looked at together, as many as make whole registers, if
-        /// these are not too many to put together again.
-        void look_at(const MatrixView<Scalar>& reward, const Index* first, const Index* last) {
-            using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
-            using P = Packet<Scalar>;
-            constexpr int abreast = 4;  // registers, as each waits for its last minimum and sum
-            constexpr Index size = packet_size<Scalar>;
-            constexpr Index registers = 16 * register_lanes;
-            constexpr Index most = 1024;
-            const Index rows = reward.rows();
-            const bool adjacent = reward.is_contiguous() && are_consecutive(first, last);
-            const Index together =
-                adjacent ? std::clamp(registers / std::gcd(registers, rows), Index{1}, std::max<Index>(most / rows, 1))
-                         : 1;
-            scratch.resize(rows);
-            const Scalar* const first_col = reward.contiguous_col(*first, scratch.data());
-            highest.resize(rows);
-            std::copy_n(first_col, rows, highest.data());
-            joined.resize(together * rows);
-            for (Index c = 0; c < together; ++c) std::copy_n(highest.data(), rows, joined.data() + c * rows);
-            // NOLINTBEGIN(modernize-avoid-c-arrays): std::array drops the alignment of P, with a warning
-            P low[abreast];
-            FiniteCheck<Scalar> check[abreast];
-            // NOLINTEND(modernize-avoid-c-arrays)
-            for (P& lanes : low) lanes = pset1<P>(highest[0]);
-            lowest = highest[0];
-            while (first != last) {
-                const Index cols = std::min<Index>(last - first, together);
-                const Scalar* x = reward.contiguous_col(*first, scratch.data());
-                const auto add = [&](Index i, auto c) {
-                    const P lanes = ploadu<P>(x + i);
-                    pstoreu(joined.data() + i, pmax(ploadu<P>(joined.data() + i), lanes));
-                    low[c] = pmin(low[c], lanes);
-                    check[c].add(lanes);
-                };
-                Index i = 0;
-                for (; i + abreast * size <= cols * rows; i += abreast * size) {
-                    for_each_constant<abreast>([&](auto c) {
-                        fetch_ahead(x + i + c * size);
-                        add(i + c * size, c);
-                    });
-                }
-                for (; i + size <= cols * rows; i += size) add(i, std::integral_constant<std::size_t, 0>());
-                for (; i < cols * rows; ++i) {
-                    joined[i] = std::max(joined[i], x[i]);
-                    lowest = std::min(lowest, x[i]);
-                    check[0].add(x[i]);
-                }
-                first += cols;
-            }
-            for (Index left = together; left > 1;) {  // by halves
-                const Index half = (left + 1) / 2;
-                Scalar* to = joined.data();
-                const Scalar* from = to + half * rows;
-                for (Index i = 0; i < (left - half) * rows; ++i) to[i] = std::max(to[i], from[i]);
-                left = half;
-            }
-            std::copy_n(joined.data(), rows, highest.data());
-            all_finite = true;
-            for (int c = 0; c < abreast; ++c) {
-                lowest = std::min(lowest, predux_min(low[c]));
-                all_finite = all_finite && check[c].all_finite();
-            }
-        }
-    };
-    std::vector<Part> parts_;
+    std::vector<PartialRange<Scalar>> parts_;
 };
 
 }  // namespace otpool::detail

@@ -31,7 +31,8 @@ struct Lanes {
 
     EIGEN_ALWAYS_INLINE static Lanes load(const Number* from) {
         Lanes lanes;
-        for (int r = 0; r < registers; ++r) lanes.packet[r] = Eigen::internal::ploadu<P>(from + r * packet_size<Number>);
+        for (int r = 0; r < registers; ++r)
+            lanes.packet[r] = Eigen::internal::ploadu<P>(from + r * packet_size<Number>);
         return lanes;
     }
     EIGEN_ALWAYS_INLINE void store(Number* to) const {
@@ -108,7 +109,7 @@ struct Lanes {
     }
     /// -|x|
     friend EIGEN_ALWAYS_INLINE Lanes negative_magnitude(const Lanes& x) {
-        return map(x, [](const P& p) { return NegativeMagnitude().packetOp(p); });
+        return map(x, [](const P& p) { return Eigen::internal::por(p, Eigen::internal::pset1<P>(Number(-0.0))); });
     }
     /// |magnitude| with the sign of `sign`.
     friend EIGEN_ALWAYS_INLINE Lanes copy_sign(const Lanes& magnitude, const Lanes& sign) {
@@ -118,19 +119,18 @@ struct Lanes {
         });
     }
 
-    /// exp(x), 2^x and log(x) with the bounds and errors of bounded_exp(), bounded_exp2(), exp2_within(),
-    /// exp2_or_zero() and log_of_normal().
+    /// exp(x), 2^x and log(x) with the bounds and errors of Powers and log_of_packet().
     friend EIGEN_ALWAYS_INLINE Lanes bounded_exp(const Lanes& x) {
-        return map(x, [](const P& p) { return BoundedPower<Number, Base::e>().packetOp(p); });
+        return map(x, [](const P& p) { return Powers<Number>::bounded_exp(p); });
     }
     friend EIGEN_ALWAYS_INLINE Lanes bounded_exp2(const Lanes& x) {
-        return map(x, [](const P& p) { return BoundedPower<Number, Base::two>().packetOp(p); });
+        return map(x, [](const P& p) { return Powers<Number>::bounded_exp2(p); });
     }
     friend EIGEN_ALWAYS_INLINE Lanes exp2_within(const Lanes& x) {
-        return map(x, [](const P& p) { return PowerWithin<Number>().packetOp(p); });
+        return map(x, [](const P& p) { return Powers<Number>::exp2_within(p); });
     }
     friend EIGEN_ALWAYS_INLINE Lanes exp2_or_zero(const Lanes& x) {
-        return map(x, [](const P& p) { return PowerOrZero<Number>().packetOp(p); });
+        return map(x, [](const P& p) { return Powers<Number>::exp2_or_zero(p); });
     }
     /// exp(x) by powers of two, whose digits are fewer where |x| is large; 0 of NaN and far below 1, and never infinite.
     friend EIGEN_ALWAYS_INLINE Lanes exp_or_zero(const Lanes& x) {
@@ -138,7 +138,7 @@ struct Lanes {
         return exp2_or_zero(lower(x * Lanes(static_cast<Number>(log2_e)), Lanes(highest_power)));
     }
     friend EIGEN_ALWAYS_INLINE Lanes log_of_normal(const Lanes& x) {
-        return map(x, [](const P& p) { return LogOfNormal<Number>().packetOp(p); });
+        return map(x, [](const P& p) { return log_of_packet<Number>(p); });
     }
 
     /// Across the lanes.

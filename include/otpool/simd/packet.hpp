@@ -36,23 +36,6 @@ void for_each_constant(const Visit& visit) {
     (std::make_integer_sequence<int, count>());
 }
 
-/// Whether all numbers that it has been shown are finite: x * 0 is 0 or NaN, and so is their sum.
-template <BagScalar Scalar>
-class FiniteCheck {
-public:
-    void add(const Packet<Scalar>& x) {
-        using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
-        lanes_ = pmadd(x, pset1<Packet<Scalar>>(Scalar(0)), lanes_);
-    }
-    void add(Scalar x) { rest_ += x * 0; }
-
-    bool all_finite() const { return rest_ + Eigen::internal::predux(lanes_) == 0; }
-
-private:
-    Packet<Scalar> lanes_ = Eigen::internal::pset1<Packet<Scalar>>(Scalar(0));
-    Scalar rest_ = 0;
-};
-
 /// Whether sums take the place of what was there, or are added to it.
 enum class Assign { set, add };
 
@@ -105,6 +88,20 @@ struct AsIs {
     template <class P>
     P operator()(const P& weights, Index, Index) const {
         return weights;
+    }
+};
+
+/// Weights times values[item][lane] - reference, which there is one of a lane, or of an item.
+template <BagScalar Scalar, bool of_items>
+struct TimesExcess {
+    const Scalar* const* values;
+    const Scalar* reference;
+
+    EIGEN_ALWAYS_INLINE Packet<Scalar> operator()(const Packet<Scalar>& weights, Index lane, Index item) const {
+        using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
+        using P = Packet<Scalar>;
+        const P from = of_items ? pset1<P>(reference[item]) : ploadu<P>(reference + lane);
+        return pmul(weights, psub(ploadu<P>(values[item] + lane), from));
     }
 };
 
