@@ -57,7 +57,7 @@ struct ClosedFormOf<R> {
             auto& weighted = workspace.get<WeightedMean<Scalar>>();
             set_weights_of_instances(problem, weighted);
             weighted(problem, execution, mean);
-        } else if (problem.alpha2 == 0 && !problem.relative) {
+        } else if (problem.alpha2 == 0 && problem.regularizer.prior_weight == 0) {
             auto& weighted = workspace.get<WeightedMean<Scalar>>();
             weighted.slope = in_range<Scalar>(std::numbers::log2e / problem.alpha0);
             set_top(problem.highest, weighted.top);
@@ -109,13 +109,13 @@ private:
     /// alpha0 = inf: all features weigh instance n alike, by q0_n (RelativeEntropy, or hard instances) or by 1.
     template <BagScalar Work>
     static void set_weights_of_instances(const Inspection& problem, WeightedMean<Work>& weighted) {
-        const bool by_prior = problem.relative || std::isinf(problem.alpha2);
+        const Real power = std::isinf(problem.alpha2) ? 1 : problem.regularizer.prior_weight;
         const Buffer<Real>& log_q = problem.priors.log_q;
-        const Real highest = *std::max_element(log_q.begin(), log_q.end());
+        const Real highest = power * *std::max_element(log_q.begin(), log_q.end());
         weighted.slope = 0;
         weighted.instance_weight.resize(log_q.size());
         for (Index k = 0; k < log_q.size(); ++k) {
-            weighted.instance_weight[k] = by_prior ? static_cast<Work>(std::exp(log_q[k] - highest)) : 1;
+            weighted.instance_weight[k] = static_cast<Work>(std::exp(power * log_q[k] - highest));
         }
     }
 

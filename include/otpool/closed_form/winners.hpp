@@ -31,7 +31,9 @@ public:
         plan_.active = scaled_.kernel.active;
         plan_.potential.assign(size_of_cols(), 0);
         plan_.log_weight.assign(size_of_cols(), 0);
-        if (problem.relative) std::copy_n(problem.priors.log_q.data(), cols(), plan_.log_weight.data());
+        for (Index k = 0; k < cols(); ++k) {
+            plan_.log_weight[static_cast<std::size_t>(k)] = prior_weight() * problem.priors.log_q[k];
+        }
         feature_potential_.resize(rows());
         log_scale_.resize(rows());
         if (problem.alpha2 == 0) {
@@ -81,6 +83,7 @@ private:
         }
     };
 
+    Real prior_weight() const { return problem_.regularizer.prior_weight; }
     Index rows() const { return scaled_.kernel.rows(); }
     Index cols() const { return scaled_.kernel.cols(); }
     std::size_t size_of_cols() const { return static_cast<std::size_t>(cols()); }
@@ -124,14 +127,14 @@ private:
             for (std::size_t d = 0; d < x.size(); ++d) {
                 plan_.best[d] = std::max(plan_.best[d], x[d] - highest);
                 if (x[d] != highest) continue;
-                sharing += problem_.relative ? std::exp(priors.log_p[static_cast<Index>(d)]) : 1;
+                sharing += std::exp(prior_weight() * priors.log_p[static_cast<Index>(d)]);
             }
             plan_.log_weight[k] = log_marginal[k] - std::log(sharing);
         }
         log_mass_ = log_sum_exp(log_marginal.data(), cols());
         for (Index d = 0; d < rows(); ++d) {
             feature_potential_[d] = 0;
-            log_scale_[d] = problem_.relative ? priors.log_p[d] : 0;
+            log_scale_[d] = prior_weight() * priors.log_p[d];
             if (plan_.best[static_cast<std::size_t>(d)] < 0) log_scale_[d] = nothing;
         }
     }

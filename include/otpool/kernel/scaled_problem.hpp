@@ -84,8 +84,8 @@ struct ScaledProblem {
         highest_reward = *std::max_element(shift.begin(), shift.end());
         const bool takes_offset = features.is_hard() || instances.is_hard() || problem.is_kullback_leibler;
         offset = takes_offset ? highest_reward : 0;
-        set_anchor(features, kernel.row_shift, kernel.shifts_rows, problem.relative);
-        set_anchor(instances, kernel.col_shift, !kernel.shifts_rows, problem.relative);
+        set_anchor(features, kernel.row_shift, kernel.shifts_rows, problem.regularizer.prior_weight);
+        set_anchor(instances, kernel.col_shift, !kernel.shifts_rows, problem.regularizer.prior_weight);
         const Real infinity = std::numeric_limits<Real>::infinity();
         kernel.lowest = problem.looked_at_all ? problem.lowest : -infinity;
         kernel.highest = problem.looked_at_all ? highest_reward : infinity;
@@ -101,11 +101,11 @@ private:
     }
 
     /// RelativeEntropy is Entropy with reward X + alpha0 log(p0 q0^T).
-    void set_anchor(Side& side, const Buffer<Real>& shift, bool shifts, bool relative) const {
+    void set_anchor(Side& side, const Buffer<Real>& shift, bool shifts, Real prior_weight) const {
         side.anchor.resize(shift.size());
         for (Index i = 0; i < shift.size(); ++i) {
             side.anchor[i] = shifts ? std::max((shift[i] - offset) * kernel.inverse_alpha0, lowest_exponent) : 0;
-            if (relative) side.anchor[i] += side.log_prior[i];
+            if (prior_weight != 0) side.anchor[i] += prior_weight * side.log_prior[i];
         }
     }
 };

@@ -84,7 +84,8 @@ struct Solution {
         Real reward = 0;
         Real entropy = 0;        // <Q, log Q>
         Real cross_entropy = 0;  // <Q, log p0 q0^T>
-        Real square = 0;         // ||Q||^2
+        Real separable = 0;      // R(P) / m
+        const Real mass = detail::saturated_exp<Real>(log_mass);
         log_plan.for_each_log_column([&](Index, Index n, const RealVector& log_column) {
             for (Index d = 0; d < p.size(); ++d) {
                 const Real log_entry = log_column[d] - log_mass;
@@ -95,7 +96,7 @@ struct Solution {
                 reward += entry * static_cast<Real>(problem.reward(d, n));
                 entropy += entry * log_entry;
                 cross_entropy += entry * (std::log(p[d]) + std::log(q[n]));
-                square += entry * entry;
+                if constexpr (SeparableRegularizer<R>) separable += mass > 0 ? R::value(entry * mass) / mass : 0;
             }
         });
         const auto weighted = [](Real alpha, Real term) { return std::isinf(alpha) || alpha == 0 ? 0 : alpha * term; };
@@ -113,13 +114,12 @@ struct Solution {
         };
         add_penalty(problem.features, r, p);
         add_penalty(problem.instances, c, q);
-        if constexpr (std::same_as<R, Entropy>) per_mass += weighted(alpha0, entropy + log_mass - 1);
-        if constexpr (std::same_as<R, RelativeEntropy>) {
-            per_mass += weighted(alpha0, entropy - cross_entropy + log_mass - 1);
-            constant += weighted(alpha0, 1);
+        if constexpr (EntropicRegularizer<R>) {
+            per_mass += weighted(alpha0, entropy - R::prior_weight * cross_entropy + log_mass - 1);
+            constant += weighted(alpha0, R::prior_weight);
+        } else {
+            per_mass += weighted(alpha0, separable);
         }
-        if constexpr (std::same_as<R, Quadratic>)
-            per_mass += weighted(alpha0, square * detail::saturated_exp<Real>(log_mass));
         const Real size = detail::saturated_exp<Real>(log_mass + std::log(std::abs(per_mass)));
         return detail::saturated<Scalar>(std::copysign(size, per_mass) + constant);
     }

@@ -22,7 +22,7 @@ struct Inspection {
     Real alpha0 = 0, alpha1 = 0, alpha2 = 0;
     AnyPenalty feature_penalty, instance_penalty;
     bool is_kullback_leibler = true;  ///< Both of them; on a free or a hard side all penalties are the same.
-    bool relative = false;            ///< Whether the regulariser is RelativeEntropy.
+    AnyRegularizer regularizer;
     Priors priors;
     RealVector highest;          ///< The highest reward of every feature, over the active instances.
     Real lowest = 0;             ///< The lowest of all; unspecified unless looked_at_all.
@@ -83,7 +83,7 @@ private:
         feature_penalty = problem.features.penalty;
         instance_penalty = problem.instances.penalty;
         is_kullback_leibler = detail::is_kullback_leibler(problem);
-        relative = std::same_as<R, RelativeEntropy>;
+        regularizer = AnyRegularizer::of<R>();
         priors.set(problem);
     }
 

@@ -73,7 +73,7 @@ struct BregmanAdmm {
     template <BagScalar Scalar, Regularizer R>
     static double default_rho(const UotProblem<Scalar, R>& problem) {
         Workspace workspace;
-        return detail::default_rho(detail::Inspection(problem), std::same_as<R, Quadratic>, {}, workspace);
+        return detail::default_rho(detail::Inspection(problem), {}, workspace);
     }
 
 private:
@@ -87,7 +87,7 @@ private:
     double weight(const detail::SolverRun<Scalar, R>& run) const {
         if (rho) return *rho;
         const auto& [options_, tolerance, observer, execution, workspace] = run.any();
-        return detail::default_rho(run.inspection(), std::same_as<R, Quadratic>, execution, workspace);
+        return detail::default_rho(run.inspection(), execution, workspace);
     }
 
     template <BagScalar Scalar, Regularizer R>
@@ -106,7 +106,7 @@ private:
 
     template <BagScalar Scalar, Regularizer R>
     detail::AdmmSettings settings(const detail::SolverRun<Scalar, R>& run, double penalty) const {
-        detail::AdmmSettings settings{penalty, std::same_as<R, Quadratic>, dual_step};
+        detail::AdmmSettings settings{penalty, dual_step};
         if (const Solution<Scalar, R>* from = run.warm_start()) {
             settings.first_plan = &from->log_plan;
             const auto copy = [](const Vector<Scalar>& from_scalar, RealVector& to) {

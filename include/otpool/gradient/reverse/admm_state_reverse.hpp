@@ -70,8 +70,8 @@ private:
 
     Index rows() const { return tape_.problem.features(); }
     Index cols() const { return tape_.problem.active_instances(); }
-    bool quadratic() const { return tape_.quadratic; }
-    bool relative() const { return tape_.problem.relative; }
+    bool is_separable() const { return tape_.problem.regularizer.separable != nullptr; }
+    Real prior_weight() const { return tape_.problem.regularizer.prior_weight; }
 
     /// The entry of step k, which is from 1 here.
     static Real& of_step(Numbers& parameter, std::size_t k) { return detail::of_step(parameter, k - 1); }
@@ -132,7 +132,7 @@ private:
             const Real* x = reward_column(c);
             for (Index d = 0; d < rows(); ++d) {
                 const Real mass = S[c][d];
-                const Real log_S = last.s[c][d] - (relative() ? log_prior(d, c) : 0);  // R'(S)
+                const Real log_S = last.s[c][d] - prior_weight() * log_prior(d, c);  // R'(S)
                 reward += x[d] * mass;
                 entropy += log_S * mass;
                 of_reward[c][d] += of_sum * mass;
@@ -146,7 +146,7 @@ private:
         of_step(of_.alpha0, k) -= of_sum * (entropy + log_m);
         of_step(of_.alpha1, k) -= of_sum * (features + log_m);
         of_step(of_.alpha2, k) -= of_sum * (instances + log_m);
-        const Real of_prior = relative() ? alpha0 : 0;
+        const Real of_prior = prior_weight() * alpha0;
         for (Index d = 0; d < rows(); ++d) of_log_p[d] += of_sum * (alpha1 + of_prior) * row_[d];
         for (Index c = 0; c < cols(); ++c) of_log_q[c] += of_sum * (alpha2 + of_prior) * col_[c];
     }
@@ -169,7 +169,7 @@ private:
     void update_smooth(std::size_t k) {
         const Step& step = tape_.steps[k];
         const auto& [alpha0, alpha1, alpha2, rho] = tape_.parameters(k);
-        const Real weight = quadratic() ? 1 : 1 + alpha0 / rho;
+        const Real weight = is_separable() ? 1 : 1 + alpha0 / rho;
         set_sums(s_);
         const Real of_scale = half_step_.run(row_, alpha1, weight * rho, step.unit_mass, priors_.log_p,
                                              step.log_row_sum, of_log_p, of_step(of_.alpha1, k));
@@ -186,7 +186,7 @@ private:
             }
         }
         of_step(of_.rho, k) += of_scale;
-        if (quadratic()) return;
+        if (is_separable()) return;
         of_step(of_.rho, k) -= of_weight * alpha0 / rho / rho;
         of_step(of_.alpha0, k) += of_scale + of_weight / rho;
     }
@@ -196,6 +196,7 @@ private:
         const Step& step = tape_.steps[k];
         const Step& before = tape_.steps[k - 1];
         const auto& [alpha0, alpha1, alpha2, rho] = tape_.parameters(k);
+        const AnyRegularizer& regularizer = tape_.problem.regularizer;
         const Real strength = alpha0 / rho;
         set_sums(t_);
         of_step(of_.rho, k) += half_step_.run(col_, alpha2, rho, step.unit_mass, priors_.log_q, step.log_col_sum,
@@ -212,14 +213,14 @@ private:
                 of_reward[c][d] += of_t / rho;
                 z_[c][d] -= of_t;
                 s_[c][d] = of_t;
-                if (relative()) of_strength += of_t * log_prior(d, c);
+                of_strength += of_t * prior_weight() * log_prior(d, c);
             }
-            if (relative()) add_to_priors(c, strength, s_[c]);
-            if (!quadratic()) continue;
+            if (prior_weight() != 0) add_to_priors(c, prior_weight() * strength, s_[c]);
+            if (!is_separable()) continue;
             const Real* S = exponentials([s = before.s[c]](Index d) { return s[d]; });
             for (Index d = 0; d < rows(); ++d) {
-                of_strength -= 2 * S[d] * s_[c][d];
-                s_[c][d] *= 1 - 2 * strength * S[d];
+                of_strength -= regularizer.derivative(S[d]) * s_[c][d];
+                s_[c][d] *= 1 - strength * regularizer.curvature(S[d]) * S[d];
             }
         }
         of_step(of_.alpha0, k) += of_strength / rho;

@@ -24,7 +24,6 @@ struct AdmmStateTape {
     };
 
     Inspection problem;  ///< With the alphas of the present step, or of the last.
-    bool quadratic;
     DualStep dual_step;
     std::vector<StepParameters> parameter_sets;  ///< One of all steps, or one a step.
     std::vector<Step> steps = {};                ///< steps[0] is the state before the first step.
@@ -39,7 +38,7 @@ struct AdmmStateTape {
     /// The state before the first step.
     AdmmState<Work> start() {
         set_alphas(1);
-        AdmmState<Work> state(problem, parameters(1).rho, quadratic, dual_step);
+        AdmmState<Work> state(problem, parameters(1).rho, dual_step);
         keep(state);
         return state;
     }

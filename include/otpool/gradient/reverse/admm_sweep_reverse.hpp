@@ -178,7 +178,7 @@ private:
         Real of_inverse_rho = of_slope_;
         for (Index d = 0; d < row_.size(); ++d) of_inverse_rho += (tape_->top[d] - highest_top) * row_[d];
         Real of_strength = of_weight;  // of alpha0/rho
-        if (tape_->relative) of_strength += pull_back_relative(parameters.alpha0 / rho);
+        if (tape_->prior_weight != 0) of_strength += pull_back_priors(parameters.alpha0 / rho);
         add(gradient_->alpha0, k, of_strength / rho);
         add(gradient_->rho, k, -(of_inverse_rho + of_strength * parameters.alpha0) / rho / rho);
         Real of_alpha2 = 0;
@@ -186,16 +186,17 @@ private:
         add(gradient_->alpha2, k, of_alpha2);
     }
 
-    /// Of the rewards' part alpha0 log(p0 q0^T): adds the priors', returns the strength's.
-    Real pull_back_relative(Real strength) {
+    /// Of the rewards' part alpha0 prior_weight log(p0 q0^T): adds the priors', returns the strength's.
+    Real pull_back_priors(Real strength) {
+        const Real weight = tape_->prior_weight;
         Real of_strength = 0;
         for (Index d = 0; d < row_.size(); ++d) {
-            of_strength += row_[d] * tape_->priors.log_p[d];
-            log_p_[d] += strength * row_[d];
+            of_strength += weight * row_[d] * tape_->priors.log_p[d];
+            log_p_[d] += weight * strength * row_[d];
         }
         for (Index n = 0; n < col_.size(); ++n) {
-            of_strength += col_[n] * log_q_padded_[n];
-            log_q_[n] += strength * col_[n];
+            of_strength += weight * col_[n] * log_q_padded_[n];
+            log_q_[n] += weight * strength * col_[n];
         }
         return of_strength;
     }

@@ -27,7 +27,7 @@ struct AdmmSweepTape {
     AnyView reward, values;  ///< The values are empty where they are the reward.
     Priors priors;
     std::vector<StepParameters> parameter_sets;  ///< One of all steps, or one a step.
-    bool relative = false;                       ///< Whether the regulariser is RelativeEntropy.
+    Real prior_weight = 0;                       ///< The regulariser's.
     RealVector top = {};                         ///< The highest reward of every feature.
     Real range = 0;                              ///< The highest reward less the lowest.
     AdmmDuals<Work> duals = {};
@@ -38,7 +38,7 @@ struct AdmmSweepTape {
           values(problem.values),
           priors(problem.priors),
           parameter_sets(parameters),
-          relative(problem.relative),
+          prior_weight(problem.regularizer.prior_weight),
           top(problem.highest),
           range(problem.range()) {
         const auto all = static_cast<std::size_t>(steps);

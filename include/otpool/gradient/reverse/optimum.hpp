@@ -18,8 +18,7 @@ namespace otpool::detail {
 struct Optimum {
     AnyView reward, values;
     Real alpha0, alpha1, alpha2;
-    bool relative;   ///< Whether the regulariser is RelativeEntropy.
-    bool quadratic;  ///< Whether it is Quadratic.
+    AnyRegularizer regularizer;
     Priors priors;
     RealVector feature_potential, instance_potential;
     double log_mass;
@@ -32,8 +31,7 @@ struct Optimum {
           alpha0(solution.problem.alpha0),
           alpha1(solution.problem.features.alpha),
           alpha2(solution.problem.instances.alpha),
-          relative(std::same_as<R, RelativeEntropy>),
-          quadratic(std::same_as<R, Quadratic>),
+          regularizer(AnyRegularizer::of<R>()),
           priors(solution.problem),
           feature_potential(as_reals(solution.feature_potential.data(), solution.feature_potential.size())),
           instance_potential(as_reals(solution.instance_potential.data(), solution.instance_potential.size())),

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <concepts>
 #include <limits>
-#include <numbers>
 
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/reverse/bag_gradient.hpp"
@@ -78,10 +77,9 @@ public:
         gradient.alpha2[last] -= alpha_derivative(instances_, log_c_, optimum_.priors.log_q, col_sum);
         RealVector log_p = prior_derivative(features_, relative_r_, log_rows_, lambda_);
         RealVector log_q = prior_derivative(instances_, relative_c_, log_cols_, mu_);
-        if (optimum_.relative) {  // of the reward X + alpha0 log(p0 q0^T)
-            for (Index d = 0; d < rows(); ++d) log_p[d] += row_sum[d];
-            for (Index k = 0; k < cols(); ++k) log_q[k] += col_sum[k];
-        }
+        const Real prior_weight = optimum_.regularizer.prior_weight;  // of the reward X + alpha0 w log(p0 q0^T)
+        for (Index d = 0; d < rows() && prior_weight != 0; ++d) log_p[d] += prior_weight * row_sum[d];
+        for (Index k = 0; k < cols() && prior_weight != 0; ++k) log_q[k] += prior_weight * col_sum[k];
         add_prior_gradients(optimum_.priors, log_p, log_q, gradient);
     }
 
@@ -101,10 +99,12 @@ private:
         const RealVector& scale = optimum_.log_plan.log_scale();
         optimum_.log_plan.for_each_column([&](Index k, Index n, const RealVector& score) {
             for (Index d = 0; d < rows(); ++d) log_plan_[d] = score[d] + scale[d];
-            if (optimum_.quadratic) {
+            if (is_separable()) {
                 optimum_.reward.copy_column(n, value_.data());
                 for (Index d = 0; d < rows(); ++d) {
-                    log_W_[d] = in_support(d, n) ? -std::numbers::ln2 - (of_plan_.log_row_sum[d] + scale[d]) : nothing;
+                    const Real curvature = optimum_.regularizer.curvature(std::exp(log_plan_[d]));
+                    const Real log_r = of_plan_.log_row_sum[d] + scale[d];
+                    log_W_[d] = in_support(d, n) && curvature > 0 ? -std::log(curvature) - log_r : nothing;
                 }
             } else {
                 of_plan_.log_weights(score.data(), log_W_.data());
@@ -113,16 +113,19 @@ private:
         });
     }
 
-    /// Whether an entry of a Quadratic plan is not zero: X + f + g > 0. (BregmanAdmm's zeros are small numbers.)
+    bool is_separable() const { return optimum_.regularizer.separable != nullptr; }
+    /// Whether an entry of a separable regulariser's plan is not zero, by its potentials: BregmanAdmm's zeros are small
+    /// numbers.
     bool in_support(Index d, Index n) const {
         if (!(log_plan_[d] > nothing)) return false;
-        return inverse_alpha0_ == 0 || value_[d] + optimum_.feature_potential[d] + optimum_.instance_potential[n] > 0;
+        const Real slack = value_[d] + optimum_.feature_potential[d] + optimum_.instance_potential[n];
+        return inverse_alpha0_ == 0 || optimum_.regularizer.entry_at(slack * inverse_alpha0_) > 0;
     }
 
     /// R'(P) of an entry of the present column.
     Real derivative(Index d, Index k) const {
-        if (optimum_.quadratic) return 2 * std::exp(log_plan_[d]);
-        return log_plan_[d] - (optimum_.relative ? optimum_.priors.log_p[d] + optimum_.priors.log_q[k] : 0);
+        if (is_separable()) return optimum_.regularizer.derivative(std::exp(log_plan_[d]));
+        return log_plan_[d] - optimum_.regularizer.prior_weight * (optimum_.priors.log_p[d] + optimum_.priors.log_q[k]);
     }
 
     void read_marginals() {

@@ -18,7 +18,7 @@ namespace otpool::detail {
 /// Memory: D + N numbers a step.
 struct SinkhornRecord {
     std::vector<StepParameters> parameter_sets;  ///< One of all steps, or one a step.
-    bool relative = false;                       ///< Whether the regulariser is RelativeEntropy.
+    Real prior_weight = 0;                       ///< The regulariser's.
     std::vector<ScaledProblem> problems = {};    ///< As many.
     LogSums log_sums = {};                       ///< s and u
     std::vector<Real> translation = {};          ///< T of every step

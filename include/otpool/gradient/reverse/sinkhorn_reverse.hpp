@@ -191,13 +191,13 @@ private:
                 Scalar* const of_values = gradient_->values.sum(n);
                 for (Index d = 0; d < rows; ++d) of_values[d] += W[d];
             }
-            if (record_->relative) {
+            if (record_->prior_weight != 0) {
                 Real sum = 0;
                 for (Index d = 0; d < rows; ++d) {
-                    log_p_[d] += static_cast<Real>(Y[d]);
+                    log_p_[d] += record_->prior_weight * static_cast<Real>(Y[d]);
                     sum += static_cast<Real>(Y[d]);
                 }
-                log_q_[col] += sum;
+                log_q_[col] += record_->prior_weight * sum;
             }
         });
         is_finite_ = sum(nothing) == 0;

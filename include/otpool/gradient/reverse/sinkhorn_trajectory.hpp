@@ -133,7 +133,7 @@ private:
     };
 
     void start_record(const UotProblem<Scalar, R>& problem, const std::vector<StepParameters>& steps, int count) {
-        record_.relative = std::same_as<R, RelativeEntropy>;
+        record_.prior_weight = R::prior_weight;
         record_.parameter_sets = steps;
         if (steps.empty()) {
             record_.parameter_sets = {{problem.alpha0, problem.features.alpha, problem.instances.alpha}};

@@ -45,6 +45,7 @@ public:
                 for (Index d = 0; d < rows; ++d) of_row_mass[d] += G_[d];
             });
         }
+        const Real prior_weight = optimum_.regularizer.prior_weight;
         for_each_column([&](Index k, Index n) {
             Real of_col_mass = 0;
             for (Index d = 0; d < rows && !by_feature; ++d) of_col_mass += G_[d];
@@ -55,7 +56,7 @@ public:
                 const Real share = std::exp(log_plan_[d] - (by_feature ? log_r[d] : log_c));
                 const Real of_line = share * (by_feature ? of_row_mass[d] : of_col_mass);
                 if (alpha > 0) of_reward[d] += static_cast<Scalar>(of_line / alpha);
-                if (optimum_.relative) (by_feature ? log_q[k] : log_p[d]) += G_[d] - of_line;  // the shares of a tie
+                (by_feature ? log_q[k] : log_p[d]) += prior_weight * (G_[d] - of_line);  // the shares of a tie
             }
             if (!by_feature) add_line(of_col_mass, log_c, alpha, optimum_.priors.log_q[k], log_q[k], gradient.alpha2);
         });

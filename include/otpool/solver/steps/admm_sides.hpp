@@ -86,7 +86,7 @@ struct AdmmSide {
 /// mass; in units of rho, with alpha0 = inf in the limit rho = alpha0 -> inf. Reads off S what a solution says.
 struct AdmmSides {
     AdmmSide features, instances;
-    bool quadratic = false;
+    bool entropic = true;
     Real alpha0 = 0, alpha1 = 0, alpha2 = 0;
     Real rho = 1;
     Real inverse_rho = 1;  ///< 0 where alpha0 is infinite.
@@ -104,17 +104,18 @@ struct AdmmSides {
     }
 
     void set_parameters(const Inspection& problem, Real rho_) {
+        entropic = problem.regularizer.separable == nullptr;
         alpha0 = problem.alpha0;
         alpha1 = problem.alpha1;
         alpha2 = problem.alpha2;
         rho = rho_;
         inverse_rho = std::isinf(alpha0) ? 0 : 1 / rho;
-        strength = !std::isinf(alpha0) ? alpha0 / rho : quadratic ? 0.5 : 1;
+        strength = !std::isinf(alpha0) ? alpha0 / rho : entropic ? 1 : 1 / problem.regularizer.curvature(1);
         const auto in_rho = [&](Real alpha) { return std::isinf(alpha) ? alpha : alpha * inverse_rho; };
-        features.set(in_rho(alpha1), quadratic ? 1 : 1 + strength);
+        features.set(in_rho(alpha1), entropic ? 1 + strength : 1);
         instances.set(in_rho(alpha2), 1);
         unit_mass =
-            problem.is_kullback_leibler && (!quadratic || alpha0 == 0 || features.is_hard() || instances.is_hard());
+            problem.is_kullback_leibler && (entropic || alpha0 == 0 || features.is_hard() || instances.is_hard());
         offset = unit_mass ? problem.highest_of_all() : 0;
     }
 
@@ -149,7 +150,7 @@ struct AdmmSides {
                std::max(features.largest_potential(), instances.largest_potential());
     }
     /// The residual that rounding of the potentials alone can leave.
-    Real attainable() const { return quadratic || strength == 0 ? 0 : rounding() / strength; }
+    Real attainable() const { return !entropic || strength == 0 ? 0 : rounding() / strength; }
 
     /// The plan is exp(log_factor()) S with the reward as it is given.
     Real log_factor() const {

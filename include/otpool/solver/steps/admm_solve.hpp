@@ -23,7 +23,6 @@ namespace otpool::detail {
 /// What a solve of BregmanAdmm has been told, of any scalar and regulariser.
 struct AdmmSettings {
     double rho = 1;
-    bool quadratic = false;
     DualStep dual_step = DualStep::scaled;
     /// Of a solution to start from, if any; its plan has to outlive the solve.
     const LogPlan* first_plan = nullptr;
@@ -65,8 +64,8 @@ private:
     /// which keeps the whole state, bit for bit.
     bool takes_sweeps() {
         const bool warm = settings_.first_plan != nullptr;
-        if (settings_.quadratic || settings_.dual_step != DualStep::scaled || run_.options.iterations) return false;
-        if (!problem_.is_kullback_leibler || std::isinf(problem_.alpha0) || (warm && problem_.alpha0 == 0))
+        if (problem_.regularizer.separable != nullptr || settings_.dual_step != DualStep::scaled) return false;
+        if (run_.options.iterations || !problem_.is_kullback_leibler || std::isinf(problem_.alpha0) || (warm && problem_.alpha0 == 0))
             return false;
         auto& sweep = run_.workspace.get<AdmmSweep<Work>>();
         sweep.start(problem_, settings_.rho, run_.execution);
@@ -75,7 +74,7 @@ private:
     }
 
     AdmmState<Work>& start_state() {
-        state_.emplace(problem_, settings_.rho, settings_.quadratic, settings_.dual_step);
+        state_.emplace(problem_, settings_.rho, settings_.dual_step);
         if (settings_.first_plan != nullptr) state_->start(*settings_.first_plan, settings_.feature_potential);
         return *state_;
     }

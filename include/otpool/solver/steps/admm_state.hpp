@@ -73,12 +73,11 @@ template <std::same_as<Real> Work = Real>
 class AdmmState {
 public:
     /// Views the problem. T = S = p0 q0^T, Z = 0.
-    AdmmState(const Inspection& problem, Real rho, bool quadratic, DualStep dual_step = DualStep::scaled)
+    AdmmState(const Inspection& problem, Real rho, DualStep dual_step = DualStep::scaled)
         : problem_(problem), dual_step_(dual_step) {
-        sides_.quadratic = quadratic;
         sides_.set_priors(problem);
         log_smooth_ = log_transport_ = dual_ = InstanceColumns(rows(), cols());
-        for (Buffer<Real>* of_rows : {&log_r_, &row_, &log_row_sum_, &slack_, &gap_, &inverse_r_})
+        for (Buffer<Real>* of_rows : {&log_r_, &row_, &log_row_sum_, &slack_, &gap_, &inverse_r_, &entry_, &rounded_})
             of_rows->resize(rows());
         for (Buffer<Real>* of_cols : {&log_c_, &col_, &log_col_sum_}) of_cols->resize(cols());
         for (Index k = 0; k < cols(); ++k) {
@@ -114,7 +113,7 @@ public:
         log_transport_ = log_smooth_;
         for (Index c = 0; c < cols(); ++c) {
             for (Index d = 0; d < rows(); ++d) {
-                dual_[c][d] = (sides_.quadratic ? 0 : sides_.strength * log_smooth_[c][d]) -
+                dual_[c][d] = (sides_.entropic ? sides_.strength * log_smooth_[c][d] : 0) -
                               static_cast<Real>(feature_potential[d]) * sides_.inverse_rho;
             }
         }
@@ -178,17 +177,17 @@ private:
     /// exp(log_plan), but no more than exp(600).
     static L plan_of(const L& log_plan) { return bounded_exp(lower(log_plan, L(log_largest))); }
 
-    /// X / rho; of a RelativeEntropy problem the reward X + alpha0 log(p0 q0^T) of the Entropy problem that it is.
+    /// X / rho, or of an entropic regulariser (X + alpha0 prior_weight log(p0 q0^T)) / rho.
     void reward_column(Index k, Real* out) const {
         problem_.reward.copy_column(problem_.priors.active[static_cast<std::size_t>(k)], out);
         const L inverse_rho(sides_.inverse_rho);
-        const L prior(sides_.strength * problem_.priors.log_q[k]);
+        const Real of_prior = sides_.strength * problem_.regularizer.prior_weight;
+        const L prior(of_prior * problem_.priors.log_q[k]);
         for_each_lanes(rows(), [&](Index d, Index count) {
             const L x = (load(out, d, count) - L(sides_.offset)) * inverse_rho;
             L bounded = lower(higher(x, L(lowest_exponent)), L(-lowest_exponent));
-            if (problem_.relative) {
-                bounded += multiply_add(load(problem_.priors.log_p.data(), d, count), L(sides_.strength), prior);
-            }
+            if (of_prior != 0)
+                bounded += multiply_add(load(problem_.priors.log_p.data(), d, count), L(of_prior), prior);
             store_some(bounded, out + d, count);
         });
     }
@@ -198,10 +197,10 @@ private:
         for (Index k = 0; k < cols(); ++k) {
             Work* T = log_transport_[k];
             reward_column(k, T);
+            if (!sides_.entropic) set_derivatives(k);
             for_each_lanes(rows(), [&](Index d, Index count) {
-                const L S = load(log_smooth_[k], d, count);
-                L t = load(T, d, count) + S - load(dual_[k], d, count);
-                if (sides_.quadratic) t = t - L(2 * sides_.strength) * plan_of(S);
+                L t = load(T, d, count) + load(log_smooth_[k], d, count) - load(dual_[k], d, count);
+                if (!sides_.entropic) t = t - L(sides_.strength) * load(entry_.data(), d, count);
                 store_some(higher(t, L(lowest_exponent)), T + d, count);
             });
             log_col_sum_[k] = log_sum_exp(T, rows());
@@ -210,6 +209,14 @@ private:
         for (Index k = 0; k < cols(); ++k) {
             for (Index d = 0; d < rows(); ++d) log_transport_[k][d] += col_[k];
         }
+    }
+
+    /// entry_ <- R'(S) of a separable regulariser, column k.
+    void set_derivatives(Index k) {
+        for_each_lanes(rows(), [&](Index d, Index count) {
+            store_some(plan_of(load(log_smooth_[k], d, count)), entry_.data() + d, count);
+        });
+        problem_.regularizer.separable->derivative(entry_.data(), rows());
     }
 
     /// log S <- (Z + rho log T)/(rho + a0),  log S += k1 (log p0 - LSE_n(log S)),  normalised
@@ -254,11 +261,12 @@ private:
         for (Index k = 0; k < cols(); ++k) {
             log_c_[k] = log_sum_exp(log_smooth_[k], rows());
             reward_column(k, slack_.data());
+            if (!sides_.entropic) set_derivatives(k);
             L sums(0);
             for_each_lanes(rows(), [&](Index d, Index count) {
                 const L log_S = load_some(log_smooth_[k] + d, count, -log_largest);
                 const L S = plan_of(log_S);
-                const L gradient = sides_.quadratic ? L(2) * S : log_S;
+                const L gradient = sides_.entropic ? log_S : load(entry_.data(), d, count);
                 sums += S * (L(sides_.strength) * gradient - load(slack_.data(), d, count));
             });
             mean_excess += sum(sums);
@@ -273,44 +281,61 @@ private:
     /// row's mass, to gap_, and returns their sum relative to the column's mass. With slack = X + f + g:
     ///
     ///     entropic     P = exp(slack / alpha0)
-    ///     Quadratic    P = max(0, slack) / (2 alpha0)
+    ///     separable    P = entry_at(slack / alpha0)
     ///     alpha0 = 0   slack = 0 where the plan has mass, and nowhere more
     Real add_gap(Index k) {
         reward_column(k, slack_.data());
-        const L potential(sides_.instances.potential(k));
+        const Real potential = sides_.instances.potential(k);
+        for (Index d = 0; d < rows(); ++d) slack_[d] += row_[d] + potential;
         const L log_c(log_c_[k]);
         const L inverse_c = plan_of(L(0) - log_c);
-        const bool is_quadratic = sides_.quadratic && sides_.strength > 0;
+        const bool separable = !sides_.entropic && sides_.strength > 0;
+        if (separable) set_entries();
         L of_col(0);
         for_each_lanes(rows(), [&](Index d, Index count) {
-            const L slack = load(slack_.data(), d, count) + load(row_.data(), d, count) + potential;
-            const Difference of = difference(slack, load(log_smooth_[k], d, count));
+            const L log_S = load(log_smooth_[k], d, count);
             const L inverse_r = load(inverse_r_.data(), d, count);
-            const L to_row = is_quadratic ? inverse_r : plan_of(of.log_larger - load(log_r_.data(), d, count));
-            const L to_col = is_quadratic ? inverse_c : plan_of(of.log_larger - log_c);
+            const Difference of =
+                separable ? difference_of_entries(d, count, log_S) : difference(load(slack_.data(), d, count), log_S);
+            const L to_row = separable ? inverse_r : plan_of(of.log_larger - load(log_r_.data(), d, count));
+            const L to_col = separable ? inverse_c : plan_of(of.log_larger - log_c);
             store_some(load(gap_.data(), d, count) + of.whole + of.apart * to_row, gap_.data() + d, count);
             of_col += first_lanes(of.whole + of.apart * to_col, count, Work(0));
         });
         return sum(of_col);
     }
 
-    /// How far entries are apart: whole + apart exp(log_larger), or of Quadratic whole + apart.
+    /// How far entries are apart: whole + apart exp(log_larger), or of a separable regulariser whole + apart.
     struct Difference {
         L whole, apart, log_larger;
     };
 
-    Difference difference(const L& slack, const L& S) const {
-        const Real strength = sides_.strength;
+    Difference difference(const L& slack, const L& log_S) const {
         const L none(0);
-        if (strength == 0) return {higher(slack, none), none - negative_magnitude(slack), S};
-        if (sides_.quadratic) {
-            // Of an entry far below the potentials that it is the difference of, rounding leaves nothing to compare.
-            const L apart = higher(slack, none) * L(0.5 / strength) - plan_of(S);
-            return {none, higher(none - negative_magnitude(apart) - L(rounding_ / (2 * strength)), none), none};
-        }
+        if (sides_.strength == 0) return {higher(slack, none), none - negative_magnitude(slack), log_S};
         // The larger of two entries times 1 - their ratio is their difference.
-        const L P = slack * L(1 / strength) - L(sides_.log_scale);
-        return {none, L(1) - bounded_exp(negative_magnitude(P - S)), higher(P, S)};
+        const L P = slack * L(1 / sides_.strength) - L(sides_.log_scale);
+        return {none, L(1) - bounded_exp(negative_magnitude(P - log_S)), higher(P, log_S)};
+    }
+
+    /// Of a separable regulariser: entry_ <- entry_at(slack / alpha0) of a column; rounded_ <- what rounding of the
+    /// slack makes of it at most.
+    void set_entries() {
+        const auto entry_at = problem_.regularizer.separable->entry_at;
+        for (Index d = 0; d < rows(); ++d) entry_[d] = std::abs(slack_[d]) / sides_.strength;
+        for (Index d = 0; d < rows(); ++d) rounded_[d] = entry_[d] + rounding_ / sides_.strength;
+        entry_at(entry_.data(), rows());
+        entry_at(rounded_.data(), rows());
+        for (Index d = 0; d < rows(); ++d) rounded_[d] -= entry_[d];
+        for (Index d = 0; d < rows(); ++d) entry_[d] = slack_[d] / sides_.strength;
+        entry_at(entry_.data(), rows());
+    }
+
+    /// An entry far below the potentials that it is the difference of has no digits left to compare.
+    Difference difference_of_entries(Index d, Index count, const L& log_S) const {
+        const L none(0);
+        const L apart = load(entry_.data(), d, count) - plan_of(log_S);
+        return {none, higher(none - negative_magnitude(apart) - load(rounded_.data(), d, count), none), none};
     }
 
     const Inspection& problem_;
@@ -321,6 +346,7 @@ private:
     Buffer<Real> log_row_sum_, log_col_sum_;             ///< Before the half steps.
     Buffer<Real> row_, col_;                             ///< What half steps add, or potentials.
     Buffer<Real> slack_, gap_, inverse_r_;
+    Buffer<Real> entry_, rounded_;  ///< Of a column, with a separable regulariser.
     Real rounding_ = 0;
 };
 

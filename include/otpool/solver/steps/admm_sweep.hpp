@@ -83,8 +83,8 @@ public:
         weight_ = sides_.features.weight;
         feature_damping_ = sides_.features.side.damping;
         instance_damping_ = sides_.instances.side.damping;
-        // Of RelativeEntropy: Entropy with reward X + alpha0 log(p0 q0^T)
-        const Real of_prior = problem_->relative ? sides_.strength : 0;
+        // R is Entropy with reward X + alpha0 prior_weight log(p0 q0^T).
+        const Real of_prior = problem_->regularizer.prior_weight * sides_.strength;
         for (Index d = 0; d < rows(); ++d) {
             reward_row_[d] =
                 (problem_->highest[d] - sides_.offset) * sides_.inverse_rho + of_prior * problem_->priors.log_p[d];
