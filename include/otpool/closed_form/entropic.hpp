@@ -41,8 +41,8 @@ struct ClosedFormOf<R> {
         return found;
     }
 
-    /// Cost at alpha0 = inf, and for Entropy with free instances: one pass over the reward, at most one exp per
-    /// element. Otherwise up to six passes and three exps.
+    /// The max costs nothing after the inspection. alpha0 = inf, and Entropy with alpha0 > 0 and free instances, cost
+    /// one pass over reward and values and at most one exp per element; all else up to six passes and three exps.
     template <BagScalar Scalar>
     static Outcome pool(const Inspection& problem, double /*tolerance*/, const Execution& execution,
                         Workspace& workspace, RealVector& mean) {

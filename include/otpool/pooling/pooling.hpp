@@ -20,7 +20,7 @@
 
 namespace otpool {
 
-struct Sinkhorn;  ///< The default solver; only declared, because a pooling by another solver need not include it.
+struct Sinkhorn;  // the default solver; only declared, because a pooling by another solver need not include it.
 
 /// The parameters of a pooling's UOT problem, with the same names as in UotProblem.
 template <BagScalar Scalar>
