@@ -12,7 +12,7 @@
 #include "otpool/gradient/reverse/admm_sweep_tape.hpp"
 #include "otpool/gradient/reverse/bag_gradient.hpp"
 #include "otpool/gradient/reverse/half_step_reverse.hpp"
-#include "otpool/gradient/step_parameters.hpp"
+#include "otpool/gradient/reverse/parameter_sets.hpp"
 #include "otpool/kernel/instance_tiles.hpp"
 #include "otpool/problem/side.hpp"
 #include "otpool/simd/arrays.hpp"
@@ -65,7 +65,7 @@ private:
 
     void reverse_step(Index k) {
         const AdmmStep step = tape_->step(k);
-        const StepParameters& parameters = tape_->parameters(k);
+        const StepParameters& parameters = tape_->parameters[k];
         weight_ = 1 + parameters.alpha0 / parameters.rho;
         pull_back_features(k, step, parameters);
         Real of_row_weight = 0;
@@ -92,7 +92,7 @@ private:
         if (k == 0) return;
         // log T has Z / rho, and Z moves by rho of the step before
         add(gradient_->rho, k, -sums.dual_moment / parameters.rho);
-        add(gradient_->rho, k - 1, sums.dual_moment / tape_->parameters(k - 1).rho);
+        add(gradient_->rho, k - 1, sums.dual_moment / tape_->parameters[k - 1].rho);
     }
 
     /// row = log p0 and col = log q0 before the first step.
