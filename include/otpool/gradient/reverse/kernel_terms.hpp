@@ -82,11 +82,11 @@ public:
     /// Cost: one pass.
     template <class ColFactor>
     const Sums& add_for_sums(const KernelTerm* first, KernelTerm& second, const ColFactor& col_factor) {
-        fill(sums_.of_cols, kernel_->cols(), 0.0);
-        fill(sums_.of_rows, kernel_->rows(), 0.0);
+        sums_.of_cols = RealVector::Zero(kernel_->cols());
+        sums_.of_rows = RealVector::Zero(kernel_->rows());
         const bool has_first = first != nullptr && set_factors(*first, first_);
         if (first != nullptr && !has_first) set_sums_in_log_domain(*first, &sums_.of_cols, nullptr);
-        fill(second.col_factor, kernel_->cols(), 1.0);
+        second.col_factor = RealVector::Ones(kernel_->cols());
         bool has_second = set_factors(second, second_);
         blocks_.for_each_block([&](const Block& block) {
             if (has_first) set_col_sums(block, first_, sums_.of_cols);
@@ -139,12 +139,6 @@ private:
         Buffer<Work> row, col, slope, reference;
     };
 
-    template <class Number>
-    static void fill(Buffer<Number>& numbers, Index size, Number number) {
-        numbers.resize(size);
-        std::fill(numbers.begin(), numbers.end(), number);
-    }
-
     /// Whether the range of Work holds them; else they are unspecified.
     bool set_factors(const KernelTerm& term, Factors& factors) const {
         if (!in_range_) return false;
@@ -153,14 +147,13 @@ private:
         const auto scale = [](const Buffer<Real>& exponent, const Buffer<Work>& absorbed, Work* out) {
             return set_scaling(exponent.data(), absorbed.data(), exponent.size(), out);
         };
-        fill(factors.row, lanes_, Work(0));
+        factors.row = Vector<Work>::Zero(lanes_);
         factors.col.resize(cols);
         factors.slope.resize(0);
         if (!scale(term.row_exponent, blocks_.row_potential(), factors.row.data())) return false;
         if (!scale(term.col_exponent, blocks_.col_potential(), factors.col.data())) return false;
         if (term.has_slope()) {
-            fill(factors.slope, lanes_, Work(0));
-            fill(factors.reference, lanes_, Work(0));
+            factors.slope = factors.reference = Vector<Work>::Zero(lanes_);
             for (Index d = 0; d < rows; ++d) {
                 factors.slope[d] = factors.row[d] * static_cast<Work>(term.slope[d]);
                 const Real zero = -term.row_factor[d] / term.slope[d];
@@ -278,7 +271,7 @@ private:
 
     /// Those of a term's sums that are asked for.
     void set_sums_in_log_domain(const KernelTerm& term, Buffer<Real>* of_cols, Buffer<Real>* of_rows) {
-        if (of_rows != nullptr) fill(*of_rows, kernel_->rows(), 0.0);
+        if (of_rows != nullptr) of_rows->setZero();
         for (Index k = 0; k < kernel_->cols(); ++k) {
             set_log_domain_column(term, k);
             Real sum = 0;

@@ -47,8 +47,8 @@ private:
         values_ = values;
         gradient_ = &gradient;
         const ScaledReward& kernel = tape.scaled(0).kernel;
-        for (Buffer<Real>* of : {&features_, &log_p_}) fill(*of, kernel.rows(), 0);
-        for (Buffer<Real>* of : {&instances_, &log_q_}) fill(*of, kernel.cols(), 0);
+        features_ = log_p_ = RealVector::Zero(kernel.rows());
+        instances_ = log_q_ = RealVector::Zero(kernel.cols());
         offset_ = total_ = 0;
     }
 
@@ -56,16 +56,11 @@ private:
     void pull_back_plan(const PlanGradient& of_plan, const RealVector& mean) {
         const Index last = tape_->steps() - 1;
         open(last);
-        Real total = 0;
-        term_.row_factor.resize(of_plan.size());
-        term_.slope.resize(of_plan.size());
-        for (Index d = 0; d < of_plan.size(); ++d) {
-            features_[d] = of_plan.slope[d] * mean[d] - of_plan.offset[d];
-            term_.row_factor[d] = -of_plan.offset[d];
-            term_.slope[d] = of_plan.slope[d];
-            total += features_[d];
-        }
-        set_term(tape_->log_row_sum(last + 1));
+        features_ = of_plan.slope.cwiseProduct(mean) - of_plan.offset;
+        term_.row_factor = -of_plan.offset;
+        term_.slope = of_plan.slope;
+        set_term(last + 1);
+        const Real total = features_.sum();
         total_ += total;
         const StepParameters& parameters = tape_->parameters[last];
         const Real stiffness = parameters.alpha0 + parameters.alpha1 + parameters.alpha2;
@@ -80,18 +75,16 @@ private:
     /// u = LSE_d(y + F'),  G = k2 (log q0 - u)
     void update_instances(Index k) {
         const Side& side = tape_->scaled(k).instances;
-        const Real* log_col_sum = tape_->log_col_sum(k);
         tape_->features(k, term_of_cols_.row_exponent);
-        fill(term_of_cols_.row_factor, features_.size(), 1);
-        term_of_cols_.col_exponent.resize(instances_.size());
-        for (Index i = 0; i < instances_.size(); ++i) term_of_cols_.col_exponent[i] = -log_col_sum[i];
+        term_of_cols_.row_factor = RealVector::Ones(features_.size());
+        term_of_cols_.col_exponent = -tape_->log_col_sum(k);
         const auto& sums = terms_.add_for_sums(has_term_ ? &term_ : nullptr, term_of_cols_, [&](Index i, Real sum) {
             return -side.damping * (instances_[i] + sum);  // dL/du
         });
-        add(sums.of_rows, features_);
-        add(sums.of_cols, instances_);
-        half_step(k, side, log_col_sum, instances_, log_q_, gradient_->alpha2);
-        fill(instances_, instances_.size(), 0);
+        features_ += sums.of_rows;
+        instances_ += sums.of_cols;
+        half_step(k, side, tape_->log_col_sum(k), instances_, log_q_, gradient_->alpha2);
+        instances_.setZero();
         tape_->start(k, term_.col_exponent);
     }
 
@@ -101,7 +94,7 @@ private:
         if (translation == 0) return;
         const Side& features = tape_->scaled(k).features;
         const Side& instances = tape_->scaled(k).instances;
-        const Real of_difference = sum_of(features_) / (features.ratio + instances.ratio);
+        const Real of_difference = features_.sum() / (features.ratio + instances.ratio);
         pull_back_log_sum(k, features, term_of_cols_.row_exponent, translation, of_difference, translation, features_,
                           log_p_, gradient_->alpha1);
         pull_back_log_sum(k, instances, term_.col_exponent, 0, -of_difference, -translation, instances_, log_q_,
@@ -112,11 +105,10 @@ private:
     void update_features(Index k) {
         const Side& side = tape_->scaled(k).features;
         half_step(k, side, tape_->log_row_sum(k), features_, log_p_, gradient_->alpha1);
-        set_term(tape_->log_row_sum(k));
-        term_.row_factor.resize(features_.size());
-        for (Index d = 0; d < features_.size(); ++d) term_.row_factor[d] = -side.damping * features_[d];  // dL/ds
+        set_term(k);
+        term_.row_factor = -side.damping * features_;  // dL/ds
         term_.slope.resize(0);
-        fill(features_, features_.size(), 0);
+        features_.setZero();
     }
 
     /// The G that step k starts from is the one that step k - 1 ended with, in units of its own alpha0.
@@ -126,7 +118,7 @@ private:
             terms_.add(term_);
             return close(k);
         }
-        add(terms_.add_for_col_sums(term_), instances_);
+        instances_ += terms_.add_for_col_sums(term_);
         close(k);
         const Real before = tape_->parameters[k - 1].alpha0;
         const Real now = tape_->parameters[k].alpha0;
@@ -152,19 +144,6 @@ private:
         gradient_->reward.set_finite(is_finite_ && std::isfinite(of_highest));
     }
 
-    static void fill(Buffer<Real>& numbers, Index size, Real number) {
-        numbers.resize(size);
-        std::fill(numbers.begin(), numbers.end(), number);
-    }
-    static void add(const Buffer<Real>& terms, Buffer<Real>& sums) {
-        for (Index i = 0; i < sums.size(); ++i) sums[i] += terms[i];
-    }
-    static Real sum_of(const Buffer<Real>& numbers) {
-        Real sum = 0;
-        for (const Real number : numbers) sum += number;
-        return sum;
-    }
-
     /// Starts the terms of dL/dy of the steps up to k that share their parameters. Leaves G in term_.
     void open(Index k) {
         has_term_ = false;
@@ -173,12 +152,11 @@ private:
         terms_.start(tape_->scaled(k).kernel, values_, term_of_cols_.row_exponent.data(), term_.col_exponent.data());
     }
 
-    /// term_ <- exp(y + its col_exponent - log sum), but for the factor of the row.
-    void set_term(const Real* log_row_sum) {
+    /// term_ <- exp(y + its col_exponent - s), s of step k, but for the factor of the row.
+    void set_term(Index k) {
         has_term_ = true;
-        term_.row_exponent.resize(features_.size());
-        for (Index d = 0; d < features_.size(); ++d) term_.row_exponent[d] = -log_row_sum[d];
-        fill(term_.col_factor, instances_.size(), 1);
+        term_.row_exponent = -tape_->log_row_sum(k);
+        term_.col_factor = RealVector::Ones(instances_.size());
     }
 
     /// Adds what the terms make of dL/dX by y = (X - max X) / alpha0, to which RelativeEntropy adds log p0 + log q0.
@@ -249,7 +227,7 @@ private:
     };
 
     /// F = k (log prior - s) + (1 - k) anchor
-    void half_step(Index k, const Side& side, const Real* log_sum, const Buffer<Real>& of_potential,
+    void half_step(Index k, const Side& side, const auto& log_sum, const Buffer<Real>& of_potential,
                    Buffer<Real>& of_log_prior, auto& alpha) {
         Real of_damping = 0;
         for (Index i = 0; i < of_potential.size(); ++i) {

@@ -26,8 +26,8 @@ struct SinkhornTape {
     const ScaledProblem& scaled(Index k) const { return problems[parameters.place(k)]; }
     ScaledProblem& scaled(Index k) { return problems[parameters.place(k)]; }
 
-    const Real* log_row_sum(Index k) const { return log_sums.of_rows.data() + k * log_sums.of_rows.rows(); }
-    const Real* log_col_sum(Index k) const { return log_sums.of_cols.data() + k * log_sums.of_cols.rows(); }
+    auto log_row_sum(Index k) const { return log_sums.of_rows.col(k); }
+    auto log_col_sum(Index k) const { return log_sums.of_cols.col(k); }
 
     /// potential <- the features' kernel potential after the translation of step k.
     void features(Index k, Buffer<Real>& potential) const {
@@ -56,7 +56,7 @@ struct SinkhornTape {
 
 private:
     /// As Side::half_steps().
-    static void half_step(const Side& side, const Real* log_sum, Buffer<Real>& potential) {
+    static void half_step(const Side& side, const auto& log_sum, Buffer<Real>& potential) {
         potential.resize(side.size());
         for (Index i = 0; i < side.size(); ++i) {
             potential[i] = side.damping * (side.log_prior[i] - log_sum[i]) + side.relaxation * side.anchor[i];
