@@ -50,8 +50,7 @@ public:
         slope_unit_ = slope_unit;
         for (Buffer<Work>* cotangents : {&of_reward_, &of_dual_}) cotangents->resize(x_.size() * x_.count());
         for (LaneSums<Work>* sums : {&transport_lanes_, &gap_lanes_}) sums->start(x_.rows());
-        gap_col_.resize(padded_cols());
-        std::fill(gap_col_.begin(), gap_col_.end(), 0);
+        gap_col_ = RealVector::Zero(padded_cols());
         scratch_.resize(x_.size());
     }
 
@@ -64,10 +63,7 @@ public:
         Real dual_moment = 0;  ///< Z~ times z
 
         void start(Index rows) {
-            for (Buffer<Real>* sums : {&transport_row, &gap_row}) {
-                sums->resize(rows);
-                std::fill(sums->begin(), sums->end(), 0);
-            }
+            transport_row = gap_row = RealVector::Zero(rows);
             smooth_moment = transport_moment = gap_moment = dual_moment = 0;
         }
     };

@@ -10,8 +10,8 @@
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/reverse/admm_state_tape.hpp"
-#include "otpool/gradient/reverse/bag_gradient.hpp"
 #include "otpool/gradient/reverse/half_step_reverse.hpp"
+#include "otpool/gradient/reverse/parameter_sets.hpp"
 #include "otpool/simd/arrays.hpp"
 #include "otpool/solver/steps/admm_state.hpp"
 
@@ -74,7 +74,9 @@ private:
     Real prior_weight() const { return tape_.problem.regularizer.prior_weight; }
 
     /// The entry of step k, which is from 1 here.
-    static Real& of_step(Numbers& parameter, std::size_t k) { return detail::of_step(parameter, k - 1); }
+    static Real& of_step(Numbers& parameter, std::size_t k) {
+        return detail::of_step(parameter, static_cast<Index>(k) - 1);
+    }
 
     const Real* reward_column(Index c) {
         tape_.problem.reward.copy_column(priors_.active[static_cast<std::size_t>(c)], x_.data());
@@ -229,7 +231,7 @@ private:
 
     /// z is in units of rho.
     void change_rho(std::size_t k) {
-        if (k == 1 || tape_.parameter_sets.size() == 1) return;
+        if (k == 1 || tape_.parameter_sets.shared()) return;
         const Real ratio = tape_.rho_ratio(k);
         Real moved = 0;
         const std::vector<Work>& before = tape_.steps[k - 1].z.numbers();

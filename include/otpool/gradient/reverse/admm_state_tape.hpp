@@ -1,14 +1,13 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
-#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <vector>
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
-#include "otpool/gradient/step_parameters.hpp"
+#include "otpool/gradient/reverse/parameter_sets.hpp"
 #include "otpool/problem/inspection.hpp"
 #include "otpool/solver/steps/admm_state.hpp"
 
@@ -25,13 +24,11 @@ struct AdmmStateTape {
 
     Inspection problem;  ///< With the alphas of the present step, or of the last.
     DualStep dual_step;
-    std::vector<StepParameters> parameter_sets;  ///< One of all steps, or one a step.
-    std::vector<Step> steps = {};                ///< steps[0] is the state before the first step.
+    ParameterSets parameter_sets;
+    std::vector<Step> steps = {};  ///< steps[k] is after k steps.
 
-    /// Of step k, from 1.
-    const StepParameters& parameters(std::size_t k) const {
-        return parameter_sets[std::min(k, parameter_sets.size()) - 1];
-    }
+    /// Of the step to steps[k].
+    const StepParameters& parameters(std::size_t k) const { return parameter_sets[static_cast<Index>(k) - 1]; }
     /// rho of step k - 1 over that of step k: z is in units of it.
     Real rho_ratio(std::size_t k) const { return k == 1 ? 1 : parameters(k - 1).rho / parameters(k).rho; }
 
@@ -45,7 +42,7 @@ struct AdmmStateTape {
     /// Before each step.
     bool begin(AdmmState<Work>& state) {
         const std::size_t k = steps.size();
-        if (k > 1 && parameter_sets.size() > 1) {
+        if (k > 1 && !parameter_sets.shared()) {
             set_alphas(k);
             state.set_parameters(parameters(k).rho);
         }

@@ -12,7 +12,7 @@
 #include "otpool/gradient/reverse/admm_sweep_tape.hpp"
 #include "otpool/gradient/reverse/bag_gradient.hpp"
 #include "otpool/gradient/reverse/half_step_reverse.hpp"
-#include "otpool/gradient/step_parameters.hpp"
+#include "otpool/gradient/reverse/parameter_sets.hpp"
 #include "otpool/kernel/instance_tiles.hpp"
 #include "otpool/problem/side.hpp"
 #include "otpool/simd/arrays.hpp"
@@ -52,20 +52,17 @@ private:
         slope_unit_ = tape.steepest();
         const Real values = std::max({1e-30, values_range(), tape.values.empty() ? 1 / slope_unit_ : 0});
         unit_ = largest_magnitude(dL_dy.data(), dL_dy.size()) * values;
-        slope_.resize(tape.rows());
-        for (Index d = 0; d < tape.rows(); ++d) slope_[d] = dL_dy[d] / unit_;
+        slope_ = dL_dy / unit_;
         tiles_.start(tape, slope_unit_);
-        for (Buffer<Real>* of_features : {&row_, &log_p_, &from_gap_row_, &log_row_sum_})
-            set_zero(*of_features, tape.rows());
-        for (Buffer<Real>* of_instances : {&col_, &log_q_, &log_q_padded_, &of_mass_, &log_mass_, &log_col_sum_})
-            set_zero(*of_instances, tape.padded_cols());
+        row_ = log_p_ = from_gap_row_ = log_row_sum_ = RealVector::Zero(tape.rows());
+        col_ = log_q_ = log_q_padded_ = of_mass_ = log_mass_ = log_col_sum_ = RealVector::Zero(tape.padded_cols());
         std::copy_n(tape.priors.log_q.data(), tape.cols(), log_q_padded_.data());
         of_slope_ = gap_moment_ = 0;
     }
 
     void reverse_step(Index k) {
         const AdmmStep step = tape_->step(k);
-        const StepParameters& parameters = tape_->parameters(k);
+        const StepParameters& parameters = tape_->parameters[k];
         weight_ = 1 + parameters.alpha0 / parameters.rho;
         pull_back_features(k, step, parameters);
         Real of_row_weight = 0;
@@ -92,7 +89,7 @@ private:
         if (k == 0) return;
         // log T has Z / rho, and Z moves by rho of the step before
         add(gradient_->rho, k, -sums.dual_moment / parameters.rho);
-        add(gradient_->rho, k - 1, sums.dual_moment / tape_->parameters(k - 1).rho);
+        add(gradient_->rho, k - 1, sums.dual_moment / tape_->parameters[k - 1].rho);
     }
 
     /// row = log p0 and col = log q0 before the first step.
@@ -104,10 +101,6 @@ private:
         add_prior_gradients(tape_->priors, log_p, log_q, *gradient_);
     }
 
-    static void set_zero(Buffer<Real>& numbers, Index size) {
-        numbers.resize(size);
-        std::fill(numbers.begin(), numbers.end(), 0);
-    }
     static R load(const Real* of_cols, Index tile) { return R::load(of_cols + tile * lanes); }
     static R load(const Buffer<Real>& of_cols, Index tile) { return load(of_cols.data(), tile); }
 
@@ -151,10 +144,8 @@ private:
             log_mass_[n] = step.log_col_sum[n] + damping_ * (log_q_padded_[n] - step.log_col_sum[n]);
             log_col_sum_[n] = log_mass_[n] - weight_ * step.smooth.col[n];
         }
-        Real from_gap = 0;
-        for (const Real of_row : from_gap_row_) from_gap += of_row;
         bounded_exp(log_mass_.data(), N, of_mass_.data(), log_sum_exp(log_mass_.data(), N));
-        for (Index n = 0; n < N; ++n) of_mass_[n] *= -from_gap;
+        of_mass_ *= -from_gap_row_.sum();
     }
 
     /// Of col = col'/w and the instances' half step; dL/dLSE_d.

@@ -9,7 +9,7 @@
 
 #include "otpool/core/any_view.hpp"
 #include "otpool/core/matrix.hpp"
-#include "otpool/gradient/step_parameters.hpp"
+#include "otpool/gradient/reverse/parameter_sets.hpp"
 #include "otpool/problem/inspection.hpp"
 #include "otpool/problem/priors.hpp"
 #include "otpool/solver/steps/admm_duals.hpp"
@@ -26,18 +26,18 @@ template <BagScalar Work>
 struct AdmmSweepTape {
     AnyView reward, values;  ///< The values are empty where they are the reward.
     Priors priors;
-    std::vector<StepParameters> parameter_sets;  ///< One of all steps, or one a step.
-    Real prior_weight = 0;                       ///< The regulariser's.
-    RealVector top = {};                         ///< The highest reward of every feature.
-    Real range = 0;                              ///< The highest reward less the lowest.
+    ParameterSets parameters;
+    Real prior_weight = 0;  ///< The regulariser's.
+    RealVector top = {};    ///< The highest reward of every feature.
+    Real range = 0;         ///< The highest reward less the lowest.
     AdmmDuals<Work> duals = {};
     RealVector mean = {};  ///< What is pooled.
 
-    AdmmSweepTape(const Inspection& problem, const std::vector<StepParameters>& parameters, int steps)
+    AdmmSweepTape(const Inspection& problem, const ParameterSets& parameters_, int steps)
         : reward(problem.reward),
           values(problem.values),
           priors(problem.priors),
-          parameter_sets(parameters),
+          parameters(parameters_),
           prior_weight(problem.regularizer.prior_weight),
           top(problem.highest),
           range(problem.range()) {
@@ -51,9 +51,6 @@ struct AdmmSweepTape {
     Index cols() const { return priors.log_q.size(); }
     Index padded_cols() const { return padded(cols()); }
     Index steps() const { return static_cast<Index>(slopes_.size()); }
-    const StepParameters& parameters(Index k) const {
-        return parameter_sets[std::min(static_cast<std::size_t>(k) + 1, parameter_sets.size()) - 1];
-    }
 
     /// Keeps the sweep's last step.
     void keep(const AdmmSweep<Work>& sweep) {

@@ -17,6 +17,7 @@
 #include "otpool/gradient/reverse/admm_sweep_reverse.hpp"
 #include "otpool/gradient/reverse/admm_sweep_tape.hpp"
 #include "otpool/gradient/reverse/bag_gradient.hpp"
+#include "otpool/gradient/reverse/parameter_sets.hpp"
 #include "otpool/gradient/reverse/plan_gradient.hpp"
 #include "otpool/gradient/reverse/trajectory.hpp"
 #include "otpool/gradient/step_parameters.hpp"
@@ -47,10 +48,7 @@ public:
         SolverRun<Scalar, R> own(solver.options, problem, run);
         own.inspect();
         require(solver.rho.has_value() || !steps.empty(), "rho of the steps to unroll", "not set", "finite and > 0");
-        std::vector<StepParameters> parameters = steps;
-        if (steps.empty()) {
-            parameters = {{problem.alpha0, problem.features.alpha, problem.instances.alpha, *solver.rho}};
-        }
+        const ParameterSets parameters = parameter_sets(steps, problem, solver.rho.value_or(1));
         if (std::isinf(parameters[0].alpha0)) {
             throw UnsupportedProblem("Unrolled BregmanAdmm", "alpha0 = inf and no closed form", "alpha0 finite");
         }
@@ -73,7 +71,7 @@ public:
         check_mass_range(found, inspection.reward.is_float());
         outcome = found.outcome;
         mean = conditional_mean(found.log_plan, inspection.pooled_values());
-        solution = solution_of(with_parameters(problem, parameters.back()), std::move(found));
+        solution = solution_of(with_parameters(problem, parameters.sets.back()), std::move(found));
     }
 
     bool swept() const { return !states_; }
@@ -107,10 +105,10 @@ private:
 
         /// Whether Work resolves the step, or all where they share their parameters.
         bool begin(AdmmSweep<Work>& sweep) {
-            const bool shared = tape.parameter_sets.size() == 1;
+            const bool shared = tape.parameters.shared();
             const Index k = tape.steps();
             if (k > 0 && shared) return true;
-            const StepParameters& step = tape.parameters(k);
+            const StepParameters& step = tape.parameters[k];
             problem.set_alphas(step.alpha0, step.alpha1, step.alpha2);
             if (k == 0) {
                 sweep.start(problem, step.rho);
@@ -126,8 +124,8 @@ private:
 
     /// Whether Work resolves all steps; the tape is none otherwise.
     template <class Work>
-    bool pool_by_sweeps(std::optional<AdmmSweepTape<Work>>& tape, Inspection& problem,
-                        const std::vector<StepParameters>& parameters, int steps, Workspace& workspace) {
+    bool pool_by_sweeps(std::optional<AdmmSweepTape<Work>>& tape, Inspection& problem, const ParameterSets& parameters,
+                        int steps, Workspace& workspace) {
         tape.emplace(problem, parameters, steps);
         auto& sweep = workspace.get<AdmmSweep<Work>>();
         if (!admm_pooling_steps(sweep, steps, tape->mean, SweepRecorder<Work>{*tape, problem, steps})) {

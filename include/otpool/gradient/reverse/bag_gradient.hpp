@@ -147,9 +147,6 @@ private:
     }
 };
 
-/// The entry of step k, from 0, of a parameter's gradient, which has one for every step, or one for all.
-inline Real& of_step(auto& gradient, auto k) { return gradient[gradient.size() == 1 ? 0 : static_cast<Index>(k)]; }
-
 /// Turns derivatives with respect to log prior_i into those through the normalisation to sum 1.
 template <std::same_as<Real> Number>
 void pull_back_normalization(const Number* log_prior, Index size, Number* derivative) {

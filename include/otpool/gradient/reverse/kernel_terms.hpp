@@ -50,7 +50,7 @@ public:
         in_range_ = blocks_.absorb(row_potential, col_potential);
         row_factors_.clear();
         col_factors_.clear();
-        slope_.resize(0);
+        with_slope_.slope.resize(0);
         has_slope_ = false;
         log_terms_.clear();
     }
@@ -82,11 +82,11 @@ public:
     /// Cost: one pass.
     template <class ColFactor>
     const Sums& add_for_sums(const KernelTerm* first, KernelTerm& second, const ColFactor& col_factor) {
-        fill(sums_.of_cols, kernel_->cols(), 0.0);
-        fill(sums_.of_rows, kernel_->rows(), 0.0);
+        sums_.of_cols = RealVector::Zero(kernel_->cols());
+        sums_.of_rows = RealVector::Zero(kernel_->rows());
         const bool has_first = first != nullptr && set_factors(*first, first_);
         if (first != nullptr && !has_first) set_sums_in_log_domain(*first, &sums_.of_cols, nullptr);
-        fill(second.col_factor, kernel_->cols(), 1.0);
+        second.col_factor = RealVector::Ones(kernel_->cols());
         bool has_second = set_factors(second, second_);
         blocks_.for_each_block([&](const Block& block) {
             if (has_first) set_col_sums(block, first_, sums_.of_cols);
@@ -111,7 +111,7 @@ public:
     template <class Visit>
     void for_each_column(const Visit& visit) {
         blocks_.for_each_block([&](const Block& block) {
-            const Work* const* value = slope_.size() > 0 ? blocks_.item_lanes(values_, block) : nullptr;
+            const Work* const* value = with_slope_.slope.size() > 0 ? blocks_.item_lanes(values_, block) : nullptr;
             Index j = 0;
             const auto visit_next = [&](auto count) {
                 set_columns<count>(block, j, value);
@@ -139,12 +139,6 @@ private:
         Buffer<Work> row, col, slope, reference;
     };
 
-    template <class Number>
-    static void fill(Buffer<Number>& numbers, Index size, Number number) {
-        numbers.resize(size);
-        std::fill(numbers.begin(), numbers.end(), number);
-    }
-
     /// Whether the range of Work holds them; else they are unspecified.
     bool set_factors(const KernelTerm& term, Factors& factors) const {
         if (!in_range_) return false;
@@ -153,14 +147,13 @@ private:
         const auto scale = [](const Buffer<Real>& exponent, const Buffer<Work>& absorbed, Work* out) {
             return set_scaling(exponent.data(), absorbed.data(), exponent.size(), out);
         };
-        fill(factors.row, lanes_, Work(0));
+        factors.row = Vector<Work>::Zero(lanes_);
         factors.col.resize(cols);
         factors.slope.resize(0);
         if (!scale(term.row_exponent, blocks_.row_potential(), factors.row.data())) return false;
         if (!scale(term.col_exponent, blocks_.col_potential(), factors.col.data())) return false;
         if (term.has_slope()) {
-            fill(factors.slope, lanes_, Work(0));
-            fill(factors.reference, lanes_, Work(0));
+            factors.slope = factors.reference = Vector<Work>::Zero(lanes_);
             for (Index d = 0; d < rows; ++d) {
                 factors.slope[d] = factors.row[d] * static_cast<Work>(term.slope[d]);
                 const Real zero = -term.row_factor[d] / term.slope[d];
@@ -180,11 +173,7 @@ private:
     void add(const KernelTerm& term, const Factors& factors, bool in_range) {
         has_slope_ |= term.has_slope();
         if (!in_range) return log_terms_.push_back(term);
-        if (term.has_slope()) {
-            slope_ = factors.slope;
-            reference_ = factors.reference;
-            slope_col_ = factors.col;
-        }
+        if (term.has_slope()) with_slope_ = factors;
         row_factors_.insert(row_factors_.end(), factors.row.begin(), factors.row.end());
         col_factors_.insert(col_factors_.end(), factors.col.begin(), factors.col.end());
     }
@@ -222,8 +211,8 @@ private:
         for (Index d = 0; d < kernel_->rows(); ++d) sums[d] += static_cast<Real>(sum_[d]);
     }
 
-    /// Y_ and W_ of `count` columns from the j-th of a block, but for the terms out of range; given the values if slope_
-    /// is not empty.
+    /// Y_ and W_ of `count` columns from the j-th of a block, but for the terms out of range; given the values if one has
+    /// a slope.
     template <int count>
     void set_columns(const Block& block, Index j, const Work* const* value) {
         // Copies of members, which would be read again after every number that is stored.
@@ -234,9 +223,9 @@ private:
         const Work* const row_factor = row_factors_.data();
         const Index first = block.first + j;
         const Work* const col_factor = col_factors_.data();
-        const Work* const slope = slope_.data();
-        const Work* const slope_col = slope_col_.data();
-        const Work* const reference = reference_.data();
+        const Work* const slope = with_slope_.slope.data();
+        const Work* const slope_col = with_slope_.col.data();
+        const Work* const reference = with_slope_.reference.data();
         Work* const to_Y = Y_.data();
         Work* const to_W = W_.data();
         for (Index l = 0; l < lanes; l += register_lanes) {
@@ -263,21 +252,18 @@ private:
     void add_log_terms(Index k, Work* Y, Work* W) {
         for (const KernelTerm& term : log_terms_) {
             set_log_domain_column(term, k);
-            set_row_factor(term, k);
             for (Index d = 0; d < kernel_->rows(); ++d) Y[d] += static_cast<Work>(column_[d] * row_factor_[d]);
             for (Index d = 0; d < term.slope.size(); ++d) W[d] = static_cast<Work>(column_[d] * term.slope[d]);
         }
     }
 
-    /// column_ <- the term's column, but for the factor of the row.
+    /// The term's column is row_factor_ times column_.
     void set_log_domain_column(const KernelTerm& term, Index k) {
         kernel_->column(k, column_.data());
         for (Index d = 0; d < kernel_->rows(); ++d) column_[d] += term.row_exponent[d] + term.col_exponent[k];
         exp_or_zero(column_.data(), kernel_->rows(), column_.data());
         for (Real& entry : column_) entry *= term.col_factor[k];
-    }
-    void set_row_factor(const KernelTerm& term, Index k) {
-        std::copy(term.row_factor.begin(), term.row_factor.end(), row_factor_.begin());
+        row_factor_ = term.row_factor;
         if (!term.has_slope()) return;
         values_.copy_column(kernel_->instance(k), value_.data());
         for (Index d = 0; d < kernel_->rows(); ++d) row_factor_[d] += term.slope[d] * value_[d];
@@ -285,10 +271,9 @@ private:
 
     /// Those of a term's sums that are asked for.
     void set_sums_in_log_domain(const KernelTerm& term, Buffer<Real>* of_cols, Buffer<Real>* of_rows) {
-        if (of_rows != nullptr) fill(*of_rows, kernel_->rows(), 0.0);
+        if (of_rows != nullptr) of_rows->setZero();
         for (Index k = 0; k < kernel_->cols(); ++k) {
             set_log_domain_column(term, k);
-            set_row_factor(term, k);
             Real sum = 0;
             for (Index d = 0; d < kernel_->rows(); ++d) {
                 const Real entry = column_[d] * row_factor_[d];
@@ -306,9 +291,9 @@ private:
     Index lanes_ = 0;  ///< rows of M in memory
     Factors first_, second_;
     Sums sums_;
-    std::vector<Work> row_factors_;               ///< R, one term after the other
-    std::vector<Work> col_factors_;               ///< C, likewise
-    Buffer<Work> slope_, reference_, slope_col_;  ///< Of the term that has one, if that is in range.
+    std::vector<Work> row_factors_;  ///< R, one term after the other
+    std::vector<Work> col_factors_;  ///< C, likewise
+    Factors with_slope_;             ///< Those of the term that has a slope, if it is in range.
     bool has_slope_ = false;
     std::vector<KernelTerm> log_terms_;
     Buffer<Work> sum_;

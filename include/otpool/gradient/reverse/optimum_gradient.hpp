@@ -42,11 +42,9 @@ public:
           inverse_alpha0_(std::isinf(optimum.alpha0) ? 0 : 1 / optimum.alpha0),
           features_(optimum.alpha1, optimum.alpha0),
           instances_(optimum.alpha2, optimum.alpha0) {
-        for (RealVector* of_rows :
-             {&log_r_, &relative_r_, &log_rows_, &lambda_, &log_plan_, &log_W_, &value_, &term_, &H_}) {
-            of_rows->resize(optimum.rows());
-        }
-        for (RealVector* of_cols : {&log_c_, &relative_c_, &log_cols_, &mu_}) of_cols->resize(optimum.cols());
+        log_r_ = relative_r_ = log_rows_ = lambda_ = RealVector::Zero(rows());
+        log_plan_ = log_W_ = value_ = term_ = H_ = lambda_;
+        log_c_ = relative_c_ = log_cols_ = mu_ = RealVector::Zero(cols());
         read_marginals();
         set_diagonals();
         set_system();
@@ -55,17 +53,15 @@ public:
 
     template <BagScalar Scalar>
     void add_to(BagGradient<Scalar>& gradient) {
-        RealVector row_sum(rows());  // H 1
-        RealVector col_sum(cols());  // H^T 1
-        fill(row_sum, 0);
-        Real strength = 0;  // <H, R'(P)>
+        RealVector row_sum = RealVector::Zero(rows());  // H 1
+        RealVector col_sum(cols());                     // H^T 1
+        Real strength = 0;                              // <H, R'(P)>
         for_each_column([&](Index k, Index n) {
             set_H(k, n);
-            col_sum[k] = 0;
+            row_sum += H_;
+            col_sum[k] = H_.sum();
             Scalar* const of_reward = gradient.reward.sum(n);
             for (Index d = 0; d < rows(); ++d) {
-                row_sum[d] += H_[d];
-                col_sum[k] += H_[d];
                 if (log_W_[d] > nothing) strength += H_[d] * derivative(d, k);
                 of_reward[d] += saturated<Scalar>(H_[d] * inverse_alpha0_);
             }
@@ -77,9 +73,9 @@ public:
         gradient.alpha2[last] -= alpha_derivative(instances_, log_c_, optimum_.priors.log_q, col_sum);
         RealVector log_p = prior_derivative(features_, relative_r_, log_rows_, lambda_);
         RealVector log_q = prior_derivative(instances_, relative_c_, log_cols_, mu_);
-        const Real prior_weight = optimum_.regularizer.prior_weight;  // of the reward X + alpha0 w log(p0 q0^T)
-        for (Index d = 0; d < rows() && prior_weight != 0; ++d) log_p[d] += prior_weight * row_sum[d];
-        for (Index k = 0; k < cols() && prior_weight != 0; ++k) log_q[k] += prior_weight * col_sum[k];
+        // An entropic regulariser is Entropy with reward X + alpha0 prior_weight log(p0 q0^T).
+        log_p += optimum_.regularizer.prior_weight * row_sum;
+        log_q += optimum_.regularizer.prior_weight * col_sum;
         add_prior_gradients(optimum_.priors, log_p, log_q, gradient);
     }
 
@@ -90,8 +86,6 @@ private:
 
     Index rows() const { return optimum_.rows(); }
     Index cols() const { return optimum_.cols(); }
-
-    static void fill(RealVector& numbers, Real number) { std::fill(numbers.begin(), numbers.end(), number); }
 
     /// visit(k, n) of every active instance n, with log P in log_plan_ and log(W / r) in log_W_.
     template <class Visit>
@@ -144,16 +138,11 @@ private:
 
     /// Logarithms of the system's diagonals; inf takes a line that has nothing there out of the system.
     void set_diagonals() {
-        RealVector row_W(rows());  // (W 1)_d / r_d
-        fill(row_W, 0);
-        RealVector col_W(cols());  // (W^T 1)_n / c_n
+        RealVector row_W = RealVector::Zero(rows());  // (W 1)_d / r_d
+        RealVector col_W(cols());                     // (W^T 1)_n / c_n
         for_each_column([&](Index k, Index) {
-            exp_or_zero(log_W_.data(), rows(), term_.data());
-            for (Index d = 0; d < rows(); ++d) row_W[d] += term_[d];
-            for (Index d = 0; d < rows(); ++d) term_[d] = log_W_[d] + relative_r_[d] - relative_c_[k];
-            exp_or_zero(term_.data(), rows(), term_.data());
-            col_W[k] = 0;
-            for (Index d = 0; d < rows(); ++d) col_W[k] += term_[d];
+            row_W += exponentials([&](Index d) { return log_W_[d]; });
+            col_W[k] = exponentials([&](Index d) { return log_W_[d] + relative_r_[d] - relative_c_[k]; }).sum();
         });
         const auto set = [](const RealVector& curvature, const Side& side, const RealVector& mass, RealVector& out) {
             for (Index i = 0; i < out.size(); ++i) {
@@ -168,32 +157,39 @@ private:
     /// The matrix and right-hand sides, divided by the diagonals' roots.
     void set_system() {
         system_.K.resize(rows(), cols());
-        fill(lambda_, 0);
         for_each_column([&](Index k, Index n) {
-            Real* const K = system_.K.data() + k * rows();
-            for (Index d = 0; d < rows(); ++d) K[d] = log_W_[d] + relative_r_[d] - (log_rows_[d] + log_cols_[k]) / 2;
-            exp_or_zero(K, rows(), K);
+            const RealVector& K =
+                exponentials([&](Index d) { return log_W_[d] + relative_r_[d] - (log_rows_[d] + log_cols_[k]) / 2; });
+            std::copy(K.begin(), K.end(), system_.K.data() + k * rows());
             optimum_.values.copy_column(n, value_.data());
-            for (Index d = 0; d < rows(); ++d) term_[d] = log_W_[d] - log_rows_[d] / 2;
-            of_plan_.column(value_.data(), term_.data(), term_.data());
-            for (Index d = 0; d < rows(); ++d) lambda_[d] += term_[d];
-            for (Index d = 0; d < rows(); ++d) term_[d] = log_W_[d] - log_cols_[k] / 2;
-            of_plan_.column(value_.data(), term_.data(), term_.data());
-            mu_[k] = 0;
-            for (Index d = 0; d < rows(); ++d) mu_[k] += term_[d];
+            lambda_ += times_derivative([&](Index d) { return log_W_[d] - log_rows_[d] / 2; });
+            mu_[k] = times_derivative([&](Index d) { return log_W_[d] - log_cols_[k] / 2; }).sum();
         });
     }
 
     /// H of the present column. lambda_ and mu_ are solved for times the roots of their diagonals.
     void set_H(Index k, Index n) {
         optimum_.values.copy_column(n, value_.data());
-        of_plan_.column(value_.data(), log_W_.data(), H_.data());
-        for (Index d = 0; d < rows(); ++d) term_[d] = log_W_[d] + relative_r_[d] - log_rows_[d] / 2;
+        H_ = times_derivative([&](Index d) { return log_W_[d]; });
+        subtract([&](Index d) { return log_rows_[d]; }, [&](Index d) { return lambda_[d]; });
+        subtract([&](Index) { return log_cols_[k]; }, [&](Index) { return mu_[k]; });
+    }
+    /// H_ -= W x, where x is a multiplier over the root of its diagonal.
+    void subtract(const auto& log_diagonal, const auto& multiplier) {
+        exponentials([&](Index d) { return log_W_[d] + relative_r_[d] - log_diagonal(d) / 2; });
+        for (Index d = 0; d < rows(); ++d) H_[d] -= term_[d] == 0 ? 0 : term_[d] * multiplier(d);
+    }
+
+    /// term_ <- exp(exponent(d)) of the present column's entries; or this times dL/dP r, r the mass of the row.
+    const RealVector& exponentials(const auto& exponent) {
+        for (Index d = 0; d < rows(); ++d) term_[d] = exponent(d);
         exp_or_zero(term_.data(), rows(), term_.data());
-        for (Index d = 0; d < rows(); ++d) H_[d] -= term_[d] == 0 ? 0 : term_[d] * lambda_[d];
-        for (Index d = 0; d < rows(); ++d) term_[d] = log_W_[d] + relative_r_[d] - log_cols_[k] / 2;
-        exp_or_zero(term_.data(), rows(), term_.data());
-        for (Index d = 0; d < rows(); ++d) H_[d] -= term_[d] == 0 ? 0 : term_[d] * mu_[k];
+        return term_;
+    }
+    const RealVector& times_derivative(const auto& exponent) {
+        for (Index d = 0; d < rows(); ++d) term_[d] = exponent(d);
+        of_plan_.column(value_.data(), term_.data(), term_.data());
+        return term_;
     }
 
     /// mass * (lambda or mu), given the logarithms of masses and diagonals.

@@ -19,6 +19,9 @@ namespace otpool::detail {
 ///
 /// where rows and columns of any mass count the same. One side is eliminated: (I - K K^T) x = a - K b, on the smaller
 /// one; up to `direct_size` by Cholesky, above by conjugate gradients, which never form the matrix.
+///
+/// Newton's steps solve this system, too, but on the way to the optimum, where its diagonals are not the plan's own, and
+/// with a B that is sparse at small alpha0 and stored in whole registers: so SemidualNewton has its own.
 template <std::same_as<Real> Work = Real>
 class OptimumSystem {
 public:

@@ -88,42 +88,39 @@ PlanGradient pull_back_readout(const LogMeanExpReadout&, const ForwardPass<Scala
     if (problem.instances.alpha > 0) {
         throw UnsupportedProblem("the gradient of LogMeanExpReadout", "alpha2 > 0", "alpha2 = 0");
     }
-    const Index rows = dL_dy.size();
     const Real alpha0 = problem.alpha0;
-    const AnyView reward(problem.reward);
-    const auto& active = pass.solution.value().log_plan.active();
-    RealVector x(rows);
-    RealVector top(rows);
-    std::fill(top.begin(), top.end(), -std::numeric_limits<Real>::infinity());
-    for (const Index n : active) {
-        reward.copy_column(n, x.data());
-        for (Index d = 0; d < rows; ++d) top[d] = std::max(top[d], x[d]);
-    }
-    /// visit(n, d, x - top, exp((x - top) / alpha0)) of every entry
-    const auto for_each_weight = [&](const auto& visit) {
-        for (const Index n : active) {
-            reward.copy_column(n, x.data());
-            for (Index d = 0; d < rows; ++d) {
-                const Real below = x[d] - top[d];
-                visit(n, d, below, alpha0 == 0 ? Real(below == 0) : std::exp(below / alpha0));
-            }
+    const RealVector none = RealVector::Zero(dL_dy.size());
+    const std::vector<Index>& active = pass.solution.value().log_plan.active();
+    const auto set_reward = [reward = AnyView(problem.reward), &active](Index k, Real* x) {
+        reward.copy_column(active[static_cast<std::size_t>(k)], x);
+    };
+    const RealVector top = LogPlan(set_reward, none, active).top();
+    // w as a plan of these scores; at alpha0 = 0 the highest rewards share all weight.
+    const auto set_score = [&](Index k, Real* score) {
+        set_reward(k, score);
+        for (Index d = 0; d < top.size(); ++d) {
+            const Real below = score[d] - top[d];
+            score[d] = alpha0 > 0 ? below / alpha0 : below == 0 ? 0 : -std::numeric_limits<Real>::infinity();
         }
     };
-    std::vector<Real> sum(static_cast<std::size_t>(rows), 0);
-    std::vector<Real> moment(static_cast<std::size_t>(rows), 0);  // sum_n weight (x - top)
-    for_each_weight([&](Index, Index d, Real below, Real weight) {
-        sum[static_cast<std::size_t>(d)] += weight;
-        moment[static_cast<std::size_t>(d)] += weight * below;
+    const LogPlan weights(set_score, none, active);
+    const RealVector log_sum = log_row_sums(weights);
+    RealVector mean_score = none;
+    weights.for_each_column([&](Index, Index n, const RealVector& score) {
+        Scalar* const of_reward = gradient.reward.sum(n);
+        for (Index d = 0; d < score.size(); ++d) {
+            const Real weight = std::exp(score[d] - log_sum[d]);
+            of_reward[d] += static_cast<Scalar>(dL_dy[d] * weight);
+            if (weight > 0) mean_score[d] += weight * score[d];
+        }
     });
-    for_each_weight([&](Index n, Index d, Real, Real weight) {
-        gradient.reward.sum(n)[d] += static_cast<Scalar>(dL_dy[d] / sum[static_cast<std::size_t>(d)] * weight);
-    });
-    for (std::size_t d = 0; d < sum.size() && alpha0 > 0 && std::isfinite(alpha0); ++d) {
-        const Real of_alpha0 = std::log(sum[d] / static_cast<Real>(active.size())) - moment[d] / sum[d] / alpha0;
-        gradient.alpha0[gradient.alpha0.size() - 1] += dL_dy[static_cast<Index>(d)] * of_alpha0;
+    if (alpha0 > 0 && std::isfinite(alpha0)) {
+        const Real log_count = std::log(static_cast<Real>(active.size()));
+        for (Index d = 0; d < top.size(); ++d) {
+            gradient.alpha0[gradient.alpha0.size() - 1] += dL_dy[d] * (log_sum[d] - log_count - mean_score[d]);
+        }
     }
-    std::fill(top.begin(), top.end(), 0);
-    return {top, top};
+    return {none, none};
 }
 
 /// The same for a plan that is read column by column; adds the values' gradient.

@@ -8,10 +8,11 @@
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/reverse/bag_gradient.hpp"
+#include "otpool/gradient/reverse/half_step_reverse.hpp"
 #include "otpool/gradient/reverse/kernel_terms.hpp"
+#include "otpool/gradient/reverse/parameter_sets.hpp"
 #include "otpool/gradient/reverse/plan_gradient.hpp"
-#include "otpool/gradient/reverse/sinkhorn_record.hpp"
-#include "otpool/gradient/step_parameters.hpp"
+#include "otpool/gradient/reverse/sinkhorn_tape.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
 #include "otpool/problem/side.hpp"
 #include "otpool/simd/arrays.hpp"
@@ -19,43 +20,53 @@
 
 namespace otpool::detail {
 
-/// The reverse of K steps of Sinkhorn (Trajectory): cotangents of the state, walked backwards; those of the parameters
-/// are added up in the gradient. In memory that is used again from bag to bag.
+/// The reverse of K steps of Sinkhorn (Trajectory): derivatives with respect to the state, walked backwards, and to the
+/// parameters, added up in the gradient. In memory that is used again from bag to bag.
 template <BagScalar Scalar>
 class SinkhornReverse {
 public:
-    /// Views record and gradient. `values`: what was pooled.
-    void start(const SinkhornRecord& record, const AnyView& values, BagGradient<Scalar>& gradient) {
-        record_ = &record;
+    /// Adds all derivatives to the gradient. `values`: what was pooled; `mean`: its conditional mean.
+    void run(const SinkhornTape& tape, const PlanGradient& of_plan, const AnyView& values, const RealVector& mean,
+             BagGradient<Scalar>& gradient) {
+        start(tape, values, gradient);
+        pull_back_plan(of_plan, mean);
+        for (Index k = tape.steps() - 1; k >= 0; --k) {
+            update_instances(k);
+            translate(k);
+            update_features(k);
+            begin(k);
+        }
+        finish();
+    }
+
+private:
+    using L = Lanes<Scalar>;
+
+    void start(const SinkhornTape& tape, const AnyView& values, BagGradient<Scalar>& gradient) {
+        tape_ = &tape;
         values_ = values;
         gradient_ = &gradient;
-        const ScaledReward& kernel = record.scaled(0).kernel;
-        for (Buffer<Real>* of : {&features_, &log_p_}) fill(*of, kernel.rows(), 0);
-        for (Buffer<Real>* of : {&instances_, &log_q_}) fill(*of, kernel.cols(), 0);
+        const ScaledReward& kernel = tape.scaled(0).kernel;
+        features_ = log_p_ = RealVector::Zero(kernel.rows());
+        instances_ = log_q_ = RealVector::Zero(kernel.cols());
         offset_ = total_ = 0;
     }
 
-    /// log P = y + F' + G + shift,  shift = max X / (alpha0 + alpha1 + alpha2);  P dL/dP = (slope v - offset) w;
-    /// `mean`: the conditional mean.
-    void plan(const PlanGradient& of_plan, const RealVector& mean) {
-        const Index last = record_->steps() - 1;
+    /// log P = y + F' + G + shift,  shift = max X / (alpha0 + alpha1 + alpha2);  P dL/dP = (slope v - offset) w
+    void pull_back_plan(const PlanGradient& of_plan, const RealVector& mean) {
+        const Index last = tape_->steps() - 1;
         open(last);
-        Real total = 0;
-        term_.row_factor.resize(of_plan.size());
-        term_.slope.resize(of_plan.size());
-        for (Index d = 0; d < of_plan.size(); ++d) {
-            features_[d] = of_plan.slope[d] * mean[d] - of_plan.offset[d];
-            term_.row_factor[d] = -of_plan.offset[d];
-            term_.slope[d] = of_plan.slope[d];
-            total += features_[d];
-        }
-        set_term(record_->log_row_sum(last + 1));
+        features_ = of_plan.slope.cwiseProduct(mean) - of_plan.offset;
+        term_.row_factor = -of_plan.offset;
+        term_.slope = of_plan.slope;
+        set_term(last + 1);
+        const Real total = features_.sum();
         total_ += total;
-        const StepParameters& parameters = record_->parameters(last);
+        const StepParameters& parameters = tape_->parameters[last];
         const Real stiffness = parameters.alpha0 + parameters.alpha1 + parameters.alpha2;
         if (std::isinf(stiffness)) return;
         offset_ += total / stiffness;
-        const Real of_stiffness = -total * record_->scaled(last).offset / stiffness / stiffness;
+        const Real of_stiffness = -total * tape_->scaled(last).offset / stiffness / stiffness;
         for (auto* alpha : {&gradient_->alpha0, &gradient_->alpha1, &gradient_->alpha2}) {
             of_step(*alpha, last) += of_stiffness;
         }
@@ -63,29 +74,27 @@ public:
 
     /// u = LSE_d(y + F'),  G = k2 (log q0 - u)
     void update_instances(Index k) {
-        const Side& side = record_->scaled(k).instances;
-        const Real* log_col_sum = record_->log_col_sum(k);
-        record_->features(k, term_of_cols_.row_exponent);
-        fill(term_of_cols_.row_factor, features_.size(), 1);
-        term_of_cols_.col_exponent.resize(instances_.size());
-        for (Index i = 0; i < instances_.size(); ++i) term_of_cols_.col_exponent[i] = -log_col_sum[i];
+        const Side& side = tape_->scaled(k).instances;
+        tape_->features(k, term_of_cols_.row_exponent);
+        term_of_cols_.row_factor = RealVector::Ones(features_.size());
+        term_of_cols_.col_exponent = -tape_->log_col_sum(k);
         const auto& sums = terms_.add_for_sums(has_term_ ? &term_ : nullptr, term_of_cols_, [&](Index i, Real sum) {
             return -side.damping * (instances_[i] + sum);  // dL/du
         });
-        add(sums.of_rows, features_);
-        add(sums.of_cols, instances_);
-        half_step(k, side, log_col_sum, instances_, log_q_, gradient_->alpha2);
-        fill(instances_, instances_.size(), 0);
-        record_->start(k, term_.col_exponent);
+        features_ += sums.of_rows;
+        instances_ += sums.of_cols;
+        half_step(k, side, tape_->log_col_sum(k), instances_, log_q_, gradient_->alpha2);
+        instances_.setZero();
+        tape_->start(k, term_.col_exponent);
     }
 
     /// T = (LSE(log p0 - th1 F) - LSE(log q0 - th2 G)) / (th1 + th2)
     void translate(Index k) {
-        const Real translation = record_->translation[static_cast<std::size_t>(k)];
+        const Real translation = tape_->translation[static_cast<std::size_t>(k)];
         if (translation == 0) return;
-        const Side& features = record_->scaled(k).features;
-        const Side& instances = record_->scaled(k).instances;
-        const Real of_difference = sum_of(features_) / (features.ratio + instances.ratio);
+        const Side& features = tape_->scaled(k).features;
+        const Side& instances = tape_->scaled(k).instances;
+        const Real of_difference = features_.sum() / (features.ratio + instances.ratio);
         pull_back_log_sum(k, features, term_of_cols_.row_exponent, translation, of_difference, translation, features_,
                           log_p_, gradient_->alpha1);
         pull_back_log_sum(k, instances, term_.col_exponent, 0, -of_difference, -translation, instances_, log_q_,
@@ -94,27 +103,26 @@ public:
 
     /// s = LSE_n(y + G),  F = k1 (log p0 - s)
     void update_features(Index k) {
-        const Side& side = record_->scaled(k).features;
-        half_step(k, side, record_->log_row_sum(k), features_, log_p_, gradient_->alpha1);
-        set_term(record_->log_row_sum(k));
-        term_.row_factor.resize(features_.size());
-        for (Index d = 0; d < features_.size(); ++d) term_.row_factor[d] = -side.damping * features_[d];  // dL/ds
+        const Side& side = tape_->scaled(k).features;
+        half_step(k, side, tape_->log_row_sum(k), features_, log_p_, gradient_->alpha1);
+        set_term(k);
+        term_.row_factor = -side.damping * features_;  // dL/ds
         term_.slope.resize(0);
-        fill(features_, features_.size(), 0);
+        features_.setZero();
     }
 
     /// The G that step k starts from is the one that step k - 1 ended with, in units of its own alpha0.
     void begin(Index k) {
-        if (k > 0 && record_->shares_parameters()) return;
+        if (k > 0 && tape_->parameters.shared()) return;
         if (k == 0) {
             terms_.add(term_);
             return close(k);
         }
-        add(terms_.add_for_col_sums(term_), instances_);
+        instances_ += terms_.add_for_col_sums(term_);
         close(k);
-        const Real before = record_->parameters(k - 1).alpha0;
-        const Real now = record_->parameters(k).alpha0;
-        const Buffer<Real>& anchor = record_->scaled(k).instances.anchor;
+        const Real before = tape_->parameters[k - 1].alpha0;
+        const Real now = tape_->parameters[k].alpha0;
+        const Buffer<Real>& anchor = tape_->scaled(k).instances.anchor;
         Real moved = 0;
         for (Index i = 0; i < instances_.size(); ++i) {
             moved += instances_[i] * (term_.col_exponent[i] - anchor[i]);
@@ -127,7 +135,7 @@ public:
 
     /// X is taken relative to its largest entry, which the priors' parts of y do not see.
     void finish() {
-        const ScaledProblem& scaled = record_->scaled(0);
+        const ScaledProblem& scaled = tape_->scaled(0);
         add_prior_gradients(scaled.features.log_prior.data(), scaled.instances.log_prior.data(), scaled.kernel.active,
                             log_p_.data(), log_q_.data(), *gradient_);
         const auto [d, n] = scaled.highest();
@@ -136,41 +144,24 @@ public:
         gradient_->reward.set_finite(is_finite_ && std::isfinite(of_highest));
     }
 
-private:
-    using L = Lanes<Scalar>;
-
-    static void fill(Buffer<Real>& numbers, Index size, Real number) {
-        numbers.resize(size);
-        std::fill(numbers.begin(), numbers.end(), number);
-    }
-    static void add(const Buffer<Real>& terms, Buffer<Real>& sums) {
-        for (Index i = 0; i < sums.size(); ++i) sums[i] += terms[i];
-    }
-    static Real sum_of(const Buffer<Real>& numbers) {
-        Real sum = 0;
-        for (const Real number : numbers) sum += number;
-        return sum;
-    }
-
     /// Starts the terms of dL/dy of the steps up to k that share their parameters. Leaves G in term_.
     void open(Index k) {
         has_term_ = false;
-        record_->features(k, term_of_cols_.row_exponent);
-        record_->instances(k, term_.col_exponent);
-        terms_.start(record_->scaled(k).kernel, values_, term_of_cols_.row_exponent.data(), term_.col_exponent.data());
+        tape_->features(k, term_of_cols_.row_exponent);
+        tape_->instances(k, term_.col_exponent);
+        terms_.start(tape_->scaled(k).kernel, values_, term_of_cols_.row_exponent.data(), term_.col_exponent.data());
     }
 
-    /// term_ <- exp(y + its col_exponent - log sum), but for the factor of the row.
-    void set_term(const Real* log_row_sum) {
+    /// term_ <- exp(y + its col_exponent - s), s of step k, but for the factor of the row.
+    void set_term(Index k) {
         has_term_ = true;
-        term_.row_exponent.resize(features_.size());
-        for (Index d = 0; d < features_.size(); ++d) term_.row_exponent[d] = -log_row_sum[d];
-        fill(term_.col_factor, instances_.size(), 1);
+        term_.row_exponent = -tape_->log_row_sum(k);
+        term_.col_factor = RealVector::Ones(instances_.size());
     }
 
     /// Adds what the terms make of dL/dX by y = (X - max X) / alpha0, to which RelativeEntropy adds log p0 + log q0.
     void close(Index k) {
-        const ScaledProblem& scaled = record_->scaled(k);
+        const ScaledProblem& scaled = tape_->scaled(k);
         const ScaledReward& kernel = scaled.kernel;
         const Index rows = kernel.rows();
         scratch_.resize(rows);
@@ -191,13 +182,13 @@ private:
                 Scalar* const of_values = gradient_->values.sum(n);
                 for (Index d = 0; d < rows; ++d) of_values[d] += W[d];
             }
-            if (record_->prior_weight != 0) {
+            if (tape_->prior_weight != 0) {
                 Real sum = 0;
                 for (Index d = 0; d < rows; ++d) {
-                    log_p_[d] += record_->prior_weight * static_cast<Real>(Y[d]);
+                    log_p_[d] += tape_->prior_weight * static_cast<Real>(Y[d]);
                     sum += static_cast<Real>(Y[d]);
                 }
-                log_q_[col] += record_->prior_weight * sum;
+                log_q_[col] += tape_->prior_weight * sum;
             }
         });
         is_finite_ = sum(nothing) == 0;
@@ -235,17 +226,19 @@ private:
         }
     };
 
-    /// F = k (log prior - s), k = alpha / (alpha + alpha0); s as the kernel's log sum has it.
-    void half_step(Index k, const Side& side, const Real* log_sum, const Buffer<Real>& of_potential,
+    /// F = k (log prior - s) + (1 - k) anchor
+    void half_step(Index k, const Side& side, const auto& log_sum, const Buffer<Real>& of_potential,
                    Buffer<Real>& of_log_prior, auto& alpha) {
         Real of_damping = 0;
         for (Index i = 0; i < of_potential.size(); ++i) {
-            of_log_prior[i] += side.damping * of_potential[i];
-            of_damping += of_potential[i] * (side.log_prior[i] - log_sum[i] - side.anchor[i]);
+            const HalfStepDerivatives<Real> of(of_potential[i], 0, side.damping, side.log_prior[i],
+                                               log_sum[i] + side.anchor[i]);
+            of_log_prior[i] += of.of_prior;
+            of_damping += of.of_damping;
+            total_ += of.of_log_sum;  // the weights of a log sum add up to 1
         }
-        total_ -= side.damping * sum_of(of_potential);  // the weights of a log sum add up to 1
         of_step(gradient_->alpha0, k) +=
-            pull_back_damping(of_damping, side.alpha, record_->parameters(k).alpha0, of_step(alpha, k));
+            pull_back_damping(of_damping, side.alpha, tape_->parameters[k].alpha0, of_step(alpha, k));
     }
 
     /// Of  LSE(log prior - th F),  F = potential - taken - anchor,  and of the th in T's denominator, given dL/d(LSE).
@@ -268,7 +261,7 @@ private:
         of_step(alpha, k) -= of_ratio * side.ratio / side.alpha;
     }
 
-    const SinkhornRecord* record_ = nullptr;
+    const SinkhornTape* tape_ = nullptr;
     AnyView values_;
     BagGradient<Scalar>* gradient_ = nullptr;
     Buffer<Real> features_;   ///< of F' or F

@@ -16,8 +16,8 @@
 #include "otpool/gradient/forward_pass.hpp"
 #include "otpool/gradient/reverse/bag_gradient.hpp"
 #include "otpool/gradient/reverse/plan_gradient.hpp"
-#include "otpool/gradient/reverse/sinkhorn_record.hpp"
 #include "otpool/gradient/reverse/sinkhorn_reverse.hpp"
+#include "otpool/gradient/reverse/sinkhorn_tape.hpp"
 #include "otpool/gradient/reverse/trajectory.hpp"
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/plan/exponential_solution.hpp"
@@ -42,7 +42,7 @@ namespace otpool::detail {
 /// Only s, u and T of every step are kept, which F' and G follow from. The plans exp(y + G - s) and exp(y + F' - u)
 /// that the reverse needs are exp(y) scaled by vectors, and so is what they add to dL/dy: steps that share their
 /// parameters share one exp an element, and their 2K rank-one updates are one product (KernelTerms). Memory: the D x N
-/// gradient of the reward, and SinkhornRecord.
+/// gradient of the reward, and SinkhornTape.
 ///
 /// Where only the conditional mean is wanted, T is left out, as Sinkhorn does: the mean and its gradient do not see it.
 template <BagScalar Scalar, EntropicRegularizer R>
@@ -57,17 +57,17 @@ public:
                bool pooled_only, Workspace& workspace) {
         const Run<Scalar, R> run{.workspace = &workspace};
         SolverRun<Scalar, R> own(solver.options, problem, run);
-        start_record(problem, steps, *solver.options.iterations);
+        start_tape(problem, steps, *solver.options.iterations);
         pooled_only = pooled_only && !solver.options.history;
         const bool by_scalings = pooled_only && steps.empty();
-        if (by_scalings && pool_by_scalings(own, record_.problems.front(), mean, &record_.log_sums)) {
+        if (by_scalings && pool_by_scalings(own, tape_.problems.front(), mean, &tape_.log_sums)) {
             outcome = {.status = Status::iteration_limit, .iterations = *solver.options.iterations};
             return;
         }
         if (!by_scalings) own.inspect();
         auto& scaling = workspace.get<Scaling<>>();
         Iterations iterations(own.any(), 0);
-        Recorder recorder{record_, workspace.get<Inspection>()};
+        Recorder recorder{tape_, workspace.get<Inspection>()};
         const bool translation = solver.translation && !pooled_only;
         sinkhorn_steps(scaling, iterations, translation, 0, workspace, recorder);
         recorder.end(scaling);
@@ -76,7 +76,7 @@ public:
         if (!pooled_only) {
             SolvedPlan found = scaling.solution(last.alpha0);
             found.outcome = outcome;
-            check_promise(found, record_.problems.back(), scaling.attainable(), own.any().tolerance);
+            check_promise(found, tape_.problems.back(), scaling.attainable(), own.any().tolerance);
             outcome = found.outcome;
             solution = solution_of(last, std::move(found));
         }
@@ -88,65 +88,54 @@ public:
     void add_to(BagGradient<Scalar>& gradient, const ForwardPass<Scalar, R>& pass, const Readout& readout,
                 const RealVector& dL_dy, Workspace& workspace) const {
         if (!pass.solution) require_multiple_of_mean<Readout>();
-        auto& reverse = workspace.get<SinkhornReverse<Scalar>>();
-        reverse.start(record_, pass.problem.pooled_values(), gradient);
-        reverse.plan(pull_back_readout(readout, pass, dL_dy, gradient), pass.mean);
-        for (Index k = record_.steps() - 1; k >= 0; --k) {
-            reverse.update_instances(k);
-            reverse.translate(k);
-            reverse.update_features(k);
-            reverse.begin(k);
-        }
-        reverse.finish();
+        const PlanGradient of_plan = pull_back_readout(readout, pass, dL_dy, gradient);
+        workspace.get<SinkhornReverse<Scalar>>().run(tape_, of_plan, pass.problem.pooled_values(), pass.mean, gradient);
     }
 
 private:
-    /// What Sinkhorn's loop tells of its steps, put into the record.
+    /// What Sinkhorn's loop tells of its steps, put into the tape.
     struct Recorder {
-        SinkhornRecord& record;
+        SinkhornTape& tape;
         Inspection& problem;  ///< Its alphas become those of the present step.
         Index step = 0;
         Buffer<Real> potential = {};
 
         /// Before a step: starts anew where parameters change, from the potential that the step before left.
         void begin(Scaling<>& scaling) {
-            if (step == 0 || !record.shares_parameters()) {
-                const StepParameters& parameters = record.parameters(step);
+            if (step == 0 || !tape.parameters.shared()) {
+                const StepParameters& parameters = tape.parameters[step];
                 problem.set_alphas(parameters.alpha0, parameters.alpha1, parameters.alpha2);
-                ScaledProblem& scaled = record.scaled(step);
+                ScaledProblem& scaled = tape.scaled(step);
                 scaled.set(problem);
-                if (step == 0) record.log_sums.resize(scaled.kernel.rows(), scaled.kernel.cols(), record.steps());
-                record.start(step, potential);
+                if (step == 0) tape.log_sums.resize(scaled.kernel.rows(), scaled.kernel.cols(), tape.steps());
+                tape.start(step, potential);
                 scaling.start(scaled, potential, {});
             }
-            copy(scaling.log_row_sum(), record.log_sums.rows_of(step));
+            copy(scaling.log_row_sum(), tape.log_sums.rows_of(step));
         }
         /// After it.
         void keep(const Scaling<>& scaling, Real translation) {
-            record.translation[static_cast<std::size_t>(step)] = translation;
-            copy(scaling.log_col_sum(), record.log_sums.cols_of(step));
+            tape.translation[static_cast<std::size_t>(step)] = translation;
+            copy(scaling.log_col_sum(), tape.log_sums.cols_of(step));
             ++step;
         }
-        void end(const Scaling<>& scaling) { copy(scaling.log_row_sum(), record.log_sums.rows_of(step)); }
+        void end(const Scaling<>& scaling) { copy(scaling.log_row_sum(), tape.log_sums.rows_of(step)); }
 
         static void copy(const Buffer<Real>& from, Real* to) { std::copy(from.begin(), from.end(), to); }
     };
 
-    void start_record(const UotProblem<Scalar, R>& problem, const std::vector<StepParameters>& steps, int count) {
-        record_.prior_weight = R::prior_weight;
-        record_.parameter_sets = steps;
-        if (steps.empty()) {
-            record_.parameter_sets = {{problem.alpha0, problem.features.alpha, problem.instances.alpha}};
-        }
-        for (const StepParameters& step : record_.parameter_sets) {
+    void start_tape(const UotProblem<Scalar, R>& problem, const std::vector<StepParameters>& steps, int count) {
+        tape_.prior_weight = R::prior_weight;
+        tape_.parameters = parameter_sets(steps, problem);
+        for (const StepParameters& step : tape_.parameters.sets) {
             if (step.alpha0 > 0 && std::isfinite(step.alpha0)) continue;
             throw UnsupportedProblem("Unrolled Sinkhorn", "alpha0 = " + printed(step.alpha0), "alpha0 > 0 and finite");
         }
-        record_.problems.resize(record_.parameter_sets.size());
-        record_.translation.assign(static_cast<std::size_t>(count), 0);
+        tape_.problems.resize(tape_.parameters.sets.size());
+        tape_.translation.assign(static_cast<std::size_t>(count), 0);
     }
 
-    SinkhornRecord record_;
+    SinkhornTape tape_;
 };
 
 }  // namespace otpool::detail

@@ -27,7 +27,6 @@ public:
             throw UnsupportedProblem("Implicit", "alpha0 = 0 and no closed form",
                                      "alpha0 > 0, or a free side; Unrolled differentiates BregmanAdmm's steps");
         }
-        for (RealVector* of_rows : {&log_plan_, &G_, &value_}) of_rows->resize(optimum.rows());
     }
 
     template <BagScalar Scalar>
@@ -35,28 +34,29 @@ public:
         const bool by_feature = optimum_.alpha2 == 0;  // the lines are the features'
         const Real alpha = by_feature ? optimum_.alpha1 : optimum_.alpha2;
         const Index rows = optimum_.rows();
-        RealVector log_p = zeros(rows);
-        RealVector log_q = zeros(optimum_.cols());
+        RealVector log_p = RealVector::Zero(rows);
+        RealVector log_q = RealVector::Zero(optimum_.cols());
+        RealVector of_row_mass = RealVector::Zero(rows);  // dL/dlog m of the features
+        const RealVector& log_scale = optimum_.log_plan.log_scale();
         RealVector log_r(rows);
-        RealVector of_row_mass = zeros(rows);  // dL/dlog m of the features
-        for (Index d = 0; d < rows; ++d) log_r[d] = of_plan_.log_row_sum[d] + optimum_.log_plan.log_scale()[d];
+        RealVector log_P(rows);
+        for (Index d = 0; d < rows; ++d) log_r[d] = of_plan_.log_row_sum[d] + log_scale[d];
         if (by_feature) {
-            for_each_column([&](Index, Index) {
-                for (Index d = 0; d < rows; ++d) of_row_mass[d] += G_[d];
-            });
+            for_each_column([&](Index, Index, const RealVector&, const RealVector& of_P) { of_row_mass += of_P; });
         }
-        const Real prior_weight = optimum_.regularizer.prior_weight;
-        for_each_column([&](Index k, Index n) {
-            Real of_col_mass = 0;
-            for (Index d = 0; d < rows && !by_feature; ++d) of_col_mass += G_[d];
-            const Real log_c = log_sum_exp(log_plan_.data(), rows);
+        // of_P: P dL/dP
+        for_each_column([&](Index k, Index n, const RealVector& score, const RealVector& of_P) {
+            for (Index d = 0; d < rows; ++d) log_P[d] = score[d] + log_scale[d];
+            const Real of_col_mass = by_feature ? 0 : of_P.sum();
+            const Real log_c = log_sum_exp(log_P.data(), rows);
             Scalar* const of_reward = gradient.reward.sum(n);
             for (Index d = 0; d < rows; ++d) {
-                if (log_plan_[d] == nothing) continue;
-                const Real share = std::exp(log_plan_[d] - (by_feature ? log_r[d] : log_c));
+                if (log_P[d] == nothing) continue;
+                const Real share = std::exp(log_P[d] - (by_feature ? log_r[d] : log_c));
                 const Real of_line = share * (by_feature ? of_row_mass[d] : of_col_mass);
                 if (alpha > 0) of_reward[d] += static_cast<Scalar>(of_line / alpha);
-                (by_feature ? log_q[k] : log_p[d]) += prior_weight * (G_[d] - of_line);  // the shares of a tie
+                // The shares of a tie.
+                (by_feature ? log_q[k] : log_p[d]) += optimum_.regularizer.prior_weight * (of_P[d] - of_line);
             }
             if (!by_feature) add_line(of_col_mass, log_c, alpha, optimum_.priors.log_q[k], log_q[k], gradient.alpha2);
         });
@@ -69,10 +69,8 @@ public:
 private:
     static constexpr Real nothing = -std::numeric_limits<Real>::infinity();
 
-    static RealVector zeros(Index size) {
-        RealVector numbers(size);
-        std::fill(numbers.begin(), numbers.end(), 0);
-        return numbers;
+    void for_each_column(const auto& visit) const {
+        of_plan_.for_each_column(optimum_.log_plan, optimum_.values, visit);
     }
 
     /// log m = log prior + x_max / alpha
@@ -82,21 +80,8 @@ private:
         if (of_mass != 0) of_alpha[of_alpha.size() - 1] -= of_mass * (log_mass - log_prior) / alpha;
     }
 
-    /// visit(k, n) of every active instance n, with log P in log_plan_ and P dL/dP in G_.
-    template <class Visit>
-    void for_each_column(const Visit& visit) {
-        optimum_.log_plan.for_each_column([&](Index k, Index n, const RealVector& score) {
-            for (Index d = 0; d < G_.size(); ++d) log_plan_[d] = score[d] + optimum_.log_plan.log_scale()[d];
-            optimum_.values.copy_column(n, value_.data());
-            of_plan_.log_weights(score.data(), G_.data());
-            of_plan_.column(value_.data(), G_.data(), G_.data());
-            visit(k, n);
-        });
-    }
-
     const Optimum& optimum_;
     const PlanGradient& of_plan_;
-    RealVector log_plan_, G_, value_;  ///< Of the present column.
 };
 
 }  // namespace otpool::detail

@@ -7,30 +7,27 @@
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
-#include "otpool/gradient/step_parameters.hpp"
+#include "otpool/gradient/reverse/parameter_sets.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
 #include "otpool/problem/side.hpp"
 #include "otpool/solver/steps/scaling_steps.hpp"
 
 namespace otpool::detail {
 
-/// K steps of Sinkhorn, as their reverse needs to know them: their log sums, which say what the potentials were.
-/// Memory: D + N numbers a step.
-struct SinkhornRecord {
-    std::vector<StepParameters> parameter_sets;  ///< One of all steps, or one a step.
-    Real prior_weight = 0;                       ///< The regulariser's.
-    std::vector<ScaledProblem> problems = {};    ///< As many.
-    LogSums log_sums = {};                       ///< s and u
-    std::vector<Real> translation = {};          ///< T of every step
+/// The tape of K steps of Sinkhorn: their log sums, which say what the potentials were. Memory: D + N numbers a step.
+struct SinkhornTape {
+    ParameterSets parameters = {};
+    Real prior_weight = 0;                     ///< The regulariser's.
+    std::vector<ScaledProblem> problems = {};  ///< One for each set of parameters.
+    LogSums log_sums = {};                     ///< s and u
+    std::vector<Real> translation = {};        ///< T of every step
 
     Index steps() const { return static_cast<Index>(translation.size()); }
-    bool shares_parameters() const { return parameter_sets.size() == 1; }
-    const StepParameters& parameters(Index k) const { return parameter_sets[place(k)]; }
-    const ScaledProblem& scaled(Index k) const { return problems[place(k)]; }
-    ScaledProblem& scaled(Index k) { return problems[place(k)]; }
+    const ScaledProblem& scaled(Index k) const { return problems[parameters.place(k)]; }
+    ScaledProblem& scaled(Index k) { return problems[parameters.place(k)]; }
 
-    const Real* log_row_sum(Index k) const { return log_sums.of_rows.data() + k * log_sums.of_rows.rows(); }
-    const Real* log_col_sum(Index k) const { return log_sums.of_cols.data() + k * log_sums.of_cols.rows(); }
+    auto log_row_sum(Index k) const { return log_sums.of_rows.col(k); }
+    auto log_col_sum(Index k) const { return log_sums.of_cols.col(k); }
 
     /// potential <- the features' kernel potential after the translation of step k.
     void features(Index k, Buffer<Real>& potential) const {
@@ -50,18 +47,16 @@ struct SinkhornRecord {
             return;
         }
         instances(k - 1, potential);
-        if (shares_parameters()) return;
+        if (parameters.shared()) return;
         const Buffer<Real>& anchor_before = scaled(k - 1).instances.anchor;
-        const Real ratio = parameters(k - 1).alpha0 / parameters(k).alpha0;
+        const Real ratio = parameters[k - 1].alpha0 / parameters[k].alpha0;
         for (Index i = 0; i < potential.size(); ++i)
             potential[i] = anchor[i] + (potential[i] - anchor_before[i]) * ratio;
     }
 
 private:
-    std::size_t place(Index k) const { return shares_parameters() ? 0 : static_cast<std::size_t>(k); }
-
     /// As Side::half_steps().
-    static void half_step(const Side& side, const Real* log_sum, Buffer<Real>& potential) {
+    static void half_step(const Side& side, const auto& log_sum, Buffer<Real>& potential) {
         potential.resize(side.size());
         for (Index i = 0; i < side.size(); ++i) {
             potential[i] = side.damping * (side.log_prior[i] - log_sum[i]) + side.relaxation * side.anchor[i];
