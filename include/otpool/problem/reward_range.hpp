@@ -9,8 +9,8 @@
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
-#include "otpool/simd/arrays.hpp"
-#include "otpool/simd/prefetch.hpp"
+#include "otpool/simd/number_range.hpp"
+#include "otpool/simd/packet.hpp"
 
 namespace otpool::detail {
 
@@ -18,8 +18,8 @@ namespace otpool::detail {
 /// others are unspecified.
 template <BagScalar Scalar>
 struct PartialRange {
-    Buffer<Scalar> top;
-    Scalar bottom = 0;
+    Buffer<Scalar> highest;
+    Scalar lowest = 0;
     bool all_finite = true;
 
     /// Instances that are next to each other in memory are looked at together, as many as make whole registers, if
@@ -32,54 +32,25 @@ struct PartialRange {
         joined_.resize(together * rows);
         const Scalar* const first_col = reward.contiguous_col(*first, scratch_.data());
         for (Index c = 0; c < together; ++c) std::copy_n(first_col, rows, joined_.data() + c * rows);
-        L lows[abreast];   // NOLINT(modernize-avoid-c-arrays): std::array drops the alignment, with a warning
-        L zeros[abreast];  // NOLINT(modernize-avoid-c-arrays): 0, or NaN where a number is not finite
-        std::fill_n(lows, abreast, L(first_col[0]));
-        std::fill_n(zeros, abreast, L(Scalar(0)));
+        NumberRange<Scalar> range(first_col[0]);
         while (first != last) {
             const Index cols = std::min<Index>(last - first, together);
-            add(reward.contiguous_col(*first, scratch_.data()), cols * rows, lows, zeros);
+            range.add(reward.contiguous_col(*first, scratch_.data()), cols * rows, joined_.data());
             first += cols;
         }
         join(together, rows);
-        for (int c = 1; c < abreast; ++c) {
-            lows[0] = lower(lows[0], lows[c]);
-            zeros[0] += zeros[c];
-        }
-        bottom = lowest(lows[0]);
-        all_finite = sum(zeros[0]) == 0;
+        lowest = range.lowest();
+        all_finite = range.all_finite();
     }
 
 private:
-    using L = Lanes<Scalar>;
-    static constexpr int abreast = std::max(1, 4 / L::registers);  ///< As each waits for its last minimum and sum.
-
     static Index instances_together(Index rows) {
         constexpr Index registers = 16 * register_lanes;
         constexpr Index most = 1024;
         return std::clamp(registers / std::gcd(registers, rows), Index{1}, std::max<Index>(most / rows, 1));
     }
 
-    void add(const Scalar* x, Index size, L* lows, L* zeros) {
-        Scalar* const to = joined_.data();
-        const auto add_some = [&](Index i, Index count, auto c) {
-            const L lanes = load_some(x + i, count, x[i]);
-            store_some(higher(load_some(to + i, count, x[i]), lanes), to + i, count);
-            lows[c] = lower(lows[c], lanes);
-            zeros[c] = multiply_add(lanes, L(Scalar(0)), zeros[c]);
-        };
-        Index i = 0;
-        for (; i + abreast * register_lanes <= size; i += abreast * register_lanes) {
-            for_each_constant<abreast>([&](auto c) {
-                fetch_ahead(x + i + c * register_lanes);
-                add_some(i + c * register_lanes, register_lanes, c);
-            });
-        }
-        for_each_lanes(size - i,
-                       [&](Index j, Index count) { add_some(i + j, count, std::integral_constant<int, 0>()); });
-    }
-
-    /// top <- that of the instances that have been looked at together, by halves.
+    /// highest <- that of the instances that have been looked at together, by halves.
     void join(Index together, Index rows) {
         for (Index left = together; left > 1;) {
             const Index half = (left + 1) / 2;
@@ -88,8 +59,8 @@ private:
             for (Index i = 0; i < (left - half) * rows; ++i) to[i] = std::max(to[i], from[i]);
             left = half;
         }
-        top.resize(rows);
-        std::copy_n(joined_.data(), rows, top.data());
+        highest.resize(rows);
+        std::copy_n(joined_.data(), rows, highest.data());
     }
 
     Buffer<Scalar> joined_, scratch_;
@@ -116,15 +87,15 @@ struct RewardRange {
             parts_[static_cast<std::size_t>(part)].look_at(reward, active.data() + parts.first(part),
                                                            active.data() + parts.end(part));
         });
-        highest = parts_.front().top;
-        lowest = parts_.front().bottom;
+        highest = parts_.front().highest;
+        lowest = parts_.front().lowest;
         all_finite = true;
         of_all = true;
         for (const PartialRange<Scalar>& part : parts_) {
-            lowest = std::min(lowest, part.bottom);
+            lowest = std::min(lowest, part.lowest);
             all_finite = all_finite && part.all_finite;
             for (Index d = 0; d < highest.size(); ++d) {
-                highest[d] = std::max(highest[d], part.top[d]);
+                highest[d] = std::max(highest[d], part.highest[d]);
             }
         }
     }
@@ -136,13 +107,8 @@ struct RewardRange {
         const Index few =
             std::min(size, std::max({fewest_glanced_at, numbers_glanced_at / reward.rows(), size / all_to_glanced_at}));
         parts_.front().look_at(reward, active.data(), active.data() + few);
-        highest = parts_.front().top;
+        highest = parts_.front().highest;
         of_all = false;
-    }
-
-    /// The highest of all less the lowest.
-    Real spread() const {
-        return static_cast<Real>(*std::max_element(highest.begin(), highest.end())) - static_cast<Real>(lowest);
     }
 
 private:
