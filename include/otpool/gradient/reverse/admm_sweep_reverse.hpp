@@ -65,11 +65,7 @@ private:
         const StepParameters& parameters = tape_->parameters[k];
         weight_ = 1 + parameters.alpha0 / parameters.rho;
         pull_back_features(k, step, parameters);
-        Real of_row_weight = 0;
-        for (Index d = 0; d < row_.size(); ++d) {
-            row_[d] += features_.of_log_sum[d];  // of row'/w
-            of_row_weight -= row_[d] * step.transport.row[d] / weight_ / weight_;
-        }
+        const Real of_row_weight = -row_.dot(of_features(step.transport.row)) / weight_ / weight_;
         const Real from_gap = gap_moment_;
         start_instances(step, parameters);
 
@@ -79,10 +75,8 @@ private:
         of_slope_ += sums.smooth_moment / step.smooth.slope - from_gap;
         const Real of_weight =
             of_row_weight - of_col_weight_ / weight_ - of_slope_ * step.transport.slope / weight_ / weight_;
-        for (Index d = 0; d < row_.size(); ++d) {
-            row_[d] = from_gap_row_[d] + row_[d] / weight_ + sums.transport_row[d];
-            from_gap_row_[d] = sums.gap_row[d];
-        }
+        row_ = from_gap_row_ + row_ / weight_ + sums.transport_row;
+        from_gap_row_ = sums.gap_row;
         of_slope_ = from_gap + sums.transport_moment / step.transport.slope + of_slope_ / weight_;
         gap_moment_ = sums.gap_moment / step.transport.slope;
         pull_back_parameters(k, parameters, of_weight);
@@ -94,13 +88,12 @@ private:
 
     /// row = log p0 and col = log q0 before the first step.
     void finish() {
-        RealVector log_p(tape_->rows());
-        RealVector log_q(tape_->cols());
-        for (Index d = 0; d < log_p.size(); ++d) log_p[d] = (log_p_[d] + row_[d]) * unit_;
-        for (Index n = 0; n < log_q.size(); ++n) log_q[n] = (log_q_[n] + col_[n]) * unit_;
+        RealVector log_p = (log_p_ + row_) * unit_;
+        RealVector log_q = (log_q_ + col_).head(tape_->cols()) * unit_;
         add_prior_gradients(tape_->priors, log_p, log_q, *gradient_);
     }
 
+    auto of_features(const Real* numbers) const { return Eigen::Map<const RealVector>(numbers, tape_->rows()); }
     static R load(const Real* of_cols, Index tile) { return R::load(of_cols + tile * lanes); }
     static R load(const Buffer<Real>& of_cols, Index tile) { return load(of_cols.data(), tile); }
 
@@ -120,15 +113,14 @@ private:
         return high - low;
     }
 
-    /// The features' half step: takes what the gap passes back off row_.
+    /// The features' half step: row_ becomes dL/d(row'/w), and what the gap passes back is taken off it.
     void pull_back_features(Index k, const AdmmStep& step, const StepParameters& parameters) {
-        for (Index d = 0; d < row_.size(); ++d) {
-            log_row_sum_[d] = step.log_row_sum[d] + step.transport.row[d] / weight_;
-            row_[d] -= from_gap_row_[d];
-        }
+        log_row_sum_ = of_features(step.log_row_sum) + of_features(step.transport.row) / weight_;
+        row_ -= from_gap_row_;
         Real of_alpha1 = 0;
         const Real of_scale = features_.run(row_, parameters.alpha1, weight_ * parameters.rho, true,
                                             tape_->priors.log_p, log_row_sum_, log_p_, of_alpha1);
+        row_ += features_.of_log_sum;
         add(gradient_->alpha1, k, of_alpha1);
         add(gradient_->alpha0, k, of_scale);
         add(gradient_->rho, k, of_scale);
@@ -169,26 +161,16 @@ private:
         Real of_inverse_rho = of_slope_;
         for (Index d = 0; d < row_.size(); ++d) of_inverse_rho += (tape_->top[d] - highest_top) * row_[d];
         Real of_strength = of_weight;  // of alpha0/rho
-        if (tape_->relative) of_strength += pull_back_relative(parameters.alpha0 / rho);
+        if (tape_->relative) {         // the rewards' part alpha0 log(p0 q0^T)
+            of_strength += row_.dot(tape_->priors.log_p) + col_.dot(log_q_padded_);
+            log_p_ += parameters.alpha0 / rho * row_;
+            log_q_ += parameters.alpha0 / rho * col_;
+        }
         add(gradient_->alpha0, k, of_strength / rho);
         add(gradient_->rho, k, -(of_inverse_rho + of_strength * parameters.alpha0) / rho / rho);
         Real of_alpha2 = 0;
         add(gradient_->rho, k, pull_back_damping(of_damping_, parameters.alpha2, rho, of_alpha2));
         add(gradient_->alpha2, k, of_alpha2);
-    }
-
-    /// Of the rewards' part alpha0 log(p0 q0^T): adds the priors', returns the strength's.
-    Real pull_back_relative(Real strength) {
-        Real of_strength = 0;
-        for (Index d = 0; d < row_.size(); ++d) {
-            of_strength += row_[d] * tape_->priors.log_p[d];
-            log_p_[d] += strength * row_[d];
-        }
-        for (Index n = 0; n < col_.size(); ++n) {
-            of_strength += col_[n] * log_q_padded_[n];
-            log_q_[n] += strength * col_[n];
-        }
-        return of_strength;
     }
 
     /// The pass over all elements. That of the last step, whose P is the weights that the values are pooled with, starts
