@@ -28,8 +28,8 @@ namespace otpool::detail {
 ///
 ///     log T = slope' x + row' + col' - Z,   log S = slope x + row + col,   Z <- Z + h(log T - log S)
 ///
-/// Only x and Z have a derivative per element, which AdmmReverseTiles computes. The others are numbers and vectors, in
-/// double. All are in units of unit_, so that Work holds them: what the readout passes back is then at most 1.
+/// Only x and Z have a derivative per element, which AdmmReverseTiles computes. All others are numbers and vectors, in
+/// double. All derivatives are in units of unit_, in which those of the readout are at most 1, so that Work holds them.
 template <BagScalar Scalar, BagScalar Work>
 class AdmmSweepReverse {
 public:
@@ -113,7 +113,7 @@ private:
         return high - low;
     }
 
-    /// The features' half step: row_ becomes dL/d(row'/w), and what the gap passes back is taken off it.
+    /// The reverse of the features' half step. row_ becomes dL/d(row'/w).
     void pull_back_features(Index k, const AdmmStep& step, const StepParameters& parameters) {
         log_row_sum_ = of_features(step.log_row_sum) + of_features(step.transport.row) / weight_;
         row_ -= from_gap_row_;
@@ -126,8 +126,8 @@ private:
         add(gradient_->rho, k, of_scale);
     }
 
-    /// Prepares the instances' half step, which pull_back_instances() pulls back tile by tile: what the mass passes
-    /// back, and what T's log sums have of the columns, which is col' less what the half step added.
+    /// Prepares for pull_back_instances() of all tiles: of_mass_, and LSE_d(log T) without the columns' part, which is
+    /// col' without what the half step added.
     void start_instances(const AdmmStep& step, const StepParameters& parameters) {
         const Index N = tape_->cols();
         damping_ = damping(parameters.alpha2, parameters.rho);
@@ -140,7 +140,7 @@ private:
         of_mass_ *= -from_gap_row_.sum();
     }
 
-    /// Of col = col'/w and the instances' half step; dL/dLSE_d.
+    /// The reverse of col = col'/w and of the instances' half step, in a tile. Returns dL/dLSE_d(log T).
     R pull_back_instances(const AdmmStep& step, Index tile, const R& from_rows) {
         const R from_gap = tiles_.gap_col(tile);
         const R of_smooth = load(col_, tile) - from_gap + from_rows;
@@ -154,7 +154,7 @@ private:
         return of.of_log_sum;
     }
 
-    /// Of slope' = 1/rho + slope, row' = row + (top - max top) / rho, the weight and k2.
+    /// Adds the parameters' derivatives, through slope' = 1/rho + slope, row' = row + (top - max top) / rho, w and k2.
     void pull_back_parameters(Index k, const StepParameters& parameters, Real of_weight) {
         const Real rho = parameters.rho;
         const Real highest_top = highest(tape_->top.data(), row_.size());
@@ -173,8 +173,7 @@ private:
         add(gradient_->alpha2, k, of_alpha2);
     }
 
-    /// The pass over all elements. That of the last step, whose P is the weights that the values are pooled with, starts
-    /// from u = P (v - y) dL/dy.
+    /// The pass over all elements. In the last step P is the weights that pool the values v, and u = P (v - y) dL/dy.
     const typename Tiles::Sums& pass(Index k, const AdmmStep& step) {
         const bool own_values = !tape_->values.empty();
         const bool pools = k + 1 == tape_->steps();
@@ -205,7 +204,8 @@ private:
         return tiles_.run(k, step, log_col_sum_, factor, instances, done);
     }
 
-    /// The values' slopes and offsets, which are relative to an anchor: the rewards' own, or the mean as Work has it.
+    /// Sets slopes and offsets of the values. These are relative to an anchor: the highest reward of every feature, or of
+    /// own values the mean, rounded to Work.
     void start_pooled(bool own_values) {
         anchor_ = tape_->top;
         if (own_values) {
@@ -242,12 +242,12 @@ private:
     Real weight_ = 1;
     Buffer<Real> log_row_sum_;
     HalfStepReverse features_;
-    Real damping_ = 0;  ///< Of the instances, as what follows.
+    Real damping_ = 0;  ///< This and what follows: of the instances.
     Real of_damping_ = 0;
     Real of_col_weight_ = 0;
     Buffer<Real> log_mass_, of_mass_, log_col_sum_;
 
-    Buffer<Work> factor_;  ///< u = factor P, or of the last step factor v - offset.
+    Buffer<Work> factor_;  ///< u = factor P; in the last step (factor v - offset) P.
     Buffer<Work> offset_, value_factor_;
     RealVector anchor_;
     InstanceTiles<Work> values_;  ///< Of the last step, if they are not the reward.

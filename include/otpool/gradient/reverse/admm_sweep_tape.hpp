@@ -18,10 +18,10 @@
 
 namespace otpool::detail {
 
-/// The tape of K steps of AdmmSweep, of which nothing is wanted but what the last one pools.
+/// The tape of K steps of AdmmSweep, of which only what the last one pools is wanted.
 ///
-/// Memory: 3 (D + N) doubles a step, and D N numbers of Work every eight steps. All else is computed again, which takes
-/// less time than memory does.
+/// Memory: 3 (D + N) doubles a step, and D N numbers of Work every eight steps. All else is computed again, which is
+/// faster than to store and read it.
 template <BagScalar Work>
 struct AdmmSweepTape {
     AnyView reward, values;  ///< The values are empty where they are the reward.

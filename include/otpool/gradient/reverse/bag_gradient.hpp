@@ -20,7 +20,7 @@ namespace otpool::detail {
 /// NaN comes from rewards of 1e20 times alpha0 or more, where no digit is left, and becomes 0.
 template <BagScalar Number>
 void saturate(Number* numbers, Index size) {
-    if (all_finite(numbers, size)) return;  // to look is faster than to write
+    if (all_finite(numbers, size)) return;  // looking is faster than writing
     constexpr Number largest = std::numeric_limits<Number>::max();
     for (Index i = 0; i < size; ++i) {
         numbers[i] = std::isnan(numbers[i]) ? Number(0) : std::clamp(numbers[i], -largest, largest);

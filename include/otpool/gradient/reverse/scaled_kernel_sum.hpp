@@ -131,7 +131,7 @@ private:
     using Block = typename KernelBlocks<Work>::Block;
     using L = Lanes<Work>;
 
-    /// So many columns are summed at the same time, in at most eight registers, as an addition waits for the last one.
+    /// So many columns are summed at the same time, in at most eight registers: each addition waits for the one before.
     static constexpr int columns_together = std::clamp(8 / L::registers, 1, 4);
 
     /// A term as it multiplies M: (row_d + slope_d (value_dk - reference_d)) col_k. All but `col` are padded by zeros.
@@ -281,16 +281,16 @@ private:
     AnyView values_;
     KernelBlocks<Work> blocks_;
     bool in_range_ = false;
-    Index lanes_ = 0;  ///< rows of M in memory
+    Index lanes_ = 0;  ///< Rows of M in memory.
     Factors first_, second_;
     Sums sums_;
-    std::vector<Work> row_factors_;  ///< R, one term after the other
-    std::vector<Work> col_factors_;  ///< C, likewise
+    std::vector<Work> row_factors_;  ///< R, one term after the other.
+    std::vector<Work> col_factors_;  ///< C, likewise.
     Factors with_slope_;             ///< Those of the term that has a slope, if it is in range.
     bool has_slope_ = false;
     std::vector<ScaledKernel> log_terms_;
     Buffer<Work> sum_;
-    Buffer<Work> Y_, W_;  ///< of columns_together columns
+    Buffer<Work> Y_, W_;  ///< Of columns_together columns.
     Buffer<Real> column_, value_, row_factor_;
 };
 
