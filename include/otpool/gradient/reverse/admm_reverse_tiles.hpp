@@ -17,22 +17,19 @@
 
 namespace otpool::detail {
 
-/// The elementwise part of the reverse of one step of AdmmSweep, in one pass over tiles of instances. With the step's
-///
-///     P = softmax_n(log S),  Q = softmax_d(log T),  e = exp(-|log T - log S|) of the step before
-///
-/// the two matrices in flight, the cotangents x~ of the reward and Z~ of the dual, take up
+/// The derivatives per element in the reverse of a step of AdmmSweep, in one pass over tiles of instances. x~ and Z~ are
+/// the derivatives with respect to the reward and the dual. The pass adds to them:
 ///
 ///     u = P * what the features pass back      x~ += smooth slope u
 ///     q = Q * what the instances pass back     x~ += transport slope q,   Z~ -= q / rho
 ///     g = rho Z~ * e                           x~ += gap slope g,         Z~ -= g / rho
 ///
-/// with the rho of the step that q, or g, is of. g belongs to the step before, but its row sums have to be known before
-/// that one's u.
+/// where P = softmax_n(log S) and Q = softmax_d(log T). g is part of the reverse of the step before, as its row sums have
+/// to be known before that step's u: its rho, and e = exp(-|log T - log S|), are of the step before.
 ///
-/// Cost: three exps an element and step, and those of AdmmDuals; x is read, x~ and Z~ are read and written. Of 4 steps'
-/// 3.5 exps a float element take 0.28 ns at best; measured are 1.2, on cores shared with other work, where a step
-/// forward takes 0.5. Half of it is transport(), a quarter smooth().
+/// Cost: three exps an element and step, and those of AdmmDuals; x is read, x~ and Z~ are read and written. Four steps
+/// take 3.5 exps a float element and step, 0.28 ns at best; 1.2 ns were measured on cores shared with other work, where
+/// a step forward takes 0.5 ns. Half of it is transport(), a quarter smooth().
 template <BagScalar Work>
 class AdmmReverseTiles {
 public:
@@ -42,21 +39,22 @@ public:
     using Gap = typename AdmmDuals<Work>::Gap;
     static constexpr Index lanes = Tiling::lanes;
 
-    /// Views the record. `slope_unit`: x~ is in units of it.
-    void start(const AdmmSweepTape<Work>& record, Real slope_unit) {
-        x_.set(record.reward, record.priors.active, record.top);
-        duals_ = &record.duals;
-        record.set_gaps(gaps_);
+    /// Views the tape. `slope_unit`: x~ is in units of it.
+    void start(const AdmmSweepTape<Work>& tape, Real slope_unit) {
+        x_.set(tape.reward, tape.priors.active, tape.top);
+        duals_ = &tape.duals;
+        tape.set_gaps(gaps_);
         slope_unit_ = slope_unit;
-        for (Buffer<Work>* cotangents : {&of_reward_, &of_dual_}) cotangents->resize(x_.size() * x_.count());
+        for (Buffer<Work>* matrix : {&of_reward_, &of_dual_}) matrix->resize(x_.size() * x_.count());
         for (LaneSums<Work>* sums : {&transport_lanes_, &gap_lanes_}) sums->start(x_.rows());
         gap_col_ = RealVector::Zero(padded_cols());
         scratch_.resize(x_.size());
     }
 
-    /// Sums over all elements, u and q times their step's exponents slope x; g times the step's transport slope x.
+    /// Sums over all elements. Moments of u and q are with their step's exponents slope x, that of g with the step's
+    /// transport slope x.
     struct Sums {
-        Buffer<Real> transport_row, gap_row;  ///< of q and g over instances
+        Buffer<Real> transport_row, gap_row;  ///< Of q and g over instances.
         Real smooth_moment = 0;
         Real transport_moment = 0;
         Real gap_moment = 0;
@@ -68,9 +66,10 @@ public:
         }
     };
 
-    /// The reverse of step k. `log_col_sum`: LSE_d(log T) without the columns' part; factor(tile, x) gives a function
-    /// of (d, P_d) whose value is u_d / P_d; instances(tile, sum_d u) what the instances pass back; done(tile, x~) sees
-    /// x~.
+    /// The reverse of step k. `log_col_sum`: LSE_d(log T) without the columns' part. For every tile, with its x:
+    ///     factor(tile, x)           returns a function (d, P_d) whose value is u_d / P_d
+    ///     instances(tile, sum_d u)  returns what the instances pass back
+    ///     done(tile, x~)            is called at last
     template <class Factor, class Instances, class Done>
     const Sums& run(Index k, const AdmmStep& step, const Buffer<Real>& log_col_sum, const Factor& factor,
                     const Instances& instances, const Done& done) {
@@ -105,18 +104,18 @@ public:
     const Tiling& reward() const { return x_; }
     Index padded_cols() const { return x_.count() * lanes; }
     Work* of_reward(Index tile) { return of_reward_.data() + tile * x_.size(); }
-    /// Before the pass of the last step.
+    /// Sets a tile's x~ and Z~ to zero; in the pass of the last step.
     void clear(Index tile) {
         std::fill_n(of_reward(tile), x_.size(), Work(0));
         std::fill_n(of_dual(tile), x_.size(), Work(0));
     }
-    /// sum_d g, of the step before the one whose pass has been over the tile.
+    /// sum_d g of a tile, from the last pass over it.
     R gap_col(Index tile) const { return R::load(gap_col_.data() + tile * lanes); }
 
 private:
     static constexpr bool single = std::same_as<Work, float>;
-    /// Lowest exponents of two of P and Q, and of e: far below what Work resolves beside 1, and products of them stay
-    /// normal numbers, which others take a hundred times as long as.
+    /// Lowest exponents of two of P and Q, and of e. They are far below what Work resolves beside 1, and their products
+    /// are normal numbers: denormal ones take a hundred times as long.
     static constexpr Work lowest_power = single ? -58 : -430;
     static constexpr Work lowest_decay = single ? -29 : -58;
     static constexpr Real outside = -1e30;
@@ -167,8 +166,8 @@ private:
         return converted<Real>(sum_of_u);
     }
 
-    /// x~ += transport slope q;  given the Z before, and the gap, of the step before, x~ += gap slope g, too, and
-    /// Z~ -= q / rho + g / rho of the step before. Without it Z = 0.
+    /// x~ += transport slope q. In the first step Z = 0. In others, also x~ += gap slope g and Z~ -= q / rho + g / rho,
+    /// given the Z that the step before started from, and its gap.
     template <bool has_dual>
     void transport(Index tile, const Work* x, const L& of_shift, const Work* dual_before = nullptr,
                    const Gap& before = {}) {
@@ -244,7 +243,7 @@ private:
     Sums sums_;
     Buffer<Work> scratch_;
 
-    // Of the present step, exponents of two:
+    // Of the present step; exponents are of two:
     Real rho_ = 1, smooth_slope_ = 0, transport_slope_ = 0;
     Buffer<Work> smooth_row_, transport_row_, smooth_col_, transport_col_;
 };

@@ -23,12 +23,12 @@ namespace otpool::detail {
 ///     s = (z + t) / (1 + a0)  + k1 (log p0 - LSE_n(.)) - mass      Quadratic: without a0
 ///     z = z + h(t - s)
 ///
-/// and the plan is S times the mass that minimises the objective along it. Memory: four D x N matrices. Cost: four exps
-/// an element and step.
+/// and the plan is S times the mass that minimises the objective along it. Memory: six D x N matrices. Cost: four exps an
+/// element and step.
 template <std::same_as<Real> Work = Real>
 class AdmmStateReverse {
 public:
-    using Columns = InstanceColumns;
+    using WorkMatrix = Matrix<Work>;
     using Numbers = Eigen::Map<RealVector>;
 
     /// The sums to which derivatives are added: one entry per step, or one for all steps.
@@ -36,24 +36,25 @@ public:
         Numbers alpha0, alpha1, alpha2, rho;
     };
 
-    /// Of the reward's columns, and of the log-priors one by one; after run().
-    Columns of_reward;
-    RealVector of_log_p, of_log_q;
+    WorkMatrix of_plan;             ///< P dL/dP; to be set before run(), which uses it up.
+    WorkMatrix of_reward;           ///< dL/dX of the active instances, after run().
+    RealVector of_log_p, of_log_q;  ///< With respect to each log-prior, likewise.
 
     AdmmStateReverse(const AdmmStateTape<Work>& tape, OfParameters of)
-        : of_reward(tape.problem.features(), tape.problem.active_instances()),
-          tape_(tape),
-          of_(of),
-          priors_(tape.problem.priors) {
-        t_ = s_ = z_ = of_reward;
-        of_log_p = row_ = row_excess_ = x_ = exponentials_ = RealVector::Zero(rows());
-        of_log_q = col_ = col_excess_ = RealVector::Zero(cols());
+        : tape_(tape), of_(of), priors_(tape.problem.priors) {
+        const Index rows = tape.problem.features();
+        const Index cols = tape.problem.active_instances();
+        of_plan = of_reward = z_ = WorkMatrix::Zero(rows, cols);
+        of_log_p = RealVector::Zero(rows);
+        of_log_q = RealVector::Zero(cols);
+        x_.resize(rows, cols);
+        for (Index c = 0; c < cols; ++c) {
+            tape.problem.reward.copy_column(priors_.active[static_cast<std::size_t>(c)], x_.data() + c * rows);
+        }
     }
 
-    /// P dL/dP of column k of the plan; of all columns, before run().
-    void set_plan_derivative(Index k, const Real* column) { std::copy_n(column, rows(), s_[k]); }
-
     void run() {
+        s_.swap(of_plan);
         pull_back_mass();
         for (std::size_t k = tape_.steps.size(); --k > 0;) {
             update_dual(k);
@@ -61,110 +62,86 @@ public:
             update_transport(k);
             change_rho(k);
         }
-        // s = log p0 + log q0 before the first step
-        for (Index c = 0; c < cols(); ++c) add_to_priors(c, 1, s_[c]);
+        add_to_priors(1, s_);  // s = log p0 + log q0 before the first step
     }
 
 private:
     using Step = typename AdmmStateTape<Work>::Step;
 
-    Index rows() const { return tape_.problem.features(); }
-    Index cols() const { return tape_.problem.active_instances(); }
-    bool is_separable() const { return tape_.problem.regularizer.separable != nullptr; }
-    Real prior_weight() const { return tape_.problem.regularizer.prior_weight; }
+    const AnyRegularizer& regularizer() const { return tape_.problem.regularizer; }
+    bool is_separable() const { return regularizer().separable != nullptr; }
 
     /// The entry of step k, which is from 1 here.
     static Real& of_step(Numbers& parameter, std::size_t k) {
         return detail::of_step(parameter, static_cast<Index>(k) - 1);
     }
 
-    const Real* reward_column(Index c) {
-        tape_.problem.reward.copy_column(priors_.active[static_cast<std::size_t>(c)], x_.data());
-        return x_.data();
+    static RealVector row_sums(const WorkMatrix& matrix) { return matrix.rowwise().sum(); }
+    static RealVector col_sums(const WorkMatrix& matrix) { return matrix.colwise().sum(); }
+    static Real product(const WorkMatrix& a, const WorkMatrix& b) { return a.cwiseProduct(b).sum(); }
+    static const WorkMatrix& exponentials(WorkMatrix& exponents) {
+        bounded_exp(exponents.data(), exponents.size(), exponents.data());
+        return exponents;
     }
-    /// log p0_d + log q0_c
-    Real log_prior(Index d, Index c) const { return priors_.log_p[d] + priors_.log_q[c]; }
+    /// Valid until the next call.
+    const WorkMatrix& exponentials_of(const WorkMatrix& exponents) { return exponentials(exp_ = exponents); }
 
-    /// Adds factor times derivatives with respect to log p0_d + log q0_c of a column.
-    void add_to_priors(Index c, Real factor, const Real* column) {
-        for (Index d = 0; d < rows(); ++d) {
-            of_log_p[d] += factor * column[d];
-            of_log_q[c] += factor * column[d];
-        }
-    }
-
-    /// row_ and col_ <- sums of a matrix.
-    void set_sums(const Columns& columns) {
-        std::fill(row_.begin(), row_.end(), 0);
-        for (Index c = 0; c < cols(); ++c) {
-            col_[c] = 0;
-            for (Index d = 0; d < rows(); ++d) {
-                row_[d] += columns[c][d];
-                col_[c] += columns[c][d];
-            }
-        }
+    /// Adds `factor` times derivatives with respect to log p0_d + log q0_n; returns the sum of derivatives times
+    /// log p0_d + log q0_n.
+    Real add_to_priors(Real factor, const WorkMatrix& of_sum) {
+        const RealVector of_rows = row_sums(of_sum);
+        const RealVector of_cols = col_sums(of_sum);
+        of_log_p += factor * of_rows;
+        of_log_q += factor * of_cols;
+        return of_rows.dot(priors_.log_p) + of_cols.dot(priors_.log_q);
     }
 
     /// log P = s + log m, where with a mass that is not given
     ///     (alpha0 + alpha1 + alpha2) log m = <X, S> - alpha0 <S, s> - alpha1 <r, log(r/p0)> - alpha2 <c, log(c/q0)>
     void pull_back_mass() {
-        const auto& [alpha0, alpha1, alpha2, rho] = tape_.parameters(tape_.steps.size() - 1);
+        const std::size_t k = tape_.steps.size() - 1;
+        const auto& [alpha0, alpha1, alpha2, rho] = tape_.parameters(k);
         const Real stiffness = alpha0 + alpha1 + alpha2;
         const Step& last = tape_.steps.back();
         if (!last.unit_mass || std::isinf(stiffness) || stiffness == 0) return;
-        Real of_sum = 0;
-        for (const Work s : s_.numbers()) of_sum += s / stiffness;
-        Columns S = last.s;
-        bounded_exp(S[0], rows() * cols(), S[0]);
-        set_sums(S);
-        // How far the logarithms of marginals are from the priors'; its mean.
-        const auto set_excess = [](const RealVector& mass, const auto& log_prior, RealVector& excess) {
-            Real mean = 0;
-            for (Index i = 0; i < mass.size(); ++i) {
-                excess[i] = std::log(mass[i]) - log_prior[i];
-                mean += mass[i] * excess[i];
-            }
-            return mean;
-        };
-        const Real features = set_excess(row_, priors_.log_p, row_excess_);
-        const Real instances = set_excess(col_, priors_.log_q, col_excess_);
-        Real reward = 0;
-        Real entropy = 0;
-        for (Index c = 0; c < cols(); ++c) {
-            const Real* x = reward_column(c);
-            for (Index d = 0; d < rows(); ++d) {
-                const Real mass = S[c][d];
-                const Real log_S = last.s[c][d] - prior_weight() * log_prior(d, c);  // R'(S)
-                reward += x[d] * mass;
-                entropy += log_S * mass;
-                of_reward[c][d] += of_sum * mass;
-                s_[c][d] +=
-                    of_sum * mass *
-                    (x[d] - alpha0 * (log_S + 1) - alpha1 * (row_excess_[d] + 1) - alpha2 * (col_excess_[c] + 1));
-            }
+        const Real of_sum = s_.sum() / stiffness;
+        const WorkMatrix& S = exponentials_of(last.s);
+        const RealVector r = row_sums(S);
+        const RealVector c = col_sums(S);
+        RealVector of_r(r.size());  // log(r/p0)
+        RealVector of_c(c.size());
+        for (Index d = 0; d < r.size(); ++d) of_r[d] = std::log(r[d]) - priors_.log_p[d];
+        for (Index n = 0; n < c.size(); ++n) of_c[n] = std::log(c[n]) - priors_.log_q[n];
+        WorkMatrix log_S = last.s;  // R'(S)
+        const Real prior_weight = regularizer().prior_weight;
+        if (prior_weight != 0) {
+            log_S = (log_S.colwise() - prior_weight * priors_.log_p).rowwise() - prior_weight * priors_.log_q.transpose();
         }
-        const Real log_m = (reward - alpha0 * entropy - alpha1 * features - alpha2 * instances) / stiffness;
-        const std::size_t k = tape_.steps.size() - 1;
+        const Real entropy = product(S, log_S);
+        const Real features = r.dot(of_r);
+        const Real instances = c.dot(of_c);
+        const Real log_m = (product(S, x_) - alpha0 * entropy - alpha1 * features - alpha2 * instances) / stiffness;
         of_step(of_.alpha0, k) -= of_sum * (entropy + log_m);
         of_step(of_.alpha1, k) -= of_sum * (features + log_m);
         of_step(of_.alpha2, k) -= of_sum * (instances + log_m);
-        const Real of_prior = prior_weight() * alpha0;
-        for (Index d = 0; d < rows(); ++d) of_log_p[d] += of_sum * (alpha1 + of_prior) * row_[d];
-        for (Index c = 0; c < cols(); ++c) of_log_q[c] += of_sum * (alpha2 + of_prior) * col_[c];
+        const Real of_prior = prior_weight * alpha0;
+        of_log_p += of_sum * (alpha1 + of_prior) * r;
+        of_log_q += of_sum * (alpha2 + of_prior) * c;
+        of_reward += of_sum * S;
+        // X - alpha0 (log S + 1) - alpha1 (log(r/p0) + 1) - alpha2 (log(c/q0) + 1)
+        of_r *= alpha1;
+        of_c *= alpha2;
+        log_S = ((x_ - alpha0 * log_S).colwise() - of_r).rowwise() - of_c.transpose();
+        s_ += of_sum * S.cwiseProduct(log_S);
+        s_ -= of_sum * stiffness * S;
     }
 
     /// z = z + h(t - s)
     void update_dual(std::size_t k) {
         const Step& step = tape_.steps[k];
         const bool scaled = tape_.dual_step == DualStep::scaled;
-        for (Index c = 0; c < cols(); ++c) {
-            const Real* t = step.t[c];
-            const Real* s = step.s[c];
-            const Real* slope = exponentials([=](Index d) { return scaled ? -std::abs(t[d] - s[d]) : t[d]; });
-            for (Index d = 0; d < rows(); ++d) t_[c][d] = z_[c][d] * slope[d];
-            if (!scaled) slope = exponentials([=](Index d) { return s[d]; });
-            for (Index d = 0; d < rows(); ++d) s_[c][d] -= z_[c][d] * slope[d];
-        }
+        t_ = z_.cwiseProduct(exponentials_of(scaled ? WorkMatrix(-(step.t - step.s).cwiseAbs()) : step.t));
+        s_ -= scaled ? t_ : WorkMatrix(z_.cwiseProduct(exponentials_of(step.s)));
     }
 
     /// s = (z + t) / weight + k1 (log p0 - LSE_n) - mass
@@ -172,23 +149,16 @@ private:
         const Step& step = tape_.steps[k];
         const auto& [alpha0, alpha1, alpha2, rho] = tape_.parameters(k);
         const Real weight = is_separable() ? 1 : 1 + alpha0 / rho;
-        set_sums(s_);
-        const Real of_scale = half_step_.run(row_, alpha1, weight * rho, step.unit_mass, priors_.log_p,
+        const Real of_scale = half_step_.run(row_sums(s_), alpha1, weight * rho, step.unit_mass, priors_.log_p,
                                              step.log_row_sum, of_log_p, of_step(of_.alpha1, k));
-        const Columns& z_before = tape_.steps[k - 1].z;
-        const Real ratio = tape_.rho_ratio(k);
-        Real of_weight = 0;
-        for (Index c = 0; c < cols(); ++c) {
-            const Real* share = exponentials([&, s = step.s[c]](Index d) { return s[d] - half_step_.log_marginal[d]; });
-            for (Index d = 0; d < rows(); ++d) {
-                s_[c][d] += share[d] * half_step_.of_log_sum[d];
-                of_weight -= (z_before[c][d] * ratio + step.t[c][d]) * s_[c][d] / weight / weight;
-                t_[c][d] += s_[c][d] / weight;
-                z_[c][d] += s_[c][d] / weight;
-            }
-        }
+        exp_ = step.s.colwise() - half_step_.log_marginal;
+        s_ += half_step_.of_log_sum.asDiagonal() * exponentials(exp_);
+        s_ /= weight;
+        t_ += s_;
+        z_ += s_;
         of_step(of_.rho, k) += of_scale;
         if (is_separable()) return;
+        const Real of_weight = -(product(step.t, s_) + tape_.rho_ratio(k) * product(tape_.steps[k - 1].z, s_)) / weight;
         of_step(of_.rho, k) -= of_weight * alpha0 / rho / rho;
         of_step(of_.alpha0, k) += of_scale + of_weight / rho;
     }
@@ -196,68 +166,45 @@ private:
     /// t = X/rho + s - z + k2 (log q0 - LSE_d) - mass
     void update_transport(std::size_t k) {
         const Step& step = tape_.steps[k];
-        const Step& before = tape_.steps[k - 1];
         const auto& [alpha0, alpha1, alpha2, rho] = tape_.parameters(k);
-        const AnyRegularizer& regularizer = tape_.problem.regularizer;
         const Real strength = alpha0 / rho;
-        set_sums(t_);
-        of_step(of_.rho, k) += half_step_.run(col_, alpha2, rho, step.unit_mass, priors_.log_q, step.log_col_sum,
-                                              of_log_q, of_step(of_.alpha2, k));
+        of_step(of_.rho, k) += half_step_.run(col_sums(t_), alpha2, rho, step.unit_mass, priors_.log_q,
+                                              step.log_col_sum, of_log_q, of_step(of_.alpha2, k));
+        exp_ = step.t.rowwise() - half_step_.log_marginal.transpose();
+        t_ += exponentials(exp_) * half_step_.of_log_sum.asDiagonal();
+        of_reward += t_ / rho;
+        z_ -= t_;
+        s_ = t_;
         Real of_strength = 0;
-        Real of_inverse_rho = 0;
-        for (Index c = 0; c < cols(); ++c) {
-            const Real* x = reward_column(c);
-            const Real log_marginal = half_step_.log_marginal[c];
-            const Real* share = exponentials([=, t = step.t[c]](Index d) { return t[d] - log_marginal; });
-            for (Index d = 0; d < rows(); ++d) {
-                const Real of_t = t_[c][d] + half_step_.of_log_sum[c] * share[d];
-                of_inverse_rho += of_t * x[d];
-                of_reward[c][d] += of_t / rho;
-                z_[c][d] -= of_t;
-                s_[c][d] = of_t;
-                of_strength += of_t * prior_weight() * log_prior(d, c);
-            }
-            if (prior_weight() != 0) add_to_priors(c, prior_weight() * strength, s_[c]);
-            if (!is_separable()) continue;
-            const Real* S = exponentials([s = before.s[c]](Index d) { return s[d]; });
-            for (Index d = 0; d < rows(); ++d) {
-                of_strength -= regularizer.derivative(S[d]) * s_[c][d];
-                s_[c][d] *= 1 - strength * regularizer.curvature(S[d]) * S[d];
-            }
+        const Real prior_weight = regularizer().prior_weight;
+        if (prior_weight != 0) of_strength = prior_weight * add_to_priors(prior_weight * strength, t_);
+        if (is_separable()) {
+            const WorkMatrix S = exponentials_of(tape_.steps[k - 1].s);
+            regularizer().separable->derivative(exp_.data(), exp_.size());
+            of_strength = -product(exp_, t_);
+            exp_ = S;
+            regularizer().separable->curvature(exp_.data(), exp_.size());
+            s_ -= strength * exp_.cwiseProduct(S).cwiseProduct(t_);
         }
         of_step(of_.alpha0, k) += of_strength / rho;
-        of_step(of_.rho, k) -= (of_inverse_rho + of_strength * alpha0) / rho / rho;
+        of_step(of_.rho, k) -= (product(t_, x_) + of_strength * alpha0) / rho / rho;
     }
 
     /// z is in units of rho.
     void change_rho(std::size_t k) {
         if (k == 1 || tape_.parameter_sets.shared()) return;
-        const Real ratio = tape_.rho_ratio(k);
-        Real moved = 0;
-        const std::vector<Work>& before = tape_.steps[k - 1].z.numbers();
-        std::vector<Work>& of_z = z_.numbers();
-        for (std::size_t i = 0; i < of_z.size(); ++i) {
-            moved += of_z[i] * before[i] * ratio;
-            of_z[i] *= ratio;
-        }
+        z_ *= tape_.rho_ratio(k);
+        const Real moved = product(z_, tape_.steps[k - 1].z);
         of_step(of_.rho, k - 1) += moved / tape_.parameters(k - 1).rho;
         of_step(of_.rho, k) -= moved / tape_.parameters(k).rho;
-    }
-
-    /// exp(exponent(d)) of every feature, valid until the next call.
-    template <class Exponent>
-    const Real* exponentials(const Exponent& exponent) {
-        for (Index d = 0; d < rows(); ++d) exponentials_[d] = exponent(d);
-        bounded_exp(exponentials_.data(), rows(), exponentials_.data());
-        return exponentials_.data();
     }
 
     const AdmmStateTape<Work>& tape_;
     OfParameters of_;
     const Priors& priors_;
-    Columns t_, s_, z_;  ///< Derivatives with respect to the state.
-    RealVector row_, col_, row_excess_, col_excess_;
-    RealVector x_, exponentials_;  ///< Of the present column.
+    WorkMatrix x_;          ///< The rewards.
+    WorkMatrix t_, s_, z_;  ///< Derivatives with respect to the state.
+    WorkMatrix exp_;
     HalfStepReverse half_step_;
 };
 

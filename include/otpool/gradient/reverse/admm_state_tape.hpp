@@ -17,7 +17,7 @@ namespace otpool::detail {
 template <std::same_as<Real> Work = Real>
 struct AdmmStateTape {
     struct Step {
-        InstanceColumns t, s, z;                ///< log T, log S and Z / rho
+        Matrix<Work> t, s, z;                   ///< log T, log S and Z / rho
         Buffer<Real> log_row_sum, log_col_sum;  ///< LSE_n(log S) and LSE_d(log T), before their half steps.
         bool unit_mass;
     };
@@ -50,8 +50,11 @@ struct AdmmStateTape {
     }
     /// After it.
     void keep(const AdmmState<Work>& state) {
-        steps.push_back({state.log_transport(), state.log_smooth(), state.dual(), state.log_row_sum(),
-                         state.log_col_sum(), state.unit_mass()});
+        const auto matrix = [](const InstanceColumns& columns) {
+            return Eigen::Map<const Matrix<Work>>(columns[0], columns.rows(), columns.cols());
+        };
+        steps.push_back({matrix(state.log_transport()), matrix(state.log_smooth()), matrix(state.dual()),
+                         state.log_row_sum(), state.log_col_sum(), state.unit_mass()});
     }
 
 private:

@@ -28,8 +28,8 @@ namespace otpool::detail {
 ///
 ///     log T = slope' x + row' + col' - Z,   log S = slope x + row + col,   Z <- Z + h(log T - log S)
 ///
-/// Only x and Z have a derivative per element, which AdmmReverseTiles computes. The others are numbers and vectors, in
-/// double. All are in units of unit_, so that Work holds them: what the readout passes back is then at most 1.
+/// Only x and Z have a derivative per element, which AdmmReverseTiles computes. All others are numbers and vectors, in
+/// double. All derivatives are in units of unit_, in which those of the readout are at most 1, so that Work holds them.
 template <BagScalar Scalar, BagScalar Work>
 class AdmmSweepReverse {
 public:
@@ -65,11 +65,7 @@ private:
         const StepParameters& parameters = tape_->parameters[k];
         weight_ = 1 + parameters.alpha0 / parameters.rho;
         pull_back_features(k, step, parameters);
-        Real of_row_weight = 0;
-        for (Index d = 0; d < row_.size(); ++d) {
-            row_[d] += features_.of_log_sum[d];  // of row'/w
-            of_row_weight -= row_[d] * step.transport.row[d] / weight_ / weight_;
-        }
+        const Real of_row_weight = -row_.dot(of_features(step.transport.row)) / weight_ / weight_;
         const Real from_gap = gap_moment_;
         start_instances(step, parameters);
 
@@ -79,10 +75,8 @@ private:
         of_slope_ += sums.smooth_moment / step.smooth.slope - from_gap;
         const Real of_weight =
             of_row_weight - of_col_weight_ / weight_ - of_slope_ * step.transport.slope / weight_ / weight_;
-        for (Index d = 0; d < row_.size(); ++d) {
-            row_[d] = from_gap_row_[d] + row_[d] / weight_ + sums.transport_row[d];
-            from_gap_row_[d] = sums.gap_row[d];
-        }
+        row_ = from_gap_row_ + row_ / weight_ + sums.transport_row;
+        from_gap_row_ = sums.gap_row;
         of_slope_ = from_gap + sums.transport_moment / step.transport.slope + of_slope_ / weight_;
         gap_moment_ = sums.gap_moment / step.transport.slope;
         pull_back_parameters(k, parameters, of_weight);
@@ -94,13 +88,12 @@ private:
 
     /// row = log p0 and col = log q0 before the first step.
     void finish() {
-        RealVector log_p(tape_->rows());
-        RealVector log_q(tape_->cols());
-        for (Index d = 0; d < log_p.size(); ++d) log_p[d] = (log_p_[d] + row_[d]) * unit_;
-        for (Index n = 0; n < log_q.size(); ++n) log_q[n] = (log_q_[n] + col_[n]) * unit_;
+        RealVector log_p = (log_p_ + row_) * unit_;
+        RealVector log_q = (log_q_ + col_).head(tape_->cols()) * unit_;
         add_prior_gradients(tape_->priors, log_p, log_q, *gradient_);
     }
 
+    auto of_features(const Real* numbers) const { return Eigen::Map<const RealVector>(numbers, tape_->rows()); }
     static R load(const Real* of_cols, Index tile) { return R::load(of_cols + tile * lanes); }
     static R load(const Buffer<Real>& of_cols, Index tile) { return load(of_cols.data(), tile); }
 
@@ -120,22 +113,21 @@ private:
         return high - low;
     }
 
-    /// The features' half step: takes what the gap passes back off row_.
+    /// The reverse of the features' half step. row_ becomes dL/d(row'/w).
     void pull_back_features(Index k, const AdmmStep& step, const StepParameters& parameters) {
-        for (Index d = 0; d < row_.size(); ++d) {
-            log_row_sum_[d] = step.log_row_sum[d] + step.transport.row[d] / weight_;
-            row_[d] -= from_gap_row_[d];
-        }
+        log_row_sum_ = of_features(step.log_row_sum) + of_features(step.transport.row) / weight_;
+        row_ -= from_gap_row_;
         Real of_alpha1 = 0;
         const Real of_scale = features_.run(row_, parameters.alpha1, weight_ * parameters.rho, true,
                                             tape_->priors.log_p, log_row_sum_, log_p_, of_alpha1);
+        row_ += features_.of_log_sum;
         add(gradient_->alpha1, k, of_alpha1);
         add(gradient_->alpha0, k, of_scale);
         add(gradient_->rho, k, of_scale);
     }
 
-    /// Prepares the instances' half step, which pull_back_instances() pulls back tile by tile: what the mass passes
-    /// back, and what T's log sums have of the columns, which is col' less what the half step added.
+    /// Prepares for pull_back_instances() of all tiles: of_mass_, and LSE_d(log T) without the columns' part, which is
+    /// col' without what the half step added.
     void start_instances(const AdmmStep& step, const StepParameters& parameters) {
         const Index N = tape_->cols();
         damping_ = damping(parameters.alpha2, parameters.rho);
@@ -148,7 +140,7 @@ private:
         of_mass_ *= -from_gap_row_.sum();
     }
 
-    /// Of col = col'/w and the instances' half step; dL/dLSE_d.
+    /// The reverse of col = col'/w and of the instances' half step, in a tile. Returns dL/dLSE_d(log T).
     R pull_back_instances(const AdmmStep& step, Index tile, const R& from_rows) {
         const R from_gap = tiles_.gap_col(tile);
         const R of_smooth = load(col_, tile) - from_gap + from_rows;
@@ -162,14 +154,19 @@ private:
         return of.of_log_sum;
     }
 
-    /// Of slope' = 1/rho + slope, row' = row + (top - max top) / rho, the weight and k2.
+    /// Adds the parameters' derivatives, through slope' = 1/rho + slope, row' = row + (top - max top) / rho, w and k2.
     void pull_back_parameters(Index k, const StepParameters& parameters, Real of_weight) {
         const Real rho = parameters.rho;
         const Real highest_top = highest(tape_->top.data(), row_.size());
         Real of_inverse_rho = of_slope_;
         for (Index d = 0; d < row_.size(); ++d) of_inverse_rho += (tape_->top[d] - highest_top) * row_[d];
         Real of_strength = of_weight;  // of alpha0/rho
-        if (tape_->prior_weight != 0) of_strength += pull_back_priors(parameters.alpha0 / rho);
+        const Real prior_weight = tape_->prior_weight;
+        if (prior_weight != 0) {  // the rewards' part alpha0 prior_weight log(p0 q0^T)
+            of_strength += prior_weight * (row_.dot(tape_->priors.log_p) + col_.dot(log_q_padded_));
+            log_p_ += prior_weight * parameters.alpha0 / rho * row_;
+            log_q_ += prior_weight * parameters.alpha0 / rho * col_;
+        }
         add(gradient_->alpha0, k, of_strength / rho);
         add(gradient_->rho, k, -(of_inverse_rho + of_strength * parameters.alpha0) / rho / rho);
         Real of_alpha2 = 0;
@@ -177,23 +174,7 @@ private:
         add(gradient_->alpha2, k, of_alpha2);
     }
 
-    /// Of the rewards' part alpha0 prior_weight log(p0 q0^T): adds the priors', returns the strength's.
-    Real pull_back_priors(Real strength) {
-        const Real weight = tape_->prior_weight;
-        Real of_strength = 0;
-        for (Index d = 0; d < row_.size(); ++d) {
-            of_strength += weight * row_[d] * tape_->priors.log_p[d];
-            log_p_[d] += weight * strength * row_[d];
-        }
-        for (Index n = 0; n < col_.size(); ++n) {
-            of_strength += weight * col_[n] * log_q_padded_[n];
-            log_q_[n] += weight * strength * col_[n];
-        }
-        return of_strength;
-    }
-
-    /// The pass over all elements. That of the last step, whose P is the weights that the values are pooled with, starts
-    /// from u = P (v - y) dL/dy.
+    /// The pass over all elements. In the last step P is the weights that pool the values v, and u = P (v - y) dL/dy.
     const typename Tiles::Sums& pass(Index k, const AdmmStep& step) {
         const bool own_values = !tape_->values.empty();
         const bool pools = k + 1 == tape_->steps();
@@ -224,7 +205,8 @@ private:
         return tiles_.run(k, step, log_col_sum_, factor, instances, done);
     }
 
-    /// The values' slopes and offsets, which are relative to an anchor: the rewards' own, or the mean as Work has it.
+    /// Sets slopes and offsets of the values. These are relative to an anchor: the highest reward of every feature, or of
+    /// own values the mean, rounded to Work.
     void start_pooled(bool own_values) {
         anchor_ = tape_->top;
         if (own_values) {
@@ -261,12 +243,12 @@ private:
     Real weight_ = 1;
     Buffer<Real> log_row_sum_;
     HalfStepReverse features_;
-    Real damping_ = 0;  ///< Of the instances, as what follows.
+    Real damping_ = 0;  ///< This and what follows: of the instances.
     Real of_damping_ = 0;
     Real of_col_weight_ = 0;
     Buffer<Real> log_mass_, of_mass_, log_col_sum_;
 
-    Buffer<Work> factor_;  ///< u = factor P, or of the last step factor v - offset.
+    Buffer<Work> factor_;  ///< u = factor P; in the last step (factor v - offset) P.
     Buffer<Work> offset_, value_factor_;
     RealVector anchor_;
     InstanceTiles<Work> values_;  ///< Of the last step, if they are not the reward.

@@ -18,10 +18,10 @@
 
 namespace otpool::detail {
 
-/// The tape of K steps of AdmmSweep, of which nothing is wanted but what the last one pools.
+/// The tape of K steps of AdmmSweep, of which only what the last one pools is wanted.
 ///
-/// Memory: 3 (D + N) doubles a step, and D N numbers of Work every eight steps. All else is computed again, which takes
-/// less time than memory does.
+/// Memory: 3 (D + N) doubles a step, and D N numbers of Work every eight steps. All else is computed again, which is
+/// faster than to store and read it.
 template <BagScalar Work>
 struct AdmmSweepTape {
     AnyView reward, values;  ///< The values are empty where they are the reward.
@@ -41,10 +41,9 @@ struct AdmmSweepTape {
           prior_weight(problem.regularizer.prior_weight),
           top(problem.highest),
           range(problem.range()) {
-        const auto all = static_cast<std::size_t>(steps);
-        slopes_.reserve(all);
-        of_rows_.reserve(3 * all * static_cast<std::size_t>(rows()));
-        of_cols_.reserve(3 * all * static_cast<std::size_t>(padded_cols()));
+        slopes_.reserve(static_cast<std::size_t>(steps));
+        of_rows_.resize(3 * rows(), steps);
+        of_cols_.resize(3 * padded_cols(), steps);
     }
 
     Index rows() const { return priors.log_p.size(); }
@@ -55,22 +54,22 @@ struct AdmmSweepTape {
     /// Keeps the sweep's last step.
     void keep(const AdmmSweep<Work>& sweep) {
         const AdmmStep step = sweep.last_step();
+        Real* row = of_rows_.data() + steps() * of_rows_.rows();
+        Real* col = of_cols_.data() + steps() * of_cols_.rows();
         slopes_.push_back({step.rho, step.transport.slope, step.smooth.slope});
-        for (const Real* v : {step.transport.row, step.smooth.row, step.log_row_sum}) {
-            of_rows_.insert(of_rows_.end(), v, v + rows());
-        }
+        for (const Real* v : {step.transport.row, step.smooth.row, step.log_row_sum}) row = std::copy_n(v, rows(), row);
         for (const Real* v : {step.transport.col, step.smooth.col, step.log_col_sum}) {
-            of_cols_.insert(of_cols_.end(), v, v + padded_cols());
+            col = std::copy_n(v, padded_cols(), col);
         }
     }
 
     AdmmStep step(Index k) const {
-        const Slopes& of_step = slopes_[static_cast<std::size_t>(k)];
-        const Real* row = of_rows_.data() + 3 * k * rows();
-        const Real* col = of_cols_.data() + 3 * k * padded_cols();
-        return {of_step.rho,
-                {of_step.transport, row, col},
-                {of_step.smooth, row + rows(), col + padded_cols()},
+        const auto& [rho, transport, smooth] = slopes_[static_cast<std::size_t>(k)];
+        const Real* row = of_rows_.data() + k * of_rows_.rows();
+        const Real* col = of_cols_.data() + k * of_cols_.rows();
+        return {rho,
+                {transport, row, col},
+                {smooth, row + rows(), col + padded_cols()},
                 row + 2 * rows(),
                 col + 2 * padded_cols()};
     }
@@ -97,7 +96,7 @@ private:
     };
 
     std::vector<Slopes> slopes_;
-    std::vector<Real> of_rows_, of_cols_;  ///< Three vectors a step, as AdmmStep has them.
+    RealMatrix of_rows_, of_cols_;  ///< AdmmStep's three vectors, a column a step.
 };
 
 }  // namespace otpool::detail

@@ -92,11 +92,7 @@ public:
     }
 
 private:
-    /// Products of exponents that are smaller, and not all 0, have no digits left in Work.
-    template <class Work>
-    static constexpr Real smallest_exponents = std::same_as<Work, float> ? 1e-10 : 1e-100;
-
-    /// What AdmmSweep's loop tells of its steps, put onto the tape.
+    /// Puts what AdmmSweep's loop tells of its steps onto the tape.
     template <class Work>
     struct SweepRecorder {
         AdmmSweepTape<Work>& tape;
@@ -116,8 +112,11 @@ private:
             } else {
                 sweep.set_parameters(step.rho);
             }
+            // Products of smaller exponents, which are not all 0, have no digits left in Work.
+            constexpr Real smallest = std::same_as<Work, float> ? 1e-10 : 1e-100;
             const Real exponents = sweep.spread() / step.rho;
-            return !(exponents > 0 && exponents < smallest_exponents<Work>)&&sweep.resolves(shared ? steps : 1);
+            if (exponents > 0 && exponents < smallest) return false;
+            return sweep.resolves(shared ? steps : 1);
         }
         void keep(const AdmmSweep<Work>& sweep) { tape.keep(sweep); }
     };
@@ -150,15 +149,13 @@ private:
         AdmmStateReverse<> reverse(*states_, {gradient.alpha0, gradient.alpha1, gradient.alpha2, gradient.rho});
         of_plan.for_each_column(pass.solution->log_plan, pass.problem.pooled_values(),
                                 [&](Index k, Index, const RealVector&, const RealVector& of_column) {
-                                    reverse.set_plan_derivative(k, of_column.data());
+                                    reverse.of_plan.col(k) = of_column;
                                 });
         reverse.run();
         const Priors& priors = states_->problem.priors;
         for (Index k = 0; k < reverse.of_reward.cols(); ++k) {
-            Scalar* const out = gradient.reward.sum(priors.active[static_cast<std::size_t>(k)]);
-            for (Index d = 0; d < reverse.of_reward.rows(); ++d) {
-                out[d] += static_cast<Scalar>(reverse.of_reward[k][d]);
-            }
+            gradient.reward.sum().col(priors.active[static_cast<std::size_t>(k)]) +=
+                reverse.of_reward.col(k).template cast<Scalar>();
         }
         add_prior_gradients(priors, reverse.of_log_p, reverse.of_log_q, gradient);
     }

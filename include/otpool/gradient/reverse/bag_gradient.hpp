@@ -16,19 +16,19 @@
 
 namespace otpool::detail {
 
-/// Makes all numbers finite: an infinity, from a plan whose mass is out of range, becomes the largest number; NaN, which
-/// has no digits left as the rewards are some 1e20 times alpha0, becomes 0.
+/// Makes all numbers finite. An infinity comes from a plan whose mass is out of range, and becomes the largest number.
+/// NaN comes from rewards of 1e20 times alpha0 or more, where no digit is left, and becomes 0.
 template <BagScalar Number>
 void saturate(Number* numbers, Index size) {
-    if (all_finite(numbers, size)) return;  // to look is faster than to write
+    if (all_finite(numbers, size)) return;  // looking is faster than writing
     constexpr Number largest = std::numeric_limits<Number>::max();
     for (Index i = 0; i < size; ++i) {
         numbers[i] = std::isnan(numbers[i]) ? Number(0) : std::clamp(numbers[i], -largest, largest);
     }
 }
 
-/// A bag's derivatives with respect to D x N numbers, in the batch's memory: unspecified until the first are added, or
-/// until all are set at once, which spares a pass over memory.
+/// A bag's derivatives with respect to a D x N matrix, in the batch's memory. The memory is not set at first: the first
+/// sum() sets zeros; who sets all numbers at once, in columns(), spares that pass over memory.
 template <BagScalar Scalar>
 class ElementGradient {
 public:
@@ -40,23 +40,23 @@ public:
     /// Whether nothing has been added or set.
     bool is_new() const { return is_new_; }
 
-    /// To add to: zeros at first. Cost: the first time, to write them.
+    /// To add to. Writes zeros the first time.
     Columns& sum() {
         if (is_new_) std::fill_n(columns_.data(), columns_.size(), Scalar(0));
         return columns();
     }
-    /// Column n of them.
+    /// Column n, likewise.
     Scalar* sum(Index n) { return sum().data() + n * columns_.rows(); }
-    /// The same numbers, which, if is_new(), are all to be set.
+    /// To be set as a whole if is_new().
     Columns& columns() {
         is_new_ = is_finite_ = false;
         return columns_;
     }
 
-    /// What has been seen of the present numbers, so that saturate() need not look.
+    /// Says whether the present numbers are known to be finite; then saturate() need not look.
     void set_finite(bool is_finite) { is_finite_ = is_finite; }
 
-    /// Zeros if nothing was added; finite numbers.
+    /// Makes all numbers finite; zeros if nothing was added.
     void saturate() {
         if (!is_finite_) detail::saturate(sum().data(), columns_.size());
     }
@@ -67,46 +67,38 @@ private:
     bool is_finite_ = false;
 };
 
-/// Every bag's derivatives with respect to what the bags of a batch share, zeros at first. They are added up in the
-/// bags' order, when all are there.
+/// The derivatives with respect to what the bags of a batch share, apart for every bag: so that they can be added up in
+/// the bags' order, whatever the number of threads.
 template <BagScalar Scalar>
 class SharedGradients {
 public:
-    /// With as many features, alphas and rhos as the batch has.
+    /// Zeros, with as many features, alphas and rhos as the batch has.
     SharedGradients(const ProblemGradient<Scalar>& batch, Index bags)
-        : features_(batch.log_p0.size()),
-          parameters_(batch.alpha0.size()),
-          log_p0_(static_cast<std::size_t>(features_ * bags), 0),
-          of_parameters_(static_cast<std::size_t>(4 * parameters_ * bags), 0) {}
+        : log_p0_(Matrix<Scalar>::Zero(batch.log_p0.size(), bags)),
+          parameters_(RealMatrix::Zero(batch.alpha0.size(), 4 * bags)) {}
 
-    Eigen::Map<Vector<Scalar>> log_p0(Index bag) { return {log_p0_.data() + bag * features_, features_}; }
-    /// A bag's derivatives with respect to the i-th of alpha0, alpha1, alpha2 and rho.
+    Eigen::Map<Vector<Scalar>> log_p0(Index bag) { return {log_p0_.data() + bag * log_p0_.rows(), log_p0_.rows()}; }
+    /// Of the i-th of alpha0, alpha1, alpha2 and rho.
     Eigen::Map<RealVector> parameter(Index bag, Index i) {
-        return {of_parameters_.data() + (4 * bag + i) * parameters_, parameters_};
+        return {parameters_.data() + (4 * bag + i) * parameters_.rows(), parameters_.rows()};
     }
 
     void add_to(ProblemGradient<Scalar>& batch, Index bags) {
         for (Index bag = 0; bag < bags; ++bag) {
-            add(log_p0(bag), batch.log_p0);
+            batch.log_p0 += log_p0(bag);
             Index i = 0;
             for (RealVector* sum : {&batch.alpha0, &batch.alpha1, &batch.alpha2, &batch.rho}) {
-                add(parameter(bag, i++), *sum);
+                *sum += parameter(bag, i++);
             }
         }
     }
 
 private:
-    static void add(const auto& terms, auto& sums) {
-        for (Index i = 0; i < terms.size(); ++i) sums[i] += terms[i];
-    }
-
-    Index features_, parameters_;
-    std::vector<Scalar> log_p0_;
-    std::vector<Real> of_parameters_;
+    Matrix<Scalar> log_p0_;  ///< A column a bag.
+    RealMatrix parameters_;  ///< Four columns a bag.
 };
 
-/// A bag's part of the gradient of a batch, to which its derivatives are added. Vectors per instance are in the batch's
-/// memory.
+/// A bag's part of the gradient of a batch. Derivatives are added to it. What is per instance is in the batch's memory.
 template <BagScalar Scalar>
 struct BagGradient {
     ElementGradient<Scalar> reward;
@@ -147,7 +139,7 @@ private:
     }
 };
 
-/// Turns derivatives with respect to log prior_i into those through the normalisation to sum 1.
+/// Replaces derivatives with respect to log prior_i by those through the normalisation of the prior to sum 1.
 template <std::same_as<Real> Number>
 void pull_back_normalization(const Number* log_prior, Index size, Number* derivative) {
     Number total = 0;
@@ -158,8 +150,8 @@ void pull_back_normalization(const Number* log_prior, Index size, Number* deriva
     });
 }
 
-/// Adds the derivatives with respect to the normalised log-priors of the features and the active instances, which
-/// `log_p` and `log_q` become, given those with respect to the log-priors one by one.
+/// Adds the priors' derivatives through their normalisation, given those with respect to each log-prior. Overwrites
+/// log_p and log_q.
 template <BagScalar Scalar>
 void add_prior_gradients(const Real* log_p0, const Real* log_q0, const std::vector<Index>& active, Real* log_p,
                          Real* log_q, BagGradient<Scalar>& gradient) {
@@ -180,7 +172,7 @@ RealVector as_reals(const Scalar* numbers, Index size) {
     return reals;
 }
 
-/// The gradient of one problem: all of what a mode adds.
+/// The gradient of one problem.
 template <class Mode, class Readout, class Tape, BagScalar Scalar>
 ProblemGradient<Scalar> gradient_of(const Mode& mode, const Readout& readout, const Tape& tape,
                                     const Vector<Scalar>& dL_dy) {

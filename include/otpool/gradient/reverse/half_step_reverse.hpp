@@ -10,11 +10,11 @@
 
 namespace otpool::detail {
 
-/// The reverse of the half step of one line, or of one in each lane:
+/// The reverse of the half step of one line (a feature or an instance), or of one line in each lane:
 ///
 ///     shift = k (log prior - s) - mass,   k = alpha / (alpha + weight)
 ///
-/// given dL/dshift, and dL/ds through the mass.
+/// given dL/dshift, and of_mass, which is dL/ds through the mass.
 template <class Number>
 struct HalfStepDerivatives {
     Number of_prior;    ///< dL/dlog prior
@@ -29,13 +29,13 @@ struct HalfStepDerivatives {
     }
 };
 
-/// The reverse of the half step of one side of BregmanAdmm. The mass is that of the plan, to which it gives mass 1, or
-/// nothing.
+/// The reverse of a half step of BregmanAdmm, of all lines of a side. Where `unit_mass`, the half step gives the plan mass
+/// 1; else there is no mass in it.
 struct HalfStepReverse {
     Buffer<Real> of_log_sum;    ///< dL/ds
-    Buffer<Real> log_marginal;  ///< s + shift, of the plan after the half step.
+    Buffer<Real> log_marginal;  ///< s + shift: that of the plan after the half step.
 
-    /// Adds dL/dlog prior and dL/dalpha to what they are to be added to; returns dL/dweight.
+    /// Adds dL/dlog prior to of_log_prior and dL/dalpha to of_alpha; returns dL/dweight.
     Real run(const auto& of_shift, Real alpha, Real weight, bool unit_mass, const auto& log_prior, const auto& log_sum,
              auto& of_log_prior, Real& of_alpha) {
         const Index size = of_shift.size();

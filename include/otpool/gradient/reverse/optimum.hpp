@@ -13,7 +13,7 @@
 
 namespace otpool::detail {
 
-/// A problem and its solution, of any scalar and regulariser: what the gradient of an optimum starts from. Views the
+/// A problem and its solution, of any scalar and regulariser, as the gradient of an optimum needs them. Views the
 /// solution.
 struct Optimum {
     AnyView reward, values;

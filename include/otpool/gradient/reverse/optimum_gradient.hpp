@@ -30,8 +30,8 @@ namespace otpool::detail {
 ///     dL/dX = H / alpha0            dL/dalpha0 = -<H, R'(P)> / alpha0
 ///     dL/dlog p0 = r lambda         dL/dalpha1 = -<H 1, log(r/p0)> / alpha0         and so for q0, alpha2.
 ///
-/// For Entropy W = P, the system of Cheng & Xu's problem; for Quadratic W is 1/2 on the support. All of it is relative
-/// to the plan's mass and, of a row, to the row's: these cancel, and may be beyond all numbers.
+/// For Entropy W = P, the system of Cheng & Xu's problem; for Quadratic W is 1/2 on the support. Everything is computed
+/// relative to the plan's mass, and every row relative to the row's: masses cancel, and may be too large for numbers.
 template <std::same_as<Real> Work = Real>
 class OptimumGradient {
 public:
@@ -81,7 +81,7 @@ public:
 
 private:
     static constexpr Real nothing = -std::numeric_limits<Real>::infinity();
-    /// Lowest log mass relative to the plan's, so that what is divided by its root stays a number.
+    /// Lowest log mass relative to the plan's; what is divided by its root is still a number.
     static constexpr Real lightest = -600;
 
     Index rows() const { return optimum_.rows(); }
@@ -92,7 +92,7 @@ private:
     void for_each_column(const Visit& visit) {
         const RealVector& scale = optimum_.log_plan.log_scale();
         optimum_.log_plan.for_each_column([&](Index k, Index n, const RealVector& score) {
-            for (Index d = 0; d < rows(); ++d) log_plan_[d] = score[d] + scale[d];
+            log_plan_ = score + scale;
             if (is_separable()) {
                 optimum_.reward.copy_column(n, value_.data());
                 for (Index d = 0; d < rows(); ++d) {
@@ -136,7 +136,7 @@ private:
         });
     }
 
-    /// Logarithms of the system's diagonals; inf takes a line that has nothing there out of the system.
+    /// Logarithms of the system's diagonals. A line with 0 on the diagonal gets inf, which takes it out of the system.
     void set_diagonals() {
         RealVector row_W = RealVector::Zero(rows());  // (W 1)_d / r_d
         RealVector col_W(cols());                     // (W^T 1)_n / c_n
@@ -167,7 +167,7 @@ private:
         });
     }
 
-    /// H of the present column. lambda_ and mu_ are solved for times the roots of their diagonals.
+    /// H of the present column.
     void set_H(Index k, Index n) {
         optimum_.values.copy_column(n, value_.data());
         H_ = times_derivative([&](Index d) { return log_W_[d]; });
@@ -180,7 +180,7 @@ private:
         for (Index d = 0; d < rows(); ++d) H_[d] -= term_[d] == 0 ? 0 : term_[d] * multiplier(d);
     }
 
-    /// term_ <- exp(exponent(d)) of the present column's entries; or this times dL/dP r, r the mass of the row.
+    /// Returns exp(exponent(d)) for every entry of the present column; or that times r_d dL/dP.
     const RealVector& exponentials(const auto& exponent) {
         for (Index d = 0; d < rows(); ++d) term_[d] = exponent(d);
         exp_or_zero(term_.data(), rows(), term_.data());
@@ -218,10 +218,10 @@ private:
     Real inverse_alpha0_;
     Side features_, instances_;
     RealVector log_r_, log_c_;
-    RealVector relative_r_, relative_c_;  ///< log r and log c, relative to the plan's mass
-    RealVector log_rows_, log_cols_;      ///< of the system's diagonals
+    RealVector relative_r_, relative_c_;  ///< log r and log c, relative to the plan's mass.
+    RealVector log_rows_, log_cols_;      ///< Logarithms of the system's diagonals.
     OptimumSystem<Work> system_;
-    RealVector lambda_, mu_;                          ///< times the roots of their diagonals
+    RealVector lambda_, mu_;                          ///< Times the roots of their diagonals.
     RealVector log_plan_, log_W_, value_, term_, H_;  ///< Of the present column.
 };
 

@@ -11,14 +11,14 @@
 
 namespace otpool::detail {
 
-/// The symmetric linear system of an optimum: two sides that a nonnegative matrix W couples, with diagonals A and B, in
-/// the form of unit diagonal
+/// The symmetric linear system of an optimum, in which a nonnegative matrix W couples two sides with diagonals A and B.
+/// It is scaled to unit diagonal:
 ///
 ///     [ I    K ] [x]   [a]
 ///     [ K^T  I ] [y] = [b],     K = A^-1/2 W B^-1/2,
 ///
-/// where rows and columns of any mass count the same. One side is eliminated: (I - K K^T) x = a - K b, on the smaller
-/// one; up to `direct_size` by Cholesky, above by conjugate gradients, which never form the matrix.
+/// so that rows and columns of any mass count the same. The larger side is eliminated: (I - K K^T) x = a - K b. That is
+/// solved by Cholesky up to `direct_size`, above by conjugate gradients, which never form the matrix.
 ///
 /// Newton's steps solve this system, too, but on the way to the optimum, where its diagonals are not the plan's own, and
 /// with a B that is sparse at small alpha0 and stored in whole registers: so SemidualNewton has its own.
@@ -29,8 +29,8 @@ public:
 
     Matrix<Work> K;
 
-    /// Right-hand sides in, solution out. `singular`: A and B are W's own sums, so that (A^1/2, -B^1/2) is in the
-    /// kernel. log_a, log_b: log A and log B.
+    /// x, y: right-hand sides before, solution after. log_a, log_b: log A and log B. `singular`: A and B are the sums of
+    /// W, so that (A^1/2, -B^1/2) solves the system with right-hand side 0.
     void solve(bool singular, const RealVector& log_a, const RealVector& log_b, RealVector& x, RealVector& y) const {
         if (x.size() <= y.size()) {
             eliminate(K, singular, log_a, x, y);
@@ -44,7 +44,7 @@ private:
     static void eliminate(const Block& block, bool singular, const RealVector& log_diagonal, RealVector& x,
                           RealVector& y) {
         x.noalias() -= block * y;
-        RealVector kernel = RealVector::Zero(x.size());  // one more direction to fill a singular matrix up
+        RealVector kernel = RealVector::Zero(x.size());  // added to a singular matrix, it makes it regular
         if (singular) {
             const Real top = *std::max_element(log_diagonal.begin(), log_diagonal.end());
             for (Index i = 0; i < x.size(); ++i) kernel[i] = std::exp((log_diagonal[i] - top) / 2);
@@ -62,8 +62,8 @@ private:
     static void solve_by_cholesky(const Block& block, const RealVector& kernel, RealVector& x) {
         RealMatrix schur = RealMatrix::Identity(x.size(), x.size());
         schur.selfadjointView<Eigen::Lower>().rankUpdate(block, -1).rankUpdate(kernel);
-        // A ridge at the size of rounding, more where parts of the plan do not touch: their multipliers have no common
-        // origin, and need none.
+        // A ridge at the size of rounding. It grows where parts of the plan do not touch: constants may then be added to
+        // the multipliers of each part, and any will do.
         for (Real ridge = 1e-16 * static_cast<Real>(x.size());; ridge *= 10) {
             for (Index i = 0; i < x.size(); ++i) schur(i, i) += ridge;
             const Eigen::LLT<RealMatrix> factor(schur);

@@ -19,13 +19,12 @@
 
 namespace otpool::detail {
 
-/// The derivative of L with respect to a plan P that is read out, as P dL/dP, which is a number where P is beyond all
-/// numbers:
+/// The derivative of L with respect to a plan P that is read out, as P dL/dP: that is a number even where P is not.
 ///
 ///     P_dn dL/dP_dn = (slope_d v_dn - offset_d) w_dn,   w_dn = P_dn / sum_m P_dm
 struct PlanGradient {
     RealVector slope, offset;     ///< D numbers each.
-    RealVector log_row_sum = {};  ///< Of the plan's scores, where it is read column by column.
+    RealVector log_row_sum = {};  ///< Of the plan's scores; set by pull_back().
 
     Index size() const { return slope.size(); }
 
@@ -33,7 +32,7 @@ struct PlanGradient {
     void log_weights(const Real* score, Real* to) const {
         for (Index d = 0; d < size(); ++d) to[d] = score[d] - log_row_sum[d];
     }
-    /// to_d = (slope_d value_d - offset_d) exp(log_factor_d): with log w, P dL/dP of a column.
+    /// to_d = (slope_d value_d - offset_d) exp(log_factor_d); given log w, it is P dL/dP of a column.
     void column(const Real* value, const Real* log_factor, Real* to) const {
         exp_or_zero(log_factor, size(), to);
         for (Index d = 0; d < size(); ++d) to[d] = to[d] == 0 ? 0 : (slope[d] * value[d] - offset[d]) * to[d];
@@ -52,8 +51,8 @@ struct PlanGradient {
     }
 };
 
-/// The backward pass of a readout y, given dL/dy: what goes through the plan. The values' gradient is slope w. What a
-/// readout takes from elsewhere is added to `gradient`.
+/// The reverse of a readout y, given dL/dy: returns the derivative with respect to the plan. That of the values is
+/// slope w. Derivatives with respect to anything else are added to `gradient`.
 template <MultipleOfMean Readout, BagScalar Scalar, Regularizer R>
 PlanGradient pull_back_readout(const Readout& readout, const ForwardPass<Scalar, R>& pass, const RealVector& dL_dy,
                                BagGradient<Scalar>&) {
@@ -72,7 +71,7 @@ PlanGradient pull_back_readout(const JointReadout&, const ForwardPass<Scalar, R>
     const Vector<Scalar> marginal = pass.solution.value().feature_marginal();
     PlanGradient gradient{dL_dy, dL_dy};
     for (Index d = 0; d < dL_dy.size(); ++d) {
-        // A mass beyond that saturates y as well; its derivatives shall have room left to be numbers.
+        // A larger mass saturates y as well; the limit leaves room for the derivatives to be numbers.
         gradient.slope[d] *= static_cast<Real>(dL_dy.size()) * std::min(static_cast<Real>(marginal[d]), 1e150);
         gradient.offset[d] = 0;
     }
@@ -80,7 +79,7 @@ PlanGradient pull_back_readout(const JointReadout&, const ForwardPass<Scalar, R>
 }
 
 /// y = alpha0 log mean exp(x / alpha0):  dy/dx_n = w_n = softmax(x / alpha0)_n,  dy/dalpha0 = (y - <w, x>) / alpha0.
-/// The plan has no part in it where the instances are free. Throws UnsupportedProblem where they are not.
+/// It does not depend on the plan where the instances are free. Throws UnsupportedProblem where they are not.
 template <BagScalar Scalar, Regularizer R>
 PlanGradient pull_back_readout(const LogMeanExpReadout&, const ForwardPass<Scalar, R>& pass, const RealVector& dL_dy,
                                BagGradient<Scalar>& gradient) {
@@ -123,7 +122,7 @@ PlanGradient pull_back_readout(const LogMeanExpReadout&, const ForwardPass<Scala
     return {none, none};
 }
 
-/// The same for a plan that is read column by column; adds the values' gradient.
+/// The same, for a plan that is then read column by column. Adds the values' gradient.
 template <class Readout, BagScalar Scalar, Regularizer R>
 PlanGradient pull_back(const Readout& readout, const ForwardPass<Scalar, R>& pass, const RealVector& dL_dy,
                        BagGradient<Scalar>& gradient) {

@@ -9,9 +9,9 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/reverse/bag_gradient.hpp"
 #include "otpool/gradient/reverse/half_step_reverse.hpp"
-#include "otpool/gradient/reverse/kernel_terms.hpp"
 #include "otpool/gradient/reverse/parameter_sets.hpp"
 #include "otpool/gradient/reverse/plan_gradient.hpp"
+#include "otpool/gradient/reverse/scaled_kernel_sum.hpp"
 #include "otpool/gradient/reverse/sinkhorn_tape.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
 #include "otpool/problem/side.hpp"
@@ -20,8 +20,8 @@
 
 namespace otpool::detail {
 
-/// The reverse of K steps of Sinkhorn (Trajectory): derivatives with respect to the state, walked backwards, and to the
-/// parameters, added up in the gradient. In memory that is used again from bag to bag.
+/// The reverse of K steps of Sinkhorn; Trajectory<Sinkhorn> says what a step is. Walks backwards with the derivatives with
+/// respect to the potentials, and adds those of the parameters to the gradient. Its memory is used again by the next bag.
 template <BagScalar Scalar>
 class SinkhornReverse {
 public:
@@ -133,7 +133,7 @@ private:
         open(k - 1);
     }
 
-    /// X is taken relative to its largest entry, which the priors' parts of y do not see.
+    /// Adds the priors' derivatives, and that of the largest reward, which all rewards are taken relative to.
     void finish() {
         const ScaledProblem& scaled = tape_->scaled(0);
         add_prior_gradients(scaled.features.log_prior.data(), scaled.instances.log_prior.data(), scaled.kernel.active,
@@ -144,7 +144,7 @@ private:
         gradient_->reward.set_finite(is_finite_ && std::isfinite(of_highest));
     }
 
-    /// Starts the terms of dL/dy of the steps up to k that share their parameters. Leaves G in term_.
+    /// Starts a sum of terms of dL/dy, for step k and those before it with the same parameters. Leaves G in term_.
     void open(Index k) {
         has_term_ = false;
         tape_->features(k, term_of_cols_.row_exponent);
@@ -159,7 +159,7 @@ private:
         term_.col_factor = RealVector::Ones(instances_.size());
     }
 
-    /// Adds what the terms make of dL/dX by y = (X - max X) / alpha0, to which RelativeEntropy adds log p0 + log q0.
+    /// Adds the terms to dL/dX, where y = (X - max X) / alpha0; of RelativeEntropy plus log p0 + log q0.
     void close(Index k) {
         const ScaledProblem& scaled = tape_->scaled(k);
         const ScaledReward& kernel = scaled.kernel;
@@ -197,7 +197,7 @@ private:
         of_step(gradient_->alpha0, k) -= moment * kernel.inverse_alpha0 * kernel.inverse_alpha0;
     }
 
-    /// A column of dL/dX.
+    /// What a column of dL/dX is computed from.
     struct Column {
         Scalar slope, offset;
         Index size;
@@ -205,9 +205,10 @@ private:
         const Scalar* W = nullptr;  ///< May be null.
         const Scalar* x = nullptr;
 
-        /// to <- slope Y + W + before, which may be null; <Y, x - offset>. Shows what it stores.
+        /// to <- slope Y + W + before, which may be null; returns <Y, x - offset>. `seen` becomes NaN if any number stored
+        /// is NaN or infinite.
         Scalar add_to(Scalar* to, const Scalar* before, L& seen) const {
-            const Column own = *this;  // a copy, and of what it shows, too, that stays in registers
+            const Column own = *this;  // copies, which stay in registers
             L moment(Scalar(0));
             L nothing = seen;
             for_each_lanes(size, [&](Index d, Index count) {
@@ -241,7 +242,8 @@ private:
             pull_back_damping(of_damping, side.alpha, tape_->parameters[k].alpha0, of_step(alpha, k));
     }
 
-    /// Of  LSE(log prior - th F),  F = potential - taken - anchor,  and of the th in T's denominator, given dL/d(LSE).
+    /// The reverse of LSE(log prior - th F), F = potential - taken - anchor, and of the th in T's denominator, given
+    /// dL/d(LSE).
     void pull_back_log_sum(Index k, const Side& side, const Buffer<Real>& potential, Real taken, Real of_log_sum,
                            Real translation, Buffer<Real>& of_potential, Buffer<Real>& of_log_prior, auto& alpha) {
         const Index size = side.size();
@@ -264,17 +266,17 @@ private:
     const SinkhornTape* tape_ = nullptr;
     AnyView values_;
     BagGradient<Scalar>* gradient_ = nullptr;
-    Buffer<Real> features_;   ///< of F' or F
-    Buffer<Real> instances_;  ///< of G, or of the G that a step starts from, but for what a pass is to find
+    Buffer<Real> features_;   ///< dL/dF' or dL/dF
+    Buffer<Real> instances_;  ///< dL/dG without the column sums of term_
     bool has_term_ = false;
-    KernelTerm term_;          ///< whose column sums that is; its col_exponent is the G that a step starts from
-    KernelTerm term_of_cols_;  ///< what the instances' update adds
+    ScaledKernel term_;              ///< The next term; its col_exponent is the G that the step starts from.
+    ScaledKernel term_of_cols_;      ///< That of the instances' half step.
+    ScaledKernelSum<Scalar> terms_;  ///< dL/dy
+    Real total_ = 0;                 ///< The sum of dL/dy.
+    Real offset_ = 0;                ///< dL/dmax X
+    bool is_finite_ = false;         ///< Whether all of dL/dX was finite at last.
     Buffer<Real> log_p_, log_q_;
-    Real offset_ = 0;            ///< of max X
-    Real total_ = 0;             ///< sum_dk dL/dy_dk of the terms
-    bool is_finite_ = false;     ///< Whether the last terms left numbers of dL/dX.
-    KernelTerms<Scalar> terms_;  ///< of dL/dy
-    Buffer<Scalar> scratch_;     ///< for a column of the reward
+    Buffer<Scalar> scratch_;  ///< For a column of the reward.
     Buffer<Real> weight_;
 };
 

@@ -39,12 +39,12 @@ namespace otpool::detail {
 ///     F' = F + T,         T = (LSE(log p0 - th1 F) - LSE(log q0 - th2 G)) / (th1 + th2)
 ///     u = LSE_d(y + F'),  G = k2 (log q0 - u)
 ///
-/// Only s, u and T of every step are kept, which F' and G follow from. The plans exp(y + G - s) and exp(y + F' - u)
-/// that the reverse needs are exp(y) scaled by vectors, and so is what they add to dL/dy: steps that share their
-/// parameters share one exp an element, and their 2K rank-one updates are one product (KernelTerms). Memory: the D x N
-/// gradient of the reward, and SinkhornTape.
+/// Only s, u and T of every step are kept: F' and G follow from them. The reverse needs the plans exp(y + G - s) and
+/// exp(y + F' - u), which are exp(y) scaled by vectors, and so is what they add to dL/dy. So steps with the same
+/// parameters share one exp per element, and their 2K rank-one updates are one product (ScaledKernelSum). Memory: the
+/// D x N gradient of the reward, and SinkhornTape.
 ///
-/// Where only the conditional mean is wanted, T is left out, as Sinkhorn does: the mean and its gradient do not see it.
+/// T is left out where only the conditional mean is wanted, as in Sinkhorn: the mean and its gradient do not depend on it.
 template <BagScalar Scalar, EntropicRegularizer R>
 class Trajectory<Sinkhorn, Scalar, R> {
 public:
@@ -83,7 +83,7 @@ public:
         scaling.pool(own.inspection().values, mean);
     }
 
-    /// Throws UnsupportedProblem where it is only to pool and the readout needs more than the conditional mean.
+    /// Throws UnsupportedProblem if the steps were only to pool and the readout needs more than the conditional mean.
     template <class Readout>
     void add_to(BagGradient<Scalar>& gradient, const ForwardPass<Scalar, R>& pass, const Readout& readout,
                 const RealVector& dL_dy, Workspace& workspace) const {
@@ -93,7 +93,7 @@ public:
     }
 
 private:
-    /// What Sinkhorn's loop tells of its steps, put into the tape.
+    /// Puts what Sinkhorn's loop tells of its steps onto the tape.
     struct Recorder {
         SinkhornTape& tape;
         Inspection& problem;  ///< Its alphas become those of the present step.

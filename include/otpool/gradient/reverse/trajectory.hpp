@@ -8,16 +8,16 @@
 
 namespace otpool::detail {
 
-/// The steps that a solver took from a problem to its solution, and their reverse. Specialised for the solvers that can
-/// be unrolled:
+/// The steps that a solver took from a problem to its solution, and their reverse. There is a specialisation for every
+/// solver that can be unrolled:
 ///
 ///     Trajectory(solver, problem, steps, pooled_only, workspace)    steps: as in Unrolled
 ///     mean, outcome, solution                                       as in ForwardPass
-///     add_to(gradient, pass, readout, dL_dy, workspace)             pass: what they became
+///     add_to(gradient, pass, readout, dL_dy, workspace)             pass: made of these
 template <class Solver, BagScalar Scalar, Regularizer R>
 class Trajectory;
 
-/// Throws UnsupportedProblem where steps were only to pool and the readout needs more than the conditional mean.
+/// Throws UnsupportedProblem for readouts that need more than the conditional mean, as the steps were only to pool.
 template <class Readout>
 void require_multiple_of_mean() {
     if constexpr (!MultipleOfMean<Readout>) {

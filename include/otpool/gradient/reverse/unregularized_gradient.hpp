@@ -15,9 +15,9 @@
 
 namespace otpool::detail {
 
-/// The gradient of an optimum at alpha0 = 0 with a free side, whose plan is WinnersLimit: every line is shared by its
-/// winners, log P_dn = log share_dn + log m, with m = prior exp(x_max / alpha) the mass of the line. The winners stay
-/// the winners, and a tie's shares do not move; alpha0's own derivative is 0.
+/// The gradient of an optimum at alpha0 = 0 with a free side, whose plan is WinnersLimit: the winners of every line share
+/// its mass m = prior exp(x_max / alpha), log P_dn = log share_dn + log m. Winners stay winners, the shares of a tie stay
+/// the same, and the derivative with respect to alpha0 is 0.
 template <std::same_as<Real> Work = Real>
 class UnregularizedGradient {
 public:

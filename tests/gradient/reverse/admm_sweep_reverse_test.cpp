@@ -14,7 +14,7 @@
 
 // The gradient of Bregman ADMM's sweeps, against central differences and against that of the whole state.
 
-namespace admm_sweep_trajectory_test {
+namespace admm_sweep_reverse_test {
 
 using namespace otpool;
 using tests::Parameters;
@@ -208,4 +208,4 @@ TEST_CASE("Memory of Bregman ADMM's sweeps grows by D x N blocks every eight ste
     CHECK(held(16) - held(9) <= 7 * (3 * (40 + 304) * sizeof(double) + 512));
 }
 
-}  // namespace admm_sweep_trajectory_test
+}  // namespace admm_sweep_reverse_test

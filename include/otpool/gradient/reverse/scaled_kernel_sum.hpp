@@ -18,8 +18,10 @@
 
 namespace otpool::detail {
 
-/// exp(z_dk + row_exponent_d + col_exponent_k) (row_factor_d + slope_d value_dk) col_factor_k, z a kernel's exponents.
-struct KernelTerm {
+/// A kernel times a factor for each row and column, of which the logarithms may be large:
+///
+///     exp(z_dk + row_exponent_d + col_exponent_k) (row_factor_d + slope_d value_dk) col_factor_k
+struct ScaledKernel {
     Buffer<Real> row_exponent, row_factor;
     Buffer<Real> col_exponent, col_factor;
     Buffer<Real> slope = {};  ///< Empty for 0.
@@ -27,17 +29,17 @@ struct KernelTerm {
     bool has_slope() const { return slope.size() > 0; }
 };
 
-/// A sum Y of such terms. Only their vectors are kept; the D x N entries are made a column at a time,
+/// A sum Y of scaled kernels, its terms, of which one may have a slope. Only their vectors are kept. The D x N entries
+/// are computed a column at a time, all in Work, with one multiplication per element and term:
 ///
-///     Y = M * (R C^T) + W * values,  M_dk = exp(z_dk + F_d + G_k),
+///     Y = M * (R C^T) + W * values,   M_dk = exp(z_dk + F_d + G_k),   W = M times the slope of that term
 ///
-/// with one multiplication an element and term, all in Work; W is M times the slope of one term. Values are taken
-/// relative to where their factor is zero, so that shifted ones lose no digits. A term outside the range of Work is
-/// computed in the log domain, with one exp an element.
+/// Values are taken relative to where their factor is zero, so that shifted values lose no digits. A term outside the
+/// range of Work is computed in the log domain, with one exp per element.
 template <BagScalar Work>
-class KernelTerms {
+class ScaledKernelSum {
 public:
-    /// Before the first term. Terms should be near exp(row_potential) and exp(col_potential). Views kernel and values.
+    /// Starts with no terms. Exponents of terms should be near these potentials, F and G. Views kernel and values.
     void start(const ScaledReward& kernel, const AnyView& values, const Real* row_potential,
                const Real* col_potential) {
         kernel_ = &kernel;
@@ -55,20 +57,16 @@ public:
         log_terms_.clear();
     }
 
-    void add(const KernelTerm& term) { add(term, first_, set_factors(term, first_)); }
+    void add(const ScaledKernel& term) { add(term, first_, set_factors(term, first_)); }
 
     /// Whether a term has a slope, and there is a W.
     bool has_slope() const { return has_slope_; }
 
     /// Adds a term; returns its column sums. Cost: one pass.
-    const Buffer<Real>& add_for_col_sums(const KernelTerm& term) {
+    const Buffer<Real>& add_for_col_sums(const ScaledKernel& term) {
         sums_.of_cols.resize(kernel_->cols());
-        const bool in_range = set_factors(term, first_);
-        if (in_range) {
-            blocks_.for_each_block([&](const Block& block) { set_col_sums(block, first_, sums_.of_cols); });
-        } else {
-            set_sums_in_log_domain(term, &sums_.of_cols, nullptr);
-        }
+        const bool in_range = start_col_sums(term);
+        if (in_range) blocks_.for_each_block([&](const Block& block) { set_col_sums(block); });
         add(term, first_, in_range);
         return sums_.of_cols;
     }
@@ -77,28 +75,30 @@ public:
         Buffer<Real> of_cols, of_rows;
     };
 
-    /// Adds `first`, if there is one, and then `second`, whose col_factor_k is col_factor(k, sum), given the k-th
-    /// column sum of the first, 0 without it. Returns the column sums of the first and the row sums of the second.
-    /// Cost: one pass.
+    /// Adds `first`, if there is one, and then `second`, whose col_factor_k becomes col_factor(k, sum): sum is the k-th
+    /// column sum of the first, or 0. Returns the column sums of the first and the row sums of the second. Cost: one
+    /// pass.
     template <class ColFactor>
-    const Sums& add_for_sums(const KernelTerm* first, KernelTerm& second, const ColFactor& col_factor) {
+    const Sums& add_for_sums(const ScaledKernel* first, ScaledKernel& second, const ColFactor& col_factor) {
         sums_.of_cols = RealVector::Zero(kernel_->cols());
         sums_.of_rows = RealVector::Zero(kernel_->rows());
-        const bool has_first = first != nullptr && set_factors(*first, first_);
-        if (first != nullptr && !has_first) set_sums_in_log_domain(*first, &sums_.of_cols, nullptr);
+        const bool has_first = first != nullptr && start_col_sums(*first);
         second.col_factor = RealVector::Ones(kernel_->cols());
         bool has_second = set_factors(second, second_);
         blocks_.for_each_block([&](const Block& block) {
-            if (has_first) set_col_sums(block, first_, sums_.of_cols);
+            if (has_first) set_col_sums(block);
             for (Index k = block.first; k < block.first + block.count; ++k) {
                 second.col_factor[k] = col_factor(k, sums_.of_cols[k]);
                 if (has_second) second_.col[k] *= static_cast<Work>(second.col_factor[k]);
             }
-            if (has_second) add_row_sums(block, second_, sums_.of_rows);
+            if (!has_second) return;
+            std::fill_n(sum_.data(), lanes_, Work(0));
+            blocks_.add_sum_over_cols(block, second_.col.data() + block.first, sum_.data());
+            for (Index d = 0; d < kernel_->rows(); ++d) sums_.of_rows[d] += static_cast<Real>(sum_[d]);
         });
         has_second = has_second && is_finite(second_.col);
         if (has_second) {
-            for (Index d = 0; d < kernel_->rows(); ++d) sums_.of_rows[d] *= static_cast<Real>(second_.row[d]);
+            sums_.of_rows = sums_.of_rows.cwiseProduct(second_.row.head(kernel_->rows()).template cast<Real>());
         } else {
             set_sums_in_log_domain(second, nullptr, &sums_.of_rows);
         }
@@ -131,7 +131,7 @@ private:
     using Block = typename KernelBlocks<Work>::Block;
     using L = Lanes<Work>;
 
-    /// Their sums are made at the same time, as each waits for its last addition: of eight registers, at most.
+    /// So many columns are summed at the same time, in at most eight registers: each addition waits for the one before.
     static constexpr int columns_together = std::clamp(8 / L::registers, 1, 4);
 
     /// A term as it multiplies M: (row_d + slope_d (value_dk - reference_d)) col_k. All but `col` are padded by zeros.
@@ -139,16 +139,15 @@ private:
         Buffer<Work> row, col, slope, reference;
     };
 
-    /// Whether the range of Work holds them; else they are unspecified.
-    bool set_factors(const KernelTerm& term, Factors& factors) const {
+    /// Whether the range of Work holds the factors; if not, they are unspecified.
+    bool set_factors(const ScaledKernel& term, Factors& factors) const {
         if (!in_range_) return false;
         const Index rows = kernel_->rows();
-        const Index cols = kernel_->cols();
         const auto scale = [](const Buffer<Real>& exponent, const Buffer<Work>& absorbed, Work* out) {
             return set_scaling(exponent.data(), absorbed.data(), exponent.size(), out);
         };
         factors.row = Vector<Work>::Zero(lanes_);
-        factors.col.resize(cols);
+        factors.col.resize(kernel_->cols());
         factors.slope.resize(0);
         if (!scale(term.row_exponent, blocks_.row_potential(), factors.row.data())) return false;
         if (!scale(term.col_exponent, blocks_.col_potential(), factors.col.data())) return false;
@@ -164,13 +163,13 @@ private:
         } else {
             for (Index d = 0; d < rows; ++d) factors.row[d] *= static_cast<Work>(term.row_factor[d]);
         }
-        for (Index k = 0; k < cols; ++k) factors.col[k] *= static_cast<Work>(term.col_factor[k]);
+        factors.col = factors.col.cwiseProduct(term.col_factor.template cast<Work>());
         return is_finite(factors.row) && is_finite(factors.col) && is_finite(factors.slope);
     }
 
     static bool is_finite(const Buffer<Work>& vector) { return all_finite(vector.data(), vector.size()); }
 
-    void add(const KernelTerm& term, const Factors& factors, bool in_range) {
+    void add(const ScaledKernel& term, const Factors& factors, bool in_range) {
         has_slope_ |= term.has_slope();
         if (!in_range) return log_terms_.push_back(term);
         if (term.has_slope()) with_slope_ = factors;
@@ -178,44 +177,42 @@ private:
         col_factors_.insert(col_factors_.end(), factors.col.begin(), factors.col.end());
     }
 
-    /// sums_k <- sum_d of the term, in a block.
-    void set_col_sums(const Block& block, const Factors& term, Buffer<Real>& sums) {
-        const Index first = block.first;
-        const Work* const col = term.col.data() + first;
-        if (term.slope.size() == 0) {
-            blocks_.sum_over_rows(block, term.row.data(), sum_.data());
-        } else {
-            const Work* const* value = blocks_.item_lanes(values_, block);
-            for (Index j = 0; j < block.count; ++j) sum_[j] = sum_with_slope(block.M + j * lanes_, value[j], term);
-        }
-        for (Index j = 0; j < block.count; ++j) sums[first + j] = static_cast<Real>(sum_[j] * col[j]);
+    /// Whether the range of Work holds the term, in first_; else its column sums are set now.
+    bool start_col_sums(const ScaledKernel& term) {
+        if (set_factors(term, first_)) return true;
+        set_sums_in_log_domain(term, &sums_.of_cols, nullptr);
+        return false;
     }
 
-    /// sum_d M_d (row_d + slope_d (value_d - reference_d)) of a column.
-    Work sum_with_slope(const Work* M, const Work* value, const Factors& term) const {
-        const Work* const row = term.row.data();
-        const Work* const slope = term.slope.data();
-        const Work* const reference = term.reference.data();
+    /// Sets a block's column sums of first_.
+    void set_col_sums(const Block& block) {
+        if (first_.slope.size() == 0) {
+            blocks_.sum_over_rows(block, first_.row.data(), sum_.data());
+        } else {
+            const Work* const* value = blocks_.item_lanes(values_, block);
+            for (Index j = 0; j < block.count; ++j) sum_[j] = sum_with_slope(block.M + j * lanes_, value[j]);
+        }
+        for (Index k = block.first, j = 0; j < block.count; ++k, ++j) {
+            sums_.of_cols[k] = static_cast<Real>(sum_[j] * first_.col[k]);
+        }
+    }
+
+    /// sum_d M_d (row_d + slope_d (value_d - reference_d)) of a column, with the factors of first_.
+    Work sum_with_slope(const Work* M, const Work* value) const {
+        const auto at = [](const Buffer<Work>& factor, Index l) { return L::load(factor.data() + l); };
         L all(Work(0));
         for (Index l = 0; l < lanes_; l += register_lanes) {
-            const L excess = L::load(value + l) - L::load(reference + l);
-            all = multiply_add(L::load(M + l), multiply_add(L::load(slope + l), excess, L::load(row + l)), all);
+            const L excess = L::load(value + l) - at(first_.reference, l);
+            all = multiply_add(L::load(M + l), multiply_add(at(first_.slope, l), excess, at(first_.row, l)), all);
         }
         return sum(all);
     }
 
-    /// sums_d += sum_k of the term, in a block, over its factor of the row.
-    void add_row_sums(const Block& block, const Factors& term, Buffer<Real>& sums) {
-        std::fill_n(sum_.data(), lanes_, Work(0));
-        blocks_.add_sum_over_cols(block, term.col.data() + block.first, sum_.data());
-        for (Index d = 0; d < kernel_->rows(); ++d) sums[d] += static_cast<Real>(sum_[d]);
-    }
-
-    /// Y_ and W_ of `count` columns from the j-th of a block, but for the terms out of range; given the values if one has
-    /// a slope.
+    /// Sets Y_ and W_ of `count` columns from the j-th of a block, without the terms out of range. `value`: null if no
+    /// term has a slope.
     template <int count>
     void set_columns(const Block& block, Index j, const Work* const* value) {
-        // Copies of members, which would be read again after every number that is stored.
+        // Copies, as members would be read again after every store.
         const Index lanes = lanes_;
         const Index cols = kernel_->cols();
         const Index terms = static_cast<Index>(row_factors_.size()) / lanes;
@@ -250,37 +247,33 @@ private:
     }
 
     void add_log_terms(Index k, Work* Y, Work* W) {
-        for (const KernelTerm& term : log_terms_) {
+        using Column = Eigen::Map<Vector<Work>>;
+        for (const ScaledKernel& term : log_terms_) {
             set_log_domain_column(term, k);
-            for (Index d = 0; d < kernel_->rows(); ++d) Y[d] += static_cast<Work>(column_[d] * row_factor_[d]);
-            for (Index d = 0; d < term.slope.size(); ++d) W[d] = static_cast<Work>(column_[d] * term.slope[d]);
+            Column(Y, column_.size()) += column_.cwiseProduct(row_factor_).template cast<Work>();
+            if (term.has_slope()) Column(W, column_.size()) = column_.cwiseProduct(term.slope).template cast<Work>();
         }
     }
 
     /// The term's column is row_factor_ times column_.
-    void set_log_domain_column(const KernelTerm& term, Index k) {
+    void set_log_domain_column(const ScaledKernel& term, Index k) {
         kernel_->column(k, column_.data());
         for (Index d = 0; d < kernel_->rows(); ++d) column_[d] += term.row_exponent[d] + term.col_exponent[k];
         exp_or_zero(column_.data(), kernel_->rows(), column_.data());
-        for (Real& entry : column_) entry *= term.col_factor[k];
+        column_ *= term.col_factor[k];
         row_factor_ = term.row_factor;
         if (!term.has_slope()) return;
         values_.copy_column(kernel_->instance(k), value_.data());
-        for (Index d = 0; d < kernel_->rows(); ++d) row_factor_[d] += term.slope[d] * value_[d];
+        row_factor_ += term.slope.cwiseProduct(value_);
     }
 
-    /// Those of a term's sums that are asked for.
-    void set_sums_in_log_domain(const KernelTerm& term, Buffer<Real>* of_cols, Buffer<Real>* of_rows) {
+    /// Sets those of a term's sums that are asked for.
+    void set_sums_in_log_domain(const ScaledKernel& term, Buffer<Real>* of_cols, Buffer<Real>* of_rows) {
         if (of_rows != nullptr) of_rows->setZero();
         for (Index k = 0; k < kernel_->cols(); ++k) {
             set_log_domain_column(term, k);
-            Real sum = 0;
-            for (Index d = 0; d < kernel_->rows(); ++d) {
-                const Real entry = column_[d] * row_factor_[d];
-                sum += entry;
-                if (of_rows != nullptr) (*of_rows)[d] += entry;
-            }
-            if (of_cols != nullptr) (*of_cols)[k] = sum;
+            if (of_rows != nullptr) *of_rows += column_.cwiseProduct(row_factor_);
+            if (of_cols != nullptr) (*of_cols)[k] = column_.dot(row_factor_);
         }
     }
 
@@ -288,16 +281,16 @@ private:
     AnyView values_;
     KernelBlocks<Work> blocks_;
     bool in_range_ = false;
-    Index lanes_ = 0;  ///< rows of M in memory
+    Index lanes_ = 0;  ///< Rows of M in memory.
     Factors first_, second_;
     Sums sums_;
-    std::vector<Work> row_factors_;  ///< R, one term after the other
-    std::vector<Work> col_factors_;  ///< C, likewise
+    std::vector<Work> row_factors_;  ///< R, one term after the other.
+    std::vector<Work> col_factors_;  ///< C, likewise.
     Factors with_slope_;             ///< Those of the term that has a slope, if it is in range.
     bool has_slope_ = false;
-    std::vector<KernelTerm> log_terms_;
+    std::vector<ScaledKernel> log_terms_;
     Buffer<Work> sum_;
-    Buffer<Work> Y_, W_;  ///< of columns_together columns
+    Buffer<Work> Y_, W_;  ///< Of columns_together columns.
     Buffer<Real> column_, value_, row_factor_;
 };
 

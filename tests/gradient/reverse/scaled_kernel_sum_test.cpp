@@ -1,4 +1,4 @@
-#include "otpool/gradient/reverse/kernel_terms.hpp"
+#include "otpool/gradient/reverse/scaled_kernel_sum.hpp"
 
 #include <optional>
 
@@ -8,11 +8,11 @@
 
 // Sums of rank-one terms of a kernel against the same sums written out, in and out of the scalar's range.
 
-namespace kernel_terms_test {
+namespace scaled_kernel_sum_test {
 
 using namespace otpool;
-using detail::KernelTerm;
-using detail::KernelTerms;
+using detail::ScaledKernel;
+using detail::ScaledKernelSum;
 using detail::ScaledProblem;
 using tests::Random;
 
@@ -41,21 +41,21 @@ TEMPLATE_TEST_CASE("Terms of a kernel add up", "", float, double) {
         }
         const RealVector at_rows = random_vector(random, D, -2, 1);
         const RealVector at_cols = random_vector(random, N, 1, 1);
-        KernelTerms<Scalar> terms;
+        ScaledKernelSum<Scalar> terms;
         terms.start(scaled.kernel, MatrixView<Scalar>(bag), at_rows.data(), at_cols.data());
         const RealMatrix values = bag.template cast<double>();
         RealMatrix Y = RealMatrix::Zero(D, N);
         RealMatrix W = Y;
         // Some are far from what the kernel has absorbed: exp(1000) times exp(-1000), beyond double, too.
         const auto random_term = [&](double away) {
-            return KernelTerm{random_vector(random, D, -2 + away, 1), random_vector(random, D, 0, 3),
-                              random_vector(random, N, 1 - away, 1), random_vector(random, N, 0, 3)};
+            return ScaledKernel{random_vector(random, D, -2 + away, 1), random_vector(random, D, 0, 3),
+                                random_vector(random, N, 1 - away, 1), random_vector(random, N, 0, 3)};
         };
-        const auto kernel = [&](const KernelTerm& term) -> RealMatrix {
+        const auto kernel = [&](const ScaledKernel& term) -> RealMatrix {
             const RealMatrix exponents = (z.colwise() + term.row_exponent).rowwise() + term.col_exponent.transpose();
             return (exponents.array().exp().rowwise() * term.col_factor.transpose().array()).matrix();
         };
-        const auto dense = [&](const KernelTerm& term) -> RealMatrix {
+        const auto dense = [&](const ScaledKernel& term) -> RealMatrix {
             const RealMatrix exponentials = kernel(term);
             RealMatrix whole = term.row_factor.asDiagonal() * exponentials;
             if (term.has_slope()) whole += (term.slope.asDiagonal() * exponentials).cwiseProduct(values);
@@ -80,19 +80,19 @@ TEMPLATE_TEST_CASE("Terms of a kernel add up", "", float, double) {
             CHECK(terms.has_slope() == has_slope);
         };
 
-        const KernelTerm alone = random_term(0);
+        const ScaledKernel alone = random_term(0);
         terms.add(alone);
         Y += dense(alone);
-        const KernelTerm for_sums = random_term(seed % 3 == 0 ? 1000 : 0);
+        const ScaledKernel for_sums = random_term(seed % 3 == 0 ? 1000 : 0);
         check(terms.add_for_col_sums(for_sums), dense(for_sums).colwise().sum().transpose(), dense(for_sums));
         Y += dense(for_sums);
         check_columns(false);
 
         // The factors of a second term are made of the column sums of a first, whichever of them is out of range.
-        std::optional<KernelTerm> first = random_term(seed % 2 == 0 ? 1000 : 0);
+        std::optional<ScaledKernel> first = random_term(seed % 2 == 0 ? 1000 : 0);
         first->slope = random_vector(random, D, 0, 2);
         for (int pass = 0; pass < 2; ++pass) {
-            KernelTerm second = random_term(seed % 5 < 2 ? 1000 : 0);
+            ScaledKernel second = random_term(seed % 5 < 2 ? 1000 : 0);
             const RealVector addend = second.col_factor;
             const auto sums = terms.add_for_sums(first ? &*first : nullptr, second,
                                                  [&](Index k, double sum) { return addend[k] - sum / 2; });
@@ -111,4 +111,4 @@ TEMPLATE_TEST_CASE("Terms of a kernel add up", "", float, double) {
     }
 }
 
-}  // namespace kernel_terms_test
+}  // namespace scaled_kernel_sum_test
