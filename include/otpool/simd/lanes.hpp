@@ -90,6 +90,9 @@ struct Lanes {
     friend EIGEN_ALWAYS_INLINE Lanes operator*(const Lanes& a, const Lanes& b) {
         return map(a, b, [](const P& x, const P& y) { return Eigen::internal::pmul(x, y); });
     }
+    friend EIGEN_ALWAYS_INLINE Lanes operator/(const Lanes& a, const Lanes& b) {
+        return map(a, b, [](const P& x, const P& y) { return Eigen::internal::pdiv(x, y); });
+    }
     /// Of numbers that are not NaN.
     friend EIGEN_ALWAYS_INLINE Lanes lower(const Lanes& a, const Lanes& b) {
         return map(a, b, [](const P& x, const P& y) { return Eigen::internal::pmin(x, y); });
