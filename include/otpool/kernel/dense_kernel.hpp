@@ -25,8 +25,7 @@ public:
         : rows_(features_are_rows ? kernel.rows() : kernel.cols()),
           cols_(features_are_rows ? kernel.cols() : kernel.rows()),
           lanes_(padded(rows_)) {
-        exponents_.resize(lanes_ * cols_);
-        std::fill(exponents_.begin(), exponents_.end(), -std::numeric_limits<Work>::infinity());
+        exponents_.assign(lanes_ * cols_, -std::numeric_limits<Work>::infinity());
         std::vector<Work> column(static_cast<std::size_t>(kernel.rows()));
         for (Index k = 0; k < kernel.cols(); ++k) {
             kernel.column(k, column.data());
@@ -34,10 +33,7 @@ public:
                 exponents_[features_are_rows ? k * lanes_ + d : d * lanes_ + k] = column[static_cast<std::size_t>(d)];
             }
         }
-        for (Buffer<Work>* of_rows : {&lane_potential_, &row_mass_}) {
-            of_rows->resize(lanes_);
-            std::fill(of_rows->begin(), of_rows->end(), Work(0));
-        }
+        for (Buffer<Work>* of_rows : {&lane_potential_, &row_mass_}) of_rows->assign(lanes_, 0);
         block_.resize(lanes_ * block_cols);
     }
 
@@ -107,7 +103,8 @@ public:
             Work* e = out + k * lanes_;
             const L of_column(col[k]);
             for (Index l = 0; l < lanes_; l += register_lanes) {
-                const L exponent = multiply_add(L::load(z + l), L(inverse_factor_), L::load(lane_potential_.data() + l));
+                const L exponent =
+                    multiply_add(L::load(z + l), L(inverse_factor_), L::load(lane_potential_.data() + l));
                 bounded_exp(lower(exponent + of_column, L(Work(1)))).store(e + l);
             }
             Index count = 0;

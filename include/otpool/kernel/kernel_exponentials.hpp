@@ -46,9 +46,8 @@ public:
         inverse_alpha0_ = in_base_two(kernel.inverse_alpha0);
         set_padded(kernel.row_shift, row_shift_);
         set_padded(kernel.col_shift, col_shift_);
-        for (Buffer<Work>* of_row : {&F_, &row_part_}) of_row->resize(row_shift_.size());
-        for (Buffer<Work>* of_col : {&G_, &col_part_}) of_col->resize(col_shift_.size());
-        for (Buffer<Work>* padded : {&F_, &G_, &row_part_, &col_part_}) std::fill(padded->begin(), padded->end(), Work(0));
+        for (Buffer<Work>* of_row : {&F_, &row_part_}) of_row->assign(padded_rows(), 0);
+        for (Buffer<Work>* of_col : {&G_, &col_part_}) of_col->assign(padded_cols(), 0);
         row_parts_ = set_parts(F_, row_shift_, 0, kernel.rows(), row_part_);
     }
 
@@ -134,9 +133,8 @@ private:
     static Work in_base_two(Real exponent) { return static_cast<Work>(exponent * log2_e); }
 
     static void set_padded(const Buffer<Real>& vector, Buffer<Work>& out) {
-        out.resize(padded(vector.size()));
+        out.assign(padded(vector.size()), 0);
         for (Index i = 0; i < vector.size(); ++i) out[i] = static_cast<Work>(vector[i]);
-        std::fill(out.data() + vector.size(), out.data() + out.size(), Work(0));
     }
 
     /// part_i <- potential_i - shift_i / alpha0 of i in [first, first + count)
@@ -148,7 +146,8 @@ private:
         L low(Work(0));
         L high(Work(0));
         for_each_lanes(count, [&](Index i, Index lanes) {
-            const L of_lanes = load_some(F + i, lanes, Work(0)) - load_some(shifts + i, lanes, Work(0)) * L(inverse_alpha0_);
+            const L of_lanes =
+                load_some(F + i, lanes, Work(0)) - load_some(shifts + i, lanes, Work(0)) * L(inverse_alpha0_);
             store_some(of_lanes, parts + i, lanes);
             low = lower(low, of_lanes);
             high = higher(high, of_lanes);

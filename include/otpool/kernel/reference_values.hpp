@@ -18,7 +18,7 @@ class ReferenceValues {
 public:
     /// The highest of every feature, where the values are the reward.
     void set(const auto& highest) {
-        resize(highest.size());
+        numbers_.assign(padded(highest.size()), 0);
         std::transform(highest.begin(), highest.end(), numbers_.begin(), [](auto x) { return static_cast<Work>(x); });
     }
 
@@ -27,7 +27,7 @@ public:
         const Index rows = reward.rows();
         const auto cols = static_cast<Index>(active.size());
         const Index seen = std::min(cols, most_seen);
-        resize(rows);
+        numbers_.assign(padded(rows), 0);
         for (Buffer<Work>* of_rows : {&highest_, &rewards_, &values_}) of_rows->resize(rows);
         Work* const number = numbers_.data();
         Work* const highest = highest_.data();
@@ -55,11 +55,6 @@ public:
 
 private:
     static constexpr Index most_seen = 16;
-
-    void resize(Index rows) {
-        numbers_.resize(padded(rows));
-        std::fill(numbers_.data() + rows, numbers_.data() + numbers_.size(), Work(0));
-    }
 
     Buffer<Work> numbers_;
     Buffer<Work> highest_;
