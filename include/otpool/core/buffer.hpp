@@ -4,6 +4,7 @@
 #include <Eigen/Core>
 
 #include <algorithm>
+#include <cstddef>
 #include <utility>
 
 #include "otpool/core/matrix.hpp"

@@ -53,10 +53,10 @@ public:
         }
         return lowest;
     }
-    /// From now on alpha0 counts as so many times what it is.
+    /// From now on alpha0 counts as `factor` times what it is.
     void multiply_alpha0(Work factor) { inverse_factor_ = 1 / factor; }
 
-    /// What LogDomainKernel's does, at 1 ns an element with AVX-512.
+    /// Does what LogDomainKernel::sweep() does, at 1 ns per element with AVX-512.
     void sweep(const Work* row_potential, const Side& columns, PassResult& result) {
         result.resize(rows(), cols());
         std::copy_n(row_potential, rows_, lane_potential_.data());
@@ -146,7 +146,7 @@ private:
     }
 
     Index rows_, cols_, lanes_;
-    Buffer<Work> exponents_;  ///< What pads the columns are exponents of nothing.
+    Buffer<Work> exponents_;  ///< The columns' padding is -inf.
     Work inverse_factor_ = 1;
     Buffer<Work> lane_potential_;
     Buffer<Work> block_;

@@ -83,7 +83,7 @@ private:
     Buffer<Work> anchor_;
     bool kept_ = false;
     bool filled_ = false;
-    std::vector<RewardBlock<Work>> readers_;  ///< One a worker.
+    std::vector<RewardBlock<Work>> readers_;  ///< One per worker.
     Buffer<Work> tiles_;
 };
 

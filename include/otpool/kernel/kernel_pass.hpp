@@ -41,8 +41,9 @@ public:
         sums_.resize(static_cast<std::size_t>(blocks.parts()));
     }
 
-    /// row_mass() <- M v, where update(block) is first to set v of every block's columns. Pools the values, if given
-    /// and the reward if they are empty, on the way. Whether M, its sums and what update() says are in range.
+    /// row_mass() <- M v, where update(block) first sets v of the block's columns. On the way pools the values, if
+    /// given; empty ones stand for the reward. Returns whether M and its sums are in range and update() returned true
+    /// for all blocks.
     template <class Update>
     bool operator()(const Update& update, const AnyView* values) {
         if (values != nullptr) start_pooling(*values);
@@ -105,13 +106,13 @@ public:
 private:
     using Range = ExponentialRange<Work>;
 
-    /// Of so many columns at least sums are added up in Work, of all in double.
+    /// Sums over at least so many columns are computed in Work, the sum of these in double.
     static constexpr Index summed_columns = 128;
 
     /// What a worker needs for itself.
     struct Worker {
         Buffer<Work> of_cols;             ///< M^T u of its present block.
-        Buffer<Work> row_mass, weighted;  ///< As Sums', of its last columns.
+        Buffer<Work> row_mass, weighted;  ///< As in Sums, but of its last columns.
         Index columns = 0;                ///< How many these are.
 
         void clear(Index rows) {
@@ -130,7 +131,7 @@ private:
 
     Worker& worker_of(const Block& block) { return workers_[static_cast<std::size_t>(block.worker)]; }
 
-    /// to += a sum of some columns, which is zero then, but for what pads it.
+    /// Adds sums over some columns to `to`, and sets them to zero, but for their padding.
     static void move(Buffer<Work>& of_columns, Buffer<Real>& to) {
         Work* term = of_columns.data();
         Real* sum = to.data();
@@ -140,7 +141,7 @@ private:
         }
     }
 
-    /// Into total_, in their order. Whether all was in range.
+    /// Into total_, in their order. Returns whether all was in range.
     bool add_up_parts(bool pooled) {
         std::swap(total_, sums_.front());
         for (std::size_t part = 1; part < sums_.size(); ++part) {
@@ -167,7 +168,7 @@ private:
     AnyView pooled_;
     ReferenceValues<Work> reference_;  ///< What values are weighed relative to.
     std::vector<Worker> workers_;
-    std::vector<Sums> sums_;  ///< One a part.
+    std::vector<Sums> sums_;  ///< One per part.
     Sums total_;
 };
 

@@ -22,7 +22,7 @@ public:
         std::transform(highest.begin(), highest.end(), numbers_.begin(), [](auto x) { return static_cast<Work>(x); });
     }
 
-    /// That of the highest reward among a few instances, evenly spaced.
+    /// The value of every feature's highest reward among a few evenly spaced instances.
     void set(const AnyView& values, const AnyView& reward, const std::vector<Index>& active) {
         const Index rows = reward.rows();
         const auto cols = static_cast<Index>(active.size());
@@ -58,7 +58,7 @@ private:
 
     Buffer<Work> numbers_;
     Buffer<Work> highest_;
-    Buffer<Work> rewards_, values_;  ///< Of an instance whose numbers are elsewhere.
+    Buffer<Work> rewards_, values_;  ///< Of an instance, where they have to be copied.
 };
 
 }  // namespace otpool::detail
