@@ -33,14 +33,14 @@ struct Transposed {
 };
 
 template <class Kernel>
-void check_sweep(const Kernel& kernel, DenseKernel& dense, const RealVector& potential,
-                 const detail::Side& columns) {
+void check_sweep(const Kernel& kernel, DenseKernel& dense, const RealVector& potential, const detail::Side& columns) {
     PassResult expected;
     PassResult found;
     detail::LogDomainKernel<Kernel>(kernel).sweep(potential.data(), columns, expected);
     dense.sweep(potential.data(), columns, found);
-    const auto close = [](const RealVector& a, const RealVector& b) {
-        return ((a - b).array().abs() <= 1e-12 * (1 + b.array().abs())).all();
+    const auto close = [](const detail::Buffer<Real>& a, const detail::Buffer<Real>& b) {
+        return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                          [](Real x, Real y) { return std::abs(x - y) <= 1e-12 * (1 + std::abs(y)); });
     };
     CHECK(close(found.log_col_sum, expected.log_col_sum));
     CHECK(close(found.col_potential, expected.col_potential));

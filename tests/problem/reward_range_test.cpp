@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <limits>
 #include <string>
 #include <vector>
@@ -36,7 +37,8 @@ TEMPLATE_TEST_CASE("The range of a reward is that of its entries, one by one", "
                 const Matrix<Scalar> seen = bag(Eigen::all, active);
                 for (const MatrixView<Scalar>& view : {MatrixView<Scalar>(bag), MatrixView<Scalar>(by_rows)}) {
                     const RewardRange<Scalar> range(view, active, {});
-                    CHECK(range.highest == seen.rowwise().maxCoeff());
+                    const Vector<Scalar> highest = seen.rowwise().maxCoeff();
+                    CHECK(std::equal(highest.begin(), highest.end(), range.highest.begin(), range.highest.end()));
                     CHECK(range.lowest == seen.minCoeff());
                     CHECK(range.all_finite);
                 }

@@ -1,61 +1,77 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
-#include <new>
+#include <Eigen/Core>
+
+#include <algorithm>
+#include <cstddef>
+#include <utility>
 
 #include "otpool/core/matrix.hpp"
 
 namespace otpool::detail {
 
-/// A vector whose memory outlives its size: it takes memory only beyond the largest size so far. For what there is one
-/// of an instance in state that is used for one bag after the other.
-template <class Number>
-class Buffer : public Eigen::Map<Vector<Number>, Eigen::AlignedMax> {
-    using Map = Eigen::Map<Vector<Number>, Eigen::AlignedMax>;
-
+/// An array whose memory outlives its size: it takes memory only beyond the largest size so far. For what there is one
+/// of an instance in state that is used for one bag after the other. The memory is aligned to whole registers.
+template <BagScalar Number>
+class Buffer {
 public:
-    Buffer() : Map(nullptr, 0) {}
-    Buffer(const Buffer& other) : Buffer() { *this = other; }
-    Buffer(Buffer&& other) noexcept : Buffer() { swap(other); }
-    template <class Derived>
-    explicit(false) Buffer(const Eigen::DenseBase<Derived>& other) : Buffer() {
-        *this = other;
+    Buffer() = default;
+    Buffer(const Buffer& other) { *this = other; }
+    Buffer(Buffer&& other) noexcept { swap(other); }
+    Buffer& operator=(const Buffer& other) {
+        if (this == &other) return *this;
+        resize(other.size_);
+        std::copy(other.begin(), other.end(), begin());
+        return *this;
     }
-    Buffer& operator=(const Buffer& other) { return *this = static_cast<const Map&>(other); }
     Buffer& operator=(Buffer&& other) noexcept {
         swap(other);
         return *this;
     }
-    ~Buffer() = default;
-
-    /// Of the size of what it is assigned.
-    template <class Derived>
-    Buffer& operator=(const Eigen::DenseBase<Derived>& other) {
-        resize(other.size());
-        Map::operator=(other.derived());
-        return *this;
-    }
+    ~Buffer() { free(); }
 
     /// Its numbers are then any.
     void resize(Index size) {
-        if (size > memory_.size()) memory_.resize(size);
-        view(size);
+        if (size > capacity_) {
+            free();
+            data_ = Memory().allocate(static_cast<std::size_t>(size));
+            capacity_ = size;
+        }
+        size_ = size;
     }
+    void assign(Index size, Number number) {
+        resize(size);
+        std::fill(begin(), end(), number);
+    }
+    void swap(Buffer& other) noexcept {
+        std::swap(data_, other.data_);
+        std::swap(size_, other.size_);
+        std::swap(capacity_, other.capacity_);
+    }
+
+    Index size() const { return size_; }
+    Number* data() { return data_; }
+    const Number* data() const { return data_; }
+    Number* begin() { return data_; }
+    const Number* begin() const { return data_; }
+    Number* end() { return data_ + size_; }
+    const Number* end() const { return data_ + size_; }
+    Number& operator[](Index i) { return data_[i]; }
+    const Number& operator[](Index i) const { return data_[i]; }
 
 private:
-    void view(Index size) {
-        ::new (static_cast<Map*>(this)) Map(memory_.data(), size);  // as Eigen says to move a map
+    using Memory = Eigen::aligned_allocator<Number>;
+
+    void free() {
+        Memory().deallocate(data_, static_cast<std::size_t>(capacity_));
+        data_ = nullptr;
+        size_ = capacity_ = 0;
     }
 
-    void swap(Buffer& other) noexcept {
-        const Index size = this->size();
-        const Index size_of_other = other.size();
-        memory_.swap(other.memory_);
-        view(size_of_other);
-        other.view(size);
-    }
-
-    Vector<Number> memory_;
+    Number* data_ = nullptr;
+    Index size_ = 0;
+    Index capacity_ = 0;
 };
 
 }  // namespace otpool::detail

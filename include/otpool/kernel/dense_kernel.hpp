@@ -25,8 +25,7 @@ public:
         : rows_(features_are_rows ? kernel.rows() : kernel.cols()),
           cols_(features_are_rows ? kernel.cols() : kernel.rows()),
           lanes_(padded(rows_)) {
-        exponents_.resize(lanes_ * cols_);
-        std::fill(exponents_.begin(), exponents_.end(), -std::numeric_limits<Work>::infinity());
+        exponents_.assign(lanes_ * cols_, -std::numeric_limits<Work>::infinity());
         std::vector<Work> column(static_cast<std::size_t>(kernel.rows()));
         for (Index k = 0; k < kernel.cols(); ++k) {
             kernel.column(k, column.data());
@@ -34,10 +33,7 @@ public:
                 exponents_[features_are_rows ? k * lanes_ + d : d * lanes_ + k] = column[static_cast<std::size_t>(d)];
             }
         }
-        for (Buffer<Work>* of_rows : {&lane_potential_, &row_mass_}) {
-            of_rows->resize(lanes_);
-            std::fill(of_rows->begin(), of_rows->end(), Work(0));
-        }
+        for (Buffer<Work>* of_rows : {&lane_potential_, &row_mass_}) of_rows->assign(lanes_, 0);
         block_.resize(lanes_ * block_cols);
     }
 
@@ -57,10 +53,10 @@ public:
         }
         return lowest;
     }
-    /// From now on alpha0 counts as so many times what it is.
+    /// From now on alpha0 counts as `factor` times what it is.
     void multiply_alpha0(Work factor) { inverse_factor_ = 1 / factor; }
 
-    /// What LogDomainKernel's does, at 1 ns an element with AVX-512.
+    /// Does what LogDomainKernel::sweep() does, at 1 ns per element with AVX-512.
     void sweep(const Work* row_potential, const Side& columns, PassResult& result) {
         result.resize(rows(), cols());
         std::copy_n(row_potential, rows_, lane_potential_.data());
@@ -150,7 +146,7 @@ private:
     }
 
     Index rows_, cols_, lanes_;
-    Buffer<Work> exponents_;  ///< What pads the columns are exponents of nothing.
+    Buffer<Work> exponents_;  ///< The columns' padding is -inf.
     Work inverse_factor_ = 1;
     Buffer<Work> lane_potential_;
     Buffer<Work> block_;

@@ -27,10 +27,10 @@ struct ExponentialRange {
     /// Of a power of two, beyond which a sum is out of range anyway.
     static constexpr Scalar largest_exponent = single ? 127 : 1023;
     static constexpr Scalar largest_sum = single ? Scalar(1e30) : Scalar(1e250);
-    /// Exponents are sums with potentials, whose digits they lose: with floats up to here, 1e-5 is left of a float.
+    /// A potential takes digits of the exponent that it is added to. With floats up to here, the error is 1e-5.
     static constexpr Scalar largest_potential_summed = single ? 64 : 1e10;
-    /// Of a power of two, what a feature and an instance add to it, together: with floats up to here, 1e-5 is left,
-    /// too.
+    /// What a feature and an instance add to the exponent of a power of two, together. With floats up to here, the
+    /// error is 1e-5, too.
     static constexpr Scalar largest_parts = 128;
     /// Beyond it, exponents of floats are summed in double. Up to here scalings make up for a potential's rounding.
     static constexpr Real largest_potential = single ? 1e6 : 1e10;

@@ -19,10 +19,7 @@ inline constexpr Index summed_tiles = 32;
 template <BagScalar Work>
 class LaneSums {
 public:
-    void start(Index rows) {
-        lanes_.resize(rows * register_lanes);
-        std::fill(lanes_.begin(), lanes_.end(), Work(0));
-    }
+    void start(Index rows) { lanes_.assign(rows * register_lanes, 0); }
     /// The lanes of feature d are those from d * register_lanes.
     Work* data() { return lanes_.data(); }
 
@@ -40,7 +37,8 @@ private:
 };
 
 /// For every feature, sums over instances of weights and of weights times values, in units of exp(level), which rises
-/// where a tile is far above it. Of some tiles in Work, of all in double.
+/// where a tile is far above it. Of some tiles in Work, of all in double. KernelPass adds up its sums itself: they are
+/// one number a feature, not a register, and need no level, as the kernel has absorbed potentials.
 template <BagScalar Work>
 class FeatureSums {
 public:
@@ -49,10 +47,7 @@ public:
     /// To zero. `values`: whether there are any.
     void start(Index rows, bool values) {
         has_values_ = values;
-        for (Buffer<Real>* sums : {&weight_, &value_}) {
-            sums->resize(rows);
-            std::fill(sums->begin(), sums->end(), 0);
-        }
+        for (Buffer<Real>* sums : {&weight_, &value_}) sums->assign(rows, 0);
         weight_lanes.start(rows);
         if (values) value_lanes.start(rows);
         level_ = std::numeric_limits<Real>::lowest();

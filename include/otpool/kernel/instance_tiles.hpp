@@ -26,8 +26,7 @@ public:
     void set(const AnyView& matrix, const std::vector<Index>& active, const auto& anchor, Index workers = 1) {
         matrix_ = matrix;
         active_ = active;
-        anchor_.resize(padded(rows()));
-        std::fill(anchor_.begin(), anchor_.end(), Work(0));
+        anchor_.assign(padded(rows()), 0);
         for (Index d = 0; d < rows(); ++d) anchor_[d] = static_cast<Work>(anchor[d]);
         filled_ = false;
         kept_ = rows() * cols() <= kept_elements;
@@ -84,7 +83,7 @@ private:
     Buffer<Work> anchor_;
     bool kept_ = false;
     bool filled_ = false;
-    std::vector<RewardBlock<Work>> readers_;  ///< One a worker.
+    std::vector<RewardBlock<Work>> readers_;  ///< One per worker.
     Buffer<Work> tiles_;
 };
 

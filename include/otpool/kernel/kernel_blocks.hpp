@@ -21,8 +21,8 @@ namespace otpool::detail {
 /// of columns at a time. Where M as a whole fits in a cache, it is computed once for all visits; otherwise in every
 /// one, since an exponential costs less than fetching it from memory.
 ///
-/// Registers hold features, or instances where a quarter fewer of them hold all; where features are few, where up to a
-/// quarter more do. Blocks are visited in parts (InstanceParts) that may run at the same time.
+/// Registers hold features; or instances, where that takes a quarter fewer registers or, where features are few, up to
+/// a quarter more. Blocks are visited in parts (InstanceParts) that may run at the same time.
 template <BagScalar Work>
 class KernelBlocks {
 public:
@@ -64,11 +64,11 @@ public:
         raises_low_ = false;
         return exponentials_.absorb(row_potential, col_potential);
     }
-    /// In units of log 2, both.
+    /// Both in units of log 2.
     const Buffer<Work>& row_potential() const { return exponentials_.row_potential(); }
     const Buffer<Work>& col_potential() const { return exponentials_.col_potential(); }
 
-    /// Whether M has been computed for the potentials absorbed, and would have to be again for others.
+    /// Whether M has been computed for the potentials absorbed.
     bool computed() const { return computed_; }
     void forget() { computed_ = false; }
 
@@ -164,7 +164,7 @@ private:
 
     Worker& of_worker(Index worker) { return workers_[static_cast<std::size_t>(worker)]; }
 
-    /// Of M, so many columns.
+    /// How many numbers so many columns of M have.
     Index size_of(Index cols) const { return cols * (by_instance_ ? rows() : padded_rows()); }
 
     void exponentiate(Block& block) {

@@ -21,11 +21,11 @@ struct KernelBlock {
     bool by_instance;  ///< Whether registers hold instances.
     Index items, lanes;
     Work* M;
-    Index part, worker;  ///< It is of a part, and a worker's.
-    bool last;           ///< Of its part.
+    Index part, worker;  ///< The part that it belongs to, and who visits it.
+    bool last;           ///< Whether it is the last block of its part.
     // What fill() finds of rewards that have not been looked at:
     bool in_range = true;  ///< Whether they are finite, and M not too large; else it is any numbers.
-    Real highest = 0;      ///< None of the block is above.
+    Real highest = 0;      ///< No reward of the block is above it.
 };
 
 /// The exponentials of a kernel's exponents z with potentials absorbed, computed in Work:
@@ -46,10 +46,8 @@ public:
         inverse_alpha0_ = in_base_two(kernel.inverse_alpha0);
         set_padded(kernel.row_shift, row_shift_);
         set_padded(kernel.col_shift, col_shift_);
-        for (Buffer<Work>* of_row : {&F_, &row_part_}) of_row->resize(row_shift_.size());
-        for (Buffer<Work>* of_col : {&G_, &col_part_}) of_col->resize(col_shift_.size());
-        for (Buffer<Work>* padded : {&F_, &G_, &row_part_, &col_part_})
-            std::fill(padded->begin(), padded->end(), Work(0));
+        for (Buffer<Work>* of_row : {&F_, &row_part_}) of_row->assign(padded_rows(), 0);
+        for (Buffer<Work>* of_col : {&G_, &col_part_}) of_col->assign(padded_cols(), 0);
         row_parts_ = set_parts(F_, row_shift_, 0, kernel.rows(), row_part_);
     }
 
@@ -71,7 +69,7 @@ public:
         row_parts_ = set_parts(F_, row_shift_, 0, kernel_->rows(), row_part_);
         return true;
     }
-    /// In units of log 2, both.
+    /// Both in units of log 2.
     const Buffer<Work>& row_potential() const { return F_; }
     const Buffer<Work>& col_potential() const { return G_; }
 
@@ -97,8 +95,8 @@ public:
             std::clamp(Range::largest_parts - row_parts_.magnitude(), Work(0), in_base_two(Range::largest_log_raise));
         absorb_highest(block, rewards, F_, 0, limit);
     }
-    /// M of a block, likewise; what pads it is finite. Of rewards that have not been looked at, says in the block what
-    /// it finds. Cost: one exp an element.
+    /// Sets M of a block, likewise; its padding is finite. Of rewards that have not been looked at, the block then says
+    /// what it found. Cost: one exp per element.
     void fill(Block& block, const Work* const* rewards) {
         const Extent cols = set_parts(G_, col_shift_, block.first, block.count, col_part_);
         const Work* lane_part = block.by_instance ? col_part_.data() + block.first : row_part_.data();
@@ -125,7 +123,7 @@ private:
     using Range = ExponentialRange<Work>;
     using L = Lanes<Work>;
 
-    /// Of numbers, and of the zeros that pad them.
+    /// The range of numbers and of the zeros that pad them.
     struct Extent {
         Work lowest, highest;
 
@@ -135,9 +133,8 @@ private:
     static Work in_base_two(Real exponent) { return static_cast<Work>(exponent * log2_e); }
 
     static void set_padded(const Buffer<Real>& vector, Buffer<Work>& out) {
-        out.resize(padded(vector.size()));
+        out.assign(padded(vector.size()), 0);
         for (Index i = 0; i < vector.size(); ++i) out[i] = static_cast<Work>(vector[i]);
-        std::fill(out.data() + vector.size(), out.data() + out.size(), Work(0));
     }
 
     /// part_i <- potential_i - shift_i / alpha0 of i in [first, first + count)
@@ -189,7 +186,7 @@ private:
         return highest(top);
     }
 
-    /// M of a block, of differences of rewards and sums of potentials.
+    /// Sets M of a block from differences of rewards and sums of potentials.
     void fill_apart(const Block& block, const Work* const* rewards) const {
         const auto small = [](const Work* potential, Index size) {
             const Work largest = in_base_two(Range::largest_potential_summed);
@@ -221,7 +218,7 @@ private:
         });
     }
 
-    /// M of a block, of rewards that are looked at on the way, but for what pads them.
+    /// Sets M of a block, and looks at its rewards, but not at their padding.
     void fill_looking(Block& block, const Work* const* rewards, const auto& exponent, const Extent& cols) const {
         const Index lanes = block.by_instance ? block.count : kernel_->rows();
         const Index whole = lanes / register_lanes * register_lanes;
@@ -248,12 +245,12 @@ private:
         block.in_range = sum(nothing) == 0 && highest_exponent < Range::largest_exponent;
     }
 
-    /// M of a block: power(x, l, i) of the lanes from l of the item i, with rewards x.
+    /// Sets M of a block to power(x, l, i), where x are the rewards of the lanes from l of the item i.
     template <class Power>
     static void fill(const Block& block, const Work* const* rewards, const Power& power) {
         fill(block, rewards, 0, block.lanes, power);
     }
-    /// Of its lanes in [first, end).
+    /// Only its lanes in [first, end).
     template <class Power>
     static void fill(const Block& block, const Work* const* rewards, Index first, Index end, const Power& power) {
         Work* M = block.M;

@@ -31,31 +31,31 @@ public:
     void set(const ScaledReward& kernel, const Execution& execution) {
         kernel_ = &kernel;
         blocks.set(kernel, execution);
-        u.resize(blocks.padded_rows());
-        v.resize(blocks.padded_cols());
-        for (Buffer<Work>* scaling : {&u, &v}) std::fill(scaling->begin(), scaling->end(), Work(0));
+        u.assign(blocks.padded_rows(), 0);
+        v.assign(blocks.padded_cols(), 0);
         workers_.resize(blocks.workers());
         for (Worker& worker : workers_) {
             worker.of_cols.resize(padded(blocks.width()));
-            for (Buffer<Work>* of_rows : {&worker.row_mass, &worker.weighted}) of_rows->resize(blocks.padded_rows());
-            worker.clear();
+            worker.clear(blocks.padded_rows());
         }
         sums_.resize(static_cast<std::size_t>(blocks.parts()));
     }
 
-    /// row_mass() <- M v, where update(block) is first to set v of every block's columns. Pools the values, if given
-    /// and the reward if they are empty, on the way. Whether M, its sums and what update() says are in range.
+    /// row_mass() <- M v, where update(block) first sets v of the block's columns. On the way pools the values, if
+    /// given; empty ones stand for the reward. Returns whether M and its sums are in range and update() returned true
+    /// for all blocks.
     template <class Update>
     bool operator()(const Update& update, const AnyView* values) {
         if (values != nullptr) start_pooling(*values);
         for (Sums& sums : sums_) {
             sums.in_range = true;
             sums.highest = -std::numeric_limits<Real>::infinity();
-            sums.row_mass.assign(static_cast<std::size_t>(blocks.rows()), 0);
-            if (values != nullptr) sums.weighted.assign(static_cast<std::size_t>(blocks.rows()), 0);
+            sums.row_mass.assign(blocks.rows(), 0);
+            if (values != nullptr) sums.weighted.assign(blocks.rows(), 0);
         }
         for (Worker& worker : workers_) {
-            if (worker.columns > 0) worker.clear();  // of what a pass that was out of range has left
+            if (worker.columns > 0)
+                worker.clear(blocks.padded_rows());  // of what a pass that was out of range has left
         }
         blocks.for_each_block([&](Block& block) {
             Sums& sums = sums_[static_cast<std::size_t>(block.part)];
@@ -98,57 +98,56 @@ public:
     }
     /// sum_k P_dk values_dk / sum_k P_dk, after a pass that was given the values.
     void conditional_mean(Real* mean) const {
-        for (std::size_t d = 0; d < total_.row_mass.size(); ++d) {
-            mean[d] = total_.weighted[d] / total_.row_mass[d] +
-                      static_cast<Real>(reference_.numbers()[static_cast<Index>(d)]);
+        for (Index d = 0; d < blocks.rows(); ++d) {
+            mean[d] = total_.weighted[d] / total_.row_mass[d] + static_cast<Real>(reference_.numbers()[d]);
         }
     }
 
 private:
     using Range = ExponentialRange<Work>;
 
-    /// Of so many columns at least sums are added up in Work, of all in double.
+    /// Sums over at least so many columns are computed in Work, the sum of these in double.
     static constexpr Index summed_columns = 128;
 
     /// What a worker needs for itself.
     struct Worker {
         Buffer<Work> of_cols;             ///< M^T u of its present block.
-        Buffer<Work> row_mass, weighted;  ///< As Sums', of its last columns.
+        Buffer<Work> row_mass, weighted;  ///< As in Sums, but of its last columns.
         Index columns = 0;                ///< How many these are.
 
-        void clear() {
-            std::fill(row_mass.begin(), row_mass.end(), Work(0));
-            std::fill(weighted.begin(), weighted.end(), Work(0));
+        void clear(Index rows) {
+            row_mass.assign(rows, 0);
+            weighted.assign(rows, 0);
             columns = 0;
         }
     };
     /// What a part adds up.
     struct Sums {
-        std::vector<Real> row_mass;  ///< M v
-        std::vector<Real> weighted;  ///< (M * (values - reference)) v
+        Buffer<Real> row_mass;  ///< M v
+        Buffer<Real> weighted;  ///< (M * (values - reference)) v
         Real highest = 0;
         bool in_range = true;
     };
 
     Worker& worker_of(const Block& block) { return workers_[static_cast<std::size_t>(block.worker)]; }
 
-    /// to += a sum of some columns, which is zero then, but for what pads it.
-    static void move(Buffer<Work>& of_columns, std::vector<Real>& to) {
+    /// Adds sums over some columns to `to`, and sets them to zero, but for their padding.
+    static void move(Buffer<Work>& of_columns, Buffer<Real>& to) {
         Work* term = of_columns.data();
         Real* sum = to.data();
-        for (Index d = 0; d < static_cast<Index>(to.size()); ++d) {
+        for (Index d = 0; d < to.size(); ++d) {
             sum[d] += static_cast<Real>(term[d]);
             term[d] = 0;
         }
     }
 
-    /// Into total_, in their order. Whether all was in range.
+    /// Into total_, in their order. Returns whether all was in range.
     bool add_up_parts(bool pooled) {
         std::swap(total_, sums_.front());
         for (std::size_t part = 1; part < sums_.size(); ++part) {
             if (!total_.in_range || !sums_[part].in_range) return false;
             total_.highest = std::max(total_.highest, sums_[part].highest);
-            for (std::size_t d = 0; d < total_.row_mass.size(); ++d) {
+            for (Index d = 0; d < blocks.rows(); ++d) {
                 total_.row_mass[d] += sums_[part].row_mass[d];
                 if (pooled) total_.weighted[d] += sums_[part].weighted[d];
             }
@@ -169,7 +168,7 @@ private:
     AnyView pooled_;
     ReferenceValues<Work> reference_;  ///< What values are weighed relative to.
     std::vector<Worker> workers_;
-    std::vector<Sums> sums_;  ///< One a part.
+    std::vector<Sums> sums_;  ///< One per part.
     Sums total_;
 };
 

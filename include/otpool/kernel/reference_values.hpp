@@ -18,16 +18,16 @@ class ReferenceValues {
 public:
     /// The highest of every feature, where the values are the reward.
     void set(const auto& highest) {
-        resize(highest.size());
+        numbers_.assign(padded(highest.size()), 0);
         std::transform(highest.begin(), highest.end(), numbers_.begin(), [](auto x) { return static_cast<Work>(x); });
     }
 
-    /// That of the highest reward among a few instances, evenly spaced.
+    /// The value of every feature's highest reward among a few evenly spaced instances.
     void set(const AnyView& values, const AnyView& reward, const std::vector<Index>& active) {
         const Index rows = reward.rows();
         const auto cols = static_cast<Index>(active.size());
         const Index seen = std::min(cols, most_seen);
-        resize(rows);
+        numbers_.assign(padded(rows), 0);
         for (Buffer<Work>* of_rows : {&highest_, &rewards_, &values_}) of_rows->resize(rows);
         Work* const number = numbers_.data();
         Work* const highest = highest_.data();
@@ -56,14 +56,9 @@ public:
 private:
     static constexpr Index most_seen = 16;
 
-    void resize(Index rows) {
-        numbers_.resize(padded(rows));
-        std::fill(numbers_.data() + rows, numbers_.data() + numbers_.size(), Work(0));
-    }
-
     Buffer<Work> numbers_;
     Buffer<Work> highest_;
-    Buffer<Work> rewards_, values_;  ///< Of an instance whose numbers are elsewhere.
+    Buffer<Work> rewards_, values_;  ///< Of an instance, where they have to be copied.
 };
 
 }  // namespace otpool::detail

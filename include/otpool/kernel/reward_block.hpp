@@ -32,8 +32,9 @@ public:
             const bool whole = rows == lanes;
             for (; i < count && (whole || instances[i] < followed); ++i) items[i] = matrix.in_place<Work>(instances[i]);
         }
+        if (i < count) gathered_.resize(count * lanes);
         for (; i < count; ++i) {
-            Work* const copy = gathered(count * lanes) + i * lanes;
+            Work* const copy = gathered_.data() + i * lanes;
             matrix.copy_column(instances[i], copy);
             std::fill(copy + rows, copy + lanes, Work(0));
             items[i] = copy;
@@ -45,8 +46,7 @@ public:
     const Work* const* of_instances(const AnyView& matrix, const Index* instances, Index count) {
         const Index rows = matrix.rows();
         const Index lanes = padded(count);
-        zeros_.resize(padded(rows));
-        std::fill(zeros_.begin(), zeros_.end(), Work(0));
+        zeros_.assign(padded(rows), 0);
         transposed_.resize(rows * lanes);
         transpose(matrix, instances, count, zeros_.data(), transposed_.data());
         items_.resize(static_cast<std::size_t>(rows));
@@ -83,11 +83,6 @@ public:
 private:
     /// Fewer rows are copied one by one.
     static constexpr Index fewest_transposed = 6;
-
-    Work* gathered(Index size) {
-        if (gathered_.size() < size) gathered_.resize(size);
-        return gathered_.data();
-    }
 
     std::vector<const Work*> items_;
     Buffer<Work> gathered_, transposed_, zeros_;

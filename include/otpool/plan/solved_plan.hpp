@@ -109,7 +109,8 @@ template <class Plan>
 RealVector log_row_sums(const Plan& plan) {
     const PlanExponents exponents{plan};
     RealVector sums(exponents.rows());
-    const Buffer<Real> none(RealVector::Zero(exponents.cols()));
+    Buffer<Real> none;
+    none.assign(exponents.cols(), 0);
     LogDomainKernel<PlanExponents>(exponents).log_row_sums(none.data(), sums.data());
     return sums;
 }

@@ -12,7 +12,7 @@ namespace otpool::detail {
 
 // Functions of `size` numbers in memory, whose results do not depend on their alignment.
 
-/// visit(i, count) of whole registers of lanes from i, and of what is left, `count` < register_lanes, at last.
+/// visit(i, count) of `count` numbers from the i-th: register_lanes of them, and what is left in the last call.
 template <class Visit>
 EIGEN_ALWAYS_INLINE void for_each_lanes(Index size, const Visit& visit) {
     Index i = 0;

@@ -30,8 +30,8 @@ struct NumberBits {
     static constexpr Number two_to_mantissa_bits = 1 / std::numeric_limits<Number>::epsilon();
 };
 
-/// sum_k coefficients_k x^k. Always inlined, as all of this folder: large programs are past what compilers inline by
-/// themselves, and a call costs as much as a power.
+/// sum_k coefficients_k x^k. Always inlined, as all of this folder: compilers inline less in large programs, and a call
+/// costs as much as a power.
 template <BagScalar Number, std::size_t size>
 EIGEN_ALWAYS_INLINE Packet<Number> polynomial(const std::array<Number, size>& coefficients, const Packet<Number>& x) {
     using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)

@@ -13,9 +13,9 @@
 
 namespace otpool::detail {
 
-// Products of a matrix and a vector, on Eigen's packets: the vector registers of whatever machine it is compiled for.
-// Matrices are column-major with a number of rows, `lanes`, that is a multiple of register_lanes. Eigen's own products
-// do the same, and take longer to compile than all the rest of the library.
+// Products of a matrix and a vector on Eigen's packets, which are the machine's vector registers. Matrices are
+// column-major. Their number of rows, `lanes`, is a multiple of register_lanes. Eigen's own products do the same, but
+// take longer to compile than the rest of the library.
 
 template <BagScalar Scalar>
 using Packet = typename Eigen::internal::packet_traits<Scalar>::type;

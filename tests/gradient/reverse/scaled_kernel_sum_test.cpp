@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "otpool/kernel/scaled_problem.hpp"
+#include "support/buffers.hpp"
 #include "support/catch.hpp"
 #include "support/random_bags.hpp"
 
@@ -14,7 +15,9 @@ using namespace otpool;
 using detail::ScaledKernel;
 using detail::ScaledKernelSum;
 using detail::ScaledProblem;
+using tests::buffer_of;
 using tests::Random;
+using tests::vector_of;
 
 RealVector random_vector(Random& random, Index size, double mean, double deviation) {
     RealVector vector(size);
@@ -48,17 +51,19 @@ TEMPLATE_TEST_CASE("Terms of a kernel add up", "", float, double) {
         RealMatrix W = Y;
         // Some are far from what the kernel has absorbed: exp(1000) times exp(-1000), beyond double, too.
         const auto random_term = [&](double away) {
-            return ScaledKernel{random_vector(random, D, -2 + away, 1), random_vector(random, D, 0, 3),
-                                random_vector(random, N, 1 - away, 1), random_vector(random, N, 0, 3)};
+            return ScaledKernel{
+                buffer_of(random_vector(random, D, -2 + away, 1)), buffer_of(random_vector(random, D, 0, 3)),
+                buffer_of(random_vector(random, N, 1 - away, 1)), buffer_of(random_vector(random, N, 0, 3))};
         };
         const auto kernel = [&](const ScaledKernel& term) -> RealMatrix {
-            const RealMatrix exponents = (z.colwise() + term.row_exponent).rowwise() + term.col_exponent.transpose();
-            return (exponents.array().exp().rowwise() * term.col_factor.transpose().array()).matrix();
+            const RealMatrix exponents =
+                (z.colwise() + vector_of(term.row_exponent)).rowwise() + vector_of(term.col_exponent).transpose();
+            return (exponents.array().exp().rowwise() * vector_of(term.col_factor).transpose().array()).matrix();
         };
         const auto dense = [&](const ScaledKernel& term) -> RealMatrix {
             const RealMatrix exponentials = kernel(term);
-            RealMatrix whole = term.row_factor.asDiagonal() * exponentials;
-            if (term.has_slope()) whole += (term.slope.asDiagonal() * exponentials).cwiseProduct(values);
+            RealMatrix whole = vector_of(term.row_factor).asDiagonal() * exponentials;
+            if (term.has_slope()) whole += (vector_of(term.slope).asDiagonal() * exponentials).cwiseProduct(values);
             return whole;
         };
         const auto check = [&](const RealMatrix& found, const RealMatrix& wanted, const RealMatrix& of) {
@@ -84,26 +89,27 @@ TEMPLATE_TEST_CASE("Terms of a kernel add up", "", float, double) {
         terms.add(alone);
         Y += dense(alone);
         const ScaledKernel for_sums = random_term(seed % 3 == 0 ? 1000 : 0);
-        check(terms.add_for_col_sums(for_sums), dense(for_sums).colwise().sum().transpose(), dense(for_sums));
+        check(vector_of(terms.add_for_col_sums(for_sums)), dense(for_sums).colwise().sum().transpose(),
+              dense(for_sums));
         Y += dense(for_sums);
         check_columns(false);
 
         // The factors of a second term are made of the column sums of a first, whichever of them is out of range.
         std::optional<ScaledKernel> first = random_term(seed % 2 == 0 ? 1000 : 0);
-        first->slope = random_vector(random, D, 0, 2);
+        first->slope = buffer_of(random_vector(random, D, 0, 2));
         for (int pass = 0; pass < 2; ++pass) {
             ScaledKernel second = random_term(seed % 5 < 2 ? 1000 : 0);
-            const RealVector addend = second.col_factor;
+            const RealVector addend = vector_of(second.col_factor);
             const auto sums = terms.add_for_sums(first ? &*first : nullptr, second,
                                                  [&](Index k, double sum) { return addend[k] - sum / 2; });
             if (first) {
                 Y += dense(*first);
-                W += first->slope.asDiagonal() * kernel(*first);
+                W += vector_of(first->slope).asDiagonal() * kernel(*first);
                 const RealVector of_cols = dense(*first).colwise().sum();
-                check(sums.of_cols, of_cols, dense(*first));
-                second.col_factor = addend - of_cols / 2;
+                check(vector_of(sums.of_cols), of_cols, dense(*first));
+                second.col_factor = buffer_of(addend - of_cols / 2);
             }
-            check(sums.of_rows, dense(second).rowwise().sum(), dense(second));
+            check(vector_of(sums.of_rows), dense(second).rowwise().sum(), dense(second));
             Y += dense(second);
             first.reset();
         }
