@@ -17,8 +17,8 @@
 
 namespace otpool::detail {
 
-/// A pass of scaling over a kernel's exponentials M: both products with the scalings u of rows and v of columns while a
-/// block of columns is in cache.
+/// A scaling pass over a kernel's exponentials M. Both products, with the scalings u of rows and v of columns, are
+/// taken while a block of columns is in cache.
 template <BagScalar Work>
 class KernelPass {
 public:
@@ -43,8 +43,8 @@ public:
         sums_.resize(static_cast<std::size_t>(blocks.parts()));
     }
 
-    /// row_mass() <- M v, where update(block) is first to set v of every block's columns. Pools the values, if given
-    /// and the reward if they are empty, on the way. Whether M, its sums and what update() says are in range.
+    /// row_mass() <- M v, after update(block) has set v of every block's columns. Also pools the values if given, or
+    /// the reward if they are empty. Returns whether M, its sums and all updates are in range.
     template <class Update>
     bool operator()(const Update& update, const AnyView* values) {
         if (values != nullptr) start_pooling(*values);
@@ -55,7 +55,7 @@ public:
             if (values != nullptr) sums.weighted.assign(static_cast<std::size_t>(blocks.rows()), 0);
         }
         for (Worker& worker : workers_) {
-            if (worker.columns > 0) worker.clear();  // of what a pass that was out of range has left
+            if (worker.columns > 0) worker.clear();  // left by a pass that was out of range
         }
         blocks.for_each_block([&](Block& block) {
             Sums& sums = sums_[static_cast<std::size_t>(block.part)];
@@ -79,7 +79,7 @@ public:
                within(total_.row_mass.data(), blocks.rows(), Real(Range::smallest_sum), Real(Range::largest_sum));
     }
 
-    /// Of update(): M^T u of a block's columns, in memory that is free after it; null if it is out of range.
+    /// For update(): M^T u of a block's columns, in memory that update() may overwrite; null if out of range.
     Work* sum_over_rows(const Block& block) {
         Work* sum = worker_of(block).of_cols.data();
         blocks.sum_over_rows(block, u.data(), sum);
@@ -88,15 +88,15 @@ public:
 
     /// rows() numbers.
     const Real* row_mass() const { return total_.row_mass.data(); }
-    /// No reward is above, after a pass over rewards that had not been looked at.
+    /// No reward is above it; after a pass over rewards that had not been looked at.
     Real highest() const { return total_.highest; }
 
-    /// Whether the values that were pooled did not overflow Work.
+    /// Whether pooling the values did not overflow Work.
     bool pooled_finite() const {
         return within(total_.weighted.data(), blocks.rows(), -std::numeric_limits<Real>::max(),
                       std::numeric_limits<Real>::max());
     }
-    /// sum_k P_dk values_dk / sum_k P_dk, after a pass that was given the values.
+    /// sum_k P_dk values_dk / sum_k P_dk, after a pass with values.
     void conditional_mean(Real* mean) const {
         for (std::size_t d = 0; d < total_.row_mass.size(); ++d) {
             mean[d] = total_.weighted[d] / total_.row_mass[d] +
@@ -107,14 +107,14 @@ public:
 private:
     using Range = ExponentialRange<Work>;
 
-    /// Of so many columns at least sums are added up in Work, of all in double.
+    /// Sum at least this many columns in Work, then add to totals in double.
     static constexpr Index summed_columns = 128;
 
-    /// What a worker needs for itself.
+    /// A worker's own memory.
     struct Worker {
         Buffer<Work> of_cols;             ///< M^T u of its present block.
-        Buffer<Work> row_mass, weighted;  ///< As Sums', of its last columns.
-        Index columns = 0;                ///< How many these are.
+        Buffer<Work> row_mass, weighted;  ///< As in Sums, of its last columns.
+        Index columns = 0;                ///< Their number.
 
         void clear() {
             std::fill(row_mass.begin(), row_mass.end(), Work(0));
@@ -122,7 +122,7 @@ private:
             columns = 0;
         }
     };
-    /// What a part adds up.
+    /// The totals of a part.
     struct Sums {
         std::vector<Real> row_mass;  ///< M v
         std::vector<Real> weighted;  ///< (M * (values - reference)) v
@@ -132,7 +132,7 @@ private:
 
     Worker& worker_of(const Block& block) { return workers_[static_cast<std::size_t>(block.worker)]; }
 
-    /// to += a sum of some columns, which is zero then, but for what pads it.
+    /// to += a sum of some columns, which is then set to zero, except the padding.
     static void move(Buffer<Work>& of_columns, std::vector<Real>& to) {
         Work* term = of_columns.data();
         Real* sum = to.data();
@@ -142,7 +142,7 @@ private:
         }
     }
 
-    /// Into total_, in their order. Whether all was in range.
+    /// Adds up the parts into total_, in order. Returns whether all was in range.
     bool add_up_parts(bool pooled) {
         std::swap(total_, sums_.front());
         for (std::size_t part = 1; part < sums_.size(); ++part) {
@@ -167,9 +167,9 @@ private:
 
     const ScaledReward* kernel_ = nullptr;
     AnyView pooled_;
-    ReferenceValues<Work> reference_;  ///< What values are weighed relative to.
+    ReferenceValues<Work> reference_;  ///< Subtracted from values before weighing.
     std::vector<Worker> workers_;
-    std::vector<Sums> sums_;  ///< One a part.
+    std::vector<Sums> sums_;  ///< One per part.
     Sums total_;
 };
 
