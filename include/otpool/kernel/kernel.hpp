@@ -22,9 +22,9 @@ using detail::Side;
 ///
 /// - set(reward, execution) comes first and views the reward. The kernel lives in a workspace, so its memory is reused.
 /// - log_row_sums(col_potential, out): out_d <- log sum_k exp(z_dk + col_potential_k).
-/// - sweep(row_potential, columns, result), with the columns' last potential in `result`. For every column k it sets
-///   log_col_sum_k <- log sum_d exp(z_dk + row_potential_d) and takes the half step: columns.half_steps(k, 1, ...), or
-///   many columns at a time. Then, for the resulting plan, it sets
+/// - sweep(row_potential, columns, result), where `result` has its sizes and the columns' last potential. For every
+///   column k it sets log_col_sum_k <- log sum_d exp(z_dk + row_potential_d) and takes the half step:
+///   columns.half_steps(k, 1, ...), or many columns at a time. Then, for the resulting plan, it sets
 ///   log_row_mass_d <- row_potential_d + log sum_k exp(z_dk + col_potential_k).
 ///
 /// Both return whether all was in the kernel's range. If not, LogDomainKernel takes over for that pass.

@@ -88,8 +88,8 @@ public:
         absorb_highest(block, rewards, potential, -limit, limit);
     }
 
-    /// Likewise G_k <- -max_d z_dk in a block without absorbed potentials, but at least 0 and at most what scalings make
-    /// up for.
+    /// Likewise G_k <- -max_d z_dk in a block without absorbed potentials, but at least 0 and at most what scalings
+    /// make up for.
     void raise_low(const Block& block, const Work* const* rewards) {
         // If rewards have not been looked at, parts have to be small.
         const Work limit =
