@@ -90,7 +90,7 @@ public:
         if (memory.size() < size_) memory.resize(size_);
     }
 
-    /// The Z before step k; it may be in `scratch`. Stores it if it is to be stored. The gap of an earlier step j is
+    /// The Z before step k, in `scratch` or in storage (Storage says which). The gap of an earlier step j is
     /// gaps[j % gaps.size()].
     const Work* of_present_step(std::size_t k, const std::vector<Gap>& gaps, Index tile, const Work* x, Work* scratch) {
         return compute(stored_before(k), k, gaps, tile, x, is_stored(k) ? stored(k, tile) : scratch);

@@ -249,12 +249,12 @@ private:
     static constexpr Real largest_exponent = single ? 300 : 1e6;
     /// Work can hold rewards, and what they are multiplied by, up to this.
     static constexpr Real largest_factor = single ? 1e30 : 1e300;
-    /// Of rho relative to the first step's, either way: within it, Z keeps its digits.
+    /// The least ratio between rho and the first step's, either way, at which Z keeps its digits.
     static constexpr Real smallest_ratio = single ? 1e-25 : 1e-280;
     /// A column's sum keeps its digits up to this many units, and down to the inverse.
     static constexpr Work largest_in_units = 0x1p60;
 
-    /// Marginals above exp() of it, times their entries, are normal numbers.
+    /// Above exp() of it, products of marginals and their entries are normal numbers.
     static constexpr Real least_log_marginal = -300;
 
     struct Plane {
