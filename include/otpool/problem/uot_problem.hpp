@@ -17,7 +17,7 @@ namespace otpool {
 ///
 ///     min over P >= 0 (D x N)   -<X, P> + alpha0 R(P) + alpha1 KL(P 1_N | p0) + alpha2 KL(P^T 1_D | q0)
 ///
-/// or with another penalty than KL (MarginalPenalty). P_dn says how much feature d draws on instance n. Every alpha may
+/// or with a penalty other than KL (MarginalPenalty). P_dn says how much feature d draws on instance n. Every alpha may
 /// be 0 or infinity: alpha0 = inf leaves only the regulariser, but a hard marginal stays hard.
 ///
 /// It views its matrices, which must outlive it and all its solutions.

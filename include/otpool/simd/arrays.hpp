@@ -77,7 +77,7 @@ Number largest_magnitude(const Number* x, Index size) {
     return Number(0) - lowest(negative);  // 0, not -0
 }
 
-/// The numbers may be anything.
+/// Whether no number is NaN or infinite.
 template <BagScalar Number>
 bool all_finite(const Number* x, Index size) {
     Lanes<Number> zero(Number(0));  // x * 0 is 0 or NaN, and so is the sum

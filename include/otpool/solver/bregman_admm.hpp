@@ -48,8 +48,8 @@ struct BregmanAdmm {
     std::optional<double> rho = {};
     DualStep dual_step = DualStep::scaled;  ///< How the dual moves after a step.
 
-    /// Throws InvalidArgument if the problem is not well formed, UnsupportedProblem for alpha0 = inf with another
-    /// penalty than KullbackLeibler. Thread-safe.
+    /// Throws InvalidArgument if the problem is not well formed, UnsupportedProblem for alpha0 = inf with a penalty
+    /// other than KullbackLeibler. Thread-safe.
     template <BagScalar Scalar, Regularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
         detail::SolverRun<Scalar, R> own(options, problem, run);

@@ -231,7 +231,7 @@ struct Newton {
     Options options = {};  ///< When to stop, and what to record.
 
     /// Throws InvalidArgument if the problem is not well formed, UnsupportedProblem for alpha0 = 0 without a closed
-    /// form and for another penalty than KullbackLeibler. Thread-safe.
+    /// form and for a penalty other than KullbackLeibler. Thread-safe.
     template <BagScalar Scalar, EntropicRegularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
         detail::SolverRun<Scalar, R> own(options, problem, run);

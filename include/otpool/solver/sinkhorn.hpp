@@ -79,7 +79,7 @@ struct Sinkhorn {
     Anderson acceleration = {};
 
     /// Throws InvalidArgument if the problem is not well formed, UnsupportedProblem for alpha0 = 0 without a closed
-    /// form and for alpha0 = inf with another penalty than KullbackLeibler. Thread-safe.
+    /// form and for alpha0 = inf with a penalty other than KullbackLeibler. Thread-safe.
     template <BagScalar Scalar, EntropicRegularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
         return solve_over<detail::AbsorbedKernel<>>(problem, run);

@@ -57,7 +57,7 @@ struct PooledMean {
 };
 
 /// A solver's run: its workspace, the inspected problem and its AnyRun. Throws InvalidArgument if any input is not well
-/// formed, UnsupportedProblem for alpha0 = inf with another penalty than KullbackLeibler.
+/// formed, UnsupportedProblem for alpha0 = inf with a penalty other than KullbackLeibler.
 template <BagScalar Scalar, Regularizer R>
 class SolverRun {
 public:
