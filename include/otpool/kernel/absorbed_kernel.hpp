@@ -18,19 +18,19 @@ namespace otpool::detail {
 
 /// Scaling on exponentials (KernelBlocks) instead of in the log domain:
 ///
-///     M_dk = exp(z_dk + F_d + G_k),  F, G the potentials absorbed;  u = exp(f - F),  v = exp(g - G)
+///     M_dk = exp(z_dk + F_d + G_k),  F, G the absorbed potentials;  u = exp(f - F),  v = exp(g - G)
 ///     LSE_d(z_dk + f_d) = log <M_k, u> - G_k,     LSE_k(z_dk + g_k) = log (M v)_d - F_d
 ///
-/// Both half steps are taken while a block of columns is in cache. Where the scalar's range is not enough nothing is
-/// returned, and the log domain (LogDomainKernel) must do.
+/// Both half steps are taken while a block of columns is in cache. If the scalar's range does not suffice, passes
+/// return false, and LogDomainKernel has to take over.
 template <BagScalar Work = Real>
 class AbsorbedKernel {
 public:
     /// Views the kernel.
     void set(const ScaledReward& kernel, const Execution& execution) { pass_.set(kernel, execution); }
 
-    /// log_row_sum_d <- LSE_k(z_dk + col_potential_k). Whether the range sufficed. On the way pools `values`, if given,
-    /// as KernelPass does, with the weights exp(z_dk + col_potential_k). Cost: one exp an element, one pass.
+    /// log_row_sum_d <- LSE_k(z_dk + col_potential_k). Returns whether the range sufficed. Also pools `values`, if
+    /// given, with the weights exp(z_dk + col_potential_k), as KernelPass does. Cost: one exp per element, one pass.
     bool log_row_sums(const Real* col_potential, Real* log_row_sum, const AnyView* values = nullptr) {
         std::fill_n(log_row_sum, blocks().rows(), 0);
         if (!blocks().absorb(log_row_sum, col_potential)) return false;
@@ -40,8 +40,8 @@ public:
         return true;
     }
 
-    /// What LogDomainKernel does, given where the columns' potential stands in `result`. Whether the range sufficed. On the way
-    /// pools `values`, if given, with the plan that results.
+    /// As LogDomainKernel::sweep(), but starts from the columns' potential in `result`. Returns whether the range
+    /// sufficed. Also pools `values`, if given, with the resulting plan.
     bool sweep(const Real* row_potential, const Side& columns, PassResult& result, const AnyView* values = nullptr) {
         const auto in_range = [&] {
             return set_scaling(row_potential, blocks().row_potential().data(), blocks().rows(), pass_.u.data()) &&
@@ -70,12 +70,12 @@ private:
 
     KernelBlocks<Work>& blocks() { return pass_.blocks; }
 
-    /// The half step of a block's columns, and v.
+    /// The half step of a block's columns; sets v.
     bool update_columns(Block& block, const Side& columns, PassResult& result) {
         const bool may_absorb = !blocks().computed();
         Work* sum = pass_.sum_over_rows(block);
         if (sum == nullptr && may_absorb) {
-            blocks().absorb_highest(block, blocks().row_potential());  // all of it, as u is 1 while M may be made anew
+            blocks().absorb_highest(block, blocks().row_potential());  // all of it, as u is 1 while M may change
             sum = pass_.sum_over_rows(block);
         }
         if (sum == nullptr) return false;

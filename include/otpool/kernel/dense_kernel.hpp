@@ -16,8 +16,8 @@
 
 namespace otpool::detail {
 
-/// The exponents z of a kernel as a matrix of doubles, either side its rows, at alpha0 or a multiple of it: for solvers
-/// that come back to every entry, each time with other potentials. Columns are padded to whole registers.
+/// A kernel's exponents z as a matrix of doubles, with either side as rows, at alpha0 or a multiple of it: for solvers
+/// that use every entry many times, with other potentials. Columns are padded to whole registers.
 template <std::same_as<Real> Work = Real>
 class DenseKernel {
 public:
@@ -53,10 +53,10 @@ public:
         }
         return lowest;
     }
-    /// From now on alpha0 counts as `factor` times what it is.
+    /// From now on, alpha0 counts as `factor` times its value.
     void multiply_alpha0(Work factor) { inverse_factor_ = 1 / factor; }
 
-    /// Does what LogDomainKernel::sweep() does, at 1 ns per element with AVX-512.
+    /// As LogDomainKernel::sweep(), at 1 ns per element with AVX-512.
     void sweep(const Work* row_potential, const Side& columns, PassResult& result) {
         result.resize(rows(), cols());
         std::copy_n(row_potential, rows_, lane_potential_.data());
@@ -92,8 +92,8 @@ public:
         }
     }
 
-    /// out_ik <- exp(z_ik + row_i + col_k), lanes() x cols(), of exponents up to 0; zero where it is below `negligible`.
-    /// Returns the sum over the columns of the square of how many entries are not.
+    /// out_ik <- exp(z_ik + row_i + col_k), lanes() x cols(), for exponents up to 0; entries up to `negligible` become
+    /// 0. Returns the sum over columns of the squared number of other entries.
     Work exponentials(const Work* row, const Work* col, Work negligible, Work* out) {
         using L = Lanes<Work>;
         std::copy_n(row, rows_, lane_potential_.data());
@@ -118,12 +118,12 @@ public:
     }
 
 private:
-    /// Columns whose logarithms and exponentials are taken at once.
+    /// Columns whose logarithms and exponentials are taken together.
     static constexpr Index block_cols = 16;
 
     Work lowest_mass() const { return *std::min_element(row_mass_.data(), row_mass_.data() + rows_); }
 
-    /// block_ <- exp(z + row potential - top), top and sum of it, of column k as the i-th of a block.
+    /// Column i of block_ <- exp(z_k + row potential - top), where top is its highest exponent; total is its sum.
     void exponentiate_column(Index k, Index i, Work& top, Work& total) {
         using L = Lanes<Work>;
         const Work* z = exponents_.data() + k * lanes_;
@@ -146,7 +146,7 @@ private:
     }
 
     Index rows_, cols_, lanes_;
-    Buffer<Work> exponents_;  ///< The columns' padding is -inf.
+    Buffer<Work> exponents_;  ///< Columns are padded by -inf.
     Work inverse_factor_ = 1;
     Buffer<Work> lane_potential_;
     Buffer<Work> block_;

@@ -12,10 +12,10 @@
 
 namespace otpool::detail {
 
-/// So many tiles of instances are summed in Work, lane by lane, before they are added to sums in double.
+/// Sum this many tiles of instances in Work, lane by lane, then add to sums in double.
 inline constexpr Index summed_tiles = 32;
 
-/// One register of sums a feature, over tiles of instances (InstanceTiles).
+/// register_lanes sums per feature, over tiles of instances (InstanceTiles).
 template <BagScalar Work>
 class LaneSums {
 public:
@@ -23,7 +23,7 @@ public:
     /// The lanes of feature d are those from d * register_lanes.
     Work* data() { return lanes_.data(); }
 
-    /// Adds every feature's sum to those in double, and begins anew.
+    /// Adds each feature's lanes to `sums`, and sets them to zero.
     void move_to(Buffer<Real>& sums) {
         Work* of_feature = lanes_.data();
         for (Index d = 0; d < sums.size(); ++d, of_feature += register_lanes) {
@@ -36,15 +36,14 @@ private:
     Buffer<Work> lanes_;
 };
 
-/// For every feature, sums over instances of weights and of weights times values, in units of exp(level), which rises
-/// where a tile is far above it. Of some tiles in Work, of all in double. KernelPass adds up its sums itself: they are
-/// one number a feature, not a register, and need no level, as the kernel has absorbed potentials.
+/// Per feature, sums over instances of weights and of weights times values, in units of exp(level). The level rises if
+/// a tile is far above it. Some tiles are summed in Work, all in double.
 template <BagScalar Work>
 class FeatureSums {
 public:
-    LaneSums<Work> weight_lanes, value_lanes;  ///< Of the tiles that are still to be added up.
+    LaneSums<Work> weight_lanes, value_lanes;  ///< Tiles that are not added up yet.
 
-    /// To zero. `values`: whether there are any.
+    /// Sets sums to zero. `values`: whether there are any.
     void start(Index rows, bool values) {
         has_values_ = values;
         for (Buffer<Real>* sums : {&weight_, &value_}) sums->assign(rows, 0);
@@ -54,7 +53,7 @@ public:
         tiles_ = 0;
     }
 
-    /// The level for a tile of weights up to exp(top).
+    /// Returns the level for a tile with weights up to exp(top).
     Real begin_tile(Real top) {
         const bool rises = top > level_ + 20;
         if (tiles_ > 0 && (rises || tiles_ % summed_tiles == 0)) add_up();
@@ -68,7 +67,7 @@ public:
         if (has_values_) value_lanes.move_to(value_);
     }
 
-    /// Into the first one, in order.
+    /// Adds up the parts, in order, into the first.
     static FeatureSums& add_up(std::vector<FeatureSums>& parts) {
         FeatureSums& all = parts.front();
         Real level = all.level_;

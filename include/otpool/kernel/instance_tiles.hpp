@@ -13,16 +13,15 @@
 
 namespace otpool::detail {
 
-/// A D x N matrix in tiles of `lanes` instances by D features, relative to an anchor a feature: the lanes from
-/// d * lanes are feature d of the tile's instances. Sums over features are then sums of registers, whatever D is. The
-/// matrix's layout and excluded instances matter only where a tile is filled. The last instance again pads the last
-/// tile.
+/// A D x N matrix, minus an anchor per feature, in tiles of `lanes` instances by D features: the lanes from d * lanes
+/// are feature d of the tile's instances. Sums over features are then sums of registers, for any D. The matrix's layout
+/// and excluded instances matter only when a tile is filled. Copies of the last instance pad the last tile.
 template <BagScalar Work>
 class InstanceTiles {
 public:
     static constexpr Index lanes = register_lanes;
 
-    /// Views the matrix. `anchor`: D numbers. `workers`: how many ask for tiles at the same time.
+    /// Views the matrix. `anchor`: D numbers. `workers`: how many use tiles at the same time.
     void set(const AnyView& matrix, const std::vector<Index>& active, const auto& anchor, Index workers = 1) {
         matrix_ = matrix;
         active_ = active;
@@ -55,10 +54,10 @@ public:
         return first;
     }
 
-    /// To be called after a pass over all tiles: they need not be filled again, if they are kept.
+    /// Call this after a pass over all tiles: if tiles are kept, they need not be filled again.
     void all_filled() { filled_ = kept_; }
 
-    /// Adds `factor` times a tile to the columns of a D x N matrix that it stands for.
+    /// Adds `factor` times a tile to its columns of a D x N matrix.
     template <BagScalar Scalar>
     void add_to(Scalar* matrix, Index tile, const Work* from, Real factor) const {
         for (Index first = 0; first < rows(); first += block) {
@@ -74,8 +73,7 @@ public:
 
 private:
     static constexpr Index block = 64;  ///< Features whose lanes stay in the first-level cache.
-    /// Matrices up to this size are copied once, larger ones whenever they are read: memory costs more than the
-    /// copying.
+    /// Matrices up to this size are copied once, larger ones at every read: memory costs more than copying.
     static constexpr Index kept_elements = Index{1} << 20;
 
     AnyView matrix_;

@@ -12,23 +12,22 @@
 
 namespace otpool {
 
-using detail::LogDomainKernel;  ///< LogDomainKernel<ScaledReward> is one to read.
+using detail::LogDomainKernel;  ///< LogDomainKernel<ScaledReward> is the one to read.
 using detail::PassResult;
 using detail::ScaledReward;
 using detail::Side;
 
-/// A kernel exp(z), however it is stored: what Sinkhorn iterates over (SinkhornOver). z_dk are the exponents of a
-/// ScaledReward, rows d, columns k; potentials and sums are arrays of a double per row or column.
+/// A kernel exp(z), stored in any way; SinkhornOver iterates over it. z_dk are the exponents of a ScaledReward, with
+/// rows d and columns k; potentials and sums are arrays of one double per row or column.
 ///
-/// - set(reward, execution) views the reward, before all else. What the kernel keeps of it is memory of the workspace.
+/// - set(reward, execution) comes first and views the reward. The kernel lives in a workspace, so its memory is reused.
 /// - log_row_sums(col_potential, out): out_d <- log sum_k exp(z_dk + col_potential_k).
-/// - sweep(row_potential, columns, result), with the potential of the columns from the last sweep, or the start, in
-///   `result`: of every column k, log_col_sum_k <- log sum_d exp(z_dk + row_potential_d), then its half step,
-///   columns.half_steps(k, 1, ...) or of many at a time; and of the plan that results
+/// - sweep(row_potential, columns, result), where `result` has its sizes and the columns' last potential. For every
+///   column k it sets log_col_sum_k <- log sum_d exp(z_dk + row_potential_d) and takes the half step:
+///   columns.half_steps(k, 1, ...), or many columns at a time. Then, for the resulting plan, it sets
 ///   log_row_mass_d <- row_potential_d + log sum_k exp(z_dk + col_potential_k).
 ///
-/// Both return whether all was in the kernel's range. Where it was not, the kernel in the log domain takes over for
-/// that pass.
+/// Both return whether all was in the kernel's range. If not, LogDomainKernel takes over for that pass.
 template <class K>
 concept Kernel = std::default_initializable<K> &&
     requires(K kernel, const ScaledReward& reward, const Execution& execution, const double* potential, double* sums,

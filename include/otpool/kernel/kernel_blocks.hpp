@@ -17,19 +17,18 @@
 
 namespace otpool::detail {
 
-/// A kernel's exponentials with potentials absorbed, M (KernelExponentials), and their products with vectors, a block
-/// of columns at a time. Where M as a whole fits in a cache, it is computed once for all visits; otherwise in every
-/// one, since an exponential costs less than fetching it from memory.
+/// A kernel's exponentials with absorbed potentials, M (KernelExponentials), and its products with vectors, a block of
+/// columns at a time. If all of M fits in a cache, it is computed once for all visits; otherwise at every visit, as an
+/// exponential costs less than fetching it from memory.
 ///
-/// Registers hold features; or instances, where that takes a quarter fewer registers or, where features are few, up to
-/// a quarter more. Blocks are visited in parts (InstanceParts) that may run at the same time.
+/// Registers hold features, or instances if that takes a quarter fewer registers; if features are few, up to a quarter
+/// more. Blocks are visited in parts (InstanceParts) that may run at the same time.
 template <BagScalar Work>
 class KernelBlocks {
 public:
     using Block = KernelBlock<Work>;
 
-    /// Views the kernel; the potentials are zero. `only_features`: whether registers shall hold features whatever their
-    /// number.
+    /// Views the kernel; the potentials are zero. `only_features`: registers hold features in any case.
     void set(const ScaledReward& kernel, const Execution& execution, bool only_features = false) {
         kernel_ = &kernel;
         exponentials_.set(kernel);
@@ -68,12 +67,12 @@ public:
     const Buffer<Work>& row_potential() const { return exponentials_.row_potential(); }
     const Buffer<Work>& col_potential() const { return exponentials_.col_potential(); }
 
-    /// Whether M has been computed for the potentials absorbed.
+    /// Whether all of M has been computed for the absorbed potentials.
     bool computed() const { return computed_; }
     void forget() { computed_ = false; }
 
-    /// visit(block) of every block, whose M is at hand. Where registers hold instances and no potentials have been
-    /// absorbed, the first time raises the columns that are low as a whole, as those of few features often are.
+    /// Calls visit(block) for every block, with its M computed. If registers hold instances and no potentials have been
+    /// absorbed, the first time raises columns that are low as a whole, as columns of few features often are.
     template <class Visit>
     void for_each_block(const Visit& visit) {
         execution_.for_each(parts_.count(), [&](Index part, Index worker) {
@@ -96,22 +95,22 @@ public:
         raises_low_ = false;
     }
 
-    /// G <- potential in a block that is being visited, unless it is out of range.
+    /// G <- potential in a block being visited, unless out of range.
     bool absorb_columns(Block& block, const Real* potential) {
         if (!exponentials_.absorb_columns(block, potential)) return false;
         exponentiate(block);
         return true;
     }
 
-    /// G_k <- -max_d(z_dk + potential_d) in a block that is being visited, so that no column of M is all but zero where
-    /// rows are scaled so; the potential in units of log 2.
+    /// G_k <- -max_d(z_dk + potential_d) in a block being visited, so that no column of M is nearly zero when its rows
+    /// are scaled by the potential; this is in units of log 2.
     void absorb_highest(Block& block, const Buffer<Work>& potential) {
         const Work* const* rewards = item_lanes(kernel_->reward, block);
         exponentials_.absorb_highest(block, rewards, potential);
         exponentials_.fill(block, rewards);
     }
 
-    /// sums_k = sum_d M_dk u_d of a block's columns. u and sums are as long as whole registers, here and below.
+    /// sums_k = sum_d M_dk u_d for a block's columns. u and sums are padded to whole registers, here and below.
     void sum_over_rows(const Block& block, const Work* u, Work* sums) const {
         if (block.by_instance) {
             multiply(block.M, block.lanes, block.items, u, sums);
@@ -120,7 +119,7 @@ public:
         }
     }
 
-    /// sums_d += sum_k M_dk v_k over a block, v of its columns.
+    /// sums_d += sum_k M_dk v_k over a block; v has its columns.
     void add_sum_over_cols(const Block& block, const Work* v, Work* sums) const {
         if (block.by_instance) {
             multiply_transposed<Work, Assign::add>(block.M, block.lanes, block.items, v, sums);
@@ -129,7 +128,7 @@ public:
         }
     }
 
-    /// sums_d += sum_k M_dk v_k (value_dk - reference_d) over a block, v of its columns.
+    /// sums_d += sum_k M_dk v_k (value_dk - reference_d) over a block; v has its columns.
     void add_weighted_sum_over_cols(const Block& block, const Work* v, const AnyView& values, const Work* reference,
                                     Work* sums) {
         const Work* const* value = item_lanes(values, block);
@@ -142,7 +141,7 @@ public:
         }
     }
 
-    /// The numbers of `matrix` that the lanes of each item hold, until the next call.
+    /// The numbers of `matrix` in each item's lanes. Valid until the next call.
     const Work* const* item_lanes(const AnyView& matrix, const Block& block) {
         RewardBlock<Work>& lanes = of_worker(block.worker).lanes;
         const Index* instances = kernel_->active.data() + block.first;
@@ -151,20 +150,21 @@ public:
     }
 
 private:
-    /// A block and its rewards stay in the first-level cache, a kept kernel beside its rewards in the third: from there
-    /// a float takes a third of the time of its exponential, but from memory as long. Doubles' exponentials cost more.
+    /// A block and its rewards fit in the first-level cache, a kept kernel and its rewards in the third-level one. From
+    /// there, a float takes a third of the time of its exponential; from memory, as long. Exponentials of doubles cost
+    /// more.
     static constexpr Index block_elements = (1 << 14) / sizeof(Work);
     static constexpr Index kept_elements = std::same_as<Work, float> ? 1 << 20 : 1 << 22;
 
-    /// What a worker needs for itself.
+    /// A worker's own memory.
     struct Worker {
-        Buffer<Work> M;  ///< Of its present block, where M is not kept.
+        Buffer<Work> M;  ///< Of its present block, if M is not kept.
         RewardBlock<Work> lanes;
     };
 
     Worker& of_worker(Index worker) { return workers_[static_cast<std::size_t>(worker)]; }
 
-    /// How many numbers so many columns of M have.
+    /// How many numbers of M `cols` columns have.
     Index size_of(Index cols) const { return cols * (by_instance_ ? rows() : padded_rows()); }
 
     void exponentiate(Block& block) {
@@ -176,11 +176,11 @@ private:
     const ScaledReward* kernel_ = nullptr;
     KernelExponentials<Work> exponentials_;
     Execution execution_;
-    bool by_instance_ = false;  ///< Whether the lanes are instances.
+    bool by_instance_ = false;  ///< Whether registers hold instances.
     Index width_ = 0;
-    bool kept_ = false;        ///< Whether M as a whole is kept, in M_.
-    bool computed_ = false;    ///< Whether M_ is M.
-    bool raises_low_ = false;  ///< Whether the next visit shall.
+    bool kept_ = false;        ///< Whether all of M is kept, in M_.
+    bool computed_ = false;    ///< Whether M_ is up to date.
+    bool raises_low_ = false;  ///< Whether the next visit raises low columns.
     InstanceParts parts_{1, 1};
     Buffer<Work> M_;
     std::vector<Worker> workers_;

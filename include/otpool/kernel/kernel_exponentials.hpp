@@ -13,28 +13,28 @@
 
 namespace otpool::detail {
 
-/// Columns [first, first + count) of a matrix M in memory: `items` times `lanes`, a whole number of registers.
-/// Registers hold features of one instance, the item; or instances of one feature.
+/// Columns [first, first + count) of a matrix M in memory: `items` times `lanes`, in whole registers. An item is an
+/// instance, its lanes the features; or a feature, its lanes the instances.
 template <BagScalar Work>
 struct KernelBlock {
     Index first, count;
     bool by_instance;  ///< Whether registers hold instances.
     Index items, lanes;
     Work* M;
-    Index part, worker;  ///< The part that it belongs to, and who visits it.
-    bool last;           ///< Whether it is the last block of its part.
-    // What fill() finds of rewards that have not been looked at:
-    bool in_range = true;  ///< Whether they are finite, and M not too large; else it is any numbers.
+    Index part, worker;  ///< Its part and its worker.
+    bool last;           ///< Whether the last of its part.
+    // Set by fill() if the rewards have not been looked at:
+    bool in_range = true;  ///< Whether they are finite and M is not too large; if not, M is unspecified.
     Real highest = 0;      ///< No reward of the block is above it.
 };
 
-/// The exponentials of a kernel's exponents z with potentials absorbed, computed in Work:
+/// The exponentials of a kernel's exponents z with absorbed potentials, computed in Work:
 ///
 ///     M_dk = exp(z_dk + F_d + G_k)
 ///
-/// As powers of two: of x_dk / alpha0 + row_part_d + col_part_k, where the parts F_d - row_shift_d / alpha0 and
-/// G_k - col_shift_k / alpha0 are small enough; else of (x_dk - row_shift_d - col_shift_k) / alpha0 + (F_d + G_k),
-/// summed in double where F and G are so large that they take the digits of a float.
+/// They are powers of two. The exponent is x_dk / alpha0 + row_part_d + col_part_k if the parts F_d - row_shift_d /
+/// alpha0 and G_k - col_shift_k / alpha0 are small enough. If not, it is (x_dk - row_shift_d - col_shift_k) / alpha0 +
+/// (F_d + G_k), summed in double if F and G are too large for the digits of a float.
 template <BagScalar Work>
 class KernelExponentials {
 public:
@@ -54,8 +54,7 @@ public:
     Index padded_rows() const { return row_shift_.size(); }
     Index padded_cols() const { return col_shift_.size(); }
 
-    /// F and G become what Work makes of the potentials. Whether they and the kernel are in range; if not, F and G
-    /// stay.
+    /// F, G <- the potentials, rounded. Returns whether they and the kernel are in range; if not, F and G stay.
     bool absorb(const Real* row_potential, const Real* col_potential) {
         const auto in_range = [](const Real* potential, Index size) {
             return within(potential, size, -Range::largest_potential, Range::largest_potential);
@@ -73,30 +72,30 @@ public:
     const Buffer<Work>& row_potential() const { return F_; }
     const Buffer<Work>& col_potential() const { return G_; }
 
-    /// G <- potential in a block, unless it is out of range.
+    /// G <- potential in a block, unless out of range.
     bool absorb_columns(const Block& block, const Real* potential) {
         if (!within(potential, block.count, -Range::largest_potential, Range::largest_potential)) return false;
         std::transform(potential, potential + block.count, G_.data() + block.first, in_base_two);
         return true;
     }
 
-    /// G_k <- -max_d(z_dk + potential_d) in a block, so that no column of M is all but zero where rows are scaled so;
-    /// given the potential in units of log 2, and the rewards that the lanes of every item hold.
+    /// G_k <- -max_d(z_dk + potential_d) in a block, so that no column of M is nearly zero when its rows are scaled by
+    /// the potential. This is in units of log 2; `rewards` are those in each item's lanes.
     void absorb_highest(const Block& block, const Work* const* rewards, const Buffer<Work>& potential) {
         const Work limit = in_base_two(Range::largest_potential);
         absorb_highest(block, rewards, potential, -limit, limit);
     }
 
-    /// G_k <- -max_d z_dk in a block of which no potentials have been absorbed, likewise, if that is above zero; but at
-    /// most what scalings make up for.
+    /// Likewise G_k <- -max_d z_dk in a block without absorbed potentials, but at least 0 and at most what scalings
+    /// make up for.
     void raise_low(const Block& block, const Work* const* rewards) {
-        // Of rewards that have not been looked at parts have to be small.
+        // If rewards have not been looked at, parts have to be small.
         const Work limit =
             std::clamp(Range::largest_parts - row_parts_.magnitude(), Work(0), in_base_two(Range::largest_log_raise));
         absorb_highest(block, rewards, F_, 0, limit);
     }
-    /// Sets M of a block, likewise; its padding is finite. Of rewards that have not been looked at, the block then says
-    /// what it found. Cost: one exp per element.
+    /// Computes M of a block; the padding is finite. Sets the block's in_range and highest if the rewards have not been
+    /// looked at. Cost: one exp per element.
     void fill(Block& block, const Work* const* rewards) {
         const Extent cols = set_parts(G_, col_shift_, block.first, block.count, col_part_);
         const Work* lane_part = block.by_instance ? col_part_.data() + block.first : row_part_.data();
@@ -137,7 +136,7 @@ private:
         for (Index i = 0; i < vector.size(); ++i) out[i] = static_cast<Work>(vector[i]);
     }
 
-    /// part_i <- potential_i - shift_i / alpha0 of i in [first, first + count)
+    /// part_i <- potential_i - shift_i / alpha0 for i in [first, first + count)
     Extent set_parts(const Buffer<Work>& potential, const Buffer<Work>& shift, Index first, Index count,
                      Buffer<Work>& part) const {
         const Work* F = potential.data() + first;
@@ -155,7 +154,7 @@ private:
         return {lowest(low), highest(high)};
     }
 
-    /// The same, within the bounds.
+    /// The same with G_k in [lowest, highest].
     void absorb_highest(const Block& block, const Work* const* rewards, const Buffer<Work>& potential, Work lowest,
                         Work highest) {
         const Work* col_shift = col_shift_.data() + block.first;
@@ -174,7 +173,7 @@ private:
         for (Index k = 0; k < block.count; ++k) top[k] = -std::min(top[k], -lowest);
     }
 
-    /// max_d((x_d - row_shift_d - col_shift) / alpha0 + potential_d) of an instance.
+    /// max_d((x_d - row_shift_d - col_shift) / alpha0 + potential_d) for an instance.
     Work highest_exponent(const Work* x, Work col_shift, const Buffer<Work>& potential) const {
         const L inverse_alpha0(inverse_alpha0_);
         L top(std::numeric_limits<Work>::lowest());
@@ -186,7 +185,7 @@ private:
         return highest(top);
     }
 
-    /// Sets M of a block from differences of rewards and sums of potentials.
+    /// M of a block, from differences of rewards and sums of potentials.
     void fill_apart(const Block& block, const Work* const* rewards) const {
         const auto small = [](const Work* potential, Index size) {
             const Work largest = in_base_two(Range::largest_potential_summed);
@@ -218,7 +217,7 @@ private:
         });
     }
 
-    /// Sets M of a block, and looks at its rewards, but not at their padding.
+    /// M of a block, while looking at its rewards, without their padding.
     void fill_looking(Block& block, const Work* const* rewards, const auto& exponent, const Extent& cols) const {
         const Index lanes = block.by_instance ? block.count : kernel_->rows();
         const Index whole = lanes / register_lanes * register_lanes;
@@ -245,12 +244,12 @@ private:
         block.in_range = sum(nothing) == 0 && highest_exponent < Range::largest_exponent;
     }
 
-    /// Sets M of a block to power(x, l, i), where x are the rewards of the lanes from l of the item i.
+    /// M of a block: power(x, l, i) gives item i's lanes from l, with rewards x.
     template <class Power>
     static void fill(const Block& block, const Work* const* rewards, const Power& power) {
         fill(block, rewards, 0, block.lanes, power);
     }
-    /// Only its lanes in [first, end).
+    /// Only lanes [first, end).
     template <class Power>
     static void fill(const Block& block, const Work* const* rewards, Index first, Index end, const Power& power) {
         Work* M = block.M;
@@ -265,7 +264,7 @@ private:
     }
 
     const ScaledReward* kernel_ = nullptr;
-    Work inverse_alpha0_ = 0;                     ///< Of a power of two.
+    Work inverse_alpha0_ = 0;                     ///< In base two.
     Buffer<Work> row_shift_, col_shift_, F_, G_;  ///< padded to whole registers by zeros
     Buffer<Work> row_part_, col_part_;            ///< so are these
     Extent row_parts_ = {};

@@ -17,8 +17,8 @@
 
 namespace otpool::detail {
 
-/// A pass of scaling over a kernel's exponentials M: both products with the scalings u of rows and v of columns while a
-/// block of columns is in cache.
+/// A scaling pass over a kernel's exponentials M. Both products, with the scalings u of rows and v of columns, are
+/// taken while a block of columns is in cache.
 template <BagScalar Work>
 class KernelPass {
 public:
@@ -41,9 +41,8 @@ public:
         sums_.resize(static_cast<std::size_t>(blocks.parts()));
     }
 
-    /// row_mass() <- M v, where update(block) first sets v of the block's columns. On the way pools the values, if
-    /// given; empty ones stand for the reward. Returns whether M and its sums are in range and update() returned true
-    /// for all blocks.
+    /// row_mass() <- M v, after update(block) has set v of every block's columns. Also pools the values if given, or
+    /// the reward if they are empty. Returns whether M, its sums and all updates are in range.
     template <class Update>
     bool operator()(const Update& update, const AnyView* values) {
         if (values != nullptr) start_pooling(*values);
@@ -79,7 +78,7 @@ public:
                within(total_.row_mass.data(), blocks.rows(), Real(Range::smallest_sum), Real(Range::largest_sum));
     }
 
-    /// Of update(): M^T u of a block's columns, in memory that is free after it; null if it is out of range.
+    /// For update(): M^T u of a block's columns, in memory that update() may overwrite; null if out of range.
     Work* sum_over_rows(const Block& block) {
         Work* sum = worker_of(block).of_cols.data();
         blocks.sum_over_rows(block, u.data(), sum);
@@ -88,15 +87,15 @@ public:
 
     /// rows() numbers.
     const Real* row_mass() const { return total_.row_mass.data(); }
-    /// No reward is above, after a pass over rewards that had not been looked at.
+    /// No reward is above it; after a pass over rewards that had not been looked at.
     Real highest() const { return total_.highest; }
 
-    /// Whether the values that were pooled did not overflow Work.
+    /// Whether pooling the values did not overflow Work.
     bool pooled_finite() const {
         return within(total_.weighted.data(), blocks.rows(), -std::numeric_limits<Real>::max(),
                       std::numeric_limits<Real>::max());
     }
-    /// sum_k P_dk values_dk / sum_k P_dk, after a pass that was given the values.
+    /// sum_k P_dk values_dk / sum_k P_dk, after a pass with values.
     void conditional_mean(Real* mean) const {
         for (Index d = 0; d < blocks.rows(); ++d) {
             mean[d] = total_.weighted[d] / total_.row_mass[d] + static_cast<Real>(reference_.numbers()[d]);
@@ -106,14 +105,14 @@ public:
 private:
     using Range = ExponentialRange<Work>;
 
-    /// Sums over at least so many columns are computed in Work, the sum of these in double.
+    /// Sum at least this many columns in Work, then add to totals in double.
     static constexpr Index summed_columns = 128;
 
-    /// What a worker needs for itself.
+    /// A worker's own memory.
     struct Worker {
         Buffer<Work> of_cols;             ///< M^T u of its present block.
-        Buffer<Work> row_mass, weighted;  ///< As in Sums, but of its last columns.
-        Index columns = 0;                ///< How many these are.
+        Buffer<Work> row_mass, weighted;  ///< As in Sums, of its last columns.
+        Index columns = 0;                ///< Their number.
 
         void clear(Index rows) {
             row_mass.assign(rows, 0);
@@ -121,7 +120,7 @@ private:
             columns = 0;
         }
     };
-    /// What a part adds up.
+    /// The totals of a part.
     struct Sums {
         Buffer<Real> row_mass;  ///< M v
         Buffer<Real> weighted;  ///< (M * (values - reference)) v
@@ -141,7 +140,7 @@ private:
         }
     }
 
-    /// Into total_, in their order. Returns whether all was in range.
+    /// Adds up the parts into total_, in order. Returns whether all was in range.
     bool add_up_parts(bool pooled) {
         std::swap(total_, sums_.front());
         for (std::size_t part = 1; part < sums_.size(); ++part) {
@@ -166,7 +165,7 @@ private:
 
     const ScaledReward* kernel_ = nullptr;
     AnyView pooled_;
-    ReferenceValues<Work> reference_;  ///< What values are weighed relative to.
+    ReferenceValues<Work> reference_;  ///< Subtracted from values before weighing.
     std::vector<Worker> workers_;
     std::vector<Sums> sums_;  ///< One per part.
     Sums total_;

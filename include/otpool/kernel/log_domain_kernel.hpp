@@ -14,13 +14,13 @@
 
 namespace otpool::detail {
 
-/// No exponential is taken of less, so that products of two are no denormal numbers, which cost a hundred times as
-/// much; and below this mass a row has lost digits to that.
+/// Lower exponents are raised to this one, so that products of two exponentials are never denormal, which would cost a
+/// hundred times as much. A row below least_mass has lost digits to this.
 inline constexpr Real least_exponent = -300;
 inline constexpr Real least_mass = 1e-100;
 
-/// A kernel exp(z) in the log domain, whatever its range: the Kernel to read, and the one that takes over where others
-/// are out of range.
+/// A kernel exp(z) in the log domain, for any range: the Kernel to read, and the one that takes over when others are
+/// out of range.
 ///
 /// `Exponents` has rows(), cols() and column(k, out), which gives the exponents z_k <= 0 of a column.
 template <class Exponents>
@@ -35,8 +35,9 @@ public:
         for (Buffer<Real>* of_rows : {&column_, &row_mass_, &row_top_}) of_rows->resize(exponents.rows());
     }
 
-    /// Both half steps in one pass: given the row potential, the columns' half step, and the row mass of the plan that
-    /// results. Cost: one exp an element, one pass; a second and third only where a row's mass underflows. Always in range.
+    /// Both half steps in one pass: takes the columns' half step, given the row potential, and finds the row mass of
+    /// the resulting plan. Cost: one exp per element, one pass; two more passes only if a row's mass underflows. Always
+    /// in range.
     bool sweep(const Real* row_potential, const Side& columns, PassResult& result) {
         const Index rows = exponents_->rows();
         result.resize(rows, exponents_->cols());
@@ -68,7 +69,7 @@ public:
         return true;
     }
 
-    /// log_row_sum_d = LSE_k(z_dk + col_potential_k). Cost: one exp an element, two passes. Always in range.
+    /// log_row_sum_d = LSE_k(z_dk + col_potential_k). Cost: one exp per element, two passes. Always in range.
     bool log_row_sums(const Real* col_potential, Real* log_row_sum) {
         const Index rows = exponents_->rows();
         std::fill(row_top_.begin(), row_top_.end(), -std::numeric_limits<Real>::infinity());
@@ -79,7 +80,7 @@ public:
         std::fill(row_mass_.begin(), row_mass_.end(), 0);
         for (Index k = 0; k < exponents_->cols(); ++k) {
             exponents_->column(k, column_.data());
-            // In the order of row_top_, so that rounding leaves no exponent above 0.
+            // Added in the same order as row_top_, so that rounding leaves no exponent above 0.
             for (Index d = 0; d < rows; ++d) column_[d] = (column_[d] + col_potential[k]) - row_top_[d];
             bounded_exp(column_.data(), rows, column_.data());
             for (Index d = 0; d < rows; ++d) row_mass_[d] += column_[d];
@@ -89,7 +90,7 @@ public:
     }
 
 private:
-    /// column_ <- exp(column_ - top); its sum.
+    /// column_ <- exp(column_ - top); returns its sum.
     Real exponentiate(Real top) {
         const Index rows = column_.size();
         for (Index d = 0; d < rows; ++d) column_[d] = std::max(column_[d] - top, least_exponent);

@@ -6,12 +6,12 @@
 
 namespace otpool::detail {
 
-/// What a pass over a kernel finds of its columns and rows.
+/// The results of a pass over a kernel.
 struct PassResult {
-    Buffer<Real> col_potential;  ///< Kernel potential of every column.
-    Buffer<Real> col_penalty;    ///< col_potential's potential / alpha.
+    Buffer<Real> col_potential;  ///< The columns' kernel potentials.
+    Buffer<Real> col_penalty;    ///< The columns' potentials / alpha.
     Buffer<Real> log_col_sum;    ///< LSE_d(z_dk + row_potential_d).
-    Buffer<Real> log_row_mass;   ///< log sum_k P_dk of the plan of (row_potential, col_potential).
+    Buffer<Real> log_row_mass;   ///< log sum_k P_dk of the plan with row_potential and col_potential.
 
     void resize(Index rows, Index cols) {
         log_row_mass.resize(rows);

@@ -11,18 +11,18 @@
 
 namespace otpool::detail {
 
-/// A value of every feature that is likely to weigh much. What is pooled relative to it loses no digits to the level of
-/// the values, nor to outliers without weight.
+/// One value per feature that is likely to have much weight. Pooling relative to it loses no digits to the level of the
+/// values, nor to outliers without weight.
 template <BagScalar Work>
 class ReferenceValues {
 public:
-    /// The highest of every feature, where the values are the reward.
+    /// The highest value per feature, if the values are the reward.
     void set(const auto& highest) {
         numbers_.assign(padded(highest.size()), 0);
         std::transform(highest.begin(), highest.end(), numbers_.begin(), [](auto x) { return static_cast<Work>(x); });
     }
 
-    /// The value of every feature's highest reward among a few evenly spaced instances.
+    /// The value with the highest reward among a few evenly spaced instances.
     void set(const AnyView& values, const AnyView& reward, const std::vector<Index>& active) {
         const Index rows = reward.rows();
         const auto cols = static_cast<Index>(active.size());
@@ -50,7 +50,7 @@ public:
         }
     }
 
-    /// padded by zeros
+    /// Padded by zeros.
     const Buffer<Work>& numbers() const { return numbers_; }
 
 private:
@@ -58,7 +58,7 @@ private:
 
     Buffer<Work> numbers_;
     Buffer<Work> highest_;
-    Buffer<Work> rewards_, values_;  ///< Of an instance, where they have to be copied.
+    Buffer<Work> rewards_, values_;  ///< Copies, if they are not read in place.
 };
 
 }  // namespace otpool::detail

@@ -13,13 +13,13 @@
 
 namespace otpool::detail {
 
-/// Pointers to a block's numbers, padded to whole SIMD registers; copied only if needed. The only reader of a raw bag
-/// in the kernels.
+/// Pointers to a block's numbers, padded to whole SIMD registers; copied only if needed. Kernels read raw bags only
+/// through it.
 template <BagScalar Work>
 class RewardBlock {
 public:
-    /// Items are `count` instances, their lanes the features. `any_padding`: what pads them may be numbers of other
-    /// instances. Valid until the next call.
+    /// Items are `count` instances, their lanes the features. `any_padding`: numbers of other instances may pad them.
+    /// Valid until the next call.
     const Work* const* of_features(const AnyView& matrix, const Index* instances, Index count, bool any_padding) {
         const Index rows = matrix.rows();
         const Index lanes = padded(rows);
@@ -27,7 +27,7 @@ public:
         const Work** const items = items_.data();
         Index i = 0;
         if (matrix.in_place<Work>(0) != nullptr) {
-            // What follows the columns before this one fills a register.
+            // Columns before this one have enough numbers behind them to fill a register.
             const Index followed = any_padding && matrix.is_contiguous() ? matrix.cols() - (lanes - 1) / rows : 0;
             const bool whole = rows == lanes;
             for (; i < count && (whole || instances[i] < followed); ++i) items[i] = matrix.in_place<Work>(instances[i]);
@@ -58,8 +58,8 @@ public:
         return items_.data();
     }
 
-    /// to[i padded(count) + k] = matrix(i, instances[k]) - anchor_i; the last instance again pads them. The anchor is
-    /// padded, too.
+    /// to[i padded(count) + k] = matrix(i, instances[k]) - anchor_i, padded by copies of the last instance. The anchor
+    /// is padded, too.
     void transpose(const AnyView& matrix, const Index* instances, Index count, const Work* anchor, Work* to) {
         const Index rows = matrix.rows();
         const Index lanes = padded(count);

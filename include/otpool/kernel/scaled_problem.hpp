@@ -14,27 +14,27 @@
 
 namespace otpool::detail {
 
-/// A UOT problem in units of alpha0, the form in which Sinkhorn and Newton solve it:
+/// A UOT problem in units of alpha0, as Sinkhorn and Newton solve it:
 ///
 ///     log P_dk = z_dk + feature_potential_d + instance_potential_k + mass_shift,   z <= 0
 ///
-/// The potentials here are "kernel potentials", f/alpha0 + anchor. Taking each feature's largest reward out of the
-/// kernel (or each instance's, where the features are free and only instances compare features) leaves differences of
-/// rewards, so shifted rewards lose no digits. Taking the largest of all out of the problem, too, leaves the plan of a
-/// hard side as it is, and changes the mass of a free one by a known factor if penalties are KullbackLeibler: the plan
-/// with reward X + c has exp(c / (alpha0 + alpha1 + alpha2)) times the mass. Else it stays where it is.
+/// These are "kernel potentials", f/alpha0 + anchor. The kernel has differences of rewards, so that shifted rewards
+/// lose no digits: each feature's largest reward is taken off (or each instance's, if features are free and only
+/// instances compare features). The largest of all is also taken off the problem if a side is hard, as the plan stays
+/// the same, or if penalties are KullbackLeibler, as its mass changes by a known factor: with reward X + c it is
+/// exp(c / (alpha0 + alpha1 + alpha2)) times as large.
 ///
-/// Where the inspection was a glance, the largest rewards are those of a few instances, and z may be above 0; nothing
-/// else changes.
+/// If the inspection was a glance, the largest rewards cover a few instances, and z may be above 0; nothing else
+/// changes.
 struct ScaledProblem {
     ScaledReward kernel;
     Side features;
     Side instances;
     Real highest_reward = 0;
-    Real offset = 0;      ///< What is taken off every reward: the highest, or nothing.
+    Real offset = 0;      ///< Taken off every reward: the highest, or 0.
     Real mass_shift = 0;  ///< offset / (alpha0 + alpha1 + alpha2)
 
-    /// What a hard side's potential has to take of the offset, as its mass is given: the features' if both are hard.
+    /// The offset that a hard side's potential makes up for, as its mass is fixed; if both are hard, the features'.
     Real offset_of_features() const { return offset; }
     Real offset_of_instances() const { return features.is_hard() ? 0 : offset; }
 
@@ -100,7 +100,7 @@ private:
         std::copy(from.begin(), from.end(), to.begin());
     }
 
-    /// RelativeEntropy is Entropy with reward X + alpha0 log(p0 q0^T).
+    /// R is Entropy with reward X + alpha0 prior_weight log(p0 q0^T).
     void set_anchor(Side& side, const Buffer<Real>& shift, bool shifts, Real prior_weight) const {
         side.anchor.resize(shift.size());
         for (Index i = 0; i < shift.size(); ++i) {

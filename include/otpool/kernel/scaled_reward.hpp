@@ -11,7 +11,7 @@
 
 namespace otpool::detail {
 
-/// No exponent is below it: far under what any exp() resolves, and far from the overflow of double.
+/// No exponent is below it. It is far below what any exp() resolves, and far from overflow.
 inline constexpr Real lowest_exponent = -1e100;
 
 /// The exponents z_dk = (x_dk - row_shift_d - col_shift_k) / alpha0 of the kernel, computed a column at a time from
@@ -19,11 +19,11 @@ inline constexpr Real lowest_exponent = -1e100;
 struct ScaledReward {
     AnyView reward;
     std::vector<Index> active;  ///< The instances of prior > 0; every loop over instances k runs over these.
-    bool shifts_rows = true;    ///< Whether row_shift is each feature's highest reward, else col_shift each instance's.
+    bool shifts_rows = true;    ///< Whether row_shift has feature maxima; if not, col_shift has instance maxima.
     Buffer<Real> row_shift;
     Buffer<Real> col_shift;
     Real inverse_alpha0 = 0;
-    /// No reward of an active instance is below or above, if they have been looked at.
+    /// No reward of an active instance is below or above these, if they have been looked at.
     Real lowest = -std::numeric_limits<Real>::infinity();
     Real highest = std::numeric_limits<Real>::infinity();
 

@@ -14,26 +14,25 @@
 
 namespace otpool::detail {
 
-/// A problem as solvers see it, of any scalar and regulariser, after it was found to be well formed: every solver
-/// starts with it, all from one pass over the reward.
+/// A well-formed problem of any scalar and regulariser. Every solver starts with it. Cost: one pass over the reward.
 struct Inspection {
     AnyView reward;
-    AnyView values;  ///< Empty where they are the reward.
+    AnyView values;  ///< Empty if they are the reward.
     Real alpha0 = 0, alpha1 = 0, alpha2 = 0;
     AnyPenalty feature_penalty, instance_penalty;
-    bool is_kullback_leibler = true;  ///< Both of them; on a free or a hard side all penalties are the same.
+    bool is_kullback_leibler = true;  ///< On both sides; free and hard sides always count as such.
     AnyRegularizer regularizer;
     Priors priors;
-    RealVector highest;          ///< The highest reward of every feature, over the active instances.
-    Real lowest = 0;             ///< The lowest of all; unspecified unless looked_at_all.
-    bool looked_at_all = false;  ///< Else `highest` is that of a few instances, and the reward may not be finite.
+    RealVector highest;          ///< Highest reward per feature, over the active instances.
+    Real lowest = 0;             ///< Lowest reward; unspecified unless looked_at_all.
+    bool looked_at_all = false;  ///< If not, `highest` covers a few instances, and the reward may not be finite.
 
     const AnyView& pooled_values() const { return values.empty() ? reward : values; }
     Index features() const { return reward.rows(); }
     Index active_instances() const { return static_cast<Index>(priors.active.size()); }
     bool all_active() const { return active_instances() == reward.cols(); }
     Real highest_of_all() const { return *std::max_element(highest.begin(), highest.end()); }
-    /// The highest reward of all less the lowest.
+    /// Highest reward minus lowest.
     Real range() const { return highest_of_all() - lowest; }
 
     Inspection() = default;
@@ -43,7 +42,7 @@ struct Inspection {
         set(problem, {}, workspace);
     }
 
-    /// Throws InvalidArgument as validate() does.
+    /// Throws InvalidArgument, as validate() does.
     template <BagScalar Scalar, Regularizer R>
     void set(const UotProblem<Scalar, R>& problem, const Execution& execution, Workspace& workspace) {
         start(problem);
@@ -51,8 +50,8 @@ struct Inspection {
         require_finite(problem.values, "values", execution);
     }
 
-    /// The same, but without the pass where all instances are active: then `highest` is that of a few of them, and it
-    /// is for the solver to see whether the reward is finite.
+    /// The same without the pass, if all instances are active. Then `highest` covers a few instances, and the solver
+    /// must check that the reward is finite.
     template <BagScalar Scalar, Regularizer R>
     void glance(const UotProblem<Scalar, R>& problem, const Execution& execution, Workspace& workspace) {
         start(problem);
@@ -66,7 +65,7 @@ struct Inspection {
         require_finite(problem.values, "values", execution);
     }
 
-    /// Goes on with other alphas.
+    /// Replaces only the alphas.
     void set_alphas(Real alpha0_, Real alpha1_, Real alpha2_) {
         alpha0 = alpha0_;
         alpha1 = alpha1_;

@@ -30,15 +30,15 @@ template <BagScalar Scalar>
 struct Marginal {
     /// In [0, inf], in the reward's unit: 0 leaves the marginal free, `hard` holds it to the prior exactly.
     Scalar alpha = 0;
-    /// Entries of sum 1 (within 1e-3; renormalised); left empty: uniform. Feature priors are > 0, instance priors >=
-    /// 0, and an instance of prior 0 is excluded: it gets no mass whatever alpha is.
+    /// Sums to 1 (within 1e-3; renormalised); empty means uniform. Feature priors are > 0, instance priors >= 0. An
+    /// instance of prior 0 is excluded: it gets no mass, whatever alpha is.
     Vector<Scalar> prior = {};
     AnyPenalty penalty = {};  ///< KullbackLeibler, or one of your own (MarginalPenalty).
 };
 
 namespace detail {
 
-/// Whether what holds for KullbackLeibler holds: on a free or a hard side all penalties are the same.
+/// Whether the penalty acts as KullbackLeibler: on a free or hard side all penalties are the same.
 template <BagScalar Scalar>
 bool is_kullback_leibler(const Marginal<Scalar>& marginal) {
     return marginal.penalty.is_kullback_leibler() || marginal.alpha == 0 || std::isinf(marginal.alpha);
@@ -55,7 +55,7 @@ Real sum_of(const Vector<Scalar>& numbers) {
     return sum;
 }
 
-/// Throws unless the prior is empty or `size` numbers of sum 1.
+/// Throws unless the prior is empty or has `size` numbers that sum to 1.
 template <class Scalar>
 void require_prior(const Vector<Scalar>& prior, Index size, bool zeros_allowed, const char* name) {
     if (prior.size() == 0) return;
@@ -69,7 +69,7 @@ void require_prior(const Vector<Scalar>& prior, Index size, bool zeros_allowed, 
     require(std::abs(sum - 1) <= 1e-3, text("sum of ", name), sum, "1, within 0.001");
 }
 
-/// The prior of `size` entries as doubles of sum 1.
+/// The prior as `size` doubles that sum to 1.
 template <class Scalar>
 RealVector normalized_prior(const Vector<Scalar>& prior, Index size) {
     RealVector normalized(size);
@@ -78,7 +78,7 @@ RealVector normalized_prior(const Vector<Scalar>& prior, Index size) {
     return normalized;
 }
 
-/// Its logarithms, into a vector of any kind.
+/// Logarithms of the normalised prior, in a vector of any type.
 template <class Scalar, class Logs>
 void set_log_prior(const Vector<Scalar>& prior, Index size, Logs& logs) {
     logs.resize(size);

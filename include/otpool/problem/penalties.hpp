@@ -10,27 +10,29 @@ namespace otpool {
 /// alpha KL(marginal | prior), KL(a | b) = sum a log(a/b) - a + b: the penalty that every solver and gradient takes.
 struct KullbackLeibler {};
 
-/// A penalty of your own, alpha sum_i p_i psi(m_i / p_i), of a marginal m with the prior p; psi is convex, psi(1) = 0.
+/// A penalty of your own: alpha sum_i p_i psi(m_i / p_i) for a marginal m with prior p; psi is convex, psi(1) = 0.
 ///
 /// - value(t) is psi(t), t >= 0.
-/// - half_step(excess, strength) is the potential x that solves  x in -strength d psi(exp(x - excess)):  what the half
-///   step of Sinkhorn sets a line's potential to, in units of alpha0. `excess` is log p_i less the log sum over the
-///   line without its potential, `strength` is alpha / alpha0, finite and > 0. For KullbackLeibler it would be
+/// - half_step(excess, strength) is the x that solves  x in -strength d psi(exp(x - excess)).  Sinkhorn's half step
+///   sets potential i to it, in units of alpha0. `excess` is log p_i minus the log of marginal i with this potential
+///   at 0; `strength` is alpha / alpha0, finite and > 0. For KullbackLeibler, x would be
 ///   excess strength / (1 + strength). (Chizat, Peyre, Schmitzer & Vialard, arXiv 1607.05816, section 3.)
 ///
-/// Both are const and thread-safe. alpha = 0 leaves the side free, and alpha = hard holds it to its prior, whatever psi
-/// is. Sinkhorn takes every penalty, BregmanAdmm too; Newton and the gradients take KullbackLeibler alone.
+/// Both are const and thread-safe. Whatever psi is, alpha = 0 leaves the side free, and alpha = hard holds it to its
+/// prior. Sinkhorn and BregmanAdmm take every penalty; Newton and gradients take only KullbackLeibler.
 template <class P>
 concept MarginalPenalty = requires(const P& penalty, double number) {
     { penalty.value(number) } -> std::convertible_to<double>;
     { penalty.half_step(number, number) } -> std::convertible_to<double>;
 };
 
-/// Any penalty. A value type; copies share the penalty, which is const.
+/// Any penalty, as a value; copies share it.
 class AnyPenalty {
 public:
     AnyPenalty() = default;
+    /// KullbackLeibler, also the default.
     explicit(false) AnyPenalty(KullbackLeibler /*penalty*/) {}
+    /// One of your own.
     template <class P>
     requires(!std::same_as<P, AnyPenalty>) explicit(false) AnyPenalty(P penalty) {
         static_assert(MarginalPenalty<P>,
@@ -38,9 +40,11 @@ public:
         own_ = std::make_shared<const Of<P>>(std::move(penalty));
     }
 
+    /// If true, do not call value() and half_step().
     bool is_kullback_leibler() const { return own_ == nullptr; }
-    /// Of a penalty that is not KullbackLeibler.
+    /// psi(ratio).
     double value(double ratio) const { return own_->value(ratio); }
+    /// As in MarginalPenalty.
     double half_step(double excess, double strength) const { return own_->half_step(excess, strength); }
 
 private:

@@ -13,7 +13,7 @@
 
 namespace otpool::detail {
 
-/// The priors of a problem as logarithms, over the features and over the active instances: those of prior > 0.
+/// Logarithms of a problem's priors, over the features and the active instances (those of prior > 0).
 struct Priors {
     RealVector log_p;
     Buffer<Real> log_q;

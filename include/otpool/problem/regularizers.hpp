@@ -10,20 +10,20 @@ namespace otpool {
 
 /// R(P) = <P, log P - 1>: Cheng & Xu, arXiv 2201.09191, eq. 4. A dense plan.
 struct Entropy {
-    static constexpr double prior_weight = 0;
+    static constexpr double prior_weight = 0;  ///< As in EntropicRegularizer.
 };
 
 /// R(P) = KL(P | p0 q0^T): POT's "kl". Entropy with reward X + alpha0 log(p0 q0^T); keeps q0 when alpha0 is large.
 struct RelativeEntropy {
-    static constexpr double prior_weight = 1;
+    static constexpr double prior_weight = 1;  ///< As in EntropicRegularizer.
 };
 
 /// R(P) = ||P||_F^2: the paper's second regulariser. A sparse plan.
 struct Quadratic {
-    static double value(double entry) { return entry * entry; }
-    static double derivative(double entry) { return 2 * entry; }
-    static double curvature(double /*entry*/) { return 2; }
-    static double entry_at(double slack) { return std::max(slack, 0.0) / 2; }
+    static double value(double entry) { return entry * entry; }                ///< phi(p)
+    static double derivative(double entry) { return 2 * entry; }               ///< phi'(p)
+    static double curvature(double /*entry*/) { return 2; }                    ///< phi''(p)
+    static double entry_at(double slack) { return std::max(slack, 0.0) / 2; }  ///< As in SeparableRegularizer.
 };
 
 /// R(P) = <P, log P - 1> - w (<P, log p0 q0^T> - 1), w = prior_weight: the regularisers whose plans are exponential,
@@ -33,9 +33,9 @@ concept EntropicRegularizer = requires {
     { R::prior_weight } -> std::convertible_to<double>;
 };
 
-/// R(P) = sum_dn phi(P_dn), with a convex phi whose derivative at 0 is finite. BregmanAdmm takes them. For an entry p >=
-/// 0 the type gives phi(p) as value(p), phi'(p) as derivative(p) and phi''(p) as curvature(p); and entry_at(y), the
-/// p >= 0 where p y - phi(p) is largest, as the plan has P_dn = entry_at((X_dn + f_d + g_n) / alpha0).
+/// R(P) = sum_dn phi(P_dn), with a convex phi whose derivative at 0 is finite. BregmanAdmm takes them. For p >= 0,
+/// value(p) is phi(p), derivative(p) is phi'(p) and curvature(p) is phi''(p). entry_at(y) is the p >= 0 where
+/// p y - phi(p) is largest; the plan has P_dn = entry_at((X_dn + f_d + g_n) / alpha0).
 template <class R>
 concept SeparableRegularizer = requires(double number) {
     { R::value(number) } -> std::convertible_to<double>;
@@ -44,12 +44,13 @@ concept SeparableRegularizer = requires(double number) {
     { R::entry_at(number) } -> std::convertible_to<double>;
 };
 
+/// Either of them.
 template <class R>
 concept Regularizer = EntropicRegularizer<R> || SeparableRegularizer<R>;
 
 namespace detail {
 
-/// The functions of a SeparableRegularizer on arrays, in place: solvers are compiled once for all of them.
+/// A SeparableRegularizer's functions, on arrays in place: solvers are compiled once for all regularisers.
 struct SeparableFunctions {
     void (*derivative)(Real* entries, Index count);
     void (*curvature)(Real* entries, Index count);
@@ -70,8 +71,8 @@ inline constexpr SeparableFunctions functions_of_separable = {
 
 /// A regulariser as solvers see it, whatever its type.
 struct AnyRegularizer {
-    Real prior_weight = 0;                          ///< Of an EntropicRegularizer.
-    const SeparableFunctions* separable = nullptr;  ///< Of a SeparableRegularizer, else null.
+    Real prior_weight = 0;                          ///< If an EntropicRegularizer.
+    const SeparableFunctions* separable = nullptr;  ///< Null unless a SeparableRegularizer.
 
     template <Regularizer R>
     static constexpr AnyRegularizer of() {

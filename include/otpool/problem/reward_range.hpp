@@ -14,16 +14,14 @@
 
 namespace otpool::detail {
 
-/// The highest reward of every feature and the lowest of all of some instances, and whether all are finite; else the
-/// others are unspecified.
+/// Highest reward per feature and lowest reward, over some instances. Both are unspecified if not all are finite.
 template <BagScalar Scalar>
 struct PartialRange {
     Buffer<Scalar> highest;
     Scalar lowest = 0;
     bool all_finite = true;
 
-    /// Instances that are next to each other in memory are looked at together, as many as make whole registers, if
-    /// these are not too many to put together again.
+    /// Reads adjacent instances together, as many as fill whole registers, but not so many that joining costs much.
     void look_at(const MatrixView<Scalar>& reward, const Index* first, const Index* last) {
         const Index rows = reward.rows();
         const bool adjacent = reward.is_contiguous() && are_consecutive(first, last);
@@ -50,7 +48,7 @@ private:
         return std::clamp(registers / std::gcd(registers, rows), Index{1}, std::max<Index>(most / rows, 1));
     }
 
-    /// highest <- that of the instances that have been looked at together, by halves.
+    /// highest <- maximum over the instances that were read together, halving their number each time.
     void join(Index together, Index rows) {
         for (Index left = together; left > 1;) {
             const Index half = (left + 1) / 2;
@@ -66,14 +64,13 @@ private:
     Buffer<Scalar> joined_, scratch_;
 };
 
-/// The highest reward of every feature and the lowest of all, over the active instances, and whether all are finite.
-/// Cost: one pass.
+/// Highest reward per feature and lowest reward, over the active instances. Cost: one pass.
 template <BagScalar Scalar>
 struct RewardRange {
     Buffer<Scalar> highest;
     Scalar lowest = 0;
-    bool all_finite = true;  ///< Else the contents of the others are unspecified.
-    bool of_all = false;     ///< Else `highest` is that of a few instances, and the others are unspecified.
+    bool all_finite = true;  ///< If not, the others are unspecified.
+    bool of_all = false;     ///< If not, `highest` covers a few instances, and the others are unspecified.
 
     RewardRange() = default;
     RewardRange(const MatrixView<Scalar>& reward, const std::vector<Index>& active, const Execution& execution) {
@@ -100,7 +97,7 @@ struct RewardRange {
         }
     }
 
-    /// The highest rewards of the first few active instances alone.
+    /// Sets only `highest`, from the first few active instances.
     void glance(const MatrixView<Scalar>& reward, const std::vector<Index>& active) {
         parts_.resize(1);
         const auto size = static_cast<Index>(active.size());
@@ -114,7 +111,7 @@ struct RewardRange {
 private:
     static constexpr Index fewest_glanced_at = 8;
     static constexpr Index numbers_glanced_at = 1024;
-    /// The highest of fewer is further below the highest of all than float's range allows at alpha0 = 0.1 spreads.
+    /// With fewer, the highest found is too far below the highest of all for float's range at alpha0 = 0.1 spreads.
     static constexpr Index all_to_glanced_at = 16;
 
     std::vector<PartialRange<Scalar>> parts_;

@@ -16,12 +16,12 @@
 
 namespace otpool::detail {
 
-/// The standard deviation of the rewards of all features of the active instances, in memory that is used again.
+/// Standard deviation of all rewards of the active instances. Reuses its memory.
 template <std::same_as<Real> Work = Real>
 class RewardSpread {
 public:
-    /// Of an inspected problem. Entries are taken relative to the first one, so that little cancels, and to a scale at
-    /// which squares stay within range. Cost: one pass.
+    /// Takes entries relative to the first one, so that little cancels, and scales them so that squares stay in range.
+    /// Cost: one pass.
     Real standard_deviation(const Inspection& problem, const Execution& execution) {
         const AnyView& reward = problem.reward;
         const std::vector<Index>& active = problem.priors.active;
@@ -54,7 +54,7 @@ public:
 private:
     using L = Lanes<Real>;
 
-    /// Of entries and their squares; of halves, lest a difference overflow.
+    /// Sums of entries and their squares. Entries are halved, so that no difference overflows.
     struct Sums {
         Real half_origin = 0;
         Real inverse_scale = 1;
@@ -63,7 +63,7 @@ private:
         Real rest = 0;
         Real squares_of_rest = 0;
 
-        /// Fewer numbers than whole registers only in the last call.
+        /// Only the last call may end within a register.
         template <BagScalar Scalar>
         void add(const Scalar* x, Index size) {
             Index i = 0;
@@ -85,7 +85,7 @@ private:
         Sums sums;
         Buffer<Real> columns;
 
-        /// As many columns at a time as are whole registers: the same sums as of columns that follow each other.
+        /// Copies register_lanes columns at a time, so that sums are the same as for adjacent columns.
         void add_copies(const AnyView& reward, const Index* first, const Index* last) {
             columns.resize(register_lanes * reward.rows());
             for (const Index* n = first; n < last; n += register_lanes) {

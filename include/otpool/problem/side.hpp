@@ -11,7 +11,7 @@
 
 namespace otpool::detail {
 
-/// k = alpha / (alpha + weight), by which a half step meets a marginal: 1 where it is hard, 0 where it is free.
+/// alpha / (alpha + weight), the part of its excess that a half step removes: 1 if hard, 0 if free.
 inline Real damping(Real alpha, Real weight) {
     return std::isinf(alpha) ? 1 : alpha == 0 ? 0 : alpha / (alpha + weight);
 }
@@ -24,10 +24,11 @@ inline Real pull_back_damping(Real of_damping, Real alpha, Real weight, Real& of
     return -of_damping * (alpha / sum) / sum;
 }
 
-/// One side of the plan: its lines, features or instances, and their penalty in units of the strength `weight` that it
-/// is weighed against: alpha0; rho and more in Bregman ADMM.
+/// One side of the plan: its lines (features or instances) and their penalty, relative to a strength `weight`: alpha0,
+/// or rho and more in Bregman ADMM.
 ///
-/// A kernel's potential of a line is f / weight + anchor; the anchor is what the reward has of this line alone.
+/// A line's kernel potential is f / weight + anchor; the anchor is the part of the reward that depends on the line
+/// alone.
 struct Side {
     Real alpha = 0;
     Real ratio = 0;       ///< weight / alpha: 0 when hard, inf when free.
@@ -35,7 +36,7 @@ struct Side {
     Real relaxation = 0;  ///< 1 - damping.
     Buffer<Real> log_prior;
     Buffer<Real> anchor;
-    AnyPenalty kind;  ///< Which penalty it is.
+    AnyPenalty kind;  ///< Which penalty.
 
     Side() = default;
     Side(Real alpha_, Real weight) { set(alpha_, weight); }
@@ -50,11 +51,11 @@ struct Side {
     bool is_hard() const { return ratio == 0; }
     bool is_free() const { return damping == 0; }
     bool is_soft() const { return !is_hard() && !is_free(); }
-    /// Whether what holds for KullbackLeibler holds: with another penalty only on a soft side does not.
+    /// Whether the penalty acts as KullbackLeibler; others differ from it only on a soft side.
     bool is_kullback_leibler() const { return kind.is_kullback_leibler() || !is_soft(); }
     Index size() const { return log_prior.size(); }
 
-    /// The same side where the weight is `factor` times as large.
+    /// The same side with `factor` times the weight.
     Side with_weight_times(Real factor) const {
         Side other = *this;
         other.ratio *= factor;
@@ -63,9 +64,9 @@ struct Side {
         return other;
     }
 
-    /// The half step: kernel potentials that meet the optimality condition of the lines [first, first + count), given
-    /// the log sum over the other side of each; and their penalties f / alpha, computed apart, as the potential less
-    /// the anchor cancels. Every array has `count` entries.
+    /// The half step of lines [first, first + count): kernel potentials that meet their optimality condition, given
+    /// the log sum of each line over the other side; and penalties f / alpha. These are computed separately, as
+    /// potential - anchor cancels. Every array has `count` entries.
     void half_steps(Index first, Index count, const Real* log_sum, Real* potential, Real* penalty) const {
         const Real* log_priors = log_prior.data() + first;
         const Real* anchors = anchor.data() + first;
@@ -84,11 +85,11 @@ struct Side {
         }
     }
 
-    /// The largest violation of the optimality condition: |log(marginal / prior) + f / alpha| of KullbackLeibler, of
-    /// another penalty how far a half step would move f / weight. A free side adds nothing.
+    /// The largest violation of the optimality condition: |log(marginal / prior) + f / alpha| for KullbackLeibler; for
+    /// another penalty, how far a half step would move f / weight. 0 for a free side.
     Real violation(const Real* log_marginal, const Real* penalty) const {
         if (!is_kullback_leibler()) return length_of_half_step(log_marginal, penalty);
-        Real largest[8] = {};  // abreast, as each waits for its last maximum
+        Real largest[8] = {};  // side by side, as each maximum waits for the one before
         for (Index i = 0; i < (is_free() ? 0 : size()); ++i) {
             const Real excess = std::abs(log_marginal[i] - log_prior[i] + penalty[i]);
             largest[i % 8] = excess > largest[i % 8] || excess != excess ? excess : largest[i % 8];

@@ -17,16 +17,16 @@ namespace otpool {
 ///
 ///     min over P >= 0 (D x N)   -<X, P> + alpha0 R(P) + alpha1 KL(P 1_N | p0) + alpha2 KL(P^T 1_D | q0)
 ///
-/// or with another penalty than KL (MarginalPenalty). P_dn says how much feature d draws on instance n. 0 and infinity are values of every alpha: a hard marginal takes
-/// precedence over alpha0 = inf, which leaves only the regulariser.
+/// or with a penalty other than KL (MarginalPenalty). P_dn says how much feature d draws on instance n. Every alpha may
+/// be 0 or infinity: alpha0 = inf leaves only the regulariser, but a hard marginal stays hard.
 ///
-/// A view of its matrices, which must outlive it and every solution of it.
+/// It views its matrices, which must outlive it and all its solutions.
 template <BagScalar Scalar, class R = Entropy>
 struct UotProblem {
     static_assert(Regularizer<R>, "otpool: a regulariser is what otpool/problem/regularizers.hpp says");
 
     MatrixView<Scalar> reward;                    ///< X, D x N, finite, D and N at least 1.
-    MatrixView<Scalar> values = {};               ///< What is pooled, D x N, finite; left empty: the reward.
+    MatrixView<Scalar> values = {};               ///< What is pooled, D x N, finite; empty means the reward.
     Scalar alpha0 = 1;                            ///< Strength of the regulariser, in [0, inf].
     Marginal<Scalar> features = {.alpha = hard};  ///< alpha1 and p0 (D entries).
     Marginal<Scalar> instances = {.alpha = 0};    ///< alpha2 and q0 (N entries).
@@ -60,7 +60,7 @@ void require_finite(const MatrixView<Scalar>& matrix, const auto& name, const Ex
     }
 }
 
-/// validate(), but for the entries of reward and values.
+/// validate() without the entries of reward and values.
 template <class Scalar, class R>
 void validate_fields(const UotProblem<Scalar, R>& problem) {
     const auto& [reward, values, alpha0, features, instances] = problem;
@@ -99,8 +99,8 @@ void require_kullback_leibler(const char* solver, const UotProblem<Scalar, R>& p
 
 }  // namespace detail
 
-/// Throws InvalidArgument, naming the field, what was found and what is allowed, if the problem is not well formed, as
-/// every solver does before any work. Cost: one pass over reward and values.
+/// Throws InvalidArgument if the problem is not well formed; the message names the field, its value and what is
+/// allowed. Every solver checks this before any work. Cost: one pass over reward and values.
 template <class Scalar, class R>
 void validate(const UotProblem<Scalar, R>& problem, const Execution& execution = {}) {
     detail::validate_fields(problem);

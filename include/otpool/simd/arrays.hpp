@@ -10,9 +10,9 @@
 
 namespace otpool::detail {
 
-// Functions of `size` numbers in memory, whose results do not depend on their alignment.
+// Functions on `size` numbers in memory. Results do not depend on alignment.
 
-/// visit(i, count) of `count` numbers from the i-th: register_lanes of them, and what is left in the last call.
+/// Calls visit(i, register_lanes) at every whole group of lanes, then visit(i, count) for what is left, if anything.
 template <class Visit>
 EIGEN_ALWAYS_INLINE void for_each_lanes(Index size, const Visit& visit) {
     Index i = 0;
@@ -30,7 +30,7 @@ EIGEN_ALWAYS_INLINE void store_some(const Lanes<Number>& lanes, Number* to, Inde
     lanes.store_first(to, count);
 }
 
-/// to_i = bounded_exp(x_i - shift); both may be the same.
+/// to_i = bounded_exp(x_i - shift); x and to may be the same.
 template <BagScalar Number>
 void bounded_exp(const Number* x, Index size, Number* to, Number shift = 0) {
     for_each_lanes(size, [&](Index i, Index count) {
@@ -38,7 +38,7 @@ void bounded_exp(const Number* x, Index size, Number* to, Number shift = 0) {
     });
 }
 
-/// to_i = exp_or_zero(x_i); both may be the same.
+/// to_i = exp_or_zero(x_i); x and to may be the same.
 template <BagScalar Number>
 void exp_or_zero(const Number* x, Index size, Number* to) {
     for_each_lanes(size, [&](Index i, Index count) {
@@ -46,7 +46,7 @@ void exp_or_zero(const Number* x, Index size, Number* to) {
     });
 }
 
-/// to_i = log(x_i) of positive normal numbers (log_of_normal()); both may be the same.
+/// to_i = log(x_i) of positive normal numbers (log_of_normal()); x and to may be the same.
 template <BagScalar Number>
 void log_of_normal(const Number* x, Index size, Number* to) {
     for_each_lanes(size, [&](Index i, Index count) {
@@ -54,7 +54,7 @@ void log_of_normal(const Number* x, Index size, Number* to) {
     });
 }
 
-/// Of at least one number, none of them NaN.
+/// The highest and lowest of at least one number; none may be NaN.
 template <BagScalar Number>
 Number highest(const Number* x, Index size) {
     Lanes<Number> top(x[0]);
@@ -67,7 +67,7 @@ Number lowest(const Number* x, Index size) {
     for_each_lanes(size, [&](Index i, Index count) { bottom = lower(bottom, load_some(x + i, count, x[0])); });
     return lowest(bottom);
 }
-/// The largest |x_i|; 0 of none.
+/// The largest |x_i|; 0 without numbers.
 template <BagScalar Number>
 Number largest_magnitude(const Number* x, Index size) {
     Lanes<Number> negative(Number(0));
@@ -77,17 +77,17 @@ Number largest_magnitude(const Number* x, Index size) {
     return Number(0) - lowest(negative);  // 0, not -0
 }
 
-/// Of numbers that may be anything.
+/// Whether no number is NaN or infinite.
 template <BagScalar Number>
 bool all_finite(const Number* x, Index size) {
-    Lanes<Number> zero(Number(0));  // x 0 is 0 or NaN, and so is the sum
+    Lanes<Number> zero(Number(0));  // x * 0 is 0 or NaN, and so is the sum
     for_each_lanes(size, [&](Index i, Index count) {
         zero = multiply_add(load_some(x + i, count, Number(0)), Lanes<Number>(Number(0)), zero);
     });
     return sum(zero) == 0;
 }
 
-/// log sum_i exp(x_i), without overflow, of at least one number; -inf of numbers that are all -inf.
+/// log sum_i exp(x_i), without overflow, of at least one number; -inf if all are -inf.
 template <BagScalar Number>
 Number log_sum_exp(const Number* x, Index size) {
     constexpr Number nothing = -std::numeric_limits<Number>::infinity();

@@ -13,9 +13,9 @@
 
 namespace otpool::detail {
 
-/// register_lanes numbers in whole SIMD registers, with the arithmetic of one number, lane by lane. What hot loops
-/// compute with: as fast as an Eigen array of that size, and compiled once a type of number instead of once an
-/// expression. Memory need not be aligned.
+/// register_lanes numbers in SIMD registers, with arithmetic lane by lane. Hot loops compute with it: it is as fast as
+/// an Eigen array of that size, but is compiled once per number type instead of once per expression. Memory need not be
+/// aligned.
 template <BagScalar Number>
 struct Lanes {
     using P = Packet<Number>;
@@ -39,8 +39,8 @@ struct Lanes {
         for (int r = 0; r < registers; ++r) Eigen::internal::pstoreu(to + r * packet_size<Number>, packet[r]);
     }
 
-    /// The first `count` numbers from memory, `rest` in the other lanes; and the first `count` lanes to memory. Registers
-    /// that are whole or empty take no way through memory.
+    /// Loads the first `count` lanes and sets the others to `rest`; store_first() stores the first `count` lanes. Only
+    /// partly used registers need an extra copy.
     static Lanes load_first(const Number* from, Index count, Number rest) {
         Lanes lanes;
         for (int r = 0; r < registers; ++r) {
@@ -93,7 +93,7 @@ struct Lanes {
     friend EIGEN_ALWAYS_INLINE Lanes operator/(const Lanes& a, const Lanes& b) {
         return map(a, b, [](const P& x, const P& y) { return Eigen::internal::pdiv(x, y); });
     }
-    /// Of numbers that are not NaN.
+    /// The lower and higher number per lane; none may be NaN.
     friend EIGEN_ALWAYS_INLINE Lanes lower(const Lanes& a, const Lanes& b) {
         return map(a, b, [](const P& x, const P& y) { return Eigen::internal::pmin(x, y); });
     }
@@ -132,7 +132,7 @@ struct Lanes {
     friend EIGEN_ALWAYS_INLINE Lanes exp2_or_zero(const Lanes& x) {
         return map(x, [](const P& p) { return Powers<Number>::exp2_or_zero(p); });
     }
-    /// exp(x) by powers of two, whose digits are fewer where |x| is large; 0 of NaN and far below 1, and never infinite.
+    /// exp(x) as a power of two, with fewer digits if |x| is large; 0 for NaN and very low x, never infinite.
     friend EIGEN_ALWAYS_INLINE Lanes exp_or_zero(const Lanes& x) {
         constexpr auto highest_power = static_cast<Number>(std::numeric_limits<Number>::max_exponent - 1);
         return exp2_or_zero(lower(x * Lanes(static_cast<Number>(log2_e)), Lanes(highest_power)));
@@ -141,7 +141,7 @@ struct Lanes {
         return map(x, [](const P& p) { return log_of_packet<Number>(p); });
     }
 
-    /// Across the lanes.
+    /// Over all lanes.
     friend EIGEN_ALWAYS_INLINE Number sum(const Lanes& x) {
         return Eigen::internal::predux(fold(x, [](const P& a, const P& b) { return Eigen::internal::padd(a, b); }));
     }
@@ -173,7 +173,7 @@ private:
     }
 };
 
-/// Lanes of one type of number as another.
+/// The same lanes in another number type.
 template <BagScalar To, BagScalar From>
 EIGEN_ALWAYS_INLINE Lanes<To> converted(const Lanes<From>& x) {
     From from[register_lanes];  // NOLINT(modernize-avoid-c-arrays)

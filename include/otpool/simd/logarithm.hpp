@@ -15,8 +15,8 @@
 
 namespace otpool::detail {
 
-/// Coefficients of the polynomial in t = s^2 of its degree that makes 2 s + s t p(t) nearest to
-/// log((1 + s) / (1 - s)), relative to it, where that is a logarithm of 1/sqrt(2) to sqrt(2).
+/// Coefficients of the polynomial p of this degree for which 2 s + s t p(t), t = s^2, has the least relative error to
+/// log((1 + s) / (1 - s)), where (1 + s) / (1 - s) is 1/sqrt(2) to sqrt(2).
 template <BagScalar Number>
 constexpr auto coefficients_of_log() {
     if constexpr (std::same_as<Number, float>) {
@@ -28,9 +28,9 @@ constexpr auto coefficients_of_log() {
     }
 }
 
-/// log(x) of a register of positive normal numbers; of others it is any numbers. Within 3e-7, in double 5e-16, of the
-/// exact logarithm, relative to it: near 1, too. It is n log(2) + log(m), where x = 2^n m and m is 1/sqrt(2) to sqrt(2),
-/// of which log(m) = log((1 + s) / (1 - s)), s = (m - 1) / (m + 1).
+/// log(x) of a register of positive normal numbers; unspecified for others. The relative error is at most 3e-7 for
+/// float, 5e-16 for double, even near 1. It is n log(2) + log(m), where x = 2^n m, m is 1/sqrt(2) to sqrt(2), and
+/// log(m) = log((1 + s) / (1 - s)) with s = (m - 1) / (m + 1).
 template <BagScalar Number>
 EIGEN_ALWAYS_INLINE Packet<Number> log_of_packet(const Packet<Number>& x) {
     using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
@@ -39,7 +39,7 @@ EIGEN_ALWAYS_INLINE Packet<Number> log_of_packet(const Packet<Number>& x) {
     using Bits = typename Format::Bits;
     constexpr auto one = std::bit_cast<Bits>(Number(1));
     constexpr auto root_of_half = std::bit_cast<Bits>(static_cast<Number>(std::numbers::sqrt2 / 2));
-    constexpr auto integer = std::bit_cast<Bits>(Format::two_to_mantissa_bits);  // with n in the lowest bits, that + n
+    constexpr auto integer = std::bit_cast<Bits>(Format::two_to_mantissa_bits);  // setting its lowest bits to n adds n
     constexpr auto coefficients = coefficients_of_log<Number>();
     const auto all = [](Number number) { return pset1<P>(number); };
     std::array<Number, packet_size<Number>> mantissa;

@@ -12,7 +12,7 @@
 
 namespace otpool::detail {
 
-/// The lowest of all numbers it is shown, and whether they are finite; else the lowest is any number.
+/// The lowest of all numbers added, unspecified if they are not all finite.
 template <BagScalar Scalar>
 class NumberRange {
 public:
@@ -21,7 +21,7 @@ public:
         std::fill_n(zero_, abreast, Eigen::internal::pset1<P>(Scalar(0)));
     }
 
-    /// Shows it x; on the way top_i <- max(top_i, x_i).
+    /// Adds x; sets top_i <- max(top_i, x_i).
     EIGEN_ALWAYS_INLINE void add(const Scalar* x, Index size, Scalar* top) {
         constexpr Index register_size = packet_size<Scalar>;
         Index i = 0;
@@ -54,7 +54,7 @@ public:
 
 private:
     using P = Packet<Scalar>;
-    static constexpr int abreast = 4;  ///< Registers, as each waits for its last minimum and sum.
+    static constexpr int abreast = 4;  ///< Registers at a time: each operation waits for the one before.
 
     EIGEN_ALWAYS_INLINE void add_register(const Scalar* x, Scalar* top, auto r) {
         using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)

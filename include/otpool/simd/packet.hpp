@@ -13,9 +13,9 @@
 
 namespace otpool::detail {
 
-// Products of a matrix and a vector on Eigen's packets, which are the machine's vector registers. Matrices are
-// column-major. Their number of rows, `lanes`, is a multiple of register_lanes. Eigen's own products do the same, but
-// take longer to compile than the rest of the library.
+// Products of a matrix and a vector on Eigen's packets, the vector registers of the machine. Matrices are column-major
+// with `lanes` rows, a multiple of register_lanes. Eigen's own products do the same, but take longer to compile than
+// the rest of the library.
 
 template <BagScalar Scalar>
 using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
@@ -23,29 +23,29 @@ using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
 template <BagScalar Scalar>
 inline constexpr Index packet_size = Eigen::internal::unpacket_traits<Packet<Scalar>>::size;
 
-/// A multiple of every packet's size.
+/// A multiple of every packet size.
 inline constexpr Index register_lanes = 16;
 
 /// The smallest multiple of register_lanes that holds `size` numbers.
 inline Index padded(Index size) { return (size + register_lanes - 1) / register_lanes * register_lanes; }
 
-/// visit(i) of the constants 0 to count - 1: registers that they index stay registers where loops are not unrolled.
+/// Calls visit(i) with the constants 0 to count - 1: arrays indexed by them stay in registers without loop unrolling.
 template <int count, class Visit>
 void for_each_constant(const Visit& visit) {
     [&]<int... i>(std::integer_sequence<int, i...>) { (visit(std::integral_constant<int, i>()), ...); }
     (std::make_integer_sequence<int, count>());
 }
 
-/// Whether sums take the place of what was there, or are added to it.
+/// Whether sums replace the numbers in memory or are added to them.
 enum class Assign { set, add };
 
 // NOLINTBEGIN(modernize-avoid-c-arrays): std::array drops the alignment of P, with a warning
 
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wignored-attributes"  // those of P, as a template's argument; Eigen knows them
+#pragma GCC diagnostic ignored "-Wignored-attributes"  // P loses its attributes as a template argument, as in Eigen
 #endif
-/// The sum of a register's halves, and of theirs, down to registers of four numbers.
+/// Adds a register's halves, then theirs, down to four numbers.
 template <class P>
 auto add_halves(const P& sum) {
     const auto half = Eigen::internal::predux_half_dowto4(sum);
@@ -56,14 +56,14 @@ auto add_halves(const P& sum) {
     }
 }
 
-/// A register's sums, to memory.
+/// Stores a register of sums.
 template <Assign assign, class P, class Scalar>
 EIGEN_ALWAYS_INLINE void store(const P& sums, Scalar* to) {
     using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
     pstoreu(to, assign == Assign::add ? padd(ploadu<P>(to), sums) : sums);
 }
 
-/// The sums of four registers; across one alone they take more instructions.
+/// Stores the sums of four registers, with fewer instructions than one by one.
 template <Assign assign, class P, class Scalar>
 EIGEN_ALWAYS_INLINE void store_sums(P a, P b, P c, P d, Scalar* to) {
     using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
@@ -91,7 +91,7 @@ struct AsIs {
     }
 };
 
-/// Weights times values[item][lane] - reference, which there is one of a lane, or of an item.
+/// Weights times (values[item][lane] - reference), with one reference per item or per lane.
 template <BagScalar Scalar, bool of_items>
 struct TimesExcess {
     const Scalar* const* values;
@@ -105,7 +105,7 @@ struct TimesExcess {
     }
 };
 
-/// Of `count` items from `first`, what multiply_transposed() does of all.
+/// multiply_transposed() for `count` items from `first`.
 template <int count, Assign assign, BagScalar Scalar, class Weigh>
 EIGEN_ALWAYS_INLINE void sum_over_lanes(const Scalar* M, Index lanes, Index first, const Scalar* weight, Scalar* sums,
                                         const Weigh& weigh) {
@@ -126,7 +126,7 @@ EIGEN_ALWAYS_INLINE void sum_over_lanes(const Scalar* M, Index lanes, Index firs
     }
 }
 
-/// sums_i = sum_l M_li weigh(weight_l, l, i); of registers of weights, of which l is the first lane.
+/// sums_i = sum_l M_li weigh(weight_l, l, i). weigh() takes a register of weights, whose first lane is l.
 template <BagScalar Scalar, Assign assign = Assign::set, class Weigh = AsIs>
 void multiply_transposed(const Scalar* M, Index lanes, Index items, const Scalar* weight, Scalar* sums,
                          const Weigh& weigh = {}) {
@@ -136,14 +136,13 @@ void multiply_transposed(const Scalar* M, Index lanes, Index items, const Scalar
     for (; first < items; ++first) sum_over_lanes<1, assign>(M, lanes, first, weight, sums, weigh);
 }
 
-/// Of `count` registers from the lane `first`, what multiply() does of all.
+/// multiply() for `count` registers from lane `first`.
 template <int count, Assign assign, BagScalar Scalar, class Weigh>
 EIGEN_ALWAYS_INLINE void sum_over_items(const Scalar* M, Index lanes, Index items, Index first, const Scalar* weight,
                                         Scalar* sums, const Weigh& weigh) {
     using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
     using P = Packet<Scalar>;
-    // Eight sums at a time, of several items where there are fewer registers to an item: each waits for its last
-    // addition.
+    // Eight sums at a time, from several items if needed, as each addition waits for the one before.
     constexpr int together = 8 / count;
     P sum[together * count];
     for_each_constant<together * count>([&](auto s) { sum[s] = pset1<P>(Scalar(0)); });
@@ -165,7 +164,7 @@ EIGEN_ALWAYS_INLINE void sum_over_items(const Scalar* M, Index lanes, Index item
     });
 }
 
-/// sums_l = sum_i M_li weigh(weight_i, l, i), likewise
+/// Likewise sums_l = sum_i M_li weigh(weight_i, l, i).
 template <BagScalar Scalar, Assign assign = Assign::set, class Weigh = AsIs>
 void multiply(const Scalar* M, Index lanes, Index items, const Scalar* weight, Scalar* sums, const Weigh& weigh = {}) {
     Index first = 0;
@@ -179,10 +178,10 @@ void multiply(const Scalar* M, Index lanes, Index items, const Scalar* weight, S
 
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wignored-attributes"  // those of P, as a template's argument; Eigen knows them
+#pragma GCC diagnostic ignored "-Wignored-attributes"  // P loses its attributes as a template argument, as in Eigen
 #endif
-/// to[row * stride + c] = columns[c][row] - anchor[row], of so many rows. Columns and anchor have whole registers of
-/// them; their number, `count`, is a multiple of packet_size.
+/// to[row * stride + c] = columns[c][row] - anchor[row] for all rows. Columns and anchor are padded to whole registers;
+/// `count` is a multiple of packet_size.
 template <BagScalar Scalar, std::size_t count>
 void transpose_differences(const std::array<const Scalar*, count>& columns, const Scalar* anchor, Index rows,
                            Scalar* to, Index stride) {

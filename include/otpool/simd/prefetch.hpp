@@ -7,13 +7,13 @@
 
 namespace otpool::detail {
 
-/// How far ahead numbers are fetched that are read from memory once.
+/// How many numbers ahead of its use data that is read once is fetched.
 template <BagScalar Scalar>
 inline constexpr Index fetched_ahead = 16384 / sizeof(Scalar);
 
-/// Fetches what is fetched_ahead of an address from memory to the second-level cache, which takes more requests at a
-/// time than the first-level cache does. With that one, four steps of Sinkhorn on a bag of 10000 x 1024 took 1.5 times
-/// as long on an AMD EPYC of Zen 4, as they waited for memory and computed in turn.
+/// Fetches what is fetched_ahead of an address into the second-level cache, which takes more requests at a time than
+/// the first-level one. With the latter, four Sinkhorn steps on a bag of 10000 x 1024 took 1.5 times as long on an AMD
+/// EPYC (Zen 4): they waited for memory and computed in turn.
 template <BagScalar Scalar>
 EIGEN_ALWAYS_INLINE void fetch_ahead(const Scalar* address) {
 #if defined(__GNUC__)

@@ -23,32 +23,33 @@
 
 namespace otpool {
 
-/// Bregman ADMM, for every regulariser and alpha0 in [0, inf]. Two copies T = S of the plan, dual Z, penalty rho,
-/// divergence KL; reward and instance marginal go to T, regulariser and feature marginal to S, which is the plan
-/// returned:
+/// Bregman ADMM, for every regulariser and alpha0 in [0, inf]. It has two copies T = S of the plan, a dual Z, a weight
+/// rho and the divergence KL. T has the reward and the instance marginal; S, the plan returned, has the regulariser and
+/// the feature marginal:
 ///
 ///     log T <- (X - Z)/rho + log S           log T += k2 (log q0 - LSE_d(log T)),  k2 = a2/(a2+rho)
 ///     log S <- (Z + rho log T)/(rho + a0)    log S += k1 (log p0 - LSE_n(log S)),  k1 = a1/(a1+rho+a0)
 ///     Z     <- Z + rho (T - S)/max(T, S)
 ///
-/// both normalised to mass 1, which changes the plan by a factor that is known, and put back. Quadratic: the
-/// right-hand sides are (X - Z - 2 a0 S)/rho + log S and Z/rho + log T, k1 = a1/(a1+rho), and the mass is free where
-/// the problem's is. Wang & Banerjee, "Bregman Alternating Direction Method of Multipliers" (NeurIPS 2014); Cheng &
-/// Xu, arXiv 2201.09191, with their dual step scaled by the plan's entries.
+/// Both are normalised to mass 1; the known factor is put back at the end. With a separable regulariser, the right-hand
+/// sides are (X - Z - a0 phi'(S))/rho + log S and Z/rho + log T, k1 = a1/(a1+rho), and the mass is free if the
+/// problem's is. Wang & Banerjee, "Bregman Alternating Direction Method of Multipliers" (NeurIPS 2014); Cheng & Xu,
+/// arXiv 2201.09191, with their dual step scaled by the plan's entries.
 ///
-/// With an entropic regulariser and the scaled dual step (AdmmSweep), an iteration costs three exps an element, and two
-/// more where its residual is wanted; memory is one D x N matrix beside the reward. It is in double, but where a fixed
-/// number of iterations is only to pool a float bag within the range of floats. Else, and where a solution after a
-/// fixed number of iterations is wanted (AdmmState), memory is three D x N matrices and the residual costs four more.
-/// At small alpha0 it needs far fewer iterations than Sinkhorn.
+/// With an entropic regulariser, KullbackLeibler and the scaled dual step (AdmmSweep), an iteration costs three exps
+/// per element and a residual two; memory is one D x N matrix beside the reward. It computes in double, except when a
+/// fixed number of iterations only pools a float bag and float suffices. Otherwise, and for a solution after a fixed
+/// number of iterations (AdmmState), a residual costs four exps, and memory is three D x N matrices. At small alpha0 it
+/// needs far fewer iterations than Sinkhorn.
 struct BregmanAdmm {
     Options options = {};  ///< When to stop, and what to record.
-    /// Weight of the divergence between the copies, in (0, inf), in the reward's unit. Left empty: 0.1 sd(X) +
-    /// alpha0, and for Quadratic at least 2 alpha0 times the largest entry that the plan can have.
+    /// Weight of the divergence between the copies, in (0, inf), in the reward's unit. Empty: 0.1 sd(X) + alpha0; for
+    /// separable regularisers 0.1 sd(X), at least alpha0 P phi''(P) with P the largest entry that the plan can have.
     std::optional<double> rho = {};
     DualStep dual_step = DualStep::scaled;  ///< How the dual moves after a step.
 
-    /// Throws InvalidArgument for a problem that is not well formed. Thread-safe.
+    /// Throws InvalidArgument if the problem is not well formed, UnsupportedProblem for alpha0 = inf with a penalty
+    /// other than KullbackLeibler. Thread-safe.
     template <BagScalar Scalar, Regularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
         detail::SolverRun<Scalar, R> own(options, problem, run);
@@ -69,7 +70,7 @@ struct BregmanAdmm {
         return outcome;
     }
 
-    /// The rho that is used where none is given.
+    /// The rho used if none is given.
     template <BagScalar Scalar, Regularizer R>
     static double default_rho(const UotProblem<Scalar, R>& problem) {
         Workspace workspace;

@@ -9,12 +9,12 @@
 
 namespace otpool {
 
-/// A solver of what needs no iteration: problems where a side is free, and those with alpha0 = inf. Named poolings use
-/// it, so that they compile nothing else. (Quadratic: include closed_form/quadratic.hpp, as bregman_admm.hpp does.)
+/// Solves problems that need no iteration: those with a free side or alpha0 = inf. Named poolings use it, so that they
+/// compile nothing else. (Quadratic: include closed_form/quadratic.hpp, as bregman_admm.hpp does.)
 struct ClosedForm {
     Options options = {};  ///< Only the tolerance counts.
 
-    /// Throws InvalidArgument for a problem that is not well formed, UnsupportedProblem for one without a closed form.
+    /// Throws InvalidArgument if the problem is not well formed, UnsupportedProblem if it has no closed form.
     /// Thread-safe.
     template <BagScalar Scalar, Regularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {

@@ -36,7 +36,7 @@ namespace detail {
 ///
 /// theta = alpha0/alpha, k the columns' damping.
 ///
-/// A step of Sinkhorn's is one of block coordinate ascent on the same dual, so the two mix freely.
+/// A Sinkhorn step is block coordinate ascent on the same dual, so the two mix freely.
 template <std::same_as<Real> Work = Real>
 class SemidualNewton {
 public:
@@ -52,7 +52,7 @@ public:
         }
     }
 
-    /// Goes on at a multiple of alpha0, from the potentials as they are.
+    /// Continues at `factor` times alpha0, from the present potentials.
     void start_at(Work factor) {
         for (Work& f : potential) f *= factor_ / factor;
         factor_ = factor;
@@ -74,17 +74,17 @@ public:
         kernel_.sweep(potential.data(), columns_, pass);
     }
 
-    /// Five of them are worth their time before the first Newton step; fewer where it is a small one anyway.
+    /// Before the first Newton step, five of them pay off; fewer if the residual is small.
     void sinkhorn_steps() {
         sinkhorn_step();
         for (int i = 1; i < 5 && residual() > 0.01; ++i) sinkhorn_step();
     }
 
-    /// Moves along Newton's direction, to where the dual has lost half its slope: by all of it near the optimum.
-    /// (Where parts of the plan hardly touch, the direction shifts them against each other by far more than it takes,
-    /// and the gradient is flat on both sides of a narrow dip. The slope's sign tells on which side one is.)
+    /// Moves along Newton's direction to where the dual has lost half its slope; near the optimum, by all of it. (If
+    /// parts of the plan hardly touch, the direction shifts them against each other by far too much, and the gradient
+    /// is flat on both sides of a narrow dip. The slope's sign tells which side it is.)
     void newton_step() {
-        if (rows_.is_free()) return sinkhorn_step();  // which is where its potential, zero, is found
+        if (rows_.is_free()) return sinkhorn_step();  // which sets its potential to zero
         set_newton_direction();
         std::copy(potential.begin(), potential.end(), from_potential_.begin());
         std::copy(penalty.begin(), penalty.end(), from_penalty_.begin());
@@ -110,14 +110,14 @@ public:
 private:
     using DenseMatrix = Matrix<Work>;
 
-    /// In units of alpha0, as the potentials are.
+    /// In units of alpha0, like the potentials.
     static constexpr Work longest_step = 1e4;
-    /// Entries of B that the Hessian's rounding hides.
+    /// Entries of B up to this are lost in the Hessian's rounding.
     static constexpr Work negligible = 1e-17;
 
     Index size() const { return kernel_.rows(); }
 
-    /// So far along the direction.
+    /// Moves by `length` along the direction.
     void move(Work length) {
         for (Index i = 0; i < size(); ++i) {
             potential[i] = from_potential_[i] + length * direction_[i];
@@ -126,8 +126,8 @@ private:
         kernel_.sweep(potential.data(), columns_, pass);
     }
 
-    /// d dual / d length = <direction, p exp(-f/alpha) - r>, in units of exp(unit); zero where rounding leaves no digit
-    /// of it: then it is the small rows that are still moving, which the dual does not see.
+    /// d dual / d length = <direction, p exp(-f/alpha) - r>, in units of exp(unit). Zero if rounding leaves no digit of
+    /// it: then only small rows still move, which the dual does not see.
     Work slope(Work unit) const {
         Work sum = 0;
         Work magnitude = 0;
@@ -142,7 +142,7 @@ private:
 
     /// Solves Hessian step = -gradient in the balanced form, with B = P / sqrt(r c) and y = sqrt(r) step,
     ///     (diag(1 + theta p exp(-f/alpha) / r) - k B B^T) y = sqrt(r) (p exp(-f/alpha) / r - 1),
-    /// where rows and columns of any mass count the same.
+    /// where rows and columns count the same, whatever their mass.
     void set_newton_direction() {
         const Buffer<Work>& log_r = pass.log_row_mass;
         const Work highest_r = highest(log_r.data(), size());
@@ -161,7 +161,7 @@ private:
             hessian_(i, i) += 1 + (rows_.is_soft() ? rows_.ratio : 0) * (1 + gradient);
         }
         if (rows_.is_hard() && columns_.is_hard()) {
-            // f + t, g - t is the same plan: hold the multiple of sqrt(r) in y that this leaves open.
+            // f + t, g - t give the same plan: fix the multiple of sqrt(r) in y, which this leaves open.
             hessian_.template selfadjointView<Eigen::Lower>().rankUpdate(root_r / root_r.norm());
         }
         std::fill(direction_.begin(), direction_.end(), Work(0));
@@ -173,11 +173,11 @@ private:
                 for (Index i = 0; i < size(); ++i) direction_[i] = right_side[i] / root_r[i];
                 return;
             }
-            if (ridge > 1) return;  // no direction: the step will be Sinkhorn's
+            if (ridge > 1) return;  // no direction: only Sinkhorn's step moves
         }
     }
 
-    /// hessian_ <- -k B B^T, below the diagonal and on it. At small alpha0 most of B is zero, then column by column.
+    /// hessian_ <- -k B B^T, its lower triangle. At small alpha0 most of B is zero; then column by column.
     void subtract_products(Work pairs) {
         hessian_.setZero(size(), size());
         if (20 * pairs > static_cast<Work>(size() * size() * kernel_.cols())) {
@@ -217,20 +217,21 @@ private:
 
 }  // namespace detail
 
-/// Newton's method on the semi-dual, for entropic problems with alpha0 > 0: one side's potential is eliminated in
-/// closed form, the equations of the other, the smaller one, are solved by Newton steps with a line search. Where
-/// alpha0 is far below the reward's spread, it is reached from larger values (continuation), a few steps each.
+/// Newton's method on the semi-dual, for entropic problems with alpha0 > 0 and KullbackLeibler: the larger side's
+/// potential is eliminated in closed form, and the smaller side's equations are solved by Newton steps with a line
+/// search. If alpha0 is far below the reward's spread, it is reached from larger values (continuation), with a few
+/// steps at each.
 ///
-/// An iteration is a Newton step, whatever the value of alpha0 it is taken at. With m = min(D, N), M = max(D, N) it
-/// costs m^3/3 flops, three exps an element and M m^2 flops more, or far fewer where alpha0 is so small that most of
-/// the plan is zero; memory is two m x M and two m x m matrices. After Sinkhorn's cold start it needs tens of steps
-/// where Sinkhorn needs thousands. Semi-dual: Cuturi & Peyre, "Semidual Regularized Optimal Transport", SIAM Review 60
-/// (2018); sparsity: Tang et al., "Accelerating Sinkhorn Algorithm with Sparse Newton Iterations" (2024).
+/// An iteration is a Newton step, at whatever value of alpha0. With m = min(D, N), M = max(D, N) it costs m^3/3 flops,
+/// three exps per element, and M m^2 flops, or far fewer if alpha0 is so small that most of the plan is zero. Memory is
+/// two m x M and two m x m matrices. It needs tens of steps where Sinkhorn needs thousands. Semi-dual: Cuturi & Peyre,
+/// "Semidual Regularized Optimal Transport", SIAM Review 60 (2018); sparsity: Tang et al., "Accelerating Sinkhorn
+/// Algorithm with Sparse Newton Iterations" (2024).
 struct Newton {
     Options options = {};  ///< When to stop, and what to record.
 
-    /// Throws InvalidArgument for a problem that is not well formed, UnsupportedProblem for alpha0 = 0 where no
-    /// closed form applies. Thread-safe.
+    /// Throws InvalidArgument if the problem is not well formed, UnsupportedProblem for alpha0 = 0 without a closed
+    /// form and for a penalty other than KullbackLeibler. Thread-safe.
     template <BagScalar Scalar, EntropicRegularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
         detail::SolverRun<Scalar, R> own(options, problem, run);
@@ -275,8 +276,7 @@ private:
         return find(scaled, run.inspection().alpha0, run.any(), &start);
     }
 
-    /// `warm_start`: instances' kernel potentials, or null. (A template, so that who does not call it does not compile
-    /// it.)
+    /// `warm_start`: instances' kernel potentials, or null. (A template, so that it is only compiled if called.)
     template <class Potential>
     detail::SolvedPlan find(const detail::ScaledProblem& scaled, Real alpha0, const detail::AnyRun& run,
                             const Potential* warm_start) const {
@@ -305,7 +305,7 @@ private:
             if (factor == 1) break;
             factor = std::max(1.0, factor / 4);
         }
-        iterations.settle(newton.residual(), newton.attainable());  // they may have run out on the way
+        iterations.settle(newton.residual(), newton.attainable());  // iterations may have run out on the way
         const detail::ScaledPotential of_rows{newton.potential, newton.penalty};
         const detail::ScaledPotential of_columns{newton.pass.col_potential, newton.pass.col_penalty};
         const detail::Buffer<Real>& log_mass = newton.pass.log_row_mass;
@@ -317,7 +317,7 @@ private:
         return found;
     }
 
-    /// The rows' potential that belongs to instance potentials.
+    /// Sets the rows' potential to the one that goes with instance potentials.
     template <class Newton, class Potential>
     static void set_start(Newton& newton, const detail::ScaledProblem& scaled, const Potential& instance_potential,
                           bool features_are_rows) {

@@ -9,17 +9,15 @@
 
 namespace otpool {
 
-/// How long a solver iterates: the first member of every solver, `Sinkhorn{{.iterations = 4}}`.
+/// How long a solver iterates. The first member of every solver: `Sinkhorn{{.iterations = 4}}`.
 struct Options {
-    /// Exactly this many iterations, at least 1: a layer of K steps. Left empty: until the residual is within
-    /// `tolerance`.
+    /// Exactly this many iterations, at least 1: a layer of K steps. Empty: until the residual is within `tolerance`.
     std::optional<int> iterations = {};
-    /// The residual (Solution::residual) that counts as converged, in (0, inf). Left empty: 1e-8 for double, 1e-6 for
-    /// float.
+    /// The residual (Solution::residual) that counts as converged, in (0, inf). Empty: 1e-8 for double, 1e-6 for float.
     std::optional<double> tolerance = {};
-    /// At most this many iterations, at least 1. Left empty: 200 for Newton, 10000 for the other solvers.
+    /// At most this many iterations, at least 1. Empty: 200 for Newton, 10000 for the other solvers.
     std::optional<int> max_iterations = {};
-    /// Where the answer has a closed form (closed_form/), compute that and iterate nothing.
+    /// If there is a closed form (closed_form/), use it instead of iterating.
     bool closed_forms = true;
     /// Keep the residual of every iteration in Solution::history.
     bool history = false;

@@ -30,8 +30,8 @@ struct NoTape {
     void keep(const auto& /*scaling*/, Real /*translation*/) const {}
 };
 
-/// Sinkhorn's iterations. The tape hears of each: begin(scaling) before it, which may start the scaling anew, and
-/// keep(scaling, t / alpha0) after it.
+/// Sinkhorn's iterations. Each calls tape.begin(scaling) first, which may restart the scaling, and
+/// tape.keep(scaling, t / alpha0) last.
 template <class Scaling, class Tape>
 void sinkhorn_steps(Scaling& scaling, Iterations& iterations, bool translation, int anderson_memory,
                     Workspace& workspace, Tape&& tape) {
@@ -55,29 +55,31 @@ void sinkhorn_steps(Scaling& scaling, Iterations& iterations, bool translation, 
 /// Sinkhorn scaling in the log domain, for entropic problems with alpha0 > 0:
 ///
 ///     f <- k1 a0 (log p0 - LSE_n((X + g)/a0)),  k1 = a1/(a1+a0)
-///     f <- f + t,  g <- g - t                   unless a side is free or both are hard
+///     f <- f + t,  g <- g - t                   with KullbackLeibler, unless a side is free or both are hard
 ///     g <- k2 a0 (log q0 - LSE_d((X + f)/a0)),  k2 = a2/(a2+a0)
 ///
 /// The translation t maximises the dual along its one slow direction: Sejourne, Vialard & Peyre, "Faster Unbalanced
-/// Optimal Transport" (arXiv 2201.00730). An iteration costs one pass over exponentials that are kept where D N is at
-/// most 2^20 floats or 2^22 doubles (AbsorbedKernel), else one over the reward and an exp an element; beside them
-/// memory is O(D + N). Iterations of a fixed number that only pool are in scalings (ScalingSteps), in the bag's scalar
-/// and without the translation, which the mean does not see, where the scalar's range is enough. The number of
-/// iterations grows as alpha0 falls; prefer Newton where it is far below the reward's spread.
+/// Optimal Transport" (arXiv 2201.00730). Other penalties have other half steps: see MarginalPenalty.
 ///
-/// Any penalty will do: see MarginalPenalty. Everything else is in double, and solves to a tolerance are accelerated (Anderson), in f after its translation: then
-/// an iteration is a pass, whether or not its extrapolation was kept. From alpha0 = 10 to 0.01 times the spread, that is
-/// 1 to 10 times fewer iterations.
+/// An iteration costs one pass over exponentials, which are kept if D N is at most 2^20 floats or 2^22 doubles
+/// (AbsorbedKernel); otherwise one pass over the reward and one exp per element. Other memory is O(D + N). A fixed
+/// number of iterations that only pools runs in scalings (ScalingSteps), in the bag's scalar if its range suffices, and
+/// without the translation, which does not change the mean. Everything else is computed in double. The number of
+/// iterations grows as alpha0 falls; prefer Newton if it is far below the reward's spread.
+///
+/// Solves to a tolerance are accelerated (Anderson), in f after its translation. An iteration is then a pass, whether
+/// or not its extrapolation is kept. From alpha0 = 10 to 0.01 times the spread, this takes 1 to 10 times fewer
+/// iterations.
 struct Sinkhorn {
     Options options = {};  ///< When to stop, and what to record.
     /// Whether to take the translation step; without it, strong soft marginals need orders of magnitude more
     /// iterations.
     bool translation = true;
-    /// Of a solve to a tolerance; Options::iterations are as many plain ones.
+    /// For solves to a tolerance; a fixed number of iterations is not accelerated.
     Anderson acceleration = {};
 
-    /// Throws InvalidArgument for a problem that is not well formed, UnsupportedProblem for alpha0 = 0 where no
-    /// closed form applies. Thread-safe.
+    /// Throws InvalidArgument if the problem is not well formed, UnsupportedProblem for alpha0 = 0 without a closed
+    /// form and for alpha0 = inf with a penalty other than KullbackLeibler. Thread-safe.
     template <BagScalar Scalar, EntropicRegularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
         return solve_over<detail::AbsorbedKernel<>>(problem, run);
@@ -146,7 +148,7 @@ private:
         return iterations.outcome();
     }
 
-    /// Whether iterations may be in scalings, without potentials.
+    /// Whether iterations may run in scalings, without potentials.
     template <BagScalar Scalar, EntropicRegularizer R>
     static bool takes_scalings(const detail::SolverRun<Scalar, R>& run) {
         return run.problem().alpha0 > 0 && run.takes_unseen_steps() && detail::is_kullback_leibler(run.problem());
@@ -172,13 +174,13 @@ private:
     }
 };
 
-/// Sinkhorn over a kernel of another type, such as one of your own. All iterations are in double, with potentials.
+/// Sinkhorn over another Kernel, such as one of your own. All iterations are in double, with potentials.
 template <class K>
 struct SinkhornOver {
     static_assert(Kernel<K>,
                   "otpool: a kernel has set(), log_row_sums() and sweep(), as otpool/kernel/kernel.hpp says");
 
-    Sinkhorn sinkhorn = {};
+    Sinkhorn sinkhorn = {};  ///< Its options.
 
     /// As Sinkhorn's.
     template <BagScalar Scalar, EntropicRegularizer R>

@@ -19,21 +19,21 @@ namespace otpool {
 /// What a solver takes besides the problem.
 template <BagScalar Scalar, Regularizer R>
 struct Run {
-    /// Start from the potentials of a solution of a problem of the same shape, instead of from the priors.
+    /// Start from the potentials of this solution, of a problem of the same shape, instead of from the priors.
     const Solution<Scalar, R>* warm_start = nullptr;
     Observer observer = {};  ///< Called after every iteration, if set.
-    /// How the passes over a large bag are run: Sinkhorn's, closed forms', and BregmanAdmm's where it pools.
+    /// How passes over a large bag run in Sinkhorn, closed forms and AdmmSweep (BregmanAdmm).
     Execution execution = {};
-    /// Memory to work in, which the next solve may use again; left empty: the solve's own.
+    /// Memory to work in, which the next solve may reuse; null: the solve's own.
     Workspace* workspace = nullptr;
 };
 
-/// Where a pooled vector of D numbers is put. (Templates deduce no scalar from it, so that any vector converts.)
+/// Where to put a pooled vector of D numbers. (Templates do not deduce its scalar, so that any vector converts.)
 template <BagScalar Scalar>
 using PooledVector = typename std::type_identity<Eigen::Ref<Vector<Scalar>>>::type;
 
-/// A solver: a value type of options whose solve() is const and thread-safe. It may have a function
-/// pool(problem, pooled, run) -> Outcome, too, that puts the conditional mean of the values there without a Solution.
+/// A solver: a value type of options whose solve() is const and thread-safe. It may also have
+/// pool(problem, pooled, run) -> Outcome, which sets `pooled` to the conditional mean of the values, with no Solution.
 template <class S, class Scalar, class R>
 concept SolverOf = requires(const S& solver, const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) {
     { solver.solve(problem) } -> std::same_as<Solution<Scalar, R>>;
@@ -42,7 +42,7 @@ concept SolverOf = requires(const S& solver, const UotProblem<Scalar, R>& proble
 
 namespace detail {
 
-/// A run of a solver on a problem of any scalar and regulariser.
+/// A solver's run, for any scalar and regulariser.
 struct AnyRun {
     const Options& options;
     double tolerance;
@@ -56,8 +56,8 @@ struct PooledMean {
     RealVector values;
 };
 
-/// A solver's run: its workspace, the inspected problem, and what solvers of any scalar take of it. Throws
-/// InvalidArgument if anything that the solver is given is not well formed.
+/// A solver's run: its workspace, the inspected problem and its AnyRun. Throws InvalidArgument if any input is not well
+/// formed, UnsupportedProblem for alpha0 = inf with a penalty other than KullbackLeibler.
 template <BagScalar Scalar, Regularizer R>
 class SolverRun {
 public:
@@ -82,7 +82,7 @@ public:
     SolverRun(const SolverRun&) = delete;
     SolverRun& operator=(const SolverRun&) = delete;
 
-    /// All of the reward is looked at; or at a few instances, if that will do.
+    /// inspect() looks at all of the reward; glance() at a few instances, if possible.
     void inspect() { inspection_.set(problem_, given_.execution, workspace_); }
     void glance() { inspection_.glance(problem_, given_.execution, workspace_); }
 
@@ -91,10 +91,10 @@ public:
     const AnyRun& any() const { return any_; }
     Workspace& workspace() const { return workspace_; }
     const Solution<Scalar, R>* warm_start() const { return given_.warm_start; }
-    /// Memory for what is pooled, in double.
+    /// Memory for the pooled vector, in double.
     RealVector& mean() const { return workspace_.get<PooledMean>().values; }
 
-    /// Whether a number of steps is taken of which nothing will be seen but what the last one pools.
+    /// Whether the number of steps is fixed, and nobody sees more of them than the last one's result.
     bool takes_unseen_steps() const {
         return any_.options.iterations && !any_.options.history && !any_.observer && warm_start() == nullptr;
     }
@@ -108,26 +108,26 @@ private:
     AnyRun any_;
 };
 
-/// Whether the run is to take a closed form instead of iterating.
+/// Whether the run takes a closed form instead of iterating.
 template <BagScalar Scalar, Regularizer R>
 bool takes_closed_form(const SolverRun<Scalar, R>& run) {
     return run.any().options.closed_forms && has_closed_form(run.problem());
 }
 
-/// The solution in closed form, of an inspected problem that has one.
+/// The closed-form solution of an inspected problem that has one.
 template <BagScalar Scalar, Regularizer R>
 Solution<Scalar, R> solve_closed_form(const SolverRun<Scalar, R>& run) {
     return solution_of(run.problem(), ClosedFormOf<R>::solve(run.inspection(), run.any().tolerance));
 }
 
-/// mean <- what that pools.
+/// mean <- what that solution pools.
 template <BagScalar Scalar, Regularizer R>
 Outcome pool_closed_form(const SolverRun<Scalar, R>& run, RealVector& mean) {
     return ClosedFormOf<R>::template pool<Scalar>(run.inspection(), run.any().tolerance, run.any().execution,
                                                   run.workspace(), mean);
 }
 
-/// pooled_d = mean_d, as a number of the scalar.
+/// pooled <- mean, as Scalar.
 template <BagScalar Scalar>
 void set_pooled(const RealVector& mean, Eigen::Ref<Vector<Scalar>> pooled) {
     for (Index d = 0; d < mean.size(); ++d) pooled[d] = saturated<Scalar>(mean[d]);

@@ -18,11 +18,11 @@ namespace otpool {
 ///
 ///     x_{k+1} = T(x_k) - sum_j c_j (T(x_{j+1}) - T(x_j)),   c = argmin |r_k - sum_j c_j (r_{j+1} - r_j)|_2
 ///
-/// Near the fixed point, where T is linear, that is GMRES, which needs about the square root of the iterations: Walker
-/// & Ni, "Anderson Acceleration for Fixed-Point Iterations", SIAM J. Numer. Anal. 49 (2011). Far from it extrapolation
-/// may go astray; what does not pay is taken back (detail::AndersonSteps).
+/// Near the fixed point, where T is linear, this is GMRES, which needs about the square root of the iterations: Walker
+/// & Ni, "Anderson Acceleration for Fixed-Point Iterations", SIAM J. Numer. Anal. 49 (2011). Far from it, extrapolation
+/// may go astray; steps that do not pay are taken back (detail::AndersonSteps).
 struct Anderson {
-    /// How many steps are remembered, 0 to 64; 0 is the iteration as it stands.
+    /// How many steps are remembered, 0 to 64; 0 turns acceleration off.
     int memory = 8;
 };
 
@@ -33,17 +33,16 @@ inline void validate(const Anderson& acceleration) {
     require(memory >= 0 && memory <= 64, "memory of the acceleration", memory, "0 to 64");
 }
 
-/// The state of Anderson's acceleration. Where T spreads no two points apart, as Sinkhorn's does not, the largest entry
-/// of r cannot grow. So an extrapolation after which it is 1.2 times the least so far, or one of very many that lower
-/// it no more, is taken back. And as potentials first march at a speed that tells nothing of where they stop, an
-/// extrapolation is at most a radius times as long as r: a factor that is three times as large after each that lowers
-/// r, half as large after each that is taken back. After trust regions: Nocedal & Wright, "Numerical Optimization"
-/// (2006), algorithm 4.1.
+/// The state of Anderson's acceleration. If T moves no two points apart, like Sinkhorn's, the largest entry of r cannot
+/// grow. So an extrapolation is taken back if that entry is then above 1.2 times the least so far, or has not fallen
+/// for very many steps. Potentials first move at a speed that does not tell where they stop. So an extrapolation is at
+/// most a radius times as long as r. The radius triples after each extrapolation that lowers r, and halves after each
+/// that is taken back, as in trust regions: Nocedal & Wright, "Numerical Optimization" (2006), algorithm 4.1.
 template <std::same_as<Real> Number = Real>
 class AndersonSteps {
 public:
-    /// Begins anew, with vectors of `size` entries. `memory` 0 costs nothing; active() says so. No more than `size`
-    /// changes are remembered, as others depend on them.
+    /// Restarts, with vectors of `size` entries. With `memory` 0 it costs nothing and is not active(). At most `size`
+    /// changes are remembered, as more would be dependent.
     void set(int memory, Index size) {
         memory_ = static_cast<int>(std::min<Index>(memory, size));
         forget();
@@ -55,7 +54,7 @@ public:
         size_ = size;
         lanes_ = padded(size);
         for (Buffer<Number>* vector : {&point_, &image_, &residual_, &step_}) set_zero(*vector, lanes_);
-        set_zero(residual_changes_, lanes_ * memory_);  // what pads them stays zero
+        set_zero(residual_changes_, lanes_ * memory_);  // the padding stays zero
         set_zero(image_changes_, lanes_ * memory_);
         for (Buffer<Number>* matrix : {&products_, &factor_}) set_zero(*matrix, Index{memory_} * memory_);
         set_zero(coefficients_, memory_);
@@ -63,8 +62,8 @@ public:
 
     bool active() const { return memory_ > 0; }
 
-    /// What to add to image = T(x), where x is the last call's image with what was added to it; as many numbers.
-    /// `largest`: of |T(x) - x|, or in proportion to it. Cost: 6 memory flops an entry and memory^3 / 3.
+    /// What to add to image = T(x), where x is the last call's image plus what it returned. `largest`: the largest
+    /// |T(x) - x|, or in proportion to it. Cost: 6 memory flops per entry, and memory^3 / 3.
     const Number* step(const Number* image, Number largest) {
         Number* const step = step_.data();
         const bool gained = largest < least_;
@@ -93,7 +92,7 @@ private:
     static constexpr int patience = 16;
     static constexpr Number first_radius = 4;
     static constexpr Number largest_radius = 1e4;
-    /// Added to the least squares' matrix, relative to its diagonal: c has half of the digits anyway.
+    /// Added to the least-squares matrix, relative to its diagonal: c has half the digits anyway.
     static constexpr Number ridge = 1e-9;
 
     void forget() {
@@ -126,12 +125,12 @@ private:
         has_image_ = true;
     }
 
-    /// coefficients_ <- <changes of the residual, a vector>
+    /// coefficients_ <- <changes of the residual, vector>
     void multiply_residual_changes(const Number* vector) {
         multiply_transposed<Number>(residual_changes_.data(), lanes_, count_, vector, coefficients_.data());
     }
 
-    /// step_ <- -sum_j c_j (T(x_{j+1}) - T(x_j)), shortened to the radius, if there is one.
+    /// step_ <- -sum_j c_j (T(x_{j+1}) - T(x_j)), shortened to the radius. False if there is none.
     bool extrapolate() {
         if (count_ == 0) return false;
         multiply_residual_changes(residual_.data());
@@ -148,8 +147,7 @@ private:
     Number& product(Index i, Index j) { return products_[i * memory_ + j]; }
     Number& factor(Index i, Index j) { return factor_[i * memory_ + j]; }
 
-    /// coefficients_ <- products^-1 coefficients_, by Cholesky's decomposition, of whose factor the diagonal is kept
-    /// inverted.
+    /// coefficients_ <- products^-1 coefficients_, by a Cholesky factor whose diagonal is stored inverted.
     bool solve_least_squares() {
         Buffer<Number>& c = coefficients_;
         for (Index j = 0; j < count_; ++j) {
@@ -170,15 +168,15 @@ private:
     }
 
     int memory_ = 0;
-    int stale_ = 0;                 ///< How long the residual has not been lowered.
-    Number radius_ = first_radius;  ///< Of an extrapolation, relative to the residual.
+    int stale_ = 0;                 ///< Steps since the residual last fell.
+    Number radius_ = first_radius;  ///< Longest extrapolation, relative to the residual.
     bool has_point_ = false;
     bool has_image_ = false;     ///< Whether image_ and residual_ are set.
-    bool extrapolated_ = false;  ///< Whether the last step was more than T's.
+    bool extrapolated_ = false;  ///< Whether the last step was extrapolated.
     Number least_ = std::numeric_limits<Number>::max();
     Index size_ = 0;
     Index lanes_ = 0;                                 ///< size_, padded to whole registers.
-    Buffer<Number> point_, image_, residual_, step_;  ///< x, T(x), r, padded, as the changes are.
+    Buffer<Number> point_, image_, residual_, step_;  ///< x, T(x), r; padded, like the changes.
     Index count_ = 0;                                 ///< How many changes are remembered,
     Index next_ = 0;                                  ///< and where the next one goes.
     Buffer<Number> residual_changes_, image_changes_;

@@ -19,10 +19,9 @@ EIGEN_ALWAYS_INLINE L dual_change(const L& gap, const L& decay) {
     return copy_sign(L(1) - decay, gap);
 }
 
-/// The duals Z that the steps of AdmmSweep start from, a tile of instances (InstanceTiles) at a time, computed from the
-/// reward and the steps' gaps: where a step's slopes, rows and columns are known, its change of Z takes one exp an
-/// element. That may cost less than memory does, but grows with the number of steps; so the Z of some of them are
-/// stored.
+/// The dual Z before each step of AdmmSweep, a tile of instances (InstanceTiles) at a time, computed from the reward
+/// and the steps' gaps: once a step's slopes, rows and columns are known, its change of Z takes one exp per element.
+/// That may cost less than memory, but grows with the number of steps; so some Z are stored.
 template <BagScalar Work>
 class AdmmDuals {
 public:
@@ -54,18 +53,18 @@ public:
         }
     };
 
-    /// What is stored: the Z that step `first`, counted from 0, starts from, and that of every so many steps from there
-    /// on. All that are stored may be kept, or the last alone.
+    /// Which Z are stored: that before step `first`, counted from 0, and from there on every `every`-th. `all` keeps
+    /// all of them, not only the last.
     struct Storage {
         std::size_t first = 1;
         std::size_t every = 1;
         bool all = false;
 
-        /// So many gaps, those of the steps just before, say the Z of the present step.
+        /// How many of the latest steps' gaps the present Z needs.
         std::size_t gaps() const { return std::max(first, every); }
     };
 
-    /// Z before the first step: slope x_dn + row_d + col_n; none: zero. The columns are padded to whole tiles.
+    /// Z before the first step: slope x_dn + row_d + col_n; zero if row is empty. col is padded to whole tiles.
     struct Start {
         Work slope = 0;
         Buffer<Work> row, col;
@@ -73,7 +72,7 @@ public:
         bool is_zero() const { return row.size() == 0; }
     };
 
-    /// Before the first step.
+    /// Call before the first step.
     void start(Index rows, Index tiles, const Storage& storage, const Start& first_dual = {}) {
         rows_ = rows;
         size_ = lanes * rows * tiles;
@@ -91,13 +90,13 @@ public:
         if (memory.size() < size_) memory.resize(size_);
     }
 
-    /// The Z that step k starts from: in `scratch`, or where it is stored; it is stored now, if it is to be. Of the
-    /// gaps of the steps before, that of step j is gaps[j % gaps.size()].
+    /// The Z before step k, in `scratch` or in storage (Storage says which). The gap of an earlier step j is
+    /// gaps[j % gaps.size()].
     const Work* of_present_step(std::size_t k, const std::vector<Gap>& gaps, Index tile, const Work* x, Work* scratch) {
         return compute(stored_before(k), k, gaps, tile, x, is_stored(k) ? stored(k, tile) : scratch);
     }
 
-    /// The same of any step, where all that is stored is kept.
+    /// The same for any step, if all stored Z are kept.
     const Work* of_step(std::size_t k, const std::vector<Gap>& gaps, Index tile, const Work* x, Work* scratch) const {
         return compute(is_stored(k) ? k : stored_before(k), k, gaps, tile, x, scratch);
     }
@@ -113,7 +112,7 @@ private:
     Work* stored(std::size_t k, Index tile) { return stored_[place(k)].data() + tile * lanes * rows_; }
     const Work* stored(std::size_t k, Index tile) const { return stored_[place(k)].data() + tile * lanes * rows_; }
 
-    /// In `memory`, if there is anything to do.
+    /// In `memory`, if anything is computed.
     const Work* compute(std::size_t from, std::size_t to, const std::vector<Gap>& gaps, Index tile, const Work* x,
                         Work* memory) const {
         const Work* z = from == 0 ? first_dual(tile, x, memory) : stored(from, tile);
@@ -132,7 +131,7 @@ private:
 
     /// z <- before + rho sign(gap) (1 - exp(-|gap|))
     void move(const Gap& step, Index tile, const Work* x, const Work* before, Work* z) const {
-        const L slope(step.slope);  // copies, as a compiler cannot know that z is elsewhere
+        const L slope(step.slope);  // copies, as compilers cannot know that z is elsewhere
         const L dual_slope(step.dual_slope);
         const L rho(step.rho);
         const Work* row = step.row.data();
@@ -146,10 +145,10 @@ private:
     }
 
     Index rows_ = 0;
-    Index size_ = 0;  ///< Of a Z.
+    Index size_ = 0;  ///< Numbers in a Z.
     Storage storage_;
     Start start_;
-    Buffer<Work> zero_;  ///< A tile of it.
+    Buffer<Work> zero_;  ///< A tile of zeros.
     std::vector<Buffer<Work>> stored_;
 };
 

@@ -12,8 +12,8 @@
 
 namespace otpool::detail {
 
-/// mean <- the conditional mean of the values after so many steps, in the narrowest type that resolves them; whether
-/// one does.
+/// mean <- the conditional mean of the values after `steps` steps, in the narrowest type that resolves them. Returns
+/// whether one does.
 template <BagScalar Scalar>
 bool pool_by_sweeps(const Inspection& problem, Real rho, int steps, const Execution& execution, Workspace& workspace,
                     RealVector& mean) {

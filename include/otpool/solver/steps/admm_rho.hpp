@@ -14,8 +14,8 @@
 
 namespace otpool::detail {
 
-/// An upper bound P of the entries of a separable regulariser's plan. A hard marginal bounds them by its prior's
-/// entries; else, as each entry is at most its marginals,
+/// An upper bound P of the plan's entries, with a separable regulariser. A hard marginal bounds them by its prior's
+/// entries; otherwise, as no entry exceeds its marginals,
 ///     alpha0 phi'(P) + alpha1 log(P / max p0) + alpha2 log(P / max q0) <= max X.
 inline Real largest_separable_entry(const Inspection& problem) {
     const auto highest_of = [](const auto& numbers) { return *std::max_element(numbers.begin(), numbers.end()); };
@@ -38,8 +38,8 @@ inline Real largest_separable_entry(const Inspection& problem) {
     return std::exp(high);
 }
 
-/// The rho of BregmanAdmm where none is given: 0.1 sd(X) + alpha0, and for a separable regulariser at least alpha0 P
-/// phi''(P), P the largest entry that the plan can have, in the place of alpha0. Cost: one pass.
+/// BregmanAdmm's default rho: 0.1 sd(X) + alpha0; for a separable regulariser 0.1 sd(X), at least alpha0 P phi''(P)
+/// with P the largest entry that the plan can have. Cost: one pass.
 template <std::same_as<Real> Work = Real>
 Real default_rho(const Inspection& problem, const Execution& execution, Workspace& workspace) {
     Real rho = 0.1 * workspace.get<RewardSpread<Work>>().standard_deviation(problem, execution);

@@ -15,13 +15,13 @@
 
 namespace otpool::detail {
 
-/// One side of the plan, features or instances, as a step of Bregman ADMM meets it, in units of rho.
+/// One side of the plan, features or instances, in Bregman ADMM, in units of rho.
 struct AdmmSide {
-    Side side;             ///< Its penalty alpha / rho, against `weight`.
-    Real weight = 1;       ///< Of the divergence between the copies, and of the regulariser where it is on this side.
-    Buffer<Real> shift;    ///< What the half step adds to the logarithms of each line: k (log prior - log sum).
-    Buffer<Real> penalty;  ///< potential / alpha of a soft side, but for the constant.
-    Real constant = 0;     ///< Of the potential where the side is hard, of the penalty where it is soft.
+    Side side;             ///< Its penalty alpha / rho, relative to `weight`.
+    Real weight = 1;       ///< Of the divergence between the copies, plus the regulariser's on its side.
+    Buffer<Real> shift;    ///< What the half step adds to each line's logarithms: k (log prior - log sum).
+    Buffer<Real> penalty;  ///< potential / alpha of a soft side, without the constant.
+    Real constant = 0;     ///< Added to the potential of a hard side, or the penalty of a soft one.
 
     void set_prior(const auto& log_prior, const AnyPenalty& kind) {
         side.kind = kind;
@@ -41,8 +41,7 @@ struct AdmmSide {
     bool is_soft() const { return side.alpha > 0 && !is_hard(); }
     Index size() const { return side.size(); }
 
-    /// k (log prior - log sum), k = alpha / (alpha + weight), of every line, given its log sum in the copy that this
-    /// side belongs to.
+    /// shift <- k (log prior - log sum), k = alpha / (alpha + weight), given the log sums of its lines in its copy.
     void half_step(const Real* log_sum) { side.half_steps(0, size(), log_sum, shift.data(), penalty.data()); }
 
     /// In units of rho.
@@ -55,14 +54,14 @@ struct AdmmSide {
         for (Index i = 0; i < size(); ++i) largest = std::max(largest, std::abs(potential(i)));
         return largest;
     }
-    /// sum_i exp(log_mass_i) potential_i, of masses of sum 1.
+    /// sum_i exp(log_mass_i) potential_i, where masses sum to 1.
     Real mean_potential(const Real* log_mass) const {
         Real mean = 0;
         for (Index i = 0; i < size(); ++i) mean += std::exp(log_mass[i]) * potential(i);
         return mean;
     }
 
-    /// Gives the penalty the constant that makes log(marginal / prior) + potential / alpha zero in the mean.
+    /// Sets a soft side's constant so that log(marginal / prior) + potential / alpha has mean zero.
     void center(const Real* log_mass) {
         constant = 0;
         if (!is_soft()) return;
@@ -74,7 +73,7 @@ struct AdmmSide {
         constant = -mean;
     }
 
-    /// The largest violation of its optimality condition by the plan exp(log_scale) S, where S has this mass.
+    /// The largest violation of its optimality condition by exp(log_scale) S, where S has the marginal exp(log_mass).
     Real violation(const Real* log_mass, Real log_scale) const {
         std::vector<Real> log_marginal(log_mass, log_mass + size());
         for (Real& m : log_marginal) m += log_scale + (is_soft() ? constant : 0);
@@ -82,22 +81,22 @@ struct AdmmSide {
     }
 };
 
-/// What steps of Bregman ADMM know of a problem beside its reward: both sides, the strength of the regulariser and the
-/// mass; in units of rho, with alpha0 = inf in the limit rho = alpha0 -> inf. Reads off S what a solution says.
+/// What Bregman ADMM's steps need of a problem, beside its reward: both sides, the regulariser's strength and the mass,
+/// in units of rho; alpha0 = inf is the limit rho = alpha0 -> inf. Reads potentials and mass off S.
 struct AdmmSides {
     AdmmSide features, instances;
     bool entropic = true;
     Real alpha0 = 0, alpha1 = 0, alpha2 = 0;
     Real rho = 1;
-    Real inverse_rho = 1;  ///< 0 where alpha0 is infinite.
+    Real inverse_rho = 1;  ///< 0 if alpha0 is infinite.
     Real strength = 0;     ///< alpha0 / rho
-    /// Whether the copies are kept at mass 1: elsewhere the free plan is that up to a factor, and a bounded plan keeps
-    /// the iteration stable.
+    /// Whether the copies are kept at mass 1, which keeps the iteration stable; a plan with free mass differs from that
+    /// by a known factor.
     bool unit_mass = true;
-    Real offset = 0;     ///< What the steps take off every reward.
+    Real offset = 0;     ///< Taken off every reward.
     Real log_scale = 0;  ///< The plan is exp(log_scale) S.
 
-    /// Before half steps.
+    /// Call before half steps.
     void set_priors(const Inspection& problem) {
         features.set_prior(problem.priors.log_p, problem.feature_penalty);
         instances.set_prior(problem.priors.log_q, problem.instance_penalty);
@@ -119,7 +118,7 @@ struct AdmmSides {
         offset = unit_mass ? problem.highest_of_all() : 0;
     }
 
-    /// Reads constants of the potentials and the free mass off S, given the logarithms of its marginals and the mean of
+    /// Reads the potentials' constants and the free mass off S, given the logarithms of its marginals and the mean of
     /// alpha0 R'(S) - X under it.
     void read(const Real* log_r, const Real* log_c, Real mean_excess) {
         log_scale = features.constant = instances.constant = 0;
@@ -144,7 +143,7 @@ struct AdmmSides {
         return std::max(features.violation(log_r, log_scale), instances.violation(log_c, log_scale));
     }
 
-    /// What rounding leaves of sums of potentials.
+    /// The rounding error of sums of potentials.
     Real rounding() const {
         return 4 * std::numeric_limits<Real>::epsilon() *
                std::max(features.largest_potential(), instances.largest_potential());
@@ -152,18 +151,18 @@ struct AdmmSides {
     /// The residual that rounding of the potentials alone can leave.
     Real attainable() const { return !entropic || strength == 0 ? 0 : rounding() / strength; }
 
-    /// The plan is exp(log_factor()) S with the reward as it is given.
+    /// With the reward as given, the plan is exp(log_factor()) S.
     Real log_factor() const {
         const Real stiffness = alpha0 + alpha1 + alpha2;
         return log_scale + (stiffness > 0 ? offset / stiffness : 0);
     }
 
-    /// Potentials and mass; outcome and plan are left to the caller.
+    /// Potentials and mass; the caller adds outcome and plan.
     SolvedPlan solution(const Inspection& problem, const Real* log_r, const Real* log_c) const {
         SolvedPlan found;
         const bool is_float = problem.reward.is_float();
         const Real shift = log_factor() - log_scale;
-        // Where alpha0 = inf keeps a side from meeting its prior, the marginal says what the potential is.
+        // If alpha0 = inf keeps a side from meeting its prior, the marginal gives its potential.
         const auto in_reward_units = [&](const AdmmSide& of, Index i, Real alpha, Real log_mass, bool takes_offset) {
             const Real log_excess = log_scale + log_mass - of.side.log_prior[i];
             if (inverse_rho == 0 && std::isfinite(alpha)) return saturated(-alpha * log_excess, is_float);

@@ -20,16 +20,16 @@
 
 namespace otpool::detail {
 
-/// What a solve of BregmanAdmm has been told, of any scalar and regulariser.
+/// The settings of a BregmanAdmm solve, for any scalar and regulariser.
 struct AdmmSettings {
     double rho = 1;
     DualStep dual_step = DualStep::scaled;
-    /// Of a solution to start from, if any; its plan has to outlive the solve.
+    /// From the solution to start from, if any; its plan must outlive the solve.
     const LogPlan* first_plan = nullptr;
     RealVector feature_potential = {}, instance_potential = {};
 };
 
-/// The iterations of BregmanAdmm: by AdmmSweep to a tolerance, where the plan is exponential and in range; else by
+/// BregmanAdmm's iterations: by AdmmSweep to a tolerance, if the plan is exponential and in range; otherwise by
 /// AdmmState.
 template <std::same_as<Real> Work = Real>
 class AdmmSolve {
@@ -60,8 +60,8 @@ public:
 private:
     static constexpr int default_limit = 10000;
 
-    /// Whether exponential plans will do. Not for a fixed number of steps: the solution is to be that of their tape,
-    /// which keeps the whole state, bit for bit.
+    /// Whether exponential plans suffice. Not for a fixed number of steps: their solution has to have the bits of their
+    /// tape's, which keeps the whole state.
     bool takes_sweeps() {
         const bool warm = settings_.first_plan != nullptr;
         if (problem_.regularizer.separable != nullptr || settings_.dual_step != DualStep::scaled) return false;

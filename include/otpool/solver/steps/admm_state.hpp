@@ -46,7 +46,7 @@ private:
     std::vector<Real> numbers_;
 };
 
-/// log_row_sum_d = LSE_k(columns_dk). Cost: one exp an element.
+/// log_row_sum_d = LSE_k(columns_dk). Cost: one exp per element.
 template <std::same_as<Real> Work = Real>
 void log_row_sums_of(const InstanceColumns& columns, Work* log_row_sum, Buffer<Work>& top) {
     const Index rows = columns.rows();
@@ -65,10 +65,10 @@ void log_row_sums_of(const InstanceColumns& columns, Work* log_row_sum, Buffer<W
     for (Index d = 0; d < rows; ++d) log_row_sum[d] = std::log(log_row_sum[d]) + top[d];
 }
 
-/// The state of BregmanAdmm for every regulariser, dual step and range: two copies T = S of the plan as logarithms and
-/// the dual Z, in units of rho. The one to read; where AdmmSweep can take its place, it is faster.
+/// The state of BregmanAdmm for every regulariser, dual step and range: two copies T = S of the plan, as logarithms,
+/// and the dual Z, in units of rho. This is the one to read; AdmmSweep is faster where it applies.
 ///
-/// Memory: three D x N matrices. An iteration costs three exps an element, its residual four more.
+/// Memory: three D x N matrices. An iteration costs three exps per element, its residual four more.
 template <std::same_as<Real> Work = Real>
 class AdmmState {
 public:
@@ -88,7 +88,7 @@ public:
         set_parameters(rho);
     }
 
-    /// Goes on with the problem's present alphas, and another rho.
+    /// Continues with the problem's present alphas and another rho.
     void set_parameters(Real rho) {
         const Real ratio = sides_.rho / rho;
         for (Work& z : dual_.numbers()) z *= ratio;
@@ -119,7 +119,7 @@ public:
         }
     }
 
-    /// One iteration. Always true, as in_range(): AdmmSweep is not always.
+    /// One iteration. Always true, like in_range(), unlike AdmmSweep's.
     bool step() {
         update_transport();
         update_smooth();
@@ -135,8 +135,7 @@ public:
         std::fill(gap_.begin(), gap_.end(), 0);
         Real largest_of_cols = 0;
         for (Index k = 0; k < cols(); ++k) largest_of_cols = std::max(largest_of_cols, add_gap(k));
-        // A free side adds nothing; but the rows' weights are what is pooled, and with a regulariser every row has
-        // some.
+        // A free side adds nothing. But pooling uses the rows' weights, and with a regulariser every row has some.
         const bool rows_count = sides_.features.side.alpha > 0 || sides_.strength > 0;
         return std::max({sides_.violation(log_r_.data(), log_c_.data()),
                          rows_count ? *std::max_element(gap_.begin(), gap_.end()) : 0,
@@ -155,7 +154,7 @@ public:
     const Buffer<Real>& log_row_sum() const { return log_row_sum_; }
     const Buffer<Real>& log_col_sum() const { return log_col_sum_; }
 
-    /// After residual(). The outcome is left to the caller.
+    /// Call after residual(). The caller adds the outcome.
     SolvedPlan solution() const {
         SolvedPlan found = sides_.solution(problem_, log_r_.data(), log_c_.data());
         RealVector log_scale(rows());
@@ -167,17 +166,17 @@ public:
 
 private:
     using L = Lanes<Work>;
-    /// No entry of a plan is taken to be larger than exp() of it.
+    /// Entries of a plan count as exp() of it at most.
     static constexpr Real log_largest = 600;
 
     Index rows() const { return problem_.features(); }
     Index cols() const { return problem_.active_instances(); }
 
     static L load(const Work* from, Index d, Index count) { return load_some(from + d, count, Work(0)); }
-    /// exp(log_plan), but no more than exp(600).
+    /// exp(log_plan), at most exp(600).
     static L plan_of(const L& log_plan) { return bounded_exp(lower(log_plan, L(log_largest))); }
 
-    /// X / rho, or of an entropic regulariser (X + alpha0 prior_weight log(p0 q0^T)) / rho.
+    /// X / rho; with an entropic regulariser (X + alpha0 prior_weight log(p0 q0^T)) / rho.
     void reward_column(Index k, Real* out) const {
         problem_.reward.copy_column(problem_.priors.active[static_cast<std::size_t>(k)], out);
         const L inverse_rho(sides_.inverse_rho);
@@ -211,7 +210,7 @@ private:
         }
     }
 
-    /// entry_ <- R'(S) of a separable regulariser, column k.
+    /// entry_ <- column k of a separable regulariser's R'(S).
     void set_derivatives(Index k) {
         for_each_lanes(rows(), [&](Index d, Index count) {
             store_some(plan_of(load(log_smooth_[k], d, count)), entry_.data() + d, count);
@@ -233,7 +232,7 @@ private:
         }
     }
 
-    /// shift_i <- what the half step, and the mass, add to the logarithms of each line.
+    /// shift_i <- what the half step and the mass add to each line's logarithms.
     void half_step(AdmmSide& side, const Buffer<Real>& log_sum, Buffer<Real>& shift) const {
         side.half_step(log_sum.data());
         for (Index i = 0; i < side.size(); ++i) shift[i] = log_sum[i] + side.shift[i];
@@ -247,7 +246,7 @@ private:
             for_each_lanes(rows(), [&](Index d, Index count) {
                 const L T = load(log_transport_[k], d, count);
                 const L S = load(log_smooth_[k], d, count);
-                const L gap = T - S;  // what 1 - exp() rounds off is far below what Z holds
+                const L gap = T - S;  // the rounding of 1 - exp() is far below Z's digits
                 const L change = dual_step_ == DualStep::scaled
                                      ? copy_sign(L(1) - bounded_exp(negative_magnitude(gap)), gap)
                                      : plan_of(T) - plan_of(S);
@@ -277,12 +276,12 @@ private:
         for (Index d = 0; d < rows(); ++d) inverse_r_[d] = std::exp(std::min(-log_r_[d], log_largest));
     }
 
-    /// How far column k of S is from what the potentials make of it: adds each entry's difference, relative to its
-    /// row's mass, to gap_, and returns their sum relative to the column's mass. With slack = X + f + g:
+    /// How far column k of S is from the potentials' plan P: adds each entry's difference, relative to its row's mass,
+    /// to gap_, and returns their sum relative to the column's mass. With slack = X + f + g:
     ///
     ///     entropic     P = exp(slack / alpha0)
     ///     separable    P = entry_at(slack / alpha0)
-    ///     alpha0 = 0   slack = 0 where the plan has mass, and nowhere more
+    ///     alpha0 = 0   slack = 0 where the plan has mass, and nowhere above
     Real add_gap(Index k) {
         reward_column(k, slack_.data());
         const Real potential = sides_.instances.potential(k);
@@ -305,7 +304,7 @@ private:
         return sum(of_col);
     }
 
-    /// How far entries are apart: whole + apart exp(log_larger), or of a separable regulariser whole + apart.
+    /// How far entries are apart: whole + apart exp(log_larger); with a separable regulariser whole + apart.
     struct Difference {
         L whole, apart, log_larger;
     };
@@ -313,13 +312,13 @@ private:
     Difference difference(const L& slack, const L& log_S) const {
         const L none(0);
         if (sides_.strength == 0) return {higher(slack, none), none - negative_magnitude(slack), log_S};
-        // The larger of two entries times 1 - their ratio is their difference.
+        // The difference of two entries is the larger one times 1 - their ratio.
         const L P = slack * L(1 / sides_.strength) - L(sides_.log_scale);
         return {none, L(1) - bounded_exp(negative_magnitude(P - log_S)), higher(P, log_S)};
     }
 
-    /// Of a separable regulariser: entry_ <- entry_at(slack / alpha0) of a column; rounded_ <- what rounding of the
-    /// slack makes of it at most.
+    /// For a column, with a separable regulariser: entry_ <- entry_at(slack / alpha0); rounded_ <- the largest error
+    /// that rounding of the slack makes in it.
     void set_entries() {
         const auto entry_at = problem_.regularizer.separable->entry_at;
         for (Index d = 0; d < rows(); ++d) entry_[d] = std::abs(slack_[d]) / sides_.strength;
@@ -331,7 +330,7 @@ private:
         entry_at(entry_.data(), rows());
     }
 
-    /// An entry far below the potentials that it is the difference of has no digits left to compare.
+    /// An entry that is a difference of far larger potentials has no digits left to compare.
     Difference difference_of_entries(Index d, Index count, const L& log_S) const {
         const L none(0);
         const L apart = load(entry_.data(), d, count) - plan_of(log_S);
@@ -342,7 +341,7 @@ private:
     DualStep dual_step_;
     AdmmSides sides_;
     InstanceColumns log_transport_, log_smooth_, dual_;  ///< log T, log S, Z / rho
-    Buffer<Real> log_r_, log_c_;                         ///< Of the marginals of S.
+    Buffer<Real> log_r_, log_c_;                         ///< The log marginals of S.
     Buffer<Real> log_row_sum_, log_col_sum_;             ///< Before the half steps.
     Buffer<Real> row_, col_;                             ///< What half steps add, or potentials.
     Buffer<Real> slack_, gap_, inverse_r_;

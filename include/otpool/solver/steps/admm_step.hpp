@@ -5,15 +5,15 @@
 
 namespace otpool::detail {
 
-/// A view of slope x_dn + row_d + col_n: all that log S is in AdmmSweep, and log T but for the dual. x is the reward
-/// less the highest of its feature; columns are padded to whole tiles.
+/// A view of slope x_dn + row_d + col_n: log S in AdmmSweep, and log T without the dual. x is the reward minus its
+/// feature's highest; columns are padded to whole tiles.
 struct LogPlane {
     Real slope = 0;
     const Real* row = nullptr;
     const Real* col = nullptr;
 };
 
-/// A view of a step of AdmmSweep, as its reverse needs to know it.
+/// A view of a step of AdmmSweep, for its reverse.
 struct AdmmStep {
     Real rho = 1;  ///< In units of the first step's.
     LogPlane transport, smooth;

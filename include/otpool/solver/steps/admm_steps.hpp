@@ -13,8 +13,8 @@ struct NoAdmmTape {
     void keep(const auto& /*state*/) const {}
 };
 
-/// Bregman ADMM's iterations, by AdmmSweep or AdmmState. The tape hears of each: begin(state) before it, which may set
-/// parameters or refuse the step, and keep(state) after it. False where a step was refused or out of the state's range.
+/// Bregman ADMM's iterations, by AdmmSweep or AdmmState. Each calls tape.begin(state) before its step, which may set
+/// parameters or refuse the step, and tape.keep(state) after it. False if a step was refused or out of range.
 template <class State, class Tape>
 bool admm_steps(State& state, Iterations& iterations, Tape&& tape) {
     while (iterations.again()) {
@@ -31,8 +31,7 @@ bool admm_steps(State& state, Iterations& iterations, Tape&& tape) {
     return true;
 }
 
-/// The same for a fixed number of steps of which nothing is wanted but what the last one pools: mean <- the conditional
-/// mean of the values.
+/// The same for a fixed number of steps that only pool: mean <- the conditional mean of the values after the last one.
 template <BagScalar Work, class Tape>
 bool admm_pooling_steps(AdmmSweep<Work>& sweep, int steps, RealVector& mean, Tape&& tape) {
     for (int k = 0; k < steps; ++k) {

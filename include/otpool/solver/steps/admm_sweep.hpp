@@ -29,28 +29,29 @@
 
 namespace otpool::detail {
 
-/// Steps of BregmanAdmm with an entropic regulariser and the scaled dual step, each in one pass over reward and dual.
+/// Steps of BregmanAdmm with an entropic regulariser, KullbackLeibler and the scaled dual step, each in one pass over
+/// reward and dual.
 ///
-/// As Z + rho log T is X + rho log S up to a constant a column, log S is after every step a multiple of X plus a
-/// rank-one matrix: an exponential plan. So of the state's three matrices only Z has to be kept: with x_dn the reward
-/// less the highest of its feature,
+/// Z + rho log T is X + rho log S up to a constant per column. So after every step, log S is a multiple of X plus a
+/// constant per row and per column: an exponential plan. Of the state's three matrices, only Z has to be kept. With
+/// x_dn the reward minus its feature's highest,
 ///
 ///     log S_dn = smooth.slope x_dn + smooth.row_d + smooth.col_n
 ///     log T_dn = transport.slope x_dn + transport.row_d + transport.col_n - Z_dn / rho
 ///
-/// Z is brought up to date at the beginning of the next step, when all of S is known: see AdmmDuals. Tiles of instances
-/// are visited in parts (InstanceParts) that may run at the same time.
+/// Z is updated at the beginning of the next step, when all of S is known: see AdmmDuals. Tiles of instances are
+/// visited in parts (InstanceParts) that may run at the same time.
 ///
-/// Entries are computed in Work, vectors per feature and per instance in double. A step reads x, and costs three exps
-/// an element and reads and writes Z, or where that is large, in the first four steps does without it for up to two
-/// exps more; its residual costs two. Memory: the tiles of x, and Z.
+/// Entries are computed in Work, vectors per feature and per instance in double. A step reads x, reads and writes Z,
+/// and costs three exps per element. If Z is large, the first four steps do without it, for up to two exps more. A
+/// residual costs two exps. Memory: the tiles of x, and Z.
 template <BagScalar Work>
 class AdmmSweep {
 public:
     AdmmSweep() = default;
     AdmmSweep(const Inspection& problem, Real rho) { start(problem, rho); }
 
-    /// Before the first step, from the priors; views the problem.
+    /// Call before the first step. Starts from the priors; views the problem.
     void start(const Inspection& problem, Real rho, const Execution& execution = {}) {
         problem_ = &problem;
         plan_.start(problem, execution);
@@ -75,7 +76,7 @@ public:
         set_parameters(rho);
     }
 
-    /// Goes on with the problem's present alphas, and another rho.
+    /// Continues with the problem's present alphas and another rho.
     void set_parameters(Real rho) {
         most_dual_ *= rho_ / rho;
         rho_ = rho;
@@ -93,8 +94,8 @@ public:
                        [=](Real log_q) { return of_prior * log_q; });
     }
 
-    /// Starts from the plan of these potentials instead, exp((X + f + g) / alpha0), and the Z that is optimal with it.
-    /// For alpha0 > 0.
+    /// Starts from these potentials' plan instead, exp((X + f + g) / alpha0), and the Z that is optimal for it. For
+    /// alpha0 > 0.
     void start_from(const RealVector& feature_potential, const RealVector& instance_potential) {
         typename AdmmDuals<Work>::Start dual{static_cast<Work>(sides_.inverse_rho), {}, {}};
         dual.row.resize(rows());
@@ -116,12 +117,12 @@ public:
         duals_.start(rows(), plan_.count(), {.first = is_large() ? 4U : 1U}, dual);
     }
 
-    /// Keeps for take_duals() what says the Z of each of so many steps. To be said before the first step.
+    /// Keeps what take_duals() needs for the Z of `steps` steps. Call before the first step.
     void keep_duals(int steps) {
         if (static_cast<std::size_t>(steps) > kept_duals.first) start_duals(kept_duals);
     }
 
-    /// Whether Work resolves the exponents of so many further steps as well as a pooled vector needs.
+    /// Whether Work resolves the exponents of `steps` more steps as well as a pooled vector needs.
     bool resolves(int steps) const {
         const Real rate = steps * std::log(weight_);  // slope_k tends to 1 / alpha0 as weight^-k
         const Real left = smooth_.slope * std::exp(-rate);
@@ -136,7 +137,7 @@ public:
                sides_.inverse_rho + slope <= largest_factor;
     }
 
-    /// One step. False where a row of S has no mass that Work can hold; the sweep is of no further use then.
+    /// One step. False if Work cannot hold a row's mass of S; the sweep is then of no further use.
     ///
     ///     Z <- Z + rho (T - S) / max(T, S)                of the step before
     ///     log T <- (X - Z)/rho + log S                    log T += k2 (log q0 - LSE_d(log T))
@@ -153,8 +154,7 @@ public:
         return true;
     }
 
-    /// The last step, and the conditional mean of the values under the S that it ends with; whether Work could hold
-    /// both.
+    /// The last step, and the conditional mean of the values under its S. Returns whether Work could hold both.
     bool pooling_step(RealVector& mean) {
         begin_step(true);
         plan_.for_each_tile([&](Index tile, Index worker, const Work* x, Part& part) {
@@ -164,7 +164,7 @@ public:
         return end_step(true) && plan_.mean(mean);
     }
 
-    /// The conditional mean of the values under the present S; whether Work could hold it.
+    /// The conditional mean of the values under the present S. Returns whether Work could hold it.
     bool pool(RealVector& mean) {
         plan_.start_sums(true);
         plan_.for_each_tile([&](Index tile, Index worker, const Work* x, Part& part) {
@@ -179,8 +179,8 @@ public:
                lowest(log_c_.data(), plan_.cols()) - transport_log_mass_ > least_log_marginal;
     }
 
-    /// Reads potentials and free mass off the plan S that a step ended with, and returns its residual, as
-    /// Solution::residual defines it. Cost: two exps an element, one pass.
+    /// Reads potentials and free mass off a step's plan S, and returns its residual, as Solution::residual defines it.
+    /// Cost: two exps per element, one pass.
     Real residual() {
         if (!has_priors_) sides_.set_priors(*problem_);
         has_priors_ = true;
@@ -189,7 +189,7 @@ public:
         set_potential_plane();
         const auto gap = plan_.gap(smooth_.view(), potential_.view(), sides_.strength == 0, log_r_, log_c_);
         sides_.read(log_r_.data(), log_c_.data(), mean_excess(gap.mean_x));
-        // A free side adds nothing; but the rows' weights are what is pooled, and with a regulariser every row has some.
+        // A free side adds nothing. But pooling uses the rows' weights, and with a regulariser every row has some.
         const bool rows_count = sides_.features.side.alpha > 0 || sides_.strength > 0;
         return std::max({sides_.violation(log_r_.data(), log_c_.data()), rows_count ? gap.of_rows : 0,
                          sides_.instances.side.alpha > 0 ? gap.of_cols : 0});
@@ -198,7 +198,7 @@ public:
     /// The residual that rounding alone can leave.
     Real attainable() const { return sides_.attainable(); }
 
-    /// After residual(). The outcome is left to the caller.
+    /// Call after residual(). The caller adds the outcome.
     SolvedPlan solution() const {
         SolvedPlan found = sides_.solution(*problem_, log_r_.data(), log_c_.data());
         ScaledReward kernel;
@@ -221,9 +221,9 @@ public:
     }
     Index rows() const { return problem_->features(); }
     Index padded_cols() const { return plan_.padded_cols(); }
-    /// The highest reward less the lowest.
+    /// The highest reward minus the lowest.
     Real spread() const { return problem_->range(); }
-    /// After the steps that keep_duals() was told.
+    /// Call after the steps that keep_duals() was told.
     AdmmDuals<Work> take_duals() {
         if (steps_ > kept_duals.first) return std::move(duals_);
         AdmmDuals<Work> none;
@@ -239,22 +239,22 @@ private:
 
     using Part = typename TiledPlan<Work>::Part;
 
-    /// Of so many steps the Z are kept for their reverse, which computes those of the others again.
+    /// Which Z are kept for the reverse; it computes the others again.
     static constexpr typename AdmmDuals<Work>::Storage kept_duals = {.first = 8, .every = 8, .all = true};
     static constexpr bool single = std::same_as<Work, float>;
-    /// A Z of so many entries is near, so that to read and write it costs less than exps do.
+    /// A Z of at most this size stays in cache, where reading and writing it costs less than exps.
     static constexpr Index largest_in_cache = (1 << 20) / sizeof(Work);
-    /// Up to it, pooled vectors were found within 5e-7 of the values' range in float on 6000 random problems; an
-    /// exponent of this size is rounded by up to 2e-5, but then of an entry far below the largest ones.
+    /// Up to it, pooled vectors in float were right within 5e-7 of the values' range on 6000 random problems. An
+    /// exponent of this size is rounded by up to 2e-5, but its entry is far below the largest ones.
     static constexpr Real largest_exponent = single ? 300 : 1e6;
-    /// So large may rewards be, and what they are multiplied by, that Work can hold both.
+    /// Work can hold rewards, and what they are multiplied by, up to this.
     static constexpr Real largest_factor = single ? 1e30 : 1e300;
-    /// Of rho, relative to that of the first step: so far apart Z keeps its digits.
+    /// The least ratio between rho and the first step's, either way, at which Z keeps its digits.
     static constexpr Real smallest_ratio = single ? 1e-25 : 1e-280;
-    /// Up to so many times its unit, and down to the inverse, a column's sum keeps its digits.
+    /// A column's sum keeps its digits up to this many units, and down to the inverse.
     static constexpr Work largest_in_units = 0x1p60;
 
-    /// Marginals above exp() of it have products with their entries that are normal numbers.
+    /// Above exp() of it, products of marginals and their entries are normal numbers.
     static constexpr Real least_log_marginal = -300;
 
     struct Plane {
@@ -294,8 +294,7 @@ private:
         most_dual_ += 1;
     }
 
-    /// Sums of powers are in units of 2^level: of the last step's sum, from which they seldom are far, else of the
-    /// highest power.
+    /// Sums of powers are in units of 2^level: the last step's sum, which is seldom far off, or else the highest power.
     void update_transport(Index tile, const Work* x, Work* scratch) {
         const Work* z = duals_.of_present_step(steps_ - 1, gaps_, tile, x, scratch);
         const auto slope = static_cast<Work>(transport_.slope * log2_e);
@@ -319,8 +318,8 @@ private:
         end_transport(tile * lanes, level, log_of_normal(sum));
     }
 
-    /// The columns' part of log T and log S of the tile from column `first`, given LSE_d(log T) without it as log_sum in
-    /// units of 2^level. (Loops over local arrays: compilers move Lanes of double through memory.)
+    /// Sets col of log T and log S for the tile from column `first`, given LSE_d(log T) without col: log_sum, in units
+    /// of 2^level. (Loops over local arrays: compilers move Lanes of double through memory.)
     void end_transport(Index first, const L& level, const L& log_sum) {
         Lane<Work> level_of_powers, log_of_powers;
         level.store(level_of_powers.data());
@@ -341,7 +340,7 @@ private:
         std::copy_n(smooth_col.data(), lanes, smooth_.col.data() + first);
     }
 
-    /// X + f + g, over alpha0 where that is not 0; with the multiplier of the mass it is
+    /// X + f + g, divided by alpha0 unless that is 0; with the mass's multiplier it is
     ///     alpha0 log S + rho (log S - log S before the step)
     void set_potential_plane() {
         const Real unit = sides_.strength > 0 ? sides_.strength : 1;
@@ -357,7 +356,7 @@ private:
         }
     }
 
-    /// The mean of alpha0 log S - X under S, over rho, given that of x.
+    /// The mean of (alpha0 log S - X) / rho under S, given that of x.
     Real mean_excess(Real mean_x) const {
         Real mean = (sides_.strength * smooth_.slope - sides_.inverse_rho) * mean_x;
         for (Index d = 0; d < rows(); ++d) {
@@ -369,7 +368,7 @@ private:
         return mean;
     }
 
-    /// The feature marginal, and both copies to mass 1. False where a row of S has no mass that Work can hold.
+    /// Takes the features' half step and normalises both copies. False if Work cannot hold a row's mass of S.
     bool end_step(bool pools) {
         std::transform(log_q_.data(), log_q_.data() + plan_.cols(), log_col_sum_.data(), log_c_.data(),
                        [k2 = instance_damping_](Real log_q, Real sum) { return sum + k2 * (log_q - sum); });
@@ -393,7 +392,7 @@ private:
     const Inspection* problem_ = nullptr;
     TiledPlan<Work> plan_;  ///< Sums over S.
     AdmmSides sides_;
-    bool has_priors_ = false;  ///< Whether they are set in the sides, which a residual alone needs.
+    bool has_priors_ = false;  ///< Whether the sides have them; only residuals need them.
     Real rho_ = 1;
     Real weight_ = 1;  ///< 1 + alpha0 / rho
     Real feature_damping_ = 0;
@@ -408,16 +407,16 @@ private:
     AdmmDuals<Work> duals_;
     std::vector<typename AdmmDuals<Work>::Gap> gaps_;  ///< Of the last steps, in turn.
 
-    Real first_rho_ = 1;        ///< That of the first step: Z is in units of it.
+    Real first_rho_ = 1;        ///< The first step's; Z is in units of it.
     Real most_dual_ = 0;        ///< No entry of Z is larger, in units of the present rho.
     Buffer<Real> log_col_sum_;  ///< LSE_d(log T), before the instances' part of the step
     Buffer<Work> level_;        ///< log2 of the same, without the columns' part
-    Buffer<Real> log_row_sum_;  ///< LSE_n(log S) less the rows' part
+    Buffer<Real> log_row_sum_;  ///< LSE_n(log S) without the rows' part
     Buffer<Real> log_sum_;      ///< LSE_n(log S), before the features' part of the step
     Buffer<Real> log_r_;        ///< The same after it, at mass 1.
     Buffer<Real> log_c_;        ///< LSE_d(log T) after the step; of S, at mass 1, after residual().
     Real transport_log_mass_ = 0, smooth_log_mass_ = 0;  ///< What the step took off both copies.
-    std::vector<Buffer<Work>> scratch_;                  ///< Of every worker, for Z.
+    std::vector<Buffer<Work>> scratch_;                  ///< One per worker, for Z.
     Buffer<Work> transport_row_;
 };
 

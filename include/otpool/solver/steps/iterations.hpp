@@ -10,7 +10,7 @@
 
 namespace otpool::detail {
 
-/// Counts iterations, keeps what is asked for of their residuals and decides when to end.
+/// Counts iterations, keeps their residuals if asked to, and decides when to stop.
 class Iterations {
 public:
     Iterations(const AnyRun& run, int default_limit)
@@ -23,25 +23,25 @@ public:
           observer_(observer) {}
 
     bool again() const { return running_ && count_ < limit_; }
-    /// Whether the coming iteration is certain to be the last.
+    /// Whether the next iteration is certain to be the last.
     bool is_last() const { return count_ + 1 == limit_; }
-    /// Whether the coming iteration's residual will be used.
+    /// Whether the next iteration's residual will be used.
     bool wants_residual() const { return !fixed_ || keep_history_ || observer_ || is_last(); }
     double tolerance() const { return tolerance_; }
 
-    /// Closes an iteration of the problem itself. `attainable`: what rounding leaves of the residual at best.
+    /// Ends an iteration on the problem itself. `attainable`: the least residual that rounding allows.
     void record(double residual, double attainable) {
         count(residual);
         settle(residual, attainable);
         if (status_ != Status::iteration_limit && !fixed_) running_ = false;
         observe();
     }
-    /// Closes an iteration of an easier problem on the way to it, which cannot converge.
+    /// Ends an iteration on an easier problem on the way, which does not count as converged.
     void record_on_the_way(double residual) {
         count(residual);
         observe();
     }
-    /// Judges the plan that is returned.
+    /// Judges the returned plan.
     void settle(double residual, double attainable) {
         residual_ = finite(residual);
         if (status_ == Status::stopped) return;

@@ -19,7 +19,7 @@
 
 namespace otpool::detail {
 
-/// Instance potentials in the reward's unit, over all instances, as kernel potentials.
+/// Kernel potentials, given instance potentials in the reward's unit, over all instances.
 template <class Potential>
 Buffer<Real> kernel_potential_of(const ScaledProblem& scaled, const Potential& instance_potential) {
     using Number = typename Potential::Scalar;
@@ -36,12 +36,12 @@ Buffer<Real> kernel_potential_of(const ScaledProblem& scaled, const Potential& i
     return potential;
 }
 
-/// The state of scaling iterations: the kernel potentials of both sides and what the last pass over the kernel found.
-/// Passes are over the kernel where its range suffices, in the log domain where it does not.
+/// The state of scaling iterations: both sides' kernel potentials and the results of the last pass. Passes are over the
+/// kernel if its range suffices, in the log domain if not.
 template <Kernel K = AbsorbedKernel<>>
 class Scaling {
 public:
-    /// Starts from instance potentials. Views the problem. Cost: one exp an element, one pass (two in the log domain).
+    /// Starts from instance potentials. Views the problem. Cost: one exp per element, one pass (in the log domain two).
     void start(const ScaledProblem& problem, const Buffer<Real>& instance_potential, const Execution& execution) {
         problem_ = &problem;
         kernel_.set(problem.kernel, execution);
@@ -69,8 +69,8 @@ public:
 
     /// f <- f + t, g <- g - t with the t that maximises the dual,
     ///     t = (LSE(log p0 - f/a1) - LSE(log q0 - g/a2)) / (1/a1 + 1/a2),
-    /// where both sides agree on the total mass. One of them may be hard: its 1/a is 0, the formula the same. (g
-    /// itself need not be moved, as the update of the instances that follows reads f alone.) Returns t / alpha0.
+    /// where both sides agree on the total mass; a hard side has 1/a = 0. (g itself need not move, as the next update
+    /// of the instances only reads f.) Returns t / alpha0.
     Real translate() {
         const Side& features = problem_->features;
         const Side& instances = problem_->instances;
@@ -121,15 +121,16 @@ public:
     const Buffer<Real>& log_row_sum() const { return log_row_sum_; }
     const Buffer<Real>& log_col_sum() const { return pass_.log_col_sum; }
 
-    /// Of the present plan. The side updated last meets its condition exactly; this is the other's violation.
+    /// The residual of the present plan. The instances, updated last, meet their condition exactly; this is the
+    /// features' violation.
     Real feature_residual() const {
         return problem_->features.violation(pass_.log_row_mass.data(), feature_penalty_.data());
     }
-    /// What rounding of the potentials leaves of it at best.
+    /// The least residual that rounding of the potentials allows.
     Real attainable() const { return rounding(feature_potential_, pass_.col_potential); }
 
     SolvedPlan solution(Real alpha0) const {
-        // Of features that alpha0 = inf keeps from meeting their prior, the marginal says what the potential is.
+        // If alpha0 = inf keeps features from meeting their prior, the marginal gives their potential.
         const Side& side = problem_->features;
         Buffer<Real> penalty = feature_penalty_;
         if (side.is_free()) {

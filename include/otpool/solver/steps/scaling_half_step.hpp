@@ -11,20 +11,19 @@
 
 namespace otpool::detail {
 
-/// A half step in scalings, exp(half step of potentials):  u_i = a_i s_i^-damping, given the sums s over the other
-/// side, where log a_i = damping log_prior_i + (1 - damping) (anchor_i - F_i), F the potentials that the kernel has
-/// absorbed.
+/// A half step in scalings, the exp() of one in potentials:  u_i = a_i s_i^-damping, given the sums s over the other
+/// side, where log a_i = damping log_prior_i + (1 - damping) (anchor_i - F_i) and the kernel has absorbed F.
 template <BagScalar Work>
 class ScalingHalfStep {
 public:
-    /// Views both; the potentials are in units of log 2, and to be followed before the first half step.
+    /// Views both; the potentials are in units of log 2. Call follow_absorbed() before the first half step.
     void set(const Side& side, const Buffer<Work>& absorbed) {
         side_ = &side;
         absorbed_ = &absorbed;
         for (Buffer<Work>* one_each : {&log_factor_, &log_sum_, &log_scaling_}) one_each->resize(absorbed.size());
     }
 
-    /// What has been absorbed of i in [first, first + count).
+    /// Reads the absorbed potentials of [first, first + count).
     void follow_absorbed(Index first, Index count) {
         const Real* log_prior = side_->log_prior.data() + first;
         const Real* anchor = side_->anchor.data() + first;
@@ -36,8 +35,8 @@ public:
         }
     }
 
-    /// scaling_i <- a_i s_i^-damping of i in [first, first + count), of which both arrays, apart from each other, have
-    /// `count` entries. Whether it is in range.
+    /// scaling_i <- a_i s_i^-damping for i in [first, first + count). Both arrays have `count` entries, and do not
+    /// overlap. Returns whether it is in range.
     bool operator()(Index first, Index count, const Work* sum, Work* scaling) {
         const auto damping = static_cast<Work>(side_->damping * log2_e);
         L low(Work(0));
@@ -57,7 +56,7 @@ public:
         return lowest(low) >= smallest_log_scaling && highest(high) <= largest_log_scaling;
     }
 
-    /// to_i <- log s_i - F_i, of the last sums.
+    /// to_i <- log s_i - F_i, with the last sums s.
     void log_sums(Index first, Index count, Real* to) const {
         for (Index i = first; i < first + count; ++i) {
             to[i] = static_cast<Real>(log_sum_[i]) - static_cast<Real>((*absorbed_)[i]) * log_2;
@@ -76,7 +75,7 @@ private:
 
     const Side* side_ = nullptr;
     const Buffer<Work>* absorbed_ = nullptr;
-    Buffer<Work> log_factor_, log_sum_, log_scaling_;  ///< All but the sums in units of log 2.
+    Buffer<Work> log_factor_, log_sum_, log_scaling_;  ///< In units of log 2, except the sums.
 };
 
 }  // namespace otpool::detail

@@ -15,9 +15,9 @@
 
 namespace otpool::detail {
 
-/// The log sums of every step of scaling, a column each.
+/// The log sums of every scaling step, one column per step.
 struct LogSums {
-    /// LSE_k(z_dk + col_potential_k), which the step starts from; and of what the last one ends with.
+    /// LSE_k(z_dk + col_potential_k), before every step and after the last one.
     RealMatrix of_rows;
     RealMatrix of_cols;  ///< LSE_d(z_dk + row_potential_d)
 
@@ -29,21 +29,21 @@ struct LogSums {
     Real* cols_of(Index step) { return of_cols.data() + step * of_cols.rows(); }
 };
 
-/// Steps of scaling from the priors, of which nothing is wanted but what the last one pools, without potentials:
+/// Scaling steps from the priors, without potentials, when only the last one's pooled vector is needed:
 ///
 ///     u <- a (M v)^-k1,   v <- b (M^T u)^-k2,     M_dk = exp(z_dk + G_k)
 ///
 /// as in Chizat, Peyre, Schmitzer & Vialard, "Scaling Algorithms for Unbalanced Optimal Transport Problems" (arXiv
-/// 1607.05816), Algorithm 1; a and b are ScalingHalfStep's, and G, which the kernel absorbs, makes up for instances
-/// whose rewards are all low. Where the scalar's range is not enough for M, its sums and scalings nothing is returned,
-/// and Scaling must do.
+/// 1607.05816), Algorithm 1. a and b are ScalingHalfStep's. The kernel absorbs G, which makes up for instances whose
+/// rewards are all low. If the scalar's range does not suffice for M, its sums and scalings, there is no result, and
+/// Scaling has to take over.
 template <BagScalar Work>
 class ScalingSteps {
 public:
-    /// mean <- the conditional mean of the values, the reward if they are empty, after so many steps. Whether the range
-    /// sufficed: otherwise mean is as it was. Rewards that have not been looked at may be any numbers, and have been
-    /// after it. Keeps log sums, if it is given memory of their size. Cost: one exp an element and steps + 1 passes,
-    /// over kept exponentials or with as many exps (KernelBlocks).
+    /// mean <- the conditional mean of the values, or the reward if they are empty, after `steps` steps. Returns
+    /// whether the range sufficed; if not, mean is unchanged. Rewards that have not been looked at may be any numbers;
+    /// this looks at them. Keeps log sums, if given memory of their size. Cost: steps + 1 passes, with one exp per
+    /// element in the first, or in each if exponentials are not kept (KernelBlocks).
     bool pool(ScaledProblem& problem, int steps, const AnyView& values, const Execution& execution, RealVector& mean,
               LogSums* kept = nullptr) {
         ScaledReward& kernel = problem.kernel;
@@ -76,7 +76,7 @@ public:
 private:
     using Block = typename KernelPass<Work>::Block;
 
-    /// v of a block before the first step. Whether it is in range.
+    /// Sets v of a block before the first step. Returns whether it is in range.
     bool start_instances(const Block& block, const Buffer<Real>& anchor) {
         const Index first = block.first;
         instances_.follow_absorbed(first, block.count);
@@ -85,7 +85,7 @@ private:
                            ExponentialRange<Work>::least_log_scaling);
     }
 
-    /// v of a block, likewise.
+    /// The same in a step.
     bool update_instances(Block& block) {
         const auto in_range = [&] {
             const Work* sums = pass_.sum_over_rows(block);
@@ -102,10 +102,9 @@ private:
     Buffer<Work> row_sums_;
 };
 
-/// Steps of Sinkhorn from the priors, as the run says how many, of which nothing is wanted but what the last one pools:
-/// mean <- the conditional mean of the values. `scaled` becomes the problem as the steps saw it. Whether scalings
-/// resolve the steps: otherwise all of the reward has been inspected. Keeps log sums, if it is given them. Throws
-/// InvalidArgument as validate() does.
+/// mean <- the conditional mean of the values after the run's number of Sinkhorn steps from the priors. `scaled`
+/// becomes the problem as the steps saw it. Returns whether scalings resolve the steps; if not, all of the reward has
+/// been inspected. Keeps log sums, if given. Throws InvalidArgument, as validate() does.
 template <BagScalar Scalar, EntropicRegularizer R>
 bool pool_by_scalings(SolverRun<Scalar, R>& run, ScaledProblem& scaled, RealVector& mean, LogSums* kept = nullptr) {
     const int steps = *run.any().options.iterations;

@@ -22,14 +22,14 @@
 
 namespace otpool::detail {
 
-/// Sums over the exponential plan of a LogPlane, S_dn = exp(slope x_dn + row_d + col_n), where x is the reward less the
-/// highest of its feature, in tiles of instances. Tiles are visited in parts (InstanceParts) that may run at the same
+/// Sums over the exponential plan of a LogPlane, S_dn = exp(slope x_dn + row_d + col_n), where x is the reward minus
+/// its feature's highest, in tiles of instances. Tiles are visited in parts (InstanceParts) that may run at the same
 /// time. Entries are computed in Work, sums over all instances in double.
 template <BagScalar Work>
 class TiledPlan {
 public:
     static constexpr Index lanes = register_lanes;
-    /// Sums over a part of the instances, of S without the rows' part.
+    /// Sums of S, without row_d, over a part of the instances.
     using Part = FeatureSums<Work>;
 
     /// Views the problem.
@@ -49,7 +49,7 @@ public:
     Index padded_cols() const { return x_.count() * lanes; }
     Index tile_size() const { return x_.size(); }
 
-    /// Before sums are added; of the values, too, if they are to be pooled.
+    /// Call this before adding sums. `pools`: sums of values, too.
     void start_sums(bool pools) {
         for (Part& part : parts_) part.start(rows(), pools);
         if (!pools) return;
@@ -61,7 +61,7 @@ public:
         }
     }
 
-    /// visit(tile, worker, x, part) of every tile; then the parts' sums are added up.
+    /// Calls visit(tile, worker, x, part) for every tile, then adds up the parts' sums.
     template <class Visit>
     void for_each_tile(const Visit& visit) {
         execution_.for_each(tiles_.count(), [&](Index p, Index worker) {
@@ -75,7 +75,7 @@ public:
         Part::add_up(parts_);
     }
 
-    /// Adds a tile's entries to the sums of rows.
+    /// Adds a tile's entries to the row sums.
     void add(const LogPlane& S, Index tile, const Work* x, Part& part) const {
         Work* weight = part.weight_lanes.data();
         for_each_entry(S, tile, part, [=](Index at, const L& slope, const L& rest, const auto& power) {
@@ -84,7 +84,7 @@ public:
         });
     }
 
-    /// The same, and the entries times the values.
+    /// The same, and adds entries times values.
     void add_pooled(const LogPlane& S, Index tile, Index worker, const Work* x, Part& part) {
         const Work* values = problem_->values.empty() ? x : values_.tile(tile, worker);
         Work* weight = part.weight_lanes.data();
@@ -96,8 +96,8 @@ public:
         });
     }
 
-    /// LSE_n(slope x_dn + col_n), from the sums. False where a row has no mass that Work can hold. In double, sums that
-    /// are not to be pooled are then taken again, in units of their rows.
+    /// LSE_n(slope x_dn + col_n), from the sums. False if Work cannot hold a row's mass. In double, sums that are not
+    /// pooled are taken again instead, each row in a unit of its own.
     bool log_row_sums(const LogPlane& S, bool pools, Buffer<Real>& log_sums) {
         if (!has_all_rows()) {
             if (single || pools) return false;
@@ -111,7 +111,7 @@ public:
         return true;
     }
 
-    /// The conditional mean, from the sums; whether Work could hold it: values may be too large for sums in Work.
+    /// The conditional mean, from the sums. False if values are too large for sums in Work.
     bool mean(RealVector& mean) const {
         const Part& sums = parts_.front();
         mean.resize(rows());
@@ -126,13 +126,13 @@ public:
     /// How far S is from another plan.
     struct Gap {
         Real of_rows = 0;  ///< The largest sum of |P - S| over a row, relative to its mass.
-        Real of_cols = 0;  ///< Of a column.
+        Real of_cols = 0;  ///< The same over a column.
         Real mean_x = 0;   ///< sum_dn S_dn x_dn
     };
 
-    /// The gap between S, of mass 1, and P, given LSE_n(log S); log_c <- LSE_d(log S). Where P is `in_limit`, that is
-    /// of alpha0 = 0, its plane is not log P but X + f + g, which is to be 0 where S has mass, and nowhere more. Cost:
-    /// two exps an element, one pass. Marginals of S below exp(-300) lose digits.
+    /// The gap between S, of mass 1, and P, given log_r = LSE_n(log S); log_c <- LSE_d(log S). `in_limit`: alpha0 = 0,
+    /// where P's plane is not log P but X + f + g, which should be 0 where S has mass and nowhere above. Cost: two exps
+    /// per element, one pass. Marginals of S below exp(-300) lose digits.
     Gap gap(const LogPlane& S, const LogPlane& P, bool in_limit, const Buffer<Real>& log_r, Buffer<Real>& log_c) {
         for (Part& part : parts_) part.start(rows(), in_limit);
         std::fill(gaps_.begin(), gaps_.end(), Gap{});
@@ -159,11 +159,11 @@ public:
 private:
     using L = Lanes<Work>;
     static constexpr bool single = std::same_as<Work, float>;
-    /// Below it a row's sum has lost digits to the smallest numbers that exp() gives.
+    /// Lower row sums have lost digits to the smallest numbers that exp() gives.
     static constexpr Real smallest_sum = single ? 1e-25 : 1e-280;
     static constexpr Real largest_sum = single ? 1e35 : 1e300;
 
-    /// The columns' part of a tile, relative to a level; next to nothing where there is no instance.
+    /// A tile's col_n minus a level, in base two; very low in lanes without an instance.
     L col_in_base_two(const LogPlane& plane, Index tile, Real level = 0) const {
         std::array<Work, lanes> numbers;
         const Real* col = plane.col + tile * lanes;
@@ -172,8 +172,8 @@ private:
     }
     static L in_base_two(Real exponent) { return L(static_cast<Work>(exponent * log2_e)); }
 
-    /// visit(d * lanes, slope, rest, power): S_dn in the units of row sums is power(slope x_dn + rest). The unit is that
-    /// of the part's level, where this will do; else each row's own.
+    /// Calls visit(d * lanes, slope, rest, power): in the unit of row sums, S_dn is power(slope x_dn + rest). The unit
+    /// is the part's level, or each row's own (has_row_units_).
     template <class Visit>
     void for_each_entry(const LogPlane& S, Index tile, Part& part, const Visit& visit) const {
         const L slope = in_base_two(S.slope);
@@ -191,7 +191,7 @@ private:
         for (Index at = 0; at < size; at += lanes, ++unit) visit(at, slope, col - L(*unit), power);
     }
 
-    /// Sums over rows again, each in units of its highest entry.
+    /// Sums rows again, each in units of its highest entry.
     void sum_in_row_units(const LogPlane& S) {
         std::vector<Buffer<Work>> tops(parts_.size());
         for (Buffer<Work>& top : tops) {
@@ -223,7 +223,7 @@ private:
         return lowest(weight.data(), rows()) > smallest_sum && highest(weight.data(), rows()) < largest_sum;
     }
 
-    /// A tile's |P - S|, or in the limit |X + f + g| S, to the sums of rows, and what X + f + g is above 0 to those of
+    /// Adds a tile's |P - S| to the row sums; in the limit, |X + f + g| S to these and max(X + f + g, 0) to those of
     /// values.
     template <bool in_limit>
     void add_gap(const LogPlane& plane_of_S, const LogPlane& plane_of_P, Index tile, const Work* x, Part& part,
@@ -270,11 +270,11 @@ private:
     Execution execution_;
     InstanceTiles<Work> x_;
     InstanceTiles<Work> values_;       ///< Unless they are the reward.
-    ReferenceValues<Work> reference_;  ///< What values are weighed relative to.
+    ReferenceValues<Work> reference_;  ///< Subtracted from values before weighing.
     InstanceParts tiles_{1, 1};
     std::vector<Part> parts_;
-    std::vector<Gap> gaps_;       ///< One a part.
-    bool has_row_units_ = false;  ///< Whether rows are summed in units of their own, 2^row_unit.
+    std::vector<Gap> gaps_;       ///< One per part.
+    bool has_row_units_ = false;  ///< Whether each row has its own unit, 2^row_unit.
     Buffer<Work> row_unit_;
 };
 
