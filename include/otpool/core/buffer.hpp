@@ -11,8 +11,8 @@
 
 namespace otpool::detail {
 
-/// An array whose memory outlives its size: it takes memory only beyond the largest size so far. For what there is one
-/// of an instance in state that is used for one bag after the other. The memory is aligned to whole registers.
+/// An array that takes memory only beyond its largest size so far: for vectors in a state that is used for one bag after
+/// the other. The memory is aligned to whole registers.
 template <BagScalar Number>
 class Buffer {
 public:
@@ -31,7 +31,15 @@ public:
     }
     ~Buffer() { free(); }
 
-    /// Its numbers are then any.
+    /// Takes the numbers, and the size, of a vector expression.
+    template <class Derived>
+    Buffer& operator=(const Eigen::DenseBase<Derived>& numbers) {
+        resize(numbers.size());
+        vector() = numbers.derived();
+        return *this;
+    }
+
+    /// Contents are unspecified afterwards.
     void resize(Index size) {
         if (size > capacity_) {
             free();
@@ -57,6 +65,9 @@ public:
     const Number* begin() const { return data_; }
     Number* end() { return data_ + size_; }
     const Number* end() const { return data_ + size_; }
+    /// A view for Eigen's expressions.
+    Eigen::Map<Vector<Number>> vector() { return {data_, size_}; }
+    Eigen::Map<const Vector<Number>> vector() const { return {data_, size_}; }
     Number& operator[](Index i) { return data_[i]; }
     const Number& operator[](Index i) const { return data_[i]; }
 

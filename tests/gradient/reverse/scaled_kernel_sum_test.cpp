@@ -17,7 +17,6 @@ using detail::ScaledKernelSum;
 using detail::ScaledProblem;
 using tests::buffer_of;
 using tests::Random;
-using tests::vector_of;
 
 RealVector random_vector(Random& random, Index size, double mean, double deviation) {
     RealVector vector(size);
@@ -57,13 +56,13 @@ TEMPLATE_TEST_CASE("Terms of a kernel add up", "", float, double) {
         };
         const auto kernel = [&](const ScaledKernel& term) -> RealMatrix {
             const RealMatrix exponents =
-                (z.colwise() + vector_of(term.row_exponent)).rowwise() + vector_of(term.col_exponent).transpose();
-            return (exponents.array().exp().rowwise() * vector_of(term.col_factor).transpose().array()).matrix();
+                (z.colwise() + term.row_exponent.vector()).rowwise() + term.col_exponent.vector().transpose();
+            return (exponents.array().exp().rowwise() * term.col_factor.vector().transpose().array()).matrix();
         };
         const auto dense = [&](const ScaledKernel& term) -> RealMatrix {
             const RealMatrix exponentials = kernel(term);
-            RealMatrix whole = vector_of(term.row_factor).asDiagonal() * exponentials;
-            if (term.has_slope()) whole += (vector_of(term.slope).asDiagonal() * exponentials).cwiseProduct(values);
+            RealMatrix whole = term.row_factor.vector().asDiagonal() * exponentials;
+            if (term.has_slope()) whole += (term.slope.vector().asDiagonal() * exponentials).cwiseProduct(values);
             return whole;
         };
         const auto check = [&](const RealMatrix& found, const RealMatrix& wanted, const RealMatrix& of) {
@@ -89,8 +88,7 @@ TEMPLATE_TEST_CASE("Terms of a kernel add up", "", float, double) {
         terms.add(alone);
         Y += dense(alone);
         const ScaledKernel for_sums = random_term(seed % 3 == 0 ? 1000 : 0);
-        check(vector_of(terms.add_for_col_sums(for_sums)), dense(for_sums).colwise().sum().transpose(),
-              dense(for_sums));
+        check(terms.add_for_col_sums(for_sums).vector(), dense(for_sums).colwise().sum().transpose(), dense(for_sums));
         Y += dense(for_sums);
         check_columns(false);
 
@@ -99,17 +97,17 @@ TEMPLATE_TEST_CASE("Terms of a kernel add up", "", float, double) {
         first->slope = buffer_of(random_vector(random, D, 0, 2));
         for (int pass = 0; pass < 2; ++pass) {
             ScaledKernel second = random_term(seed % 5 < 2 ? 1000 : 0);
-            const RealVector addend = vector_of(second.col_factor);
+            const RealVector addend = second.col_factor.vector();
             const auto sums = terms.add_for_sums(first ? &*first : nullptr, second,
                                                  [&](Index k, double sum) { return addend[k] - sum / 2; });
             if (first) {
                 Y += dense(*first);
-                W += vector_of(first->slope).asDiagonal() * kernel(*first);
+                W += first->slope.vector().asDiagonal() * kernel(*first);
                 const RealVector of_cols = dense(*first).colwise().sum();
-                check(vector_of(sums.of_cols), of_cols, dense(*first));
+                check(sums.of_cols.vector(), of_cols, dense(*first));
                 second.col_factor = buffer_of(addend - of_cols / 2);
             }
-            check(vector_of(sums.of_rows), dense(second).rowwise().sum(), dense(second));
+            check(sums.of_rows.vector(), dense(second).rowwise().sum(), dense(second));
             Y += dense(second);
             first.reset();
         }

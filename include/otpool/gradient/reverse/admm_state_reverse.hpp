@@ -93,7 +93,7 @@ private:
         const RealVector of_cols = col_sums(of_sum);
         of_log_p += factor * of_rows;
         of_log_q += factor * of_cols;
-        return of_rows.dot(priors_.log_p) + of_cols.dot(priors_.log_q);
+        return of_rows.dot(priors_.log_p) + of_cols.dot(priors_.log_q.vector());
     }
 
     /// log P = s + log m, where with a mass that is not given
@@ -115,7 +115,8 @@ private:
         WorkMatrix log_S = last.s;  // R'(S)
         const Real prior_weight = regularizer().prior_weight;
         if (prior_weight != 0) {
-            log_S = (log_S.colwise() - prior_weight * priors_.log_p).rowwise() - prior_weight * priors_.log_q.transpose();
+            log_S = (log_S.colwise() - prior_weight * priors_.log_p).rowwise() -
+                    prior_weight * priors_.log_q.vector().transpose();
         }
         const Real entropy = product(S, log_S);
         const Real features = r.dot(of_r);
@@ -151,8 +152,8 @@ private:
         const Real weight = is_separable() ? 1 : 1 + alpha0 / rho;
         const Real of_scale = half_step_.run(row_sums(s_), alpha1, weight * rho, step.unit_mass, priors_.log_p,
                                              step.log_row_sum, of_log_p, of_step(of_.alpha1, k));
-        exp_ = step.s.colwise() - half_step_.log_marginal;
-        s_ += half_step_.of_log_sum.asDiagonal() * exponentials(exp_);
+        exp_ = step.s.colwise() - half_step_.log_marginal.vector();
+        s_ += half_step_.of_log_sum.vector().asDiagonal() * exponentials(exp_);
         s_ /= weight;
         t_ += s_;
         z_ += s_;
@@ -170,8 +171,8 @@ private:
         const Real strength = alpha0 / rho;
         of_step(of_.rho, k) += half_step_.run(col_sums(t_), alpha2, rho, step.unit_mass, priors_.log_q,
                                               step.log_col_sum, of_log_q, of_step(of_.alpha2, k));
-        exp_ = step.t.rowwise() - half_step_.log_marginal.transpose();
-        t_ += exponentials(exp_) * half_step_.of_log_sum.asDiagonal();
+        exp_ = step.t.rowwise() - half_step_.log_marginal.vector().transpose();
+        t_ += exponentials(exp_) * half_step_.of_log_sum.vector().asDiagonal();
         of_reward += t_ / rho;
         z_ -= t_;
         s_ = t_;

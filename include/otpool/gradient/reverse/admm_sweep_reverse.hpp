@@ -65,7 +65,7 @@ private:
         const StepParameters& parameters = tape_->parameters[k];
         weight_ = 1 + parameters.alpha0 / parameters.rho;
         pull_back_features(k, step, parameters);
-        const Real of_row_weight = -row_.dot(of_features(step.transport.row)) / weight_ / weight_;
+        const Real of_row_weight = -row_.vector().dot(of_features(step.transport.row)) / weight_ / weight_;
         const Real from_gap = gap_moment_;
         start_instances(step, parameters);
 
@@ -75,7 +75,7 @@ private:
         of_slope_ += sums.smooth_moment / step.smooth.slope - from_gap;
         const Real of_weight =
             of_row_weight - of_col_weight_ / weight_ - of_slope_ * step.transport.slope / weight_ / weight_;
-        row_ = from_gap_row_ + row_ / weight_ + sums.transport_row;
+        row_.vector() = from_gap_row_.vector() + row_.vector() / weight_ + sums.transport_row.vector();
         from_gap_row_ = sums.gap_row;
         of_slope_ = from_gap + sums.transport_moment / step.transport.slope + of_slope_ / weight_;
         gap_moment_ = sums.gap_moment / step.transport.slope;
@@ -88,8 +88,8 @@ private:
 
     /// row = log p0 and col = log q0 before the first step.
     void finish() {
-        RealVector log_p = (log_p_ + row_) * unit_;
-        RealVector log_q = (log_q_ + col_).head(tape_->cols()) * unit_;
+        RealVector log_p = (log_p_.vector() + row_.vector()) * unit_;
+        RealVector log_q = (log_q_.vector() + col_.vector()).head(tape_->cols()) * unit_;
         add_prior_gradients(tape_->priors, log_p, log_q, *gradient_);
     }
 
@@ -116,11 +116,11 @@ private:
     /// The reverse of the features' half step. row_ becomes dL/d(row'/w).
     void pull_back_features(Index k, const AdmmStep& step, const StepParameters& parameters) {
         log_row_sum_ = of_features(step.log_row_sum) + of_features(step.transport.row) / weight_;
-        row_ -= from_gap_row_;
+        row_.vector() -= from_gap_row_.vector();
         Real of_alpha1 = 0;
         const Real of_scale = features_.run(row_, parameters.alpha1, weight_ * parameters.rho, true,
                                             tape_->priors.log_p, log_row_sum_, log_p_, of_alpha1);
-        row_ += features_.of_log_sum;
+        row_.vector() += features_.of_log_sum.vector();
         add(gradient_->alpha1, k, of_alpha1);
         add(gradient_->alpha0, k, of_scale);
         add(gradient_->rho, k, of_scale);
@@ -137,7 +137,7 @@ private:
             log_col_sum_[n] = log_mass_[n] - weight_ * step.smooth.col[n];
         }
         bounded_exp(log_mass_.data(), N, of_mass_.data(), log_sum_exp(log_mass_.data(), N));
-        of_mass_ *= -from_gap_row_.sum();
+        of_mass_.vector() *= -from_gap_row_.vector().sum();
     }
 
     /// The reverse of col = col'/w and of the instances' half step, in a tile. Returns dL/dLSE_d(log T).
@@ -163,9 +163,10 @@ private:
         Real of_strength = of_weight;  // of alpha0/rho
         const Real prior_weight = tape_->prior_weight;
         if (prior_weight != 0) {  // the rewards' part alpha0 prior_weight log(p0 q0^T)
-            of_strength += prior_weight * (row_.dot(tape_->priors.log_p) + col_.dot(log_q_padded_));
-            log_p_ += prior_weight * parameters.alpha0 / rho * row_;
-            log_q_ += prior_weight * parameters.alpha0 / rho * col_;
+            of_strength +=
+                prior_weight * (row_.vector().dot(tape_->priors.log_p) + col_.vector().dot(log_q_padded_.vector()));
+            log_p_.vector() += prior_weight * parameters.alpha0 / rho * row_.vector();
+            log_q_.vector() += prior_weight * parameters.alpha0 / rho * col_.vector();
         }
         add(gradient_->alpha0, k, of_strength / rho);
         add(gradient_->rho, k, -(of_inverse_rho + of_strength * parameters.alpha0) / rho / rho);

@@ -98,7 +98,7 @@ public:
         });
         has_second = has_second && is_finite(second_.col);
         if (has_second) {
-            sums_.of_rows = sums_.of_rows.cwiseProduct(second_.row.head(kernel_->rows()).template cast<Real>());
+            for (Index d = 0; d < kernel_->rows(); ++d) sums_.of_rows[d] *= static_cast<Real>(second_.row[d]);
         } else {
             set_sums_in_log_domain(second, nullptr, &sums_.of_rows);
         }
@@ -163,7 +163,7 @@ private:
         } else {
             for (Index d = 0; d < rows; ++d) factors.row[d] *= static_cast<Work>(term.row_factor[d]);
         }
-        factors.col = factors.col.cwiseProduct(term.col_factor.template cast<Work>());
+        for (Index k = 0; k < factors.col.size(); ++k) factors.col[k] *= static_cast<Work>(term.col_factor[k]);
         return is_finite(factors.row) && is_finite(factors.col) && is_finite(factors.slope);
     }
 
@@ -250,8 +250,9 @@ private:
         using Column = Eigen::Map<Vector<Work>>;
         for (const ScaledKernel& term : log_terms_) {
             set_log_domain_column(term, k);
-            Column(Y, column_.size()) += column_.cwiseProduct(row_factor_).template cast<Work>();
-            if (term.has_slope()) Column(W, column_.size()) = column_.cwiseProduct(term.slope).template cast<Work>();
+            Column(Y, column_.size()) += column_.vector().cwiseProduct(row_factor_.vector()).template cast<Work>();
+            if (!term.has_slope()) continue;
+            Column(W, column_.size()) = column_.vector().cwiseProduct(term.slope.vector()).template cast<Work>();
         }
     }
 
@@ -260,20 +261,20 @@ private:
         kernel_->column(k, column_.data());
         for (Index d = 0; d < kernel_->rows(); ++d) column_[d] += term.row_exponent[d] + term.col_exponent[k];
         exp_or_zero(column_.data(), kernel_->rows(), column_.data());
-        column_ *= term.col_factor[k];
+        column_.vector() *= term.col_factor[k];
         row_factor_ = term.row_factor;
         if (!term.has_slope()) return;
         values_.copy_column(kernel_->instance(k), value_.data());
-        row_factor_ += term.slope.cwiseProduct(value_);
+        row_factor_.vector() += term.slope.vector().cwiseProduct(value_.vector());
     }
 
     /// Sets those of a term's sums that are asked for.
     void set_sums_in_log_domain(const ScaledKernel& term, Buffer<Real>* of_cols, Buffer<Real>* of_rows) {
-        if (of_rows != nullptr) of_rows->setZero();
+        if (of_rows != nullptr) of_rows->vector().setZero();
         for (Index k = 0; k < kernel_->cols(); ++k) {
             set_log_domain_column(term, k);
-            if (of_rows != nullptr) *of_rows += column_.cwiseProduct(row_factor_);
-            if (of_cols != nullptr) (*of_cols)[k] = column_.dot(row_factor_);
+            if (of_rows != nullptr) of_rows->vector() += column_.vector().cwiseProduct(row_factor_.vector());
+            if (of_cols != nullptr) (*of_cols)[k] = column_.vector().dot(row_factor_.vector());
         }
     }
 

@@ -60,7 +60,7 @@ private:
         term_.row_factor = -of_plan.offset;
         term_.slope = of_plan.slope;
         set_term(last + 1);
-        const Real total = features_.sum();
+        const Real total = features_.vector().sum();
         total_ += total;
         const StepParameters& parameters = tape_->parameters[last];
         const Real stiffness = parameters.alpha0 + parameters.alpha1 + parameters.alpha2;
@@ -81,10 +81,10 @@ private:
         const auto& sums = terms_.add_for_sums(has_term_ ? &term_ : nullptr, term_of_cols_, [&](Index i, Real sum) {
             return -side.damping * (instances_[i] + sum);  // dL/du
         });
-        features_ += sums.of_rows;
-        instances_ += sums.of_cols;
+        features_.vector() += sums.of_rows.vector();
+        instances_.vector() += sums.of_cols.vector();
         half_step(k, side, tape_->log_col_sum(k), instances_, log_q_, gradient_->alpha2);
-        instances_.setZero();
+        instances_.vector().setZero();
         tape_->start(k, term_.col_exponent);
     }
 
@@ -94,7 +94,7 @@ private:
         if (translation == 0) return;
         const Side& features = tape_->scaled(k).features;
         const Side& instances = tape_->scaled(k).instances;
-        const Real of_difference = features_.sum() / (features.ratio + instances.ratio);
+        const Real of_difference = features_.vector().sum() / (features.ratio + instances.ratio);
         pull_back_log_sum(k, features, term_of_cols_.row_exponent, translation, of_difference, translation, features_,
                           log_p_, gradient_->alpha1);
         pull_back_log_sum(k, instances, term_.col_exponent, 0, -of_difference, -translation, instances_, log_q_,
@@ -106,9 +106,9 @@ private:
         const Side& side = tape_->scaled(k).features;
         half_step(k, side, tape_->log_row_sum(k), features_, log_p_, gradient_->alpha1);
         set_term(k);
-        term_.row_factor = -side.damping * features_;  // dL/ds
+        term_.row_factor = -side.damping * features_.vector();  // dL/ds
         term_.slope.resize(0);
-        features_.setZero();
+        features_.vector().setZero();
     }
 
     /// The G that step k starts from is the one that step k - 1 ended with, in units of its own alpha0.
@@ -118,7 +118,7 @@ private:
             terms_.add(term_);
             return close(k);
         }
-        instances_ += terms_.add_for_col_sums(term_);
+        instances_.vector() += terms_.add_for_col_sums(term_).vector();
         close(k);
         const Real before = tape_->parameters[k - 1].alpha0;
         const Real now = tape_->parameters[k].alpha0;
