@@ -1,6 +1,8 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <array>
+#include <charconv>
 #include <cmath>
 #include <concepts>
 #include <limits>
@@ -39,17 +41,27 @@ public:
 
 namespace detail {
 
-/// A value as text for an error message: all digits, and `inf` and `nan` by name.
+/// A number with so many digits, and `inf` and `nan` by name.
+inline std::string printed_real(double number, int digits) {
+    if (std::isnan(number)) return "nan";  // some print -nan
+    std::array<char, 40> text;
+    const auto end = std::to_chars(text.data(), text.data() + text.size(), number, std::chars_format::general, digits);
+    return {text.data(), end.ptr};
+}
+
+/// A value as text for an error message, numbers with all their digits. (Streams would take long to compile.)
 template <class Value>
 std::string printed(const Value& value) {
     if constexpr (std::invocable<Value>) {
         return value();
+    } else if constexpr (std::floating_point<Value>) {
+        return printed_real(static_cast<double>(value), std::numeric_limits<Value>::max_digits10);
+    } else if constexpr (std::integral<Value>) {
+        return std::to_string(value);
+    } else if constexpr (std::convertible_to<Value, std::string>) {
+        return value;
     } else {
         std::ostringstream text;
-        if constexpr (std::floating_point<Value>) {
-            if (std::isnan(value)) return "nan";  // a stream prints some as -nan
-            text.precision(std::numeric_limits<Value>::max_digits10);
-        }
         text << value;
         return text.str();
     }
