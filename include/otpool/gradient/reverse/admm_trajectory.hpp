@@ -62,7 +62,7 @@ public:
                 }
             }
         }
-        AdmmStateTape<>& tape = states_.emplace(inspection, solver.dual_step, parameters);
+        AdmmStateTape<>& tape = states_.emplace(AdmmStateTape<>{inspection, solver.dual_step, parameters});
         AdmmState<> state = tape.start();
         Iterations iterations(own.any(), 0);
         admm_steps(state, iterations, tape);
