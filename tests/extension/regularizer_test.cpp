@@ -110,10 +110,10 @@ TEST_CASE("The gradient of an entropic regulariser from outside is that of centr
 
 TEST_CASE("Cubic's plan meets its conditions of optimality") {
     int converged = 0;
-    for (std::uint64_t seed = 0; seed < 40; ++seed) {
+    for (std::uint64_t seed = 0; seed < 20; ++seed) {
         const RandomProblem<double, Cubic> random(seed, small);
         INFO(random.drawn);
-        const auto solution = BregmanAdmm{{.tolerance = 1e-7, .max_iterations = 20000}}.solve(random.problem);
+        const auto solution = BregmanAdmm{{.tolerance = 1e-7, .max_iterations = 5000}}.solve(random.problem);
         if (!solution.converged()) continue;
         ++converged;
         const Matrix<double> plan = solution.plan();
@@ -130,17 +130,17 @@ TEST_CASE("Cubic's plan meets its conditions of optimality") {
         CHECK(largest <= 1e-4 * plan.maxCoeff());
         CHECK(solution.residual <= 1e-7);
     }
-    CHECK(converged >= 30);
+    CHECK(converged >= 15);
 }
 
 TEST_CASE("A separable regulariser from outside that equals Quadratic gives its plan and gradient") {
     int compared = 0;
-    for (std::uint64_t seed = 0; seed < 30; ++seed) {
+    for (std::uint64_t seed = 0; seed < 15; ++seed) {
         const RandomProblem<double, QuadraticAgain> random(seed, small);
         INFO(random.drawn);
         const UotProblem<double, Quadratic> same{
             random.problem.reward, {}, random.problem.alpha0, random.problem.features, random.problem.instances};
-        const BregmanAdmm solver{{.tolerance = 1e-8, .max_iterations = 20000}};
+        const BregmanAdmm solver{{.tolerance = 1e-8, .max_iterations = 5000}};
         const auto found = solver.solve(random.problem);
         const auto expected = solver.solve(same);
         if (!found.converged() || !expected.converged()) continue;
@@ -148,7 +148,7 @@ TEST_CASE("A separable regulariser from outside that equals Quadratic gives its 
         CHECK((found.plan() - expected.plan()).norm() <= 1e-4 * expected.plan().norm());
         CHECK(found.objective() == Approx(expected.objective()).epsilon(1e-5));
     }
-    CHECK(compared >= 20);
+    CHECK(compared >= 10);
     const Matrix<double> bag = Matrix<double>::Random(3, 5);
     const Vector<double> dL_dy = Vector<double>::LinSpaced(3, -1, 2);
     const auto gradient = [&]<class R>(const auto& mode, R) {
