@@ -58,16 +58,18 @@ struct SeparableFunctions {
 };
 
 template <SeparableRegularizer R>
-inline constexpr SeparableFunctions functions_of_separable = {
-    [](Real* x, Index count) {
-        for (Index i = 0; i < count; ++i) x[i] = R::derivative(x[i]);
-    },
-    [](Real* x, Index count) {
-        for (Index i = 0; i < count; ++i) x[i] = R::curvature(x[i]);
-    },
-    [](Real* x, Index count) {
-        for (Index i = 0; i < count; ++i) x[i] = R::entry_at(x[i]);
-    }};
+inline constexpr SeparableFunctions functions_of_separable = {[](Real* x, Index count) {
+                                                                  for (Index i = 0; i < count; ++i)
+                                                                      x[i] = R::derivative(x[i]);
+                                                              },
+                                                              [](Real* x, Index count) {
+                                                                  for (Index i = 0; i < count; ++i)
+                                                                      x[i] = R::curvature(x[i]);
+                                                              },
+                                                              [](Real* x, Index count) {
+                                                                  for (Index i = 0; i < count; ++i)
+                                                                      x[i] = R::entry_at(x[i]);
+                                                              }};
 
 /// A regulariser as solvers see it, whatever its type.
 struct AnyRegularizer {

@@ -31,8 +31,8 @@ inline Real largest_separable_entry(const Inspection& problem) {
     Real high = 700;
     while (high - low > 0.01) {
         const Real middle = (low + high) / 2;
-        const Real bound = problem.alpha0 * problem.regularizer.derivative(std::exp(middle)) + problem.alpha1 * (middle - log_p) +
-                           problem.alpha2 * (middle - log_q);
+        const Real bound = problem.alpha0 * problem.regularizer.derivative(std::exp(middle)) +
+                           problem.alpha1 * (middle - log_p) + problem.alpha2 * (middle - log_q);
         (bound <= highest ? low : high) = middle;
     }
     return std::exp(high);
