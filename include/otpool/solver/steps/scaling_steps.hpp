@@ -37,6 +37,9 @@ struct LogSums {
 /// 1607.05816), Algorithm 1. a and b are ScalingHalfStep's. The kernel absorbs G, which makes up for instances whose
 /// rewards are all low. If the scalar's range does not suffice for M, its sums and scalings, there is no result, and
 /// Scaling has to take over.
+///
+/// These steps are apart from Scaling because they take one power per line in the bag's scalar. Scaling takes a
+/// logarithm and an exponential in double, and keeps potentials, which no pooled vector needs.
 template <BagScalar Work>
 class ScalingSteps {
 public:
