@@ -1,13 +1,14 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/problem/penalties.hpp"
+#include "otpool/simd/arrays.hpp"
+#include "otpool/simd/lanes.hpp"
 
 namespace otpool::detail {
 
@@ -86,15 +87,19 @@ struct Side {
     }
 
     /// The largest violation of the optimality condition: |log(marginal / prior) + f / alpha| for KullbackLeibler; for
-    /// another penalty, how far a half step would move f / weight. 0 for a free side.
+    /// another penalty, how far a half step would move f / weight. 0 for a free side, infinity if one is NaN.
     Real violation(const Real* log_marginal, const Real* penalty) const {
         if (!is_kullback_leibler()) return length_of_half_step(log_marginal, penalty);
-        Real largest[8] = {};  // side by side, as each maximum waits for the one before
-        for (Index i = 0; i < (is_free() ? 0 : size()); ++i) {
-            const Real excess = std::abs(log_marginal[i] - log_prior[i] + penalty[i]);
-            largest[i % 8] = excess > largest[i % 8] || excess != excess ? excess : largest[i % 8];
-        }
-        return *std::max_element(largest, largest + 8);
+        using L = Lanes<Real>;
+        L negative(0);  // -|excess|
+        L zero(0);      // or NaN, if an excess is infinite or NaN
+        for_each_lanes(is_free() ? 0 : size(), [&](Index i, Index count) {
+            const auto load = [&](const Real* from) { return load_some(from + i, count, Real(0)); };
+            const L excess = load(log_marginal) - load(log_prior.data()) + load(penalty);
+            negative = lower(negative, negative_magnitude(excess));
+            zero = multiply_add(excess, L(0), zero);
+        });
+        return sum(zero) == 0 ? 0 - lowest(negative) : std::numeric_limits<Real>::infinity();
     }
 
 private:

@@ -40,7 +40,8 @@ public:
         : problem_(problem), dual_step_(dual_step) {
         sides_.set_priors(problem);
         log_smooth_ = log_transport_ = dual_ = InstanceColumns(rows(), cols());
-        for (Buffer<Real>* of_rows : {&log_r_, &row_, &log_row_sum_, &slack_, &gap_, &inverse_r_, &entry_, &rounded_})
+        for (Buffer<Real>* of_rows :
+             {&log_r_, &row_, &log_row_sum_, &slack_, &gap_, &inverse_r_, &plan_, &entry_, &rounded_})
             of_rows->resize(rows());
         for (Buffer<Real>* of_cols : {&log_c_, &col_, &log_col_sum_}) of_cols->resize(cols());
         for (Index k = 0; k < cols(); ++k) {
@@ -173,11 +174,12 @@ private:
         }
     }
 
-    /// entry_ <- column k of a separable regulariser's R'(S).
+    /// Column k, with a separable regulariser: plan_ <- S, entry_ <- R'(S).
     void set_derivatives(Index k) {
         for_each_lanes(rows(), [&](Index d, Index count) {
-            store_some(plan_of(load(log_smooth_[k], d, count)), entry_.data() + d, count);
+            store_some(plan_of(load(log_smooth_[k], d, count)), plan_.data() + d, count);
         });
+        std::copy(plan_.begin(), plan_.end(), entry_.begin());
         problem_.regularizer.separable->derivative(entry_.data(), rows());
     }
 
@@ -227,7 +229,7 @@ private:
             L sums(0);
             for_each_lanes(rows(), [&](Index d, Index count) {
                 const L log_S = load_some(log_smooth_[k] + d, count, -log_largest);
-                const L S = plan_of(log_S);
+                const L S = sides_.entropic ? plan_of(log_S) : load(plan_.data(), d, count);
                 const L gradient = sides_.entropic ? log_S : load(entry_.data(), d, count);
                 sums += S * (L(sides_.strength) * gradient - load(slack_.data(), d, count));
             });
@@ -284,13 +286,14 @@ private:
     /// that rounding of the slack makes in it.
     void set_entries() {
         const auto entry_at = problem_.regularizer.separable->entry_at;
-        for (Index d = 0; d < rows(); ++d) entry_[d] = std::abs(slack_[d]) / sides_.strength;
-        for (Index d = 0; d < rows(); ++d) rounded_[d] = entry_[d] + rounding_ / sides_.strength;
-        entry_at(entry_.data(), rows());
-        entry_at(rounded_.data(), rows());
-        for (Index d = 0; d < rows(); ++d) rounded_[d] -= entry_[d];
-        for (Index d = 0; d < rows(); ++d) entry_[d] = slack_[d] / sides_.strength;
-        entry_at(entry_.data(), rows());
+        const Real inverse = 1 / sides_.strength;
+        for (Index d = 0; d < rows(); ++d) {
+            entry_[d] = slack_[d] * inverse;
+            plan_[d] = std::abs(entry_[d]);
+            rounded_[d] = plan_[d] + rounding_ * inverse;
+        }
+        for (Buffer<Real>* slacks : {&entry_, &plan_, &rounded_}) entry_at(slacks->data(), rows());
+        for (Index d = 0; d < rows(); ++d) rounded_[d] -= plan_[d];
     }
 
     /// An entry that is a difference of far larger potentials has no digits left to compare.
@@ -308,7 +311,7 @@ private:
     Buffer<Real> log_row_sum_, log_col_sum_;             ///< Before the half steps.
     Buffer<Real> row_, col_;                             ///< What half steps add, or potentials.
     Buffer<Real> slack_, gap_, inverse_r_;
-    Buffer<Real> entry_, rounded_;  ///< Of a column, with a separable regulariser.
+    Buffer<Real> plan_, entry_, rounded_;  ///< Of a column, with a separable regulariser.
     Real rounding_ = 0;
 };
 
