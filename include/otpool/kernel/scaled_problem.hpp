@@ -82,7 +82,7 @@ struct ScaledProblem {
         }
         const Buffer<Real>& shift = kernel.shifts_rows ? kernel.row_shift : kernel.col_shift;
         highest_reward = *std::max_element(shift.begin(), shift.end());
-        const bool takes_offset = features.is_hard() || instances.is_hard() || problem.is_kullback_leibler;
+        const bool takes_offset = features.is_hard() || instances.is_hard() || problem.is_kullback_leibler();
         offset = takes_offset ? highest_reward : 0;
         set_anchor(features, kernel.row_shift, kernel.shifts_rows, problem.regularizer.prior_weight);
         set_anchor(instances, kernel.col_shift, !kernel.shifts_rows, problem.regularizer.prior_weight);

@@ -105,7 +105,7 @@ struct Solution {
         Real constant = 0;
         const auto add_penalty = [&](const Marginal<Scalar>& side, const std::vector<Real>& m,
                                      const RealVector& prior) {
-            if (!detail::is_kullback_leibler(side)) {
+            if (!detail::is_kullback_leibler(side.penalty, side.alpha)) {
                 constant += side.alpha * penalty_of(side.penalty, m, prior);
                 return;
             }

@@ -20,7 +20,6 @@ struct Inspection {
     AnyView values;  ///< Empty if they are the reward.
     Real alpha0 = 0, alpha1 = 0, alpha2 = 0;
     AnyPenalty feature_penalty, instance_penalty;
-    bool is_kullback_leibler = true;  ///< On both sides; free and hard sides always count as such.
     AnyRegularizer regularizer;
     Priors priors;
     RealVector highest;          ///< Highest reward per feature, over the active instances.
@@ -29,6 +28,11 @@ struct Inspection {
 
     const AnyView& pooled_values() const { return values.empty() ? reward : values; }
     Index features() const { return reward.rows(); }
+    /// Whether both sides act as KullbackLeibler.
+    bool is_kullback_leibler() const {
+        return detail::is_kullback_leibler(feature_penalty, alpha1) &&
+               detail::is_kullback_leibler(instance_penalty, alpha2);
+    }
     Index active_instances() const { return static_cast<Index>(priors.active.size()); }
     bool all_active() const { return active_instances() == reward.cols(); }
     Real highest_of_all() const { return *std::max_element(highest.begin(), highest.end()); }
@@ -81,7 +85,6 @@ private:
         set_alphas(problem.alpha0, problem.features.alpha, problem.instances.alpha);
         feature_penalty = problem.features.penalty;
         instance_penalty = problem.instances.penalty;
-        is_kullback_leibler = detail::is_kullback_leibler(problem);
         regularizer = AnyRegularizer::of<R>();
         priors.set(problem);
     }

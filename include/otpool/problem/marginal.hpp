@@ -38,12 +38,6 @@ struct Marginal {
 
 namespace detail {
 
-/// Whether the penalty acts as KullbackLeibler: on a free or hard side all penalties are the same.
-template <BagScalar Scalar>
-bool is_kullback_leibler(const Marginal<Scalar>& marginal) {
-    return marginal.penalty.is_kullback_leibler() || marginal.alpha == 0 || std::isinf(marginal.alpha);
-}
-
 inline void require_alpha(double alpha, const char* name) {
     require(alpha >= 0, name, alpha, "0 to inf");  // false for NaN, too
 }

@@ -86,7 +86,8 @@ Index active_instances(const UotProblem<Scalar, R>& problem) {
 
 template <class Scalar, class R>
 bool is_kullback_leibler(const UotProblem<Scalar, R>& problem) {
-    return is_kullback_leibler(problem.features) && is_kullback_leibler(problem.instances);
+    return is_kullback_leibler(problem.features.penalty, problem.features.alpha) &&
+           is_kullback_leibler(problem.instances.penalty, problem.instances.alpha);
 }
 
 /// Throws UnsupportedProblem, in the solver's name, unless both penalties are KullbackLeibler.

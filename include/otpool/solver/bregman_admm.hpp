@@ -96,7 +96,7 @@ private:
         if (detail::takes_closed_form(run)) return detail::pool_closed_form(run, run.mean());
         const double penalty = weight(run);
         if constexpr (EntropicRegularizer<R>) {
-            if (run.takes_unseen_steps() && dual_step == DualStep::scaled && run.inspection().is_kullback_leibler &&
+            if (run.takes_unseen_steps() && dual_step == DualStep::scaled && run.inspection().is_kullback_leibler() &&
                 detail::pool_by_sweeps<Scalar>(run.inspection(), penalty, *options.iterations, run.any().execution,
                                                run.workspace(), run.mean()))
                 return {.status = Status::iteration_limit, .iterations = *options.iterations};

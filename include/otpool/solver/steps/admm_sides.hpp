@@ -114,7 +114,7 @@ struct AdmmSides {
         features.set(in_rho(alpha1), entropic ? 1 + strength : 1);
         instances.set(in_rho(alpha2), 1);
         unit_mass =
-            problem.is_kullback_leibler && (entropic || alpha0 == 0 || features.is_hard() || instances.is_hard());
+            problem.is_kullback_leibler() && (entropic || alpha0 == 0 || features.is_hard() || instances.is_hard());
         offset = unit_mass ? problem.highest_of_all() : 0;
     }
 

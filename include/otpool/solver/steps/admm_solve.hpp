@@ -65,7 +65,7 @@ private:
     bool takes_sweeps() {
         const bool warm = settings_.first_plan != nullptr;
         if (problem_.regularizer.separable != nullptr || settings_.dual_step != DualStep::scaled) return false;
-        if (run_.options.iterations || !problem_.is_kullback_leibler || std::isinf(problem_.alpha0) ||
+        if (run_.options.iterations || !problem_.is_kullback_leibler() || std::isinf(problem_.alpha0) ||
             (warm && problem_.alpha0 == 0))
             return false;
         auto& sweep = run_.workspace.get<AdmmSweep<Work>>();
