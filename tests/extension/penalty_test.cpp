@@ -160,6 +160,13 @@ TEST_CASE("Newton, gradients and alpha0 = inf refuse a penalty from outside") {
                Catch::StartsWith("Implicit does not solve " + found));
     CHECK_THAT(message_of<UnsupportedProblem>([&] { (void)Unrolled<Sinkhorn>{{{.iterations = 4}}}.solve(problem); }),
                Catch::StartsWith("Unrolled does not solve " + found));
+    UotProblem<double> free = problem;  // which its steps do not leave so
+    free.instances.alpha = 0;
+    const StepParameters soft{.alpha0 = 1, .alpha1 = hard, .alpha2 = 1};
+    CHECK_THAT(message_of<UnsupportedProblem>([&] {
+                   (void)Unrolled<Sinkhorn>{{{.iterations = 2}}, {soft, soft}}.solve(free);
+               }),
+               Catch::StartsWith("Unrolled does not solve " + found));
     problem.alpha0 = infinity;
     CHECK_THAT(message_of<UnsupportedProblem>([&] { (void)Sinkhorn{}.solve(problem); }),
                Catch::Contains("alpha0 = inf and a penalty other than KullbackLeibler"));

@@ -65,6 +65,9 @@ struct Unrolled {
         detail::validate(solver.options);
         detail::validate(steps, *solver.options.iterations);
         detail::require_kullback_leibler("Unrolled", problem);
+        for (const StepParameters& step : steps) {
+            detail::require_kullback_leibler("Unrolled", detail::with_parameters(problem, step));
+        }
         if constexpr (takes_closed_forms) {
             if (steps.empty() && solver.options.closed_forms && detail::has_closed_form(problem)) {
                 return {detail::forward_pass_of(solver.solve(problem, {.workspace = &workspace})), {}};
