@@ -37,16 +37,7 @@ void check(Solver solver, const Wrapped& wrapped = {}) {
         const int steps = static_cast<int>(random.integer(1, 5));
         solver.options.iterations = steps;
         solver.options.closed_forms = random.chance(0.5);
-        if (seed % 2 == 1) {
-            for (int k = 0; k < steps; ++k) {
-                StepParameters step = parameters.shared;
-                step.alpha0 *= random.log_uniform(0.5, 2);
-                step.alpha1 *= random.log_uniform(0.5, 2);
-                step.alpha2 *= random.log_uniform(0.5, 2);
-                step.rho *= random.log_uniform(1, 2);
-                parameters.steps.push_back(step);
-            }
-        }
+        if (seed % 2 == 1) tests::draw_steps(random, steps, 1, parameters);
         const auto mode = [&](const Parameters& at) { return wrapped(unrolled(solver, at)); };
         const auto check = tests::check_gradient<R>(random, parameters, mode, Readout{});
         INFO("seed " << seed << ": " << check);

@@ -88,6 +88,18 @@ inline Parameters random_parameters(Random& random, const AlphaRange& range, Ind
     return drawn;
 }
 
+/// Gives each of `steps` steps parameters of its own, about the shared ones.
+inline void draw_steps(Random& random, int steps, double least_rho, Parameters& parameters) {
+    for (int k = 0; k < steps; ++k) {
+        otpool::StepParameters step = parameters.shared;
+        step.alpha0 *= random.log_uniform(0.5, 2);
+        step.alpha1 *= random.log_uniform(0.5, 2);
+        step.alpha2 *= random.log_uniform(0.5, 2);
+        step.rho *= random.log_uniform(least_rho, 2);
+        parameters.steps.push_back(step);
+    }
+}
+
 /// The largest difference between a gradient and central differences, relative to the largest derivative of the kind of
 /// parameter, or to a thousandth of the largest of all where the kind hardly matters.
 class GradientCheck {

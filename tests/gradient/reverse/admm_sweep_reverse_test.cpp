@@ -35,15 +35,7 @@ struct Drawn {
         for (Index n = 1; n < log_q0.size(); ++n) {
             if (seed % 5 == 0 && random.chance(0.3)) log_q0[n] = -std::numeric_limits<double>::infinity();
         }
-        if (seed % 2 == 0) return;
-        for (int k = 0; k < steps; ++k) {
-            StepParameters step = parameters.shared;
-            step.alpha0 *= random.log_uniform(0.5, 2);
-            step.alpha1 *= random.log_uniform(0.5, 2);
-            step.alpha2 *= random.log_uniform(0.5, 2);
-            step.rho *= random.log_uniform(0.5, 2);
-            parameters.steps.push_back(step);
-        }
+        if (seed % 2 == 1) tests::draw_steps(random, steps, 0.5, parameters);
     }
 };
 
