@@ -90,7 +90,7 @@ private:
             LogDomainKernel<ScaledReward> log_domain(kernel);
             pass.resize(kernel.rows(), kernel.cols());
             pass.col_potential = problem.instances.anchor;
-            std::fill(pass.col_penalty.begin(), pass.col_penalty.end(), 0);
+            pass.col_penalty.assign(kernel.cols(), 0);
             for (Buffer<Real>* of_rows : {&f, &f_penalty}) of_rows->resize(kernel.rows());
             Buffer<Real>& log_row_sum = pass.log_row_mass;
             log_domain.log_row_sums(pass.col_potential.data(), log_row_sum.data());
@@ -121,8 +121,7 @@ private:
 
     template <BagScalar Work>
     static void set_top(const RealVector& highest, Buffer<Work>& top) {
-        top.resize(padded(highest.size()));
-        std::fill(top.begin(), top.end(), Work(0));
+        top.assign(padded(highest.size()), 0);
         for (Index d = 0; d < highest.size(); ++d) top[d] = static_cast<Work>(highest[d]);
     }
 };

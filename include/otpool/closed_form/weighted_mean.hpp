@@ -73,10 +73,7 @@ private:
         RewardBlock<Work> rewards, values;
 
         void start(Index rows) {
-            for (Buffer<Real>* sums : {&weight, &weighted}) {
-                sums->resize(rows);
-                std::fill(sums->begin(), sums->end(), 0);
-            }
+            for (Buffer<Real>* sums : {&weight, &weighted}) sums->assign(rows, 0);
             for (Buffer<Work>* sums : {&block_weight, &block_weighted}) sums->resize(padded(rows));
         }
     };

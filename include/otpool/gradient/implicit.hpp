@@ -68,8 +68,8 @@ struct Implicit {
     /// Solves the problem. The tape always has a solution, also if it is only to pool. Throws what the solver throws.
     template <BagScalar Scalar, Regularizer R>
     Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool /*pooled_only*/ = false) const {
-        detail::require_kullback_leibler("Implicit", problem);
-        return detail::forward_pass_of(solver.solve(problem));
+        Workspace workspace;
+        return solve(problem, false, workspace);
     }
     /// The same in the memory of `workspace`, which the next solve can reuse.
     template <BagScalar Scalar, Regularizer R>

@@ -61,15 +61,14 @@ struct ScaledProblem {
         kernel.reward = problem.reward;
         kernel.active = priors.active;
         kernel.inverse_alpha0 = std::min(1 / alpha0, std::numeric_limits<Real>::max());
-        kernel.row_shift.resize(kernel.rows());
-        kernel.col_shift.resize(kernel.cols());
+        kernel.row_shift.assign(kernel.rows(), 0);
+        kernel.col_shift.assign(kernel.cols(), 0);
         features.set(problem.alpha1, alpha0);
         instances.set(problem.alpha2, alpha0);
         features.kind = problem.feature_penalty;
         instances.kind = problem.instance_penalty;
         copy(priors.log_p, features.log_prior);
         copy(priors.log_q, instances.log_prior);
-        for (Buffer<Real>* one_each : {&kernel.row_shift, &kernel.col_shift}) fill(*one_each, 0);
         kernel.shifts_rows = features.alpha > 0 || instances.alpha == 0;
         if (kernel.shifts_rows) {
             copy(problem.highest, kernel.row_shift);
@@ -94,7 +93,6 @@ struct ScaledProblem {
     }
 
 private:
-    static void fill(Buffer<Real>& numbers, Real number) { std::fill(numbers.begin(), numbers.end(), number); }
     static void copy(const auto& from, Buffer<Real>& to) {
         to.resize(from.size());
         std::copy(from.begin(), from.end(), to.begin());

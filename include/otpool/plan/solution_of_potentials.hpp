@@ -19,7 +19,7 @@ namespace otpool {
 
 /// The solution of an entropic problem with the potentials f (D entries) and g (N entries), in the reward's unit,
 ///
-///     P = exp((X + f 1^T + 1 g^T) / alpha0)      times p0 q0^T where the regulariser is RelativeEntropy
+///     P = exp((X + f 1^T + 1 g^T) / alpha0)      times (p0 q0^T)^w, w the regulariser's prior_weight
 ///
 /// for a solver of your own to return. Its residual is computed from the plan, and its status is `converged` if that is
 /// within the tolerance, else `iteration_limit`. Throws InvalidArgument if the problem is not well formed, alpha0 is

@@ -129,16 +129,12 @@ private:
     Outcome pool(detail::SolverRun<Scalar, R>& run) const {
         auto& scaled = run.workspace().template get<detail::ScaledProblem>();
         const bool closed = detail::takes_closed_form(run);
-        if constexpr (std::same_as<K, detail::AbsorbedKernel<>>) {
-            if (!closed && takes_scalings(run)) {
-                if (detail::pool_by_scalings(run, scaled, run.mean()))
-                    return {.status = Status::iteration_limit, .iterations = *options.iterations};
-            } else {
-                run.inspect();
-            }
-        } else {
-            run.inspect();
+        const bool by_scalings = !closed && takes_scalings<K>(run);
+        if constexpr (has_scalings<K>) {
+            if (by_scalings && detail::pool_by_scalings(run, scaled, run.mean()))
+                return {.status = Status::iteration_limit, .iterations = *options.iterations};
         }
+        if (!by_scalings) run.inspect();
         if (closed) return detail::pool_closed_form(run, run.mean());
         scaled.set(run.inspection());
         auto& scaling = start<K>(run, scaled);
@@ -148,10 +144,15 @@ private:
         return iterations.outcome();
     }
 
+    /// Scalings are of absorbed exponentials.
+    template <class K>
+    static constexpr bool has_scalings = std::same_as<K, detail::AbsorbedKernel<>>;
+
     /// Whether iterations may run in scalings, without potentials.
-    template <BagScalar Scalar, EntropicRegularizer R>
+    template <class K, BagScalar Scalar, EntropicRegularizer R>
     static bool takes_scalings(const detail::SolverRun<Scalar, R>& run) {
-        return run.problem().alpha0 > 0 && run.takes_unseen_steps() && detail::is_kullback_leibler(run.problem());
+        return has_scalings<K> && run.problem().alpha0 > 0 && run.takes_unseen_steps() &&
+               detail::is_kullback_leibler(run.problem());
     }
 
     /// The state before the first iteration: from the priors, or the run's warm start.

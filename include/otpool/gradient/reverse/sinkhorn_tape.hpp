@@ -41,9 +41,8 @@ struct SinkhornTape {
     /// potential <- the instances' that step k starts from: that of step k - 1, in units of its own alpha0.
     void start(Index k, Buffer<Real>& potential) const {
         const Buffer<Real>& anchor = scaled(k).instances.anchor;
-        potential.resize(anchor.size());
         if (k == 0) {
-            std::copy(anchor.begin(), anchor.end(), potential.begin());
+            potential = anchor;
             return;
         }
         instances(k - 1, potential);

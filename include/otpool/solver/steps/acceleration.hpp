@@ -53,11 +53,11 @@ public:
         if (!active()) return;
         size_ = size;
         lanes_ = padded(size);
-        for (Buffer<Number>* vector : {&point_, &image_, &residual_, &step_}) set_zero(*vector, lanes_);
-        set_zero(residual_changes_, lanes_ * memory_);  // the padding stays zero
-        set_zero(image_changes_, lanes_ * memory_);
-        for (Buffer<Number>* matrix : {&products_, &factor_}) set_zero(*matrix, Index{memory_} * memory_);
-        set_zero(coefficients_, memory_);
+        for (Buffer<Number>* vector : {&point_, &image_, &residual_, &step_}) vector->assign(lanes_, 0);
+        residual_changes_.assign(lanes_ * memory_, 0);  // the padding stays zero
+        image_changes_.assign(lanes_ * memory_, 0);
+        for (Buffer<Number>* matrix : {&products_, &factor_}) matrix->assign(Index{memory_} * memory_, 0);
+        coefficients_.assign(memory_, 0);
     }
 
     bool active() const { return memory_ > 0; }
@@ -99,11 +99,6 @@ private:
         count_ = 0;
         next_ = 0;
         has_image_ = false;
-    }
-
-    static void set_zero(Buffer<Number>& numbers, Index size) {
-        numbers.resize(size);
-        std::fill(numbers.begin(), numbers.end(), Number(0));
     }
 
     void remember(const Number* image) {

@@ -78,8 +78,7 @@ public:
         size_ = lanes * rows * tiles;
         storage_ = storage;
         start_ = first_dual;
-        zero_.resize(lanes * rows);
-        std::fill(zero_.begin(), zero_.end(), Work(0));
+        zero_.assign(lanes * rows, 0);
     }
 
     /// Begins step k, counted from 0.

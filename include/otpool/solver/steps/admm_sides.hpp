@@ -27,10 +27,7 @@ struct AdmmSide {
         side.kind = kind;
         side.log_prior.resize(log_prior.size());
         std::copy(log_prior.begin(), log_prior.end(), side.log_prior.begin());
-        for (Buffer<Real>* each : {&side.anchor, &shift, &penalty}) {
-            each->resize(log_prior.size());
-            std::fill(each->begin(), each->end(), 0);
-        }
+        for (Buffer<Real>* each : {&side.anchor, &shift, &penalty}) each->assign(log_prior.size(), 0);
     }
     void set(Real alpha, Real weight_) {
         weight = weight_;

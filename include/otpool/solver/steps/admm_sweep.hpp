@@ -60,8 +60,7 @@ public:
             set_padded(problem.priors.log_q, *of_cols);
         }
         for (Buffer<Real>* of_cols : {&reward_col_, &log_c_}) of_cols->resize(padded_cols());
-        level_.resize(padded_cols());
-        std::fill(level_.begin(), level_.end(), Work(0));
+        level_.assign(padded_cols(), 0);
         for (Buffer<Real>* of_rows : {&transport_.row, &smooth_.row, &reward_row_, &log_row_sum_, &log_sum_, &log_r_}) {
             of_rows->resize(rows());
             std::copy_n(problem.priors.log_p.data(), rows(), of_rows->data());
@@ -99,8 +98,7 @@ public:
     void start_from(const RealVector& feature_potential, const RealVector& instance_potential) {
         typename AdmmDuals<Work>::Start dual{static_cast<Work>(sides_.inverse_rho), {}, {}};
         dual.row.resize(rows());
-        dual.col.resize(padded_cols());
-        std::fill(dual.col.begin(), dual.col.end(), Work(0));
+        dual.col.assign(padded_cols(), 0);
         smooth_.slope = 1 / sides_.alpha0;
         for (Index d = 0; d < rows(); ++d) {
             dual.row[d] = static_cast<Work>(reward_row_[d]);
@@ -206,9 +204,8 @@ public:
         kernel.active = problem_->priors.active;
         kernel.inverse_alpha0 = smooth_.slope;
         kernel.row_shift.resize(rows());
-        kernel.col_shift.resize(plan_.cols());
+        kernel.col_shift.assign(plan_.cols(), 0);
         std::copy(problem_->highest.begin(), problem_->highest.end(), kernel.row_shift.begin());
-        std::fill(kernel.col_shift.begin(), kernel.col_shift.end(), 0);
         RealVector log_scale(rows());
         for (Index d = 0; d < rows(); ++d) log_scale[d] = smooth_.row[d] + sides_.log_factor();
         found.log_plan = exponential_plan(std::move(kernel), smooth_.col, std::move(log_scale));

@@ -45,6 +45,7 @@ public:
     void start(const ScaledProblem& problem, const Buffer<Real>& instance_potential, const Execution& execution) {
         problem_ = &problem;
         kernel_.set(problem.kernel, execution);
+        log_domain_.set(problem.kernel);
         pass_.resize(problem.kernel.rows(), problem.kernel.cols());
         pass_.col_potential = instance_potential;
         const Side& side = problem.instances;
@@ -53,11 +54,9 @@ public:
         }
         log_row_sum_.resize(problem.kernel.rows());
         in_range_ = kernel_.log_row_sums(pass_.col_potential.data(), log_row_sum_.data());
-        if (!in_range_) log_domain().log_row_sums(pass_.col_potential.data(), log_row_sum_.data());
-        for (Buffer<Real>* of_rows : {&feature_potential_, &feature_penalty_}) {
-            of_rows->resize(problem.kernel.rows());
-            std::fill(of_rows->begin(), of_rows->end(), 0);
-        }
+        if (!in_range_) log_domain_.log_row_sums(pass_.col_potential.data(), log_row_sum_.data());
+        for (Buffer<Real>* of_rows : {&feature_potential_, &feature_penalty_})
+            of_rows->assign(problem.kernel.rows(), 0);
     }
 
     /// f <- k1 a0 (log p0 - LSE_n((X + g)/a0))
@@ -101,7 +100,7 @@ public:
     /// g <- k2 a0 (log q0 - LSE_d((X + f)/a0))
     void update_instances() {
         in_range_ = kernel_.sweep(feature_potential_.data(), problem_->instances, pass_);
-        if (!in_range_) log_domain().sweep(feature_potential_.data(), problem_->instances, pass_);
+        if (!in_range_) log_domain_.sweep(feature_potential_.data(), problem_->instances, pass_);
         for (Index d = 0; d < log_row_sum_.size(); ++d) log_row_sum_[d] = pass_.log_row_mass[d] - feature_potential_[d];
     }
 
@@ -141,10 +140,9 @@ public:
     }
 
 private:
-    LogDomainKernel<ScaledReward> log_domain() const { return LogDomainKernel<ScaledReward>(problem_->kernel); }
-
     const ScaledProblem* problem_ = nullptr;
     K kernel_;
+    LogDomainKernel<ScaledReward> log_domain_;
     bool in_range_ = false;
     PassResult pass_;
     Buffer<Real> log_row_sum_;  ///< LSE_k(z_dk + instance potential_k)

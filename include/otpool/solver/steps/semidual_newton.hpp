@@ -40,8 +40,7 @@ public:
     SemidualNewton(DenseKernel<Work> kernel, const Side& rows, const Side& columns)
         : kernel_(std::move(kernel)), rows_at_alpha0_(rows), columns_at_alpha0_(columns) {
         for (Buffer<Work>* of_rows : {&potential, &penalty, &from_potential_, &from_penalty_, &direction_}) {
-            of_rows->resize(kernel_.rows());
-            std::fill(of_rows->begin(), of_rows->end(), Work(0));
+            of_rows->assign(kernel_.rows(), 0);
         }
     }
 

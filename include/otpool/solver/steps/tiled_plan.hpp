@@ -194,13 +194,9 @@ private:
     /// Sums rows again, each in units of its highest entry.
     void sum_in_row_units(const LogPlane& S) {
         std::vector<Buffer<Work>> tops(parts_.size());
-        for (Buffer<Work>& top : tops) {
-            top.resize(x_.size());
-            std::fill(top.begin(), top.end(), std::numeric_limits<Work>::lowest());
-        }
+        for (Buffer<Work>& top : tops) top.assign(x_.size(), std::numeric_limits<Work>::lowest());
         has_row_units_ = true;
-        row_unit_.resize(rows());
-        std::fill(row_unit_.begin(), row_unit_.end(), Work(0));
+        row_unit_.assign(rows(), 0);
         start_sums(false);
         for_each_tile([&](Index tile, Index, const Work* x, Part& part) {
             Work* top = tops[static_cast<std::size_t>(&part - parts_.data())].data();
