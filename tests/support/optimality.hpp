@@ -76,9 +76,10 @@ inline Wide penalty_dual(Wide alpha, const WideVector& potential, const WideVect
 
 /// The objective's value at the solution's plan minus the dual's at its potentials, over the reward's spread times the
 /// mass: by weak duality an upper bound of how far the plan's value is from the optimum's. The terms are written out
-/// from the problem's definition. For alpha0 = 0 the potentials are shifted until they are feasible.
+/// from the problem's definition. For alpha0 = 0 the potentials are shifted until they are feasible. Infinite if the
+/// plan draws on a pair of reward -inf.
 template <class Scalar, class R>
-double duality_gap(const Solution<Scalar, R>& solution) {
+double duality_gap(const Solution<Scalar, R>& solution, double reward_spread) {
     const UotProblem<Scalar, R>& problem = solution.problem;
     const WideMatrix x = problem.reward.matrix().template cast<Wide>();
     const WideMatrix plan = solution.plan().template cast<Wide>();
@@ -103,6 +104,7 @@ double duality_gap(const Solution<Scalar, R>& solution) {
         if (q[n] == 0) continue;
         for (Index d = 0; d < plan.rows(); ++d) {
             const Wide entry = plan(d, n);
+            if (std::isinf(x(d, n)) && entry == 0) continue;
             primal -= x(d, n) * entry;
             if (alpha0 == 0) continue;
             const Wide slack = x(d, n) + f[d] + g[n];
@@ -116,7 +118,11 @@ double duality_gap(const Solution<Scalar, R>& solution) {
             }
         }
     }
-    return static_cast<double>((primal - dual) / (static_cast<Wide>(spread(problem.reward.matrix())) * plan.sum()));
+    return static_cast<double>((primal - dual) / (static_cast<Wide>(reward_spread) * plan.sum()));
+}
+template <class Scalar, class R>
+double duality_gap(const Solution<Scalar, R>& solution) {
+    return duality_gap(solution, spread(solution.problem.reward.matrix()));
 }
 
 }  // namespace tests

@@ -37,7 +37,7 @@ struct ClosedFormOf<R> {
                                                 {steps.pass.col_potential, steps.pass.col_penalty}, steps.log_mass());
         found.outcome.residual = steps.residual;
         found.outcome.status = steps.residual <= tolerance ? Status::converged : Status::precision_limit;
-        check_promise(found, scaled, rounding(steps.f, steps.pass.col_potential), tolerance);
+        check_promise(found, scaled, rounding(steps.f, steps.pass), tolerance);
         return found;
     }
 

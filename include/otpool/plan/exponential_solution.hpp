@@ -8,10 +8,13 @@
 #include <vector>
 
 #include "otpool/core/matrix.hpp"
+#include "otpool/kernel/pass_result.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
 #include "otpool/plan/log_plan.hpp"
 #include "otpool/plan/solved_plan.hpp"
+#include "otpool/problem/side.hpp"
 #include "otpool/simd/arrays.hpp"
+#include "otpool/simd/lanes.hpp"
 
 namespace otpool::detail {
 
@@ -66,10 +69,33 @@ inline SolvedPlan exponential_solution(const ScaledProblem& scaled, Real alpha0,
     return found;
 }
 
+/// The largest |potential_i| of lines with mass; log_mass(i, count) gives register lanes of their logarithms.
+template <class LogMass>
+Real largest_with_mass(const Buffer<Real>& potential, const LogMass& log_mass) {
+    using L = Lanes<Real>;
+    L top(std::numeric_limits<Real>::lowest());
+    for_each_lanes(potential.size(), [&](Index i, Index count) { top = higher(top, log_mass(i, count)); });
+    const L least(highest(top) + log_no_mass);
+    L negative(0);
+    for_each_lanes(potential.size(), [&](Index i, Index count) {
+        const L has_mass = lower(higher(log_mass(i, count) - least, L(0)), L(1));
+        const L f = load_some(potential.data() + i, count, Real(0));
+        negative = lower(negative, negative_magnitude(f * has_mass));
+    });
+    return 0 - lowest(negative);
+}
+
 /// The residual that rounding alone can leave: exponents are sums of potentials, each rounded to double.
-inline Real rounding(const Buffer<Real>& f, const Buffer<Real>& g) {
-    const Real largest = std::max(largest_magnitude(f.data(), f.size()), largest_magnitude(g.data(), g.size()));
-    return 4 * std::numeric_limits<Real>::epsilon() * largest;
+inline Real rounding(const Buffer<Real>& row_potential, const PassResult& pass) {
+    const auto load = [](const Buffer<Real>& from, Index i, Index count) {
+        return load_some(from.data() + i, count, std::numeric_limits<Real>::lowest());
+    };
+    const Real of_rows =
+        largest_with_mass(row_potential, [&](Index i, Index count) { return load(pass.log_row_mass, i, count); });
+    const Real of_cols = largest_with_mass(pass.col_potential, [&](Index i, Index count) {
+        return load(pass.log_col_sum, i, count) + load_some(pass.col_potential.data() + i, count, Real(0));
+    });
+    return 4 * std::numeric_limits<Real>::epsilon() * std::max(of_rows, of_cols);
 }
 
 /// The residual of a plan, computed from its marginals and potentials. Cost: two exps per element, three passes.

@@ -2,7 +2,10 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <concepts>
+#include <cstddef>
+#include <vector>
 
 #include "otpool/core/any_view.hpp"
 #include "otpool/core/execution.hpp"
@@ -24,6 +27,7 @@ struct Inspection {
     Priors priors;
     RealVector highest;          ///< Highest reward per feature, over the active instances.
     Real lowest = 0;             ///< Lowest reward; unspecified unless looked_at_all.
+    bool forbids_pairs = false;  ///< Whether rewards of -inf have been seen. Then `lowest` may be one of them.
     bool looked_at_all = false;  ///< If not, `highest` covers a few instances, and the reward may not be finite.
 
     const AnyView& pooled_values() const { return values.empty() ? reward : values; }
@@ -82,6 +86,7 @@ private:
         validate_fields(problem);
         reward = problem.reward;
         values = problem.values;
+        forbids_pairs = false;
         set_alphas(problem.alpha0, problem.features.alpha, problem.instances.alpha);
         feature_penalty = problem.features.penalty;
         instance_penalty = problem.instances.penalty;
@@ -93,8 +98,18 @@ private:
     void look(const UotProblem<Scalar, R>& problem, const Execution& execution, Workspace& workspace) {
         auto& range = workspace.get<RewardRange<Scalar>>();
         range.set(problem.reward, priors.active, execution);
-        if (!range.all_finite || !all_active()) require_finite(problem.reward, "reward", execution);
+        forbids_pairs = (!range.all_finite || !all_active()) && require_reward(problem, execution);
         take(range);
+        if (forbids_pairs) leave_out_forbidden();
+    }
+
+    /// Leaves out instances that every feature is forbidden to draw on. Other priors stay as they are.
+    void leave_out_forbidden() {
+        std::vector<Real> column(static_cast<std::size_t>(reward.rows()));
+        priors.keep([&](Index n) {
+            reward.copy_column(n, column.data());
+            return std::isfinite(*std::max_element(column.begin(), column.end()));
+        });
     }
 
     template <class Scalar>

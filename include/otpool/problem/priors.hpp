@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -29,21 +28,23 @@ struct Priors {
     void set(const UotProblem<Scalar, R>& problem) {
         set_log_prior(problem.features.prior, problem.reward.rows(), log_p);
         set_log_prior(problem.instances.prior, problem.reward.cols(), log_q);
-        const bool all = problem.instances.prior.size() == 0;
         active.resize(static_cast<std::size_t>(log_q.size()));
         std::iota(active.begin(), active.end(), Index{0});
-        if (!all) leave_out_excluded();
+        if (problem.instances.prior.size() == 0) return;
+        keep([&](Index n) { return problem.instances.prior[n] > 0; });
     }
 
-private:
-    void leave_out_excluded() {
-        active.clear();
-        for (Index n = 0; n < log_q.size(); ++n) {
-            if (log_q[n] == -std::numeric_limits<Real>::infinity()) continue;
-            log_q[static_cast<Index>(active.size())] = log_q[n];
-            active.push_back(n);
+    /// Leaves out the active instances n that do not fulfil keeps(n).
+    void keep(const auto& keeps) {
+        std::size_t kept = 0;
+        for (std::size_t k = 0; k < active.size(); ++k) {
+            const Index n = active[k];
+            if (!keeps(n)) continue;
+            log_q[static_cast<Index>(kept)] = log_q[static_cast<Index>(k)];
+            active[kept++] = n;
         }
-        log_q.resize(static_cast<Index>(active.size()));
+        active.resize(kept);
+        log_q.resize(static_cast<Index>(kept));
     }
 };
 

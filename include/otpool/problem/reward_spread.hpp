@@ -5,6 +5,8 @@
 #include <cmath>
 #include <concepts>
 #include <cstddef>
+#include <functional>
+#include <limits>
 #include <vector>
 
 #include "otpool/core/any_view.hpp"
@@ -16,7 +18,41 @@
 
 namespace otpool::detail {
 
-/// Standard deviation of all rewards of the active instances. Reuses its memory.
+/// A reward that no reward which matters is below, for defaults and stopping rules: those below it count as it. People
+/// forbid pairs by -inf or by large negative numbers, and no scale may depend on how large. It is the reward above the
+/// first gap that is a thousand times the range above it, if every feature has a reward above the gap, and every
+/// instance of a hard marginal too. If only a part of the reward is looked at, it is ten times that part's range below.
+///
+/// Cost: that of sorting at most 4096 rewards, or one instance.
+template <std::same_as<Real> Work = Real>
+Work lowest_that_matters(const Inspection& problem) {
+    constexpr Index most_seen = 4096;
+    constexpr Work gap_to_range = 1e3;
+    constexpr Work range_to_unseen = 10;
+    const Index rows = problem.reward.rows();
+    const Index cols = problem.active_instances();
+    const Index seen = std::clamp(most_seen / rows, Index{1}, cols);
+    std::vector<Work> rewards(static_cast<std::size_t>(seen * rows));
+    Work needed = *std::min_element(problem.highest.begin(), problem.highest.end());
+    for (Index i = 0; i < seen; ++i) {
+        Work* const column = rewards.data() + i * rows;
+        problem.reward.copy_column(problem.priors.active[static_cast<std::size_t>(i * cols / seen)], column);
+        if (std::isinf(problem.alpha2)) needed = std::min(needed, *std::max_element(column, column + rows));
+    }
+    std::sort(rewards.begin(), rewards.end(), std::greater<>());
+    const Work top = rewards.front();
+    const auto matters = [&](Work reward, Work above) {
+        if (reward >= needed || (top == above && std::isfinite(reward))) return true;
+        return above - reward <= gap_to_range * (top - above);
+    };
+    std::size_t count = 1;
+    while (count < rewards.size() && matters(rewards[count], rewards[count - 1])) ++count;
+    const Work lowest = rewards[count - 1];
+    return std::max(lowest - (seen < cols ? range_to_unseen * (top - lowest) : 0), std::numeric_limits<Work>::lowest());
+}
+
+/// Standard deviation of all rewards of the active instances, where those below lowest_that_matters() count as it.
+/// Reuses its memory.
 template <std::same_as<Real> Work = Real>
 class RewardSpread {
 public:
@@ -26,16 +62,17 @@ public:
         const AnyView& reward = problem.reward;
         const std::vector<Index>& active = problem.priors.active;
         const Index rows = reward.rows();
-        const Real largest = std::max({1e-300, std::abs(problem.highest_of_all()), std::abs(problem.lowest)});
+        const Real floor = std::max(lowest_that_matters<Work>(problem), problem.lowest);
+        const Real largest = std::max({1e-300, std::abs(problem.highest_of_all()), std::abs(floor)});
         const Real inverse_scale = reward.is_float() ? 1 : 1 / largest;
-        const Real half_origin = reward(0, active[0]) / 2;
+        const Real half_origin = std::max(reward(0, active[0]), floor) / 2;
         const InstanceParts parts(rows, problem.active_instances());
         parts_.resize(static_cast<std::size_t>(parts.count()));
         execution.for_each(parts.count(), [&](Index p, Index) {
             Part& part = parts_[static_cast<std::size_t>(p)];
             const Index* const first = active.data() + parts.first(p);
             const Index* const last = active.data() + parts.end(p);
-            part.sums = {half_origin, inverse_scale};
+            part.sums = {floor / 2, half_origin, inverse_scale};
             if (!reward.is_contiguous() || !are_consecutive(first, last)) return part.add_copies(reward, first, last);
             const Index size = (last - first) * rows;
             if (const float* x = reward.in_place<float>(*first)) return part.sums.add(x, size);
@@ -56,6 +93,7 @@ private:
 
     /// Sums of entries and their squares. Entries are halved, so that no difference overflows.
     struct Sums {
+        Real half_floor = 0;
         Real half_origin = 0;
         Real inverse_scale = 1;
         L of_lanes = L(0);
@@ -69,12 +107,13 @@ private:
             Index i = 0;
             for (; i + register_lanes <= size; i += register_lanes) {
                 const L entries = converted<Real>(Lanes<Scalar>::load(x + i));
-                const L scaled = (entries * L(0.5) - L(half_origin)) * L(inverse_scale);
+                const L scaled = (higher(entries * L(0.5), L(half_floor)) - L(half_origin)) * L(inverse_scale);
                 of_lanes += scaled;
                 squares_of_lanes = multiply_add(scaled, scaled, squares_of_lanes);
             }
             for (; i < size; ++i) {
-                const Real entry = (static_cast<Real>(x[i]) / 2 - half_origin) * inverse_scale;
+                const Real half = std::max(static_cast<Real>(x[i]) / 2, half_floor);
+                const Real entry = (half - half_origin) * inverse_scale;
                 rest += entry;
                 squares_of_rest += entry * entry;
             }

@@ -25,6 +25,9 @@ inline Real pull_back_damping(Real of_damping, Real alpha, Real weight, Real& of
     return -of_damping * (alpha / sum) / sum;
 }
 
+/// A line has no mass to speak of below exp(log_no_mass) times the heaviest one's: doubles do not see it in any sum.
+inline constexpr Real log_no_mass = -700;
+
 /// One side of the plan: its lines (features or instances) and their penalty, relative to a strength `weight`: alpha0,
 /// or rho and more in Bregman ADMM.
 ///
@@ -87,17 +90,21 @@ struct Side {
     }
 
     /// The largest violation of the optimality condition: |log(marginal / prior) + f / alpha| for KullbackLeibler; for
-    /// another penalty, how far a half step would move f / weight. 0 for a free side, infinity if one is NaN.
+    /// another penalty, how far a half step would move f / weight. 0 for a free side, infinity if one is NaN. A line
+    /// that has no mass to speak of, and should have none, does not count: its potential may have no digits left.
     Real violation(const Real* log_marginal, const Real* penalty) const {
         if (!is_kullback_leibler()) return length_of_half_step(log_marginal, penalty);
+        if (is_free()) return 0;
         using L = Lanes<Real>;
+        const L least(highest(log_marginal, size()) + log_no_mass);
         L negative(0);  // -|excess|
         L zero(0);      // or NaN, if an excess is infinite or NaN
-        for_each_lanes(is_free() ? 0 : size(), [&](Index i, Index count) {
+        for_each_lanes(size(), [&](Index i, Index count) {
             const auto load = [&](const Real* from) { return load_some(from + i, count, Real(0)); };
-            const L excess = load(log_marginal) - load(log_prior.data()) + load(penalty);
-            negative = lower(negative, negative_magnitude(excess));
-            zero = multiply_add(excess, L(0), zero);
+            const L marginal = load(log_marginal);
+            const L wanted = load(log_prior.data()) - load(penalty);
+            negative = lower(negative, negative_magnitude(higher(marginal, least) - higher(wanted, least)));
+            zero = multiply_add(marginal - wanted, L(0), zero);
         });
         return sum(zero) == 0 ? 0 - lowest(negative) : std::numeric_limits<Real>::infinity();
     }

@@ -3,7 +3,10 @@
 
 #include <atomic>
 #include <cmath>
+#include <cstddef>
+#include <limits>
 #include <string>
+#include <vector>
 
 #include "otpool/core/error.hpp"
 #include "otpool/core/execution.hpp"
@@ -25,7 +28,7 @@ template <BagScalar Scalar, class R = Entropy>
 struct UotProblem {
     static_assert(Regularizer<R>, "otpool: a regulariser is what otpool/problem/regularizers.hpp says");
 
-    MatrixView<Scalar> reward;                    ///< X, D x N, finite, D and N at least 1.
+    MatrixView<Scalar> reward;                    ///< X, D x N, finite or -inf, D and N at least 1.
     MatrixView<Scalar> values = {};               ///< What is pooled, D x N, finite; empty means the reward.
     Scalar alpha0 = 1;                            ///< Strength of the regulariser, in [0, inf].
     Marginal<Scalar> features = {.alpha = hard};  ///< alpha1 and p0 (D entries).
@@ -58,6 +61,36 @@ void require_finite(const MatrixView<Scalar>& matrix, const auto& name, const Ex
                     "finite numbers");
         }
     }
+}
+
+/// Throws unless every reward is finite or -inf, and those of -inf go with the rest of the problem. Returns whether
+/// there are any.
+template <class Scalar, class R>
+bool require_reward(const UotProblem<Scalar, R>& problem, const Execution& execution = {}) {
+    const MatrixView<Scalar>& reward = problem.reward;
+    if (all_finite(reward, execution)) return false;
+    std::vector<char> allowed(static_cast<std::size_t>(reward.rows()), 0);
+    for (Index n = 0; n < reward.cols(); ++n) {
+        const bool excluded = problem.instances.prior.size() > 0 && problem.instances.prior[n] == 0;
+        bool any = false;
+        for (Index d = 0; d < reward.rows(); ++d) {
+            const Scalar x = reward(d, n);
+            require(x < std::numeric_limits<Scalar>::infinity(), text("reward at feature ", d, ", instance ", n), x,
+                    "finite numbers, or -inf for a pair that is forbidden");
+            if (!std::isfinite(x) || excluded) continue;
+            any = true;
+            allowed[static_cast<std::size_t>(d)] = 1;
+        }
+        require(any || excluded || !std::isinf(problem.instances.alpha), text("reward of instance ", n),
+                "-inf at all features", "a finite reward, as the instances' marginal is hard");
+    }
+    for (Index d = 0; d < reward.rows(); ++d) {
+        require(allowed[static_cast<std::size_t>(d)] != 0, text("reward of feature ", d),
+                "-inf at all instances of prior > 0", "at least one finite reward");
+    }
+    require(!problem.values.empty(), "values", "empty", "finite values, as the reward has entries of -inf");
+    require(std::isfinite(problem.alpha0), "alpha0", problem.alpha0, "finite, as the reward has entries of -inf");
+    return true;
 }
 
 /// validate() without the entries of reward and values.
@@ -105,7 +138,7 @@ void require_kullback_leibler(const char* solver, const UotProblem<Scalar, R>& p
 template <class Scalar, class R>
 void validate(const UotProblem<Scalar, R>& problem, const Execution& execution = {}) {
     detail::validate_fields(problem);
-    detail::require_finite(problem.reward, "reward", execution);
+    detail::require_reward(problem, execution);
     detail::require_finite(problem.values, "values", execution);
 }
 

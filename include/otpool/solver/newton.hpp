@@ -12,6 +12,8 @@
 #include "otpool/kernel/scaled_problem.hpp"
 #include "otpool/plan/conditional_mean.hpp"
 #include "otpool/plan/exponential_solution.hpp"
+#include "otpool/problem/inspection.hpp"
+#include "otpool/problem/reward_spread.hpp"
 #include "otpool/problem/side.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/options.hpp"
@@ -76,21 +78,23 @@ private:
         detail::require_positive_alpha0("Newton", run.inspection());
         const detail::ScaledProblem scaled(run.inspection());
         if (run.warm_start() == nullptr)
-            return find<detail::Buffer<Real>>(scaled, run.inspection().alpha0, run.any(), nullptr);
+            return find<detail::Buffer<Real>>(scaled, run.inspection(), run.any(), nullptr);
         const detail::Buffer<Real> start = detail::kernel_potential_of(scaled, run.warm_start()->instance_potential);
-        return find(scaled, run.inspection().alpha0, run.any(), &start);
+        return find(scaled, run.inspection(), run.any(), &start);
     }
 
     /// `warm_start`: instances' kernel potentials, or null. (A template, so that it is only compiled if called.)
     template <class Potential>
-    detail::SolvedPlan find(const detail::ScaledProblem& scaled, Real alpha0, const detail::AnyRun& run,
-                            const Potential* warm_start) const {
+    detail::SolvedPlan find(const detail::ScaledProblem& scaled, const detail::Inspection& problem,
+                            const detail::AnyRun& run, const Potential* warm_start) const {
         const bool features_are_rows = scaled.kernel.rows() <= scaled.kernel.cols();
         const detail::Side& rows = features_are_rows ? scaled.features : scaled.instances;
         const detail::Side& columns = features_are_rows ? scaled.instances : scaled.features;
         detail::SemidualNewton<> newton(detail::DenseKernel<>(scaled.kernel, features_are_rows), rows, columns);
         detail::Iterations iterations(run, 200);
-        Real factor = std::max(1.0, -newton.lowest_exponent() / easy_range);
+        // Exponents that matter are not below this, and far lower ones would take the continuation far too high.
+        const Real lowest = (detail::lowest_that_matters(problem) - problem.highest_of_all()) / problem.alpha0;
+        Real factor = std::max(1.0, -std::max(newton.lowest_exponent(), lowest) / easy_range);
         if (warm_start != nullptr) {
             factor = 1;
             set_start(newton, scaled, *warm_start, features_are_rows);
@@ -115,7 +119,7 @@ private:
         const detail::ScaledPotential of_columns{newton.pass.col_potential, newton.pass.col_penalty};
         const detail::Buffer<Real>& log_mass = newton.pass.log_row_mass;
         detail::SolvedPlan found = detail::exponential_solution(
-            scaled, alpha0, features_are_rows ? of_rows : of_columns, features_are_rows ? of_columns : of_rows,
+            scaled, problem.alpha0, features_are_rows ? of_rows : of_columns, features_are_rows ? of_columns : of_rows,
             detail::log_sum_exp(log_mass.data(), log_mass.size()));
         found.outcome = iterations.outcome();
         detail::check_promise(found, scaled, newton.attainable(), run.tolerance);

@@ -51,6 +51,7 @@ public:
         for (Index c = 0; c < cols; ++c) {
             tape.problem.reward.copy_column(priors_.active[static_cast<std::size_t>(c)], x_.data() + c * rows);
         }
+        for (Work& x : x_.reshaped()) x = std::isinf(x) ? 0 : x;  // times the plan, which is 0 there
     }
 
     void run() {
@@ -203,7 +204,7 @@ private:
     const AdmmStateTape<Work>& tape_;
     OfParameters of_;
     const Priors& priors_;
-    WorkMatrix x_;          ///< The rewards.
+    WorkMatrix x_;          ///< The rewards, or 0 where they are -inf.
     WorkMatrix t_, s_, z_;  ///< Derivatives with respect to the state.
     WorkMatrix exp_;
     HalfStepReverse half_step_;

@@ -1,7 +1,9 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
+#include <vector>
 
 #include "otpool/core/any_view.hpp"
 #include "otpool/core/matrix.hpp"
@@ -36,7 +38,11 @@ struct Optimum {
           feature_potential(as_reals(solution.feature_potential.data(), solution.feature_potential.size())),
           instance_potential(as_reals(solution.instance_potential.data(), solution.instance_potential.size())),
           log_mass(solution.log_mass),
-          log_plan(solution.log_plan) {}
+          log_plan(solution.log_plan) {
+        const std::vector<Index>& solved = log_plan.active();  // without those that are forbidden
+        if (solved.size() == priors.active.size()) return;
+        priors.keep([&](Index n) { return std::binary_search(solved.begin(), solved.end(), n); });
+    }
 
     Index rows() const { return reward.rows(); }
     Index cols() const { return static_cast<Index>(priors.active.size()); }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "otpool/core/any_view.hpp"
 #include "otpool/core/buffer.hpp"
@@ -209,6 +210,7 @@ private:
         /// is NaN or infinite.
         Scalar add_to(Scalar* to, const Scalar* before, L& seen) const {
             const Column own = *this;  // copies, which stay in registers
+            const L lowest_x(std::numeric_limits<Scalar>::lowest() + std::max(own.offset, Scalar(0)));
             L moment(Scalar(0));
             L nothing = seen;
             for_each_lanes(size, [&](Index d, Index count) {
@@ -220,7 +222,8 @@ private:
                 const L sum = multiply_add(y, L(own.slope), or_zero(before) + or_zero(own.W));
                 store_some(sum, to + d, count);
                 nothing = multiply_add(sum, L(Scalar(0)), nothing);
-                moment = multiply_add(y, load_some(own.x + d, count, own.offset) - L(own.offset), moment);
+                const L reward = higher(load_some(own.x + d, count, own.offset), lowest_x);  // Y is 0 at -inf
+                moment = multiply_add(y, reward - L(own.offset), moment);
             });
             seen = nothing;
             return sum(moment);

@@ -126,7 +126,7 @@ public:
         return problem_->features.violation(pass_.log_row_mass.data(), feature_penalty_.data());
     }
     /// The least residual that rounding of the potentials allows.
-    Real attainable() const { return rounding(feature_potential_, pass_.col_potential); }
+    Real attainable() const { return rounding(feature_potential_, pass_); }
 
     SolvedPlan solution(Real alpha0) const {
         // If alpha0 = inf keeps features from meeting their prior, the marginal gives their potential.

@@ -56,7 +56,7 @@ public:
 
     Work lowest_exponent() const { return kernel_.lowest(); }
     Work residual() const { return rows_.violation(pass.log_row_mass.data(), penalty.data()); }
-    Work attainable() const { return rounding(potential, pass.col_potential); }
+    Work attainable() const { return rounding(potential, pass); }
 
     /// potential <- damped (log prior - LSE over the columns)
     void sinkhorn_step() {
