@@ -73,7 +73,8 @@ TEST_CASE("A reward is finite for excluded instances, too") {
     bag(1, 2) = std::numeric_limits<double>::quiet_NaN();
     UotProblem<double> problem{.reward = bag, .instances = {.alpha = 1, .prior = Vector<double>{{0.5, 0.5, 0}}}};
     const auto message = tests::message_of<InvalidArgument>([&] { static_cast<void>(Sinkhorn{}.solve(problem)); });
-    CHECK(message == "reward at feature 1, instance 2 is nan; allowed: finite numbers");
+    CHECK(message ==
+          "reward at feature 1, instance 2 is nan; allowed: finite numbers, or -inf for a pair that is forbidden");
 }
 
 }  // namespace reward_range_test

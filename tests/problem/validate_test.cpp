@@ -80,19 +80,20 @@ TEMPLATE_TEST_CASE("NaN and infinity are found where they are", "", float, doubl
         return bad;
     };
     const std::string allowed = "; allowed: finite numbers";
+    const std::string or_forbidden = allowed + ", or -inf for a pair that is forbidden";
     CHECK(refusal_of(UotProblem<Scalar>{.reward = with(1, 2, not_a_number<Scalar>)}) ==
-          "reward at feature 1, instance 2 is nan" + allowed);
+          "reward at feature 1, instance 2 is nan" + or_forbidden);
     CHECK(refusal_of(UotProblem<Scalar>{.reward = with(2, 3, infinite<Scalar>)}) ==
-          "reward at feature 2, instance 3 is inf" + allowed);
+          "reward at feature 2, instance 3 is inf" + or_forbidden);
     CHECK(refusal_of(UotProblem<Scalar>{.reward = with(0, 0, -infinite<Scalar>)}) ==
-          "reward at feature 0, instance 0 is -inf" + allowed);
+          "values is empty; allowed: finite values, as the reward has entries of -inf");
     CHECK(refusal_of(UotProblem<Scalar>{.reward = X, .values = with(2, 0, not_a_number<Scalar>)}) ==
           "values at feature 2, instance 0 is nan" + allowed);
     CHECK(refusal_of(UotProblem<Scalar>{.reward = X, .values = with(0, 3, -infinite<Scalar>)}) ==
           "values at feature 0, instance 3 is -inf" + allowed);
     const Matrix<Scalar> transposed = with(1, 2, not_a_number<Scalar>).transpose();
     CHECK(refusal_of(UotProblem<Scalar>{.reward = transposed.transpose()}) ==
-          "reward at feature 1, instance 2 is nan" + allowed);
+          "reward at feature 1, instance 2 is nan" + or_forbidden);
 }
 
 TEMPLATE_TEST_CASE("A negative or NaN alpha is refused", "", float, double) {
@@ -197,7 +198,8 @@ TEMPLATE_TEST_CASE("Every solver checks the problem it is given", "", float, dou
     Matrix<TestType> bad = some_reward<TestType>();
     bad(0, 1) = not_a_number<TestType>;
     const UotProblem<TestType> problem{.reward = bad, .instances = {.alpha = 1}};
-    const std::string message = "reward at feature 0, instance 1 is nan; allowed: finite numbers";
+    const std::string message =
+        "reward at feature 0, instance 1 is nan; allowed: finite numbers, or -inf for a pair that is forbidden";
     CHECK(message_of<InvalidArgument>([&] { otpool::Sinkhorn{}.solve(problem); }) == message);
     CHECK(message_of<InvalidArgument>([&] { otpool::BregmanAdmm{}.solve(problem); }) == message);
     CHECK(message_of<InvalidArgument>([&] { otpool::Newton{}.solve(problem); }) == message);
