@@ -58,14 +58,14 @@ TEMPLATE_TEST_CASE("A problem is spelled out by designated initialisers", "", fl
 }
 
 TEMPLATE_TEST_CASE("A prior is normalised in double, an empty one is uniform", "", float, double) {
-    using otpool::detail::normalized_prior;
-    const otpool::RealVector uniform = normalized_prior(Vector<TestType>(), 8);
+    using otpool::detail::prior_of_mass;
+    const otpool::RealVector uniform = prior_of_mass(Vector<TestType>(), 8);
     CHECK(uniform == otpool::RealVector::Constant(8, 0.125));
     const Vector<TestType> prior{{0.25, 0, 0.75}};
-    CHECK(normalized_prior(prior, 3) == otpool::RealVector{{0.25, 0, 0.75}});
+    CHECK(prior_of_mass(prior, 3) == otpool::RealVector{{0.25, 0, 0.75}});
     // 1.0009765625 = 1 + 2^-10 exactly
     const Vector<TestType> heavy = prior * TestType(1.0009765625);
-    CHECK((normalized_prior(heavy, 3) - otpool::RealVector{{0.25, 0, 0.75}}).cwiseAbs().maxCoeff() <= 1e-16);
+    CHECK((prior_of_mass(heavy, 3) - otpool::RealVector{{0.25, 0, 0.75}}).cwiseAbs().maxCoeff() <= 1e-16);
 }
 
 }  // namespace marginal_test

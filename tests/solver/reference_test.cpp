@@ -36,8 +36,8 @@ WideVector pooled_by_plain_scaling(const UotProblem<Scalar, R>& problem) {
     const Wide alpha0 = problem.alpha0;
     WideMatrix x = problem.reward.matrix().template cast<Wide>() / alpha0;
     const WideMatrix values = x * alpha0;
-    const WideVector p = wide_prior(problem.features.prior, x.rows());
-    const WideVector q = wide_prior(problem.instances.prior, x.cols());
+    const WideVector p = wide_prior(problem.features, x.rows());
+    const WideVector q = wide_prior(problem.instances, x.cols());
     if (std::same_as<R, RelativeEntropy>) x += (p * q.transpose()).array().log().matrix();
     const auto damping = [&](Wide alpha) { return std::isinf(alpha) ? 1 : alpha / (alpha + alpha0); };
     const auto log_sum_exp = [](const WideVector& a) {

@@ -30,6 +30,7 @@ struct Parameters {
     Matrix<double> values = {};  ///< Empty: the reward.
     Vector<double> log_p0 = {};
     Vector<double> log_q0 = {};
+    bool has_masses = false;  ///< Whether the priors are exp(log_p0) and exp(log_q0) themselves.
     otpool::StepParameters shared = {};
     std::vector<otpool::StepParameters> steps = {};  ///< Empty: the shared ones.
 
@@ -39,11 +40,13 @@ struct Parameters {
         if (values.size() > 0) problem.values = values;
         problem.features = {shared.alpha1, prior(log_p0)};
         problem.instances = {shared.alpha2, prior(log_q0)};
+        problem.features.has_masses = problem.instances.has_masses = has_masses;
         return problem;
     }
 
 private:
-    static Vector<double> prior(const Vector<double>& logarithms) {
+    Vector<double> prior(const Vector<double>& logarithms) const {
+        if (has_masses) return logarithms.array().exp();
         const Vector<double> weights = (logarithms.array() - logarithms.maxCoeff()).exp();
         return weights / weights.sum();
     }

@@ -24,12 +24,12 @@ using Wide = long double;
 using WideVector = Eigen::Matrix<Wide, Eigen::Dynamic, 1>;
 using WideMatrix = Eigen::Matrix<Wide, Eigen::Dynamic, Eigen::Dynamic>;
 
-/// A prior as the problem means it: uniform where it is left empty, of sum 1.
+/// A marginal's prior as the problem means it: uniform where it is left empty, of sum 1 unless it has masses.
 template <class Scalar>
-WideVector wide_prior(const Vector<Scalar>& prior, Index size) {
-    if (prior.size() == 0) return WideVector::Constant(size, Wide(1) / static_cast<Wide>(size));
-    const WideVector wide = prior.template cast<Wide>();
-    return wide / wide.sum();
+WideVector wide_prior(const otpool::Marginal<Scalar>& marginal, Index size) {
+    if (marginal.prior.size() == 0) return WideVector::Constant(size, Wide(1) / static_cast<Wide>(size));
+    const WideVector wide = marginal.prior.template cast<Wide>();
+    return marginal.has_masses ? wide : WideVector(wide / wide.sum());
 }
 
 /// Largest violation of log(r / p0) = -f / alpha1 and log(c / q0) = -g / alpha2 by the plan's row and column sums.
@@ -46,8 +46,8 @@ double marginal_violation(const Solution<Scalar, R>& solution) {
         if (mass < std::numeric_limits<Scalar>::min() * static_cast<Wide>(plan.size()) && penalty > 60) return;
         worst = std::max(worst, std::abs(std::log(mass / prior) + penalty));
     };
-    const WideVector p = wide_prior(problem.features.prior, plan.rows());
-    const WideVector q = wide_prior(problem.instances.prior, plan.cols());
+    const WideVector p = wide_prior(problem.features, plan.rows());
+    const WideVector q = wide_prior(problem.instances, plan.cols());
     for (Index d = 0; d < plan.rows(); ++d) {
         check(plan.row(d).sum(), p[d], problem.features.alpha, solution.feature_potential[d]);
     }
@@ -83,8 +83,8 @@ double duality_gap(const Solution<Scalar, R>& solution, double reward_spread) {
     const UotProblem<Scalar, R>& problem = solution.problem;
     const WideMatrix x = problem.reward.matrix().template cast<Wide>();
     const WideMatrix plan = solution.plan().template cast<Wide>();
-    const WideVector p = wide_prior(problem.features.prior, plan.rows());
-    const WideVector q = wide_prior(problem.instances.prior, plan.cols());
+    const WideVector p = wide_prior(problem.features, plan.rows());
+    const WideVector q = wide_prior(problem.instances, plan.cols());
     const Wide alpha0 = problem.alpha0;
     const Wide alpha1 = problem.features.alpha;
     const Wide alpha2 = problem.instances.alpha;

@@ -32,8 +32,8 @@ WideArray pooled_by_formula(const otpool::UotProblem<Scalar, R>& problem, int st
     const Wide a0 = problem.alpha0;
     const Wide a1 = problem.features.alpha;
     const Wide a2 = problem.instances.alpha;
-    const WideArray log_p = wide_prior(problem.features.prior, X.rows()).array().log();
-    const WideArray log_q = wide_prior(problem.instances.prior, X.cols()).array().log();
+    const WideArray log_p = wide_prior(problem.features, X.rows()).array().log();
+    const WideArray log_q = wide_prior(problem.instances, X.cols()).array().log();
     Eigen::Array<Wide, Eigen::Dynamic, Eigen::Dynamic> log_K = X.array() / a0;
     if constexpr (std::same_as<R, otpool::RelativeEntropy>)
         log_K = (log_K.colwise() + log_p).rowwise() + log_q.transpose();

@@ -231,7 +231,9 @@ private:
         SolvedPlan found;
         const bool has_mass = of_features || of_instances;
         found.outcome.status = has_mass ? Status::converged : Status::mass_out_of_range;
-        found.log_mass = has_mass ? 0 : std::numeric_limits<double>::lowest();
+        found.log_mass = std::numeric_limits<double>::lowest();
+        if (of_features) found.log_mass = log_sum_exp(priors.log_p.data(), priors.log_p.size());
+        if (of_instances) found.log_mass = log_sum_exp(priors.log_q.data(), priors.log_q.size());
         found.feature_potential = RealVector::Zero(problem.features());
         found.instance_potential = RealVector::Zero(problem.reward.cols());
         found.log_plan =

@@ -8,8 +8,9 @@ namespace otpool {
 /// The derivatives of a number L with respect to all parts of a UOT problem.
 ///
 /// A prior is differentiated with respect to its logarithm, through the normalisation to sum 1. If the prior is a
-/// softmax, this is also the derivative with respect to its logits. Alphas and rho have one entry, or one per step if
-/// steps have their own parameters. An infinite alpha's derivative is 0.
+/// softmax, this is also the derivative with respect to its logits. A prior of masses (Marginal::has_masses) is
+/// differentiated entry by entry, or if both marginals are hard, as one that keeps its sum. Alphas and rho have one
+/// entry, or one per step if steps have their own parameters. An infinite alpha's derivative is 0.
 template <BagScalar Scalar>
 struct ProblemGradient {
     Matrix<Scalar> reward = {};  ///< D x N; if the values are the reward, the sum of both derivatives.

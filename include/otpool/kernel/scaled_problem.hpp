@@ -67,6 +67,8 @@ struct ScaledProblem {
         instances.set(problem.alpha2, alpha0);
         features.kind = problem.feature_penalty;
         instances.kind = problem.instance_penalty;
+        features.kept_sum = priors.kept_sum_of_p;
+        instances.kept_sum = priors.kept_sum_of_q;
         copy(priors.log_p, features.log_prior);
         copy(priors.log_q, instances.log_prior);
         kernel.shifts_rows = features.alpha > 0 || instances.alpha == 0;

@@ -76,7 +76,7 @@ struct Layer {
         const RealMatrix X = bag.matrix().template cast<Real>();
         const RealVector weights = prior(MatrixView<Real>(X));
         otpool::detail::require_prior(weights, X.cols(), true, "q0");
-        const RealVector q0 = otpool::detail::normalized_prior(weights, X.cols());
+        const RealVector q0 = otpool::detail::prior_of_mass(weights, X.cols());
         Steps state(X, q0, parameters.step(0));
         for (int k = 0; k < steps; ++k) state.step(parameters.step(k));
         return state.plan();

@@ -30,10 +30,13 @@ template <BagScalar Scalar>
 struct Marginal {
     /// In [0, inf], in the reward's unit: 0 leaves the marginal free, `hard` holds it to the prior exactly.
     Scalar alpha = 0;
-    /// Sums to 1 (within 1e-3; renormalised); empty means uniform. Feature priors are > 0, instance priors >= 0. An
-    /// instance of prior 0 is excluded: it gets no mass, whatever alpha is.
+    /// Sums to 1 (within 1e-3; renormalised), unless it is given as masses; empty means uniform, with sum 1. Feature
+    /// priors are > 0, instance priors >= 0. An instance of prior 0 is excluded: it gets no mass, whatever alpha is.
     Vector<Scalar> prior = {};
     AnyPenalty penalty = {};  ///< KullbackLeibler, or one of your own (MarginalPenalty).
+    /// Whether the prior has masses of any sum, taken as they are. Two hard marginals must have the same sum, within
+    /// 1e-3; q0 is then brought to that of p0.
+    bool has_masses = false;
 };
 
 namespace detail {
@@ -49,9 +52,10 @@ Real sum_of(const Vector<Scalar>& numbers) {
     return sum;
 }
 
-/// Throws unless the prior is empty or has `size` numbers that sum to 1.
+/// Throws unless the prior is empty or has `size` numbers that sum to 1, or, as masses, to any number.
 template <class Scalar>
-void require_prior(const Vector<Scalar>& prior, Index size, bool zeros_allowed, const char* name) {
+void require_prior(const Vector<Scalar>& prior, Index size, bool zeros_allowed, const char* name,
+                   bool has_masses = false) {
     if (prior.size() == 0) return;
     require(prior.size() == size, text("length of ", name), prior.size(), size);
     const char* allowed = zeros_allowed ? "finite and >= 0" : "finite and > 0";
@@ -60,30 +64,41 @@ void require_prior(const Vector<Scalar>& prior, Index size, bool zeros_allowed, 
         require(inside, text(name, "[", i, "]"), prior[i], allowed);
     }
     const Real sum = sum_of(prior);
-    require(std::abs(sum - 1) <= 1e-3, text("sum of ", name), sum, "1, within 0.001");
+    if (has_masses) {
+        require(sum > 0 && std::isfinite(sum), text("sum of ", name), sum, "finite and > 0");
+    } else {
+        require(std::abs(sum - 1) <= 1e-3, text("sum of ", name), sum,
+                "1, within 0.001 (or any, where the marginal says that it has masses)");
+    }
 }
 
-/// The prior as `size` doubles that sum to 1.
+/// sum p0, the mass of a plan with this marginal if it is hard.
 template <class Scalar>
-RealVector normalized_prior(const Vector<Scalar>& prior, Index size) {
-    RealVector normalized(size);
-    const Real sum = prior.size() == 0 ? static_cast<Real>(size) : sum_of(prior);
-    for (Index i = 0; i < size; ++i) normalized[i] = (prior.size() == 0 ? 1 : static_cast<Real>(prior[i])) / sum;
-    return normalized;
+Real prior_mass(const Marginal<Scalar>& marginal) {
+    return marginal.has_masses && marginal.prior.size() > 0 ? sum_of(marginal.prior) : 1;
 }
 
-/// Logarithms of the normalised prior, in a vector of any type.
+/// The prior as `size` doubles of this sum.
+template <class Scalar>
+RealVector prior_of_mass(const Vector<Scalar>& prior, Index size, Real mass = 1) {
+    RealVector scaled(size);
+    const Real sum = prior.size() == 0 ? static_cast<Real>(size) : sum_of(prior);
+    for (Index i = 0; i < size; ++i) scaled[i] = (prior.size() == 0 ? 1 : static_cast<Real>(prior[i])) / (sum / mass);
+    return scaled;
+}
+
+/// Logarithms of the same, in a vector of any type.
 template <class Scalar, class Logs>
-void set_log_prior(const Vector<Scalar>& prior, Index size, Logs& logs) {
+void set_log_prior(const Vector<Scalar>& prior, Index size, Real mass, Logs& logs) {
     logs.resize(size);
     Real* const to = logs.data();
     if (prior.size() == 0) {
-        const Real uniform = -std::log(static_cast<Real>(size));
+        const Real uniform = std::log(mass / static_cast<Real>(size));
         for (Index i = 0; i < size; ++i) to[i] = uniform;
         return;
     }
-    const Real sum = sum_of(prior);
-    for (Index i = 0; i < size; ++i) to[i] = std::log(static_cast<Real>(prior[i]) / sum);
+    const Real unit = sum_of(prior) / mass;
+    for (Index i = 0; i < size; ++i) to[i] = std::log(static_cast<Real>(prior[i]) / unit);
 }
 
 }  // namespace detail

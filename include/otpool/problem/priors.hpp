@@ -1,6 +1,7 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <numeric>
 #include <vector>
@@ -12,11 +13,13 @@
 
 namespace otpool::detail {
 
-/// Logarithms of a problem's priors, over the features and the active instances (those of prior > 0).
+/// Logarithms of a problem's priors over the features and the active instances (those of prior > 0).
 struct Priors {
     RealVector log_p;
     Buffer<Real> log_q;
     std::vector<Index> active;
+    /// The sum that a prior keeps if one of its entries changes; 0 if its other entries stay.
+    Real kept_sum_of_p = 1, kept_sum_of_q = 1;
 
     Priors() = default;
     template <class Scalar, class R>
@@ -26,8 +29,13 @@ struct Priors {
 
     template <class Scalar, class R>
     void set(const UotProblem<Scalar, R>& problem) {
-        set_log_prior(problem.features.prior, problem.reward.rows(), log_p);
-        set_log_prior(problem.instances.prior, problem.reward.cols(), log_q);
+        const Real mass = prior_mass(problem.features);
+        const bool both_hard = std::isinf(problem.features.alpha) && std::isinf(problem.instances.alpha);
+        const Real mass_of_q = both_hard ? mass : prior_mass(problem.instances);
+        set_log_prior(problem.features.prior, problem.reward.rows(), mass, log_p);
+        set_log_prior(problem.instances.prior, problem.reward.cols(), mass_of_q, log_q);
+        kept_sum_of_p = both_hard || !problem.features.has_masses ? mass : 0;
+        kept_sum_of_q = both_hard || !problem.instances.has_masses ? mass_of_q : 0;
         active.resize(static_cast<std::size_t>(log_q.size()));
         std::iota(active.begin(), active.end(), Index{0});
         if (problem.instances.prior.size() == 0) return;

@@ -40,7 +40,8 @@ struct Side {
     Real relaxation = 0;  ///< 1 - damping.
     Buffer<Real> log_prior;
     Buffer<Real> anchor;
-    AnyPenalty kind;  ///< Which penalty.
+    Real kept_sum = 1;  ///< Priors::kept_sum_of_p or q.
+    AnyPenalty kind;    ///< Which penalty.
 
     Side() = default;
     Side(Real alpha_, Real weight) { set(alpha_, weight); }

@@ -18,7 +18,8 @@ namespace otpool {
 
 /// The unbalanced optimal transport problem of one bag (Cheng & Xu, arXiv 2201.09191, eq. 4):
 ///
-///     min over P >= 0 (D x N)   -<X, P> + alpha0 R(P) + alpha1 KL(P 1_N | p0) + alpha2 KL(P^T 1_D | q0)
+///     min over P >= 0 (D x N)   -<X, P> + alpha0 R(P) + alpha1 KL(P 1_N | p0) + alpha2 KL(P^T 1_D | q0),
+///     KL(r | p) = sum_i r_i log(r_i / p_i) - r_i + p_i
 ///
 /// or with a penalty other than KL (MarginalPenalty). P_dn says how much feature d draws on instance n. Every alpha may
 /// be 0 or infinity: alpha0 = inf leaves only the regulariser, but a hard marginal stays hard.
@@ -105,8 +106,13 @@ void validate_fields(const UotProblem<Scalar, R>& problem) {
     require_alpha(alpha0, "alpha0");
     require_alpha(features.alpha, "alpha1");
     require_alpha(instances.alpha, "alpha2");
-    require_prior(features.prior, reward.rows(), false, "p0");
-    require_prior(instances.prior, reward.cols(), true, "q0");
+    require_prior(features.prior, reward.rows(), false, "p0", features.has_masses);
+    require_prior(instances.prior, reward.cols(), true, "q0", instances.has_masses);
+    if (!std::isinf(features.alpha) || !std::isinf(instances.alpha)) return;
+    const Real mass = prior_mass(features);
+    const Real of_instances = prior_mass(instances);
+    require(std::abs(of_instances - mass) <= 1e-3 * mass, "sum of q0", of_instances,
+            text(mass, ", the sum of p0, within 0.001 of it, as both marginals are hard"));
 }
 
 /// The number of instances that are not excluded.

@@ -104,7 +104,10 @@ private:
         const auto& [alpha0, alpha1, alpha2, rho] = tape_.parameters(k);
         const Real stiffness = alpha0 + alpha1 + alpha2;
         const Step& last = tape_.steps.back();
-        if (!last.unit_mass || std::isinf(stiffness) || stiffness == 0) return;
+        if (!last.unit_mass || stiffness == 0) return;
+        if (std::isinf(alpha1)) return pull_back_hard_mass(priors_.log_p.data(), of_log_p);
+        if (std::isinf(alpha2)) return pull_back_hard_mass(priors_.log_q.data(), of_log_q);
+        if (std::isinf(stiffness)) return;
         const Real of_sum = s_.sum() / stiffness;
         const WorkMatrix& S = exponentials_of(last.s);
         const RealVector r = row_sums(S);
@@ -136,6 +139,13 @@ private:
         log_S = ((x_ - alpha0 * log_S).colwise() - of_r).rowwise() - of_c.transpose();
         s_ += of_sum * S.cwiseProduct(log_S);
         s_ -= of_sum * stiffness * S;
+    }
+
+    /// The same where a hard side gives the mass, m = sum_i exp(log prior_i).
+    void pull_back_hard_mass(const Real* log_prior, RealVector& of_log_prior) const {
+        const Real log_m = log_sum_exp(log_prior, of_log_prior.size());
+        const Real of_sum = s_.sum();
+        for (Index i = 0; i < of_log_prior.size(); ++i) of_log_prior[i] += of_sum * std::exp(log_prior[i] - log_m);
     }
 
     /// z = z + h(t - s)

@@ -139,30 +139,34 @@ private:
     }
 };
 
-/// Replaces derivatives with respect to log prior_i by those through the normalisation of the prior to sum 1.
+/// Replaces derivatives with respect to log prior_i by those of a prior that keeps this sum, by those through its
+/// normalisation; none if it is 0.
 template <std::same_as<Real> Number>
-void pull_back_normalization(const Number* log_prior, Index size, Number* derivative) {
+void pull_back_normalization(const Number* log_prior, Index size, Number kept_sum, Number* derivative) {
+    if (kept_sum == 0) return;
     Number total = 0;
     for (Index i = 0; i < size; ++i) total += derivative[i];
+    total /= kept_sum;
     for_each_lanes(size, [&](Index i, Index count) {
         const Lanes<Number> prior = bounded_exp(load_some(log_prior + i, count, Number(0)));
         store_some(load_some(derivative + i, count, Number(0)) - prior * Lanes<Number>(total), derivative + i, count);
     });
 }
 
-/// Adds the priors' derivatives through their normalisation, given those with respect to each log-prior. Overwrites
-/// log_p and log_q.
+/// Adds derivatives with respect to the log-priors, log_q those of the active instances.
 template <BagScalar Scalar>
-void add_prior_gradients(const Real* log_p0, const Real* log_q0, const std::vector<Index>& active, Real* log_p,
-                         Real* log_q, BagGradient<Scalar>& gradient) {
-    pull_back_normalization(log_p0, gradient.log_p0.size(), log_p);
-    pull_back_normalization(log_q0, static_cast<Index>(active.size()), log_q);
+void add_prior_gradients(const std::vector<Index>& active, const Real* log_p, const Real* log_q,
+                         BagGradient<Scalar>& gradient) {
     for (Index d = 0; d < gradient.log_p0.size(); ++d) gradient.log_p0[d] += static_cast<Scalar>(log_p[d]);
     for (std::size_t k = 0; k < active.size(); ++k) gradient.log_q0[active[k]] += static_cast<Scalar>(log_q[k]);
 }
+/// The same through the priors' normalisation. Overwrites log_p and log_q.
 template <BagScalar Scalar>
 void add_prior_gradients(const Priors& priors, RealVector& log_p, RealVector& log_q, BagGradient<Scalar>& gradient) {
-    add_prior_gradients(priors.log_p.data(), priors.log_q.data(), priors.active, log_p.data(), log_q.data(), gradient);
+    const auto& [log_p0, log_q0, active, sum_of_p, sum_of_q] = priors;
+    pull_back_normalization(log_p0.data(), log_p0.size(), sum_of_p, log_p.data());
+    pull_back_normalization(log_q0.data(), log_q0.size(), sum_of_q, log_q.data());
+    add_prior_gradients(active, log_p.data(), log_q.data(), gradient);
 }
 
 template <BagScalar Scalar>

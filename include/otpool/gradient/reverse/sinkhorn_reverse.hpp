@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <tuple>
 
 #include "otpool/core/any_view.hpp"
 #include "otpool/core/buffer.hpp"
@@ -137,8 +138,10 @@ private:
     /// Adds the priors' derivatives, and that of the largest reward, which all rewards are taken relative to.
     void finish() {
         const ScaledProblem& scaled = tape_->scaled(0);
-        add_prior_gradients(scaled.features.log_prior.data(), scaled.instances.log_prior.data(), scaled.kernel.active,
-                            log_p_.data(), log_q_.data(), *gradient_);
+        const auto& [features, instances] = std::tie(scaled.features, scaled.instances);
+        pull_back_normalization(features.log_prior.data(), features.size(), features.kept_sum, log_p_.data());
+        pull_back_normalization(instances.log_prior.data(), instances.size(), instances.kept_sum, log_q_.data());
+        add_prior_gradients(scaled.kernel.active, log_p_.data(), log_q_.data(), *gradient_);
         const auto [d, n] = scaled.highest();
         Scalar& of_highest = gradient_->reward.sum(n)[d];
         of_highest += static_cast<Scalar>(offset_);

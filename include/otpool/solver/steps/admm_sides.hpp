@@ -58,8 +58,9 @@ struct AdmmSide {
         return mean;
     }
 
-    /// Sets a soft side's constant so that log(marginal / prior) + potential / alpha has mean zero.
-    void center(const Real* log_mass) {
+    /// Sets a soft side's constant so that log(marginal / prior) + potential / alpha has mean zero, where S has the
+    /// marginal exp(log_mass), and the plan is exp(log_scale) S.
+    void center(const Real* log_mass, Real log_scale) {
         constant = 0;
         if (!is_soft()) return;
         const Real total = log_sum_exp(log_mass, size());
@@ -67,7 +68,7 @@ struct AdmmSide {
         for (Index i = 0; i < size(); ++i) {
             mean += std::exp(log_mass[i] - total) * (log_mass[i] - side.log_prior[i] + penalty[i]);
         }
-        constant = -mean;
+        constant = -mean - log_scale;
     }
 
     /// The largest violation of its optimality condition by exp(log_scale) S, where S has the marginal exp(log_mass).
@@ -90,8 +91,9 @@ struct AdmmSides {
     /// Whether the copies are kept at mass 1, which keeps the iteration stable; a plan with free mass differs from that
     /// by a known factor.
     bool unit_mass = true;
-    Real offset = 0;     ///< Taken off every reward.
-    Real log_scale = 0;  ///< The plan is exp(log_scale) S.
+    Real log_hard_mass = 0;  ///< log of the mass that a hard side gives to the plan; 0 if none is hard.
+    Real offset = 0;         ///< Taken off every reward.
+    Real log_scale = 0;      ///< The plan is exp(log_scale) S.
 
     /// Call before half steps.
     void set_priors(const Inspection& problem) {
@@ -110,8 +112,14 @@ struct AdmmSides {
         const auto in_rho = [&](Real alpha) { return std::isinf(alpha) ? alpha : alpha * inverse_rho; };
         features.set(in_rho(alpha1), entropic ? 1 + strength : 1);
         instances.set(in_rho(alpha2), 1);
-        unit_mass =
-            problem.is_kullback_leibler() && (entropic || alpha0 == 0 || features.is_hard() || instances.is_hard());
+        const RealVector& log_p = problem.priors.log_p;
+        const Buffer<Real>& log_q = problem.priors.log_q;
+        log_hard_mass = features.is_hard()    ? log_sum_exp(log_p.data(), log_p.size())
+                        : instances.is_hard() ? log_sum_exp(log_q.data(), log_q.size())
+                                              : 0;
+        // R'(m S) follows from R'(S) with entropy alone.
+        const bool has_unit_mass = (features.is_hard() || instances.is_hard()) && std::abs(log_hard_mass) < 1e-12;
+        unit_mass = problem.is_kullback_leibler() && (entropic || alpha0 == 0 || has_unit_mass);
         offset = unit_mass ? problem.highest_of_all() : 0;
     }
 
@@ -120,10 +128,12 @@ struct AdmmSides {
     void read(const Real* log_r, const Real* log_c, Real mean_excess) {
         log_scale = features.constant = instances.constant = 0;
         if (!unit_mass) return;
-        features.center(log_r);
-        instances.center(log_c);
-        // The multiplier of sum S = 1: the mean of  alpha0 R'(S) - X - f - g  under S.
-        const Real lambda = mean_excess - features.mean_potential(log_r) - instances.mean_potential(log_c);
+        log_scale = log_hard_mass;
+        features.center(log_r, log_scale);
+        instances.center(log_c, log_scale);
+        // The multiplier of the plan's mass: the mean of  alpha0 R'(P) - X - f - g  under it.
+        const Real of_scale = entropic ? strength * log_scale : 0;
+        const Real lambda = mean_excess + of_scale - features.mean_potential(log_r) - instances.mean_potential(log_c);
         const Real stiffness = strength + features.side.alpha + instances.side.alpha;
         if (features.is_hard()) {
             features.constant = lambda;
