@@ -32,7 +32,7 @@ struct OrientedProblem {
     std::vector<Work> reward;  ///< A column after the other.
     std::vector<MarginalLine> row_lines, col_lines;
 
-    OrientedProblem(const Inspection& problem, Work unit, Work offset) : problem_(problem), unit_(unit) {
+    OrientedProblem(const Inspection& problem, Work unit, Work offset) : problem_(&problem), unit_(unit) {
         const Priors& priors = problem.priors;
         const Work alpha1 = problem.alpha1;
         const Work alpha2 = problem.alpha2;
@@ -48,21 +48,40 @@ struct OrientedProblem {
 
     const Work* column(Index k) const { return reward.data() + k * rows; }
 
+    /// The highest reward minus the lowest one, in this problem's unit.
+    Work range() const {
+        Work highest = -largest;
+        Work lowest = largest;
+        for (const Work x : reward) {
+            highest = std::max(highest, x);
+            if (x >= -largest) lowest = std::min(lowest, x);
+        }
+        return std::max(highest - lowest, Work(0));
+    }
+
     /// row'_i of a potential in the reward's unit: f of a feature or g of an instance.
     Work row_potential(Work potential) const {
         const Work scaled = (potential + (features_are_rows ? share_ : 1 - share_) * offset_) / unit_;
         return std::clamp(scaled, -largest, largest);
     }
 
+    /// Potentials of the rows, in the reward's unit.
+    std::vector<Work> given_rows(std::vector<Work> potential) const {
+        for (Work& f : potential) {
+            f = features_are_rows ? given(f, problem_->alpha1, share_) : given(f, problem_->alpha2, 1 - share_);
+        }
+        return potential;
+    }
+
     /// The solution with these potentials and log P, both in this problem's layout. The caller sets the outcome.
     SolvedPlan solution(const Work* row, const Work* col, std::vector<Work>&& log_plan) const {
-        std::vector<Work> of_rows(row, row + rows);
-        std::vector<Work> of_cols(col, col + cols);
-        std::vector<Work>& f = features_are_rows ? of_rows : of_cols;
-        std::vector<Work>& g = features_are_rows ? of_cols : of_rows;
-        for (Work& potential : f) potential = given(potential, problem_.alpha1, share_);
-        for (Work& potential : g) potential = given(potential, problem_.alpha2, 1 - share_);
-        return sparse_solution(problem_, features_are_rows ? std::move(log_plan) : transposed(log_plan), f.data(),
+        std::vector<Work> f =
+            features_are_rows ? std::vector<Work>(row, row + rows) : std::vector<Work>(col, col + cols);
+        std::vector<Work> g =
+            features_are_rows ? std::vector<Work>(col, col + cols) : std::vector<Work>(row, row + rows);
+        for (Work& potential : f) potential = given(potential, problem_->alpha1, share_);
+        for (Work& potential : g) potential = given(potential, problem_->alpha2, 1 - share_);
+        return sparse_solution(*problem_, features_are_rows ? std::move(log_plan) : transposed(log_plan), f.data(),
                                g.data());
     }
 
@@ -77,11 +96,11 @@ private:
 
     void set_reward() {
         reward.resize(static_cast<std::size_t>(rows * cols));
-        std::vector<Work> x(static_cast<std::size_t>(problem_.features()));
+        std::vector<Work> x(static_cast<std::size_t>(problem_->features()));
         const Index of_feature = features_are_rows ? 1 : rows;
         const Index of_instance = features_are_rows ? rows : 1;
-        for (Index n = 0; n < problem_.active_instances(); ++n) {
-            problem_.reward.copy_column(problem_.priors.active[static_cast<std::size_t>(n)], x.data());
+        for (Index n = 0; n < problem_->active_instances(); ++n) {
+            problem_->reward.copy_column(problem_->priors.active[static_cast<std::size_t>(n)], x.data());
             for (std::size_t d = 0; d < x.size(); ++d) {
                 const Work scaled = std::clamp((x[d] - offset_) / unit_, -largest, largest);
                 const bool has_reward = x[d] >= std::numeric_limits<Work>::lowest();
@@ -92,7 +111,7 @@ private:
     }
 
     void set_lines(const Work* log_prior, Index size, Work alpha, std::vector<MarginalLine>& lines) const {
-        const Work total = problem_.alpha1 + problem_.alpha2;
+        const Work total = problem_->alpha1 + problem_->alpha2;
         for (Index i = 0; i < size; ++i) {
             MarginalLine line = MarginalLine{log_prior[i], alpha}.in_units_of(unit_);
             if (line.is_soft()) line.log_prior += std::clamp(offset_ / total, lowest_exponent, -lowest_exponent);
@@ -111,7 +130,7 @@ private:
         return other;
     }
 
-    const Inspection& problem_;
+    const Inspection* problem_;
     Work unit_, offset_ = 0, share_ = 0;
 };
 

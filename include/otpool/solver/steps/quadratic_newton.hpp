@@ -65,6 +65,8 @@ public:
     /// The residual that rounding can leave, once the residual has stopped to fall; before that 0.
     Work attainable() const { return stalled_ > patience ? rounding_ : 0; }
 
+    const std::vector<Work>& row_potential() const { return f_; }
+
     SolvedPlan solution() const {
         std::vector<Work> log_plan(plan_.size());
         for (std::size_t i = 0; i < plan_.size(); ++i) log_plan[i] = std::log(plan_[i]);
@@ -317,30 +319,52 @@ Work quadratic_offset(const Inspection& problem, Work unit) {
     return std::isfinite(x) ? highest - std::min(alpha * wright_omega(x), std::max(highest, Work(0))) : 0;
 }
 
-/// Solves a Quadratic problem by Newton's method. `f` and `g`: the potentials to start from, or empty.
+/// The potentials of the oriented problem's rows in the reward's unit, from those of another solution.
+template <std::same_as<Real> Work>
+std::vector<Work> starting_rows(const Inspection& problem, const std::vector<Work>& f, const std::vector<Work>& g) {
+    if (problem.features() <= problem.active_instances()) return f;
+    std::vector<Work> row;
+    for (const Index n : problem.priors.active) {
+        const Work potential = g[static_cast<std::size_t>(n)];
+        row.push_back(potential > -1e300 ? potential : 0);  // where it was excluded, it is the lowest number
+    }
+    return row;
+}
+
+/// Solves a Quadratic problem by Newton's method. `f` and `g`: the potentials to start from, or empty. If alpha0 is far
+/// below the reward's range, it is reached from larger values (continuation), whose plans have more entries.
 template <std::same_as<Real> Work>
 SolvedPlan solve_quadratic(const Inspection& problem, const AnyRun& run, const std::vector<Work>& f,
                            const std::vector<Work>& g) {
-    const Work unit = 2 * problem.alpha0;
-    const OrientedProblem<Work> oriented(problem, unit, quadratic_offset(problem, unit));
-    std::vector<Work> start;
-    for (Index i = 0; i < oriented.rows && !f.empty(); ++i) {
-        const std::size_t line = static_cast<std::size_t>(i);
-        const Work potential =
-            oriented.features_are_rows ? f[line] : g[static_cast<std::size_t>(problem.priors.active[line])];
-        // (An instance that was excluded has the lowest number.)
-        start.push_back(potential > -1e300 ? oriented.row_potential(potential) : 0);
-    }
-    QuadraticNewton<Work> newton(oriented, start.empty() ? nullptr : start.data());
+    constexpr Work easy_range = 50;
+    constexpr Work good_start = 0.1;
+    const Work offset = quadratic_offset<Work>(problem, 2 * problem.alpha0);
     Iterations iterations(run, 200);
-    while (iterations.again()) {
-        newton.step();
-        iterations.record(newton.residual(), newton.attainable());
+    std::vector<Work> row = f.empty() ? f : starting_rows(problem, f, g);
+    OrientedProblem<Work> oriented(problem, 2 * problem.alpha0, offset);
+    Work factor = row.empty() ? std::max(Work(1), oriented.range() / easy_range) : 1;
+    while (true) {
+        oriented = OrientedProblem<Work>(problem, factor * 2 * problem.alpha0, offset);
+        for (Work& potential : row) potential = oriented.row_potential(potential);
+        QuadraticNewton<Work> newton(oriented, row.empty() ? nullptr : row.data());
+        while (iterations.again() && (factor == 1 || newton.residual() > good_start)) {
+            newton.step();
+            if (factor == 1) {
+                iterations.record(newton.residual(), newton.attainable());
+            } else {
+                iterations.record_on_the_way(newton.residual());
+            }
+        }
+        if (factor == 1) {
+            iterations.settle(newton.residual(), newton.attainable());  // iterations may have run out on the way
+            SolvedPlan found = newton.solution();
+            found.outcome = iterations.outcome();
+            check_mass_range(found, problem.reward.is_float());
+            return found;
+        }
+        row = oriented.given_rows(newton.row_potential());
+        factor = std::max(Work(1), factor / 4);
     }
-    SolvedPlan found = newton.solution();
-    found.outcome = iterations.outcome();
-    check_mass_range(found, problem.reward.is_float());
-    return found;
 }
 
 }  // namespace otpool::detail
