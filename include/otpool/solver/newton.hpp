@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <concepts>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -99,7 +98,8 @@ private:
             return find(scaled, run.inspection().alpha0, run.any(), &start);
         } else {
             if (run.warm_start() == nullptr) return detail::solve_quadratic<Real>(run.inspection(), run.any(), {}, {});
-            const auto& [f, g] = std::tie(run.warm_start()->feature_potential, run.warm_start()->instance_potential);
+            const auto& f = run.warm_start()->feature_potential;
+            const auto& g = run.warm_start()->instance_potential;
             return detail::solve_quadratic<Real>(run.inspection(), run.any(), {f.begin(), f.end()},
                                                  {g.begin(), g.end()});
         }

@@ -70,10 +70,11 @@ Work balancing_shift(const HeldLines& rows, const HeldLines& cols) {
         const HeldMass<Work> row_mass(rows, t);
         const HeldMass<Work> col_mass(cols, -t);
         const Work excess = row_mass.log_mass - col_mass.log_mass;  // falls as t grows
-        const Work step = -excess / (row_mass.slope + col_mass.slope);
-        if (!(std::abs(step) > 1e-16 * std::abs(t))) break;
+        const Work rounding =
+            std::numeric_limits<Work>::epsilon() * (1 + std::abs(row_mass.log_mass) + std::abs(col_mass.log_mass));
+        if (!(std::abs(excess) > 2 * rounding)) break;
         (excess > 0 ? low : high) = t;
-        t += step;
+        t -= excess / (row_mass.slope + col_mass.slope);
         if (!(t > low && t < high)) t = low + (high - low) / 2;
         if (!std::isfinite(t)) return 0;
     }

@@ -48,17 +48,6 @@ struct OrientedProblem {
 
     const Work* column(Index k) const { return reward.data() + k * rows; }
 
-    /// The highest reward minus the lowest one, in this problem's unit.
-    Work range() const {
-        Work highest = -largest;
-        Work lowest = largest;
-        for (const Work x : reward) {
-            highest = std::max(highest, x);
-            if (x >= -largest) lowest = std::min(lowest, x);
-        }
-        return std::max(highest - lowest, Work(0));
-    }
-
     /// row'_i of a potential in the reward's unit: f of a feature or g of an instance.
     Work row_potential(Work potential) const {
         const Work scaled = (potential + (features_are_rows ? share_ : 1 - share_) * offset_) / unit_;
@@ -102,7 +91,7 @@ private:
         for (Index n = 0; n < problem_->active_instances(); ++n) {
             problem_->reward.copy_column(problem_->priors.active[static_cast<std::size_t>(n)], x.data());
             for (std::size_t d = 0; d < x.size(); ++d) {
-                const Work scaled = std::clamp((x[d] - offset_) / unit_, -largest, largest);
+                const Work scaled = std::clamp((x[d] / 2 - offset_ / 2) / (unit_ / 2), -largest, largest);
                 const bool has_reward = x[d] >= std::numeric_limits<Work>::lowest();
                 reward[static_cast<std::size_t>(static_cast<Index>(d) * of_feature + n * of_instance)] =
                     has_reward ? scaled : -std::numeric_limits<Work>::infinity();
@@ -133,5 +122,34 @@ private:
     const Inspection* problem_;
     Work unit_, offset_ = 0, share_ = 0;
 };
+
+/// The highest reward minus the lowest one, without those of -inf.
+template <std::same_as<Real> Work = Real>
+Work range_of_rewards(const Inspection& problem) {
+    const Work highest = problem.highest_of_all();
+    Work half_range = 0;
+    std::vector<Work> x(static_cast<std::size_t>(problem.features()));
+    for (const Index n : problem.priors.active) {
+        problem.reward.copy_column(n, x.data());
+        for (const Work reward : x) {
+            if (reward >= std::numeric_limits<Work>::lowest()) {
+                half_range = std::max(half_range, highest / 2 - reward / 2);
+            }
+        }
+    }
+    return std::min(half_range, std::numeric_limits<Work>::max() / 2) * 2;
+}
+
+/// The potentials of an oriented problem's rows, in the reward's unit, from those of features and instances.
+template <std::same_as<Real> Work>
+std::vector<Work> starting_rows(const Inspection& problem, const std::vector<Work>& f, const std::vector<Work>& g) {
+    if (problem.features() <= problem.active_instances()) return f;
+    std::vector<Work> row;
+    for (const Index n : problem.priors.active) {
+        const Work potential = g[static_cast<std::size_t>(n)];
+        row.push_back(potential > -1e300 ? potential : 0);  // where it was excluded, it is the lowest number
+    }
+    return row;
+}
 
 }  // namespace otpool::detail

@@ -319,18 +319,6 @@ Work quadratic_offset(const Inspection& problem, Work unit) {
     return std::isfinite(x) ? highest - std::min(alpha * wright_omega(x), std::max(highest, Work(0))) : 0;
 }
 
-/// The potentials of the oriented problem's rows in the reward's unit, from those of another solution.
-template <std::same_as<Real> Work>
-std::vector<Work> starting_rows(const Inspection& problem, const std::vector<Work>& f, const std::vector<Work>& g) {
-    if (problem.features() <= problem.active_instances()) return f;
-    std::vector<Work> row;
-    for (const Index n : problem.priors.active) {
-        const Work potential = g[static_cast<std::size_t>(n)];
-        row.push_back(potential > -1e300 ? potential : 0);  // where it was excluded, it is the lowest number
-    }
-    return row;
-}
-
 /// Solves a Quadratic problem by Newton's method. `f` and `g`: the potentials to start from, or empty. If alpha0 is far
 /// below the reward's range, it is reached from larger values (continuation), whose plans have more entries.
 template <std::same_as<Real> Work>
@@ -341,10 +329,10 @@ SolvedPlan solve_quadratic(const Inspection& problem, const AnyRun& run, const s
     const Work offset = quadratic_offset<Work>(problem, 2 * problem.alpha0);
     Iterations iterations(run, 200);
     std::vector<Work> row = f.empty() ? f : starting_rows(problem, f, g);
-    OrientedProblem<Work> oriented(problem, 2 * problem.alpha0, offset);
-    Work factor = row.empty() ? std::max(Work(1), oriented.range() / easy_range) : 1;
+    const Work range = range_of_rewards<Work>(problem) / (2 * problem.alpha0);
+    Work factor = row.empty() ? std::max(Work(1), range / easy_range) : 1;
     while (true) {
-        oriented = OrientedProblem<Work>(problem, factor * 2 * problem.alpha0, offset);
+        const OrientedProblem<Work> oriented(problem, factor * 2 * problem.alpha0, offset);
         for (Work& potential : row) potential = oriented.row_potential(potential);
         QuadraticNewton<Work> newton(oriented, row.empty() ? nullptr : row.data());
         while (iterations.again() && (factor == 1 || newton.residual() > good_start)) {
