@@ -39,6 +39,7 @@ template <std::same_as<Real> Work = Real>
 struct HeldMass {
     Work log_mass = 0;
     Work slope = 0;  ///< d log_mass / dt <= 0
+    Work size = 0;   ///< Of the numbers that log_mass is computed from.
 
     HeldMass(const HeldLines& held, Work t) {
         Work top = -std::numeric_limits<Work>::infinity();
@@ -51,9 +52,12 @@ struct HeldMass {
         for (Index i = 0; i < held.size; ++i) {
             const Work mass = std::exp(log_mass_of(i) - top);
             sum += mass;
+            const Work log_prior = held.lines[held.at(i)].log_prior;
+            size += mass * (1 + std::abs(log_prior) + std::abs(log_mass_of(i) - log_prior));
             slope -= mass / held.lines[held.at(i)].alpha;  // 0 if it is hard
         }
         slope /= sum;
+        size /= sum;
         log_mass = top + std::log(sum);
     }
 };
@@ -70,13 +74,12 @@ Work balancing_shift(const HeldLines& rows, const HeldLines& cols) {
         const HeldMass<Work> row_mass(rows, t);
         const HeldMass<Work> col_mass(cols, -t);
         const Work excess = row_mass.log_mass - col_mass.log_mass;  // falls as t grows
-        const Work rounding =
-            std::numeric_limits<Work>::epsilon() * (1 + std::abs(row_mass.log_mass) + std::abs(col_mass.log_mass));
-        if (!(std::abs(excess) > 2 * rounding)) break;
+        if (!(std::abs(excess) > std::numeric_limits<Work>::epsilon() * (row_mass.size + col_mass.size))) break;
         (excess > 0 ? low : high) = t;
-        t -= excess / (row_mass.slope + col_mass.slope);
-        if (!(t > low && t < high)) t = low + (high - low) / 2;
-        if (!std::isfinite(t)) return 0;
+        const Work next = t - excess / (row_mass.slope + col_mass.slope);
+        const Work inside = next > low && next < high ? next : low + (high - low) / 2;
+        if (!std::isfinite(inside)) break;  // only if rounding moves it
+        t = inside;
     }
     return t;
 }
