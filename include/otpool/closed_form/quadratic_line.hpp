@@ -56,7 +56,7 @@ struct QuadraticLine {
 
     /// log P_i, -inf outside the support; right also where P_i underflows.
     Work log_entry(Work gap) const {
-        if (gap == 0 && base_ == 0) return log_mass - std::log(support);  // all of the support is alike
+        if (support > 0 && gap == 0 && base_ == 0) return log_mass - std::log(support);  // all of the support is alike
         const Work size = entry(gap);
         return size > 0 ? std::log(size) : -std::numeric_limits<Work>::infinity();
     }
