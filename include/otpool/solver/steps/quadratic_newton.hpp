@@ -171,7 +171,9 @@ private:
                 if (entry(i, k) > 0) lightest = std::min(lightest, log_c_[count(k)]);
             }
             const Work error = of_slack * (1 + row_support_[count(i)]) / target(count(i));
-            if (error > 1e-13 && residual_ < 1e-3 + error && log_r_[count(i)] < lightest) {
+            const Work violation = row_line(count(i)).violation(log_r_[count(i)], f_[count(i)]);
+            const bool is_near = error > 1 || violation < 1e-3 + error;
+            if (error > 1e-13 && is_near && log_r_[count(i)] < lightest + std::log1p(row_support_[count(i)])) {
                 polish_row(i);
                 rounding_ = std::max(rounding_, of_slack * std::exp(-lightest));
             } else {
