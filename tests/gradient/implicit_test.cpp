@@ -188,8 +188,8 @@ TEST_CASE("Implicit refuses what has not converged unless told otherwise") {
     const Implicit<BregmanAdmm> by_admm{.accept_unconverged = true};
     const auto vertex = by_admm.solve(transport);
     CHECK(tests::message_of<UnsupportedProblem>([&] { by_admm.backward(ConditionalReadout{}, vertex, dL_dy); }) ==
-          "Implicit does not solve a problem with alpha0 = 0 and no closed form; allowed: alpha0 > 0, or a free side; "
-          "Unrolled differentiates BregmanAdmm's steps");
+          "Implicit does not solve a problem with alpha0 = 0 and no closed form; allowed: alpha0 > 0, a free side, or "
+          "ActiveSet's solution; Unrolled differentiates BregmanAdmm's steps");
 }
 
 }  // namespace implicit_test

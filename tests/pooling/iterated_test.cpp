@@ -27,7 +27,7 @@ using tests::direct::pooled_error;
 
 // What types tell is refused when it is compiled.
 static_assert(!SolverOf<Sinkhorn, float, Quadratic> && !SolverOf<Sinkhorn, double, Quadratic>);
-static_assert(!SolverOf<Newton, float, Quadratic> && !SolverOf<Newton, double, Quadratic>);
+static_assert(SolverOf<Newton, float, Quadratic> && SolverOf<Newton, double, Quadratic>);
 static_assert(SolverOf<BregmanAdmm, float, Quadratic> && SolverOf<BregmanAdmm, double, Quadratic>);
 static_assert(SolverOf<Sinkhorn, float, otpool::Entropy> && SolverOf<Sinkhorn, double, otpool::RelativeEntropy>);
 static_assert(SolverOf<Newton, double, otpool::Entropy> && SolverOf<Newton, float, otpool::RelativeEntropy>);

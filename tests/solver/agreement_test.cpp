@@ -2,11 +2,12 @@
 #include <string>
 
 #include "otpool/otpool.hpp"
+#include "solver/sparse_problem.hpp"
 #include "support/catch.hpp"
 #include "support/optimality.hpp"
 #include "support/random_problem.hpp"
 
-// Sinkhorn and Bregman ADMM against Newton in double; and what `converged` promises, recomputed from the plan.
+// Sinkhorn and Bregman ADMM against Newton in double, at alpha0 = 0 against ActiveSet; and what `converged` promises, recomputed from the plan.
 
 namespace agreement_test {
 
@@ -75,6 +76,40 @@ TEMPLATE_TEST_CASE("closed forms are the solutions that iterating finds", "", En
         CHECK(std::abs(closed.log_mass - iterated.log_mass) <= 1e-8 * (1 + std::abs(closed.log_mass)));
     }
     CHECK(compared > 50);
+}
+
+TEST_CASE("Newton for Quadratic finds the plan of Bregman ADMM") {
+    int compared = 0;
+    for (std::uint64_t seed = 6000; seed < 6024; ++seed) {
+        const SparseProblem<double, Quadratic> made(seed, 0.5, 10);
+        if (made.drawn.D * made.drawn.N > 1500) continue;
+        const auto by_admm = BregmanAdmm{{.tolerance = 1e-9, .max_iterations = 2000}}.solve(made.problem);
+        if (!by_admm.converged()) continue;
+        ++compared;
+        const Matrix<double> plan = Newton{{.tolerance = 1e-10}}.solve(made.problem).plan();
+        INFO(made);
+        CHECK((by_admm.plan() - plan).cwiseAbs().maxCoeff() <= 1e-5 * plan.maxCoeff());
+    }
+    CHECK(compared > 8);
+}
+
+TEST_CASE("ActiveSet finds the value and the marginals of Bregman ADMM at alpha0 = 0") {
+    int compared = 0;
+    for (std::uint64_t seed = 7000; seed < 7024; ++seed) {
+        const SparseProblem<double, Entropy> made(seed, 0, 0);
+        if (made.drawn.D * made.drawn.N > 1500) continue;
+        const auto by_admm = BregmanAdmm{{.tolerance = 1e-9, .max_iterations = 2000}}.solve(made.problem);
+        if (!by_admm.converged()) continue;
+        ++compared;
+        const auto solution = ActiveSet{}.solve(made.problem);
+        INFO(made);
+        const double mass = solution.mass();
+        // (The plans may differ where rewards tie.)
+        CHECK(std::abs(by_admm.objective() - solution.objective()) <= 1e-6 * mass * spread(made.bag));
+        CHECK((by_admm.feature_marginal() - solution.feature_marginal()).cwiseAbs().maxCoeff() <= 1e-6 * mass);
+        CHECK((by_admm.instance_marginal() - solution.instance_marginal()).cwiseAbs().maxCoeff() <= 1e-6 * mass);
+    }
+    CHECK(compared > 8);
 }
 
 TEST_CASE("the translation step does away with the slow mode of strong marginals") {

@@ -18,8 +18,9 @@ using namespace tests;
 
 // Refused at compile time.
 static_assert(!SolverOf<Sinkhorn, float, Quadratic>);
-static_assert(!SolverOf<Newton, double, Quadratic>);
 static_assert(SolverOf<BregmanAdmm, float, Quadratic>);
+static_assert(SolverOf<Newton, double, Quadratic>);
+static_assert(SolverOf<ActiveSet, float, Quadratic>);
 static_assert(SolverOf<Sinkhorn, float, RelativeEntropy>);
 static_assert(SolverOf<Newton, double, Entropy>);
 

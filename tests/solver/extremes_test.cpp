@@ -117,6 +117,16 @@ TEMPLATE_TEST_CASE("Bregman ADMM at the extremes", "", double, float) {
     }
 }
 
+TEMPLATE_TEST_CASE("Newton for Quadratic, and ActiveSet, at the extremes", "", double, float) {
+    for (const bool closed_forms : {true, false}) {
+        const Options options{.closed_forms = closed_forms};
+        for_each_extreme<TestType, Quadratic>([&](const auto& problem) { check_extreme(problem, Newton{options}); });
+        for_each_extreme<TestType, Entropy>([&](const auto& problem) {
+            if (problem.alpha0 == 0) check_extreme(problem, ActiveSet{options});
+        });
+    }
+}
+
 TEMPLATE_TEST_CASE("Steps of Bregman ADMM in one pass each, at the extremes", "", double, float) {
     int swept = 0;
     int all = 0;

@@ -10,74 +10,18 @@
 #include <vector>
 
 #include "otpool/closed_form/closed_form_of.hpp"
+#include "otpool/closed_form/quadratic_line.hpp"
 #include "otpool/closed_form/winners.hpp"
 #include "otpool/core/matrix.hpp"
-#include "otpool/kernel/scaled_problem.hpp"
 #include "otpool/plan/conditional_mean.hpp"
 #include "otpool/plan/log_plan.hpp"
+#include "otpool/plan/marginal_line.hpp"
 #include "otpool/plan/solved_plan.hpp"
+#include "otpool/plan/sparse_solution.hpp"
 #include "otpool/problem/inspection.hpp"
 #include "otpool/problem/regularizers.hpp"
-#include "otpool/simd/arrays.hpp"
 
 namespace otpool::detail {
-
-/// One line (row or column) of a Quadratic plan whose other marginal is free: P_i = max(0, x_i / (2 alpha0) - t), where
-/// t solves alpha log(sum P / prior) = 2 alpha0 t. If alpha is infinite, t solves sum P = prior: the projection onto
-/// the simplex of Held, Wolfe & Crowder (1974), known as sparsemax.
-struct QuadraticLine {
-    Real log_mass = 0;  ///< log sum P
-    Real excess = 0;    ///< max x / (2 alpha0) - t >= 0; a shift of x costs it no digits
-    Real support = 0;   ///< number of entries > 0
-    Real error = 0;     ///< what rounding may have added to log_mass
-
-    /// gap_i = (max x - x_i) / (2 alpha0) >= 0. Cost: O(n log n).
-    QuadraticLine(std::vector<Real> gap, Real highest, Real alpha, Real alpha0, Real log_prior) {
-        // If the support is the `count` smallest gaps, sum P = count * excess - (sum of those gaps).
-        std::sort(gap.begin(), gap.end());
-        const auto too_heavy = [&](Real log_m, Real s) {
-            if (std::isinf(alpha)) return log_m >= log_prior;
-            return alpha * (log_m - log_prior) >= highest - 2 * alpha0 * s;
-        };
-        Real gaps = 0;
-        std::size_t count = 0;
-        while (count < gap.size()) {  // the support grows while the mass at its next breakpoint is too small
-            const Real mass = static_cast<Real>(count) * gap[count] - gaps;
-            if (count > 0 && too_heavy(std::log(mass), gap[count])) break;
-            gaps += gap[count++];
-        }
-        support = static_cast<Real>(count);
-        const auto excess_at = [&](Real log_m) { return (std::exp(log_m) + gaps) / support; };
-        if (std::isinf(alpha)) {
-            log_mass = log_prior;
-        } else if (too_heavy(lightest, excess_at(lightest))) {
-            log_mass =
-                std::max(log_prior + (highest / alpha - 2 * alpha0 / alpha * excess_at(lightest)), lowest_exponent);
-        } else {
-            Real low = lightest;
-            Real high = 745;
-            for (int i = 0; i < 100; ++i) {
-                const Real middle = (low + high) / 2;
-                (too_heavy(middle, excess_at(middle)) ? high : low) = middle;
-            }
-            log_mass = high;
-        }
-        excess = excess_at(log_mass);
-        if (std::isfinite(alpha)) {
-            const Real violation = alpha * (log_mass - log_prior) - highest + 2 * alpha0 * excess;
-            error = std::abs(violation) / (alpha + 2 * alpha0 * std::exp(log_mass) / support);
-        }
-    }
-
-    /// log P_i, -inf outside the support. (Below `lightest` the excess underflows; the support is the largest x alone.)
-    Real log_entry(Real gap) const {
-        if (gap == 0 && log_mass < lightest) return log_mass - std::log(support);
-        return gap < excess ? std::log(excess - gap) : -std::numeric_limits<Real>::infinity();
-    }
-
-private:
-    static constexpr Real lightest = -600;
-};
 
 /// Quadratic with 0 < alpha0 < inf and a free side: the plan max(0, X + f + g) / (2 alpha0), exactly. Free instances:
 /// g = 0, and each f_d is found by itself. Free features: f = 0, and each g_n is found by itself.
@@ -93,98 +37,53 @@ public:
         for (Index k = 0; k < cols(); ++k) {
             problem.reward.copy_column(problem.priors.active[static_cast<std::size_t>(k)], reward_.data() + k * rows());
         }
-        if (problem.alpha2 == 0) {
-            for (Index d = 0; d < rows(); ++d) {
-                f_[static_cast<std::size_t>(d)] = threshold(d, rows(), cols(), problem.alpha1, problem.priors.log_p[d]);
-            }
-        } else {
-            for (Index k = 0; k < cols(); ++k) {
-                g_[static_cast<std::size_t>(k)] =
-                    threshold(k * rows(), 1, rows(), problem.alpha2, problem.priors.log_q[k]);
-            }
+        const Priors& priors = problem.priors;
+        for (Index d = 0; d < rows() && problem.alpha2 == 0; ++d) {
+            f_[static_cast<std::size_t>(d)] = threshold(d, rows(), cols(), {priors.log_p[d], problem.alpha1});
+        }
+        for (Index k = 0; k < cols() && problem.alpha2 > 0; ++k) {
+            g_[static_cast<std::size_t>(k)] = threshold(k * rows(), 1, rows(), {priors.log_q[k], problem.alpha2});
         }
     }
 
     SolvedPlan solution(double tolerance) {
-        const Real highest = *std::max_element(log_plan_.begin(), log_plan_.end());
-        SolvedPlan found;
-        found.log_mass =
-            highest > nothing ? log_sum_exp(log_plan_.data(), static_cast<Index>(log_plan_.size())) : lowest_exponent;
-        RealVector log_scale = fill_empty_features();
+        SolvedPlan found = sparse_solution(problem_, std::move(log_plan_), f_.data(), g_.data());
         found.outcome.status = residual_ <= tolerance ? Status::converged : Status::precision_limit;
         found.outcome.residual = residual_;
-        const bool is_float = problem_.reward.is_float();
-        found.feature_potential.resize(rows());
-        for (Index d = 0; d < rows(); ++d) {
-            found.feature_potential[d] = saturated(f_[static_cast<std::size_t>(d)], is_float);
-        }
-        found.instance_potential = on_all_instances(problem_.reward.cols(), problem_.priors.active, [&](Index k) {
-            return saturated(g_[static_cast<std::size_t>(k)], is_float);
-        });
-        found.log_plan = LogPlan([plan = std::move(log_plan_), rows = rows()](
-                                     Index k, Real* score) { std::copy_n(plan.data() + k * rows, rows, score); },
-                                 std::move(log_scale), problem_.priors.active);
-        check_mass_range(found, is_float);
+        check_mass_range(found, problem_.reward.is_float());
         return found;
     }
 
 private:
-    static constexpr Real nothing = -std::numeric_limits<Real>::infinity();
-
     Index rows() const { return problem_.features(); }
     Index cols() const { return problem_.active_instances(); }
 
-    /// Computes one line of the plan, `size` entries from `first` with this stride, from its marginal's alpha and
-    /// prior. Returns its potential.
-    Real threshold(Index first, Index stride, Index size, Real alpha, Real log_prior) {
-        const Real alpha0 = problem_.alpha0;
+    /// Computes one line of the plan, `size` entries from `first` with this stride. Returns its potential.
+    Real threshold(Index first, Index stride, Index size, const MarginalLine& line) {
+        const Real unit = 2 * problem_.alpha0;
         const Work* x = reward_.data() + first;
-        Work* log_plan = log_plan_.data() + first;
         Real highest = x[0];
         for (Index i = 1; i < size; ++i) highest = std::max(highest, x[i * stride]);
-        if (alpha == 0) {
-            for (Index i = 0; i < size; ++i) {
-                const Real entry = x[i * stride];
-                log_plan[i * stride] = entry > 0 ? std::log(entry) - std::log(2 * alpha0) : nothing;
-            }
-            return 0;
-        }
-        std::vector<Real> gap(static_cast<std::size_t>(size));
-        for (std::size_t i = 0; i < gap.size(); ++i) {
-            gap[i] = std::min((highest - x[static_cast<Index>(i) * stride]) / (2 * alpha0), 1e290);
-        }
-        const QuadraticLine line(gap, highest, alpha, alpha0, log_prior);
-        for (std::size_t i = 0; i < gap.size(); ++i) log_plan[static_cast<Index>(i) * stride] = line.log_entry(gap[i]);
-        residual_ = std::max(residual_, line.error);
-        // A soft potential from the mass: as a difference of large numbers it would lose digits.
-        return std::isinf(alpha) ? 2 * alpha0 * line.excess - highest : -alpha * (line.log_mass - log_prior);
-    }
-
-    /// log_scale: 0, but -inf for a feature without mass. The scores of such a feature become those of its vanishing
-    /// mass, at argmax_n (x_dn + g_n).
-    RealVector fill_empty_features() {
-        RealVector log_scale(rows());
-        for (Index d = 0; d < rows(); ++d) {
-            Real highest = nothing;
-            Real best = nothing;
-            const auto gain = [&](Index k) {
-                return reward_[static_cast<std::size_t>(k * rows() + d)] + g_[static_cast<std::size_t>(k)];
-            };
-            for (Index k = 0; k < cols(); ++k) {
-                highest = std::max(highest, log_plan_[static_cast<std::size_t>(k * rows() + d)]);
-                best = std::max(best, gain(k));
-            }
-            log_scale[d] = highest > nothing ? 0 : nothing;
-            for (Index k = 0; k < cols() && highest == nothing; ++k) {
-                if (gain(k) == best) log_plan_[static_cast<std::size_t>(k * rows() + d)] = 0;
-            }
-        }
-        return log_scale;
+        // (An entry without a reward, -inf, has an infinite gap, also if there are no others.)
+        const auto gap_of = [&](Index i) {
+            const Real reward = x[i * stride];
+            return reward >= std::numeric_limits<Real>::lowest() ? (highest - reward) / unit
+                                                                 : std::numeric_limits<Real>::infinity();
+        };
+        gap_.resize(static_cast<std::size_t>(size));
+        for (Index i = 0; i < size; ++i) gap_[static_cast<std::size_t>(i)] = gap_of(i);
+        const QuadraticLine<Work> solved(gap_.data(), size, std::clamp(highest / unit, -1e300, 1e300),
+                                         line.in_units_of(unit));
+        for (Index i = 0; i < size; ++i)
+            log_plan_[static_cast<std::size_t>(first + i * stride)] = solved.log_entry(gap_of(i));
+        residual_ = std::max(residual_, solved.error);
+        // Of a hard line, the reward is not to lose digits, nor to overflow, in other units.
+        return line.is_hard() ? unit * solved.excess - highest : unit * solved.potential;
     }
 
     const Inspection& problem_;
     std::vector<Work> reward_, log_plan_;  ///< D x N, one column per active instance
-    std::vector<Real> f_, g_;
+    std::vector<Work> f_, g_, gap_;
     Real residual_ = 0;
 };
 

@@ -13,6 +13,7 @@
 #include "otpool/gradient/reverse/optimum_gradient.hpp"
 #include "otpool/gradient/reverse/plan_gradient.hpp"
 #include "otpool/gradient/reverse/unregularized_gradient.hpp"
+#include "otpool/gradient/reverse/vertex_gradient.hpp"
 #include "otpool/plan/solution.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/solver.hpp"
@@ -39,8 +40,10 @@ void add_gradient_of_optimum(const Readout& readout, const ForwardPass<Scalar, R
     const Optimum optimum(*pass.solution);
     if (optimum.alpha0 > 0) {
         OptimumGradient<>(optimum, of_plan).add_to(gradient);
-    } else {
+    } else if (optimum.alpha1 == 0 || optimum.alpha2 == 0) {
         UnregularizedGradient<>(optimum, of_plan).add_to(gradient);
+    } else {
+        VertexGradient<>(optimum, of_plan).add_to(gradient);
     }
     gradient.saturate();
 }
@@ -49,6 +52,8 @@ void add_gradient_of_optimum(const Readout& readout, const ForwardPass<Scalar, R
 
 /// Gradient mode: differentiates the optimum by the implicit function theorem, whichever solver found it and however
 /// many iterations it took. Closed forms have closed gradients.
+///
+/// At alpha0 = 0 without a free side, the plan has to be a vertex, as ActiveSet's is, and the gradient follows it.
 ///
 /// Where no derivative exists: at alpha0 = 0 the gradient goes to the winners, and ties share it as they share the
 /// plan; at alpha0 = inf the reward's derivative is 0; an infinite alpha's derivative is 0.
@@ -79,7 +84,8 @@ struct Implicit {
     }
 
     /// dL/d(problem), given its tape and dL/dy of the readout. Throws InvalidArgument for a solution that has not
-    /// converged, UnsupportedProblem at alpha0 = 0 without a closed form, where the plan is a vertex.
+    /// converged, UnsupportedProblem at alpha0 = 0 without a free side, if the plan's entries do not form a forest (those
+    /// of ActiveSet do).
     template <class Readout, BagScalar Scalar, Regularizer R>
     ProblemGradient<Scalar> backward(const Readout& readout, const ForwardPass<Scalar, R>& tape,
                                      const Vector<Scalar>& dL_dy) const {

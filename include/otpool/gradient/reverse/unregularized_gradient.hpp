@@ -6,7 +6,6 @@
 #include <concepts>
 #include <limits>
 
-#include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/reverse/bag_gradient.hpp"
 #include "otpool/gradient/reverse/optimum.hpp"
@@ -21,13 +20,8 @@ namespace otpool::detail {
 template <std::same_as<Real> Work = Real>
 class UnregularizedGradient {
 public:
-    /// Views both. Throws UnsupportedProblem where no side is free.
-    UnregularizedGradient(const Optimum& optimum, const PlanGradient& of_plan) : optimum_(optimum), of_plan_(of_plan) {
-        if (optimum.alpha1 > 0 && optimum.alpha2 > 0) {
-            throw UnsupportedProblem("Implicit", "alpha0 = 0 and no closed form",
-                                     "alpha0 > 0, or a free side; Unrolled differentiates BregmanAdmm's steps");
-        }
-    }
+    /// Views both.
+    UnregularizedGradient(const Optimum& optimum, const PlanGradient& of_plan) : optimum_(optimum), of_plan_(of_plan) {}
 
     template <BagScalar Scalar>
     void add_to(BagGradient<Scalar>& gradient) {

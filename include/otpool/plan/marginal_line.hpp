@@ -1,0 +1,40 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "otpool/core/matrix.hpp"
+
+namespace otpool::detail {
+
+/// What holds the mass of one line (a row or a column of the plan): alpha KL(mass | prior). At the optimum
+/// log(mass / prior) = -potential / alpha.
+struct MarginalLine {
+    Real log_prior = 0;
+    Real alpha = 0;
+
+    bool is_hard() const { return std::isinf(alpha); }
+    bool is_free() const { return alpha == 0; }
+    bool is_soft() const { return alpha > 0 && !is_hard(); }
+
+    /// The same line where potentials and rewards are in another unit.
+    MarginalLine in_units_of(Real unit) const {
+        return {log_prior, is_soft() ? std::min(alpha / unit, 1e300) : alpha};
+    }
+
+    /// The log mass that the potential asks for; not for free lines.
+    Real log_mass(Real potential) const { return is_hard() ? log_prior : log_prior - potential / alpha; }
+    /// How far a log mass is from that; 0 for a free line, NaN if a number is.
+    Real violation(Real log_mass_, Real potential) const {
+        return is_free() ? 0 : std::abs(log_mass_ - log_mass(potential));
+    }
+    /// The line's term of the dual: minus the conjugate of its penalty at -potential.
+    Real dual(Real potential) const {
+        if (is_free()) return 0;
+        if (is_hard()) return potential * std::exp(log_prior);
+        return -alpha * std::exp(log_prior) * std::expm1(std::min(-potential / alpha, 700.0));
+    }
+};
+
+}  // namespace otpool::detail

@@ -1,0 +1,155 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <concepts>
+#include <cstddef>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "otpool/core/matrix.hpp"
+#include "otpool/kernel/scaled_reward.hpp"
+#include "otpool/plan/marginal_line.hpp"
+#include "otpool/plan/solved_plan.hpp"
+#include "otpool/plan/sparse_solution.hpp"
+#include "otpool/problem/inspection.hpp"
+
+namespace otpool::detail {
+
+/// A problem's rewards as a matrix with at most as many rows as columns, in a unit of its own and less an offset, so
+/// that potentials are numbers of moderate size. Rows are features, or active instances if there are fewer of them.
+///
+///     reward' = (reward - offset) / unit,   potential' = (potential + share offset) / unit,   alpha' = alpha / unit
+///
+/// The shares of the two sides add up to 1: alpha1 / (alpha1 + alpha2) and the rest. Priors make up for them on a soft
+/// side. The plan is the same. A reward of -inf stays one, and means that the entry has no mass.
+template <std::same_as<Real> Work = Real>
+struct OrientedProblem {
+    bool features_are_rows = true;
+    Index rows = 0, cols = 0;
+    std::vector<Work> reward;  ///< A column after the other.
+    std::vector<MarginalLine> row_lines, col_lines;
+
+    OrientedProblem(const Inspection& problem, Work unit, Work offset) : problem_(&problem), unit_(unit) {
+        const Priors& priors = problem.priors;
+        const Work alpha1 = problem.alpha1;
+        const Work alpha2 = problem.alpha2;
+        features_are_rows = problem.features() <= problem.active_instances();
+        rows = std::min(problem.features(), problem.active_instances());
+        cols = std::max(problem.features(), problem.active_instances());
+        offset_ = alpha1 + alpha2 > 0 ? offset : 0;
+        share_ = std::isinf(alpha1) ? 1 : std::isinf(alpha2) || alpha1 + alpha2 == 0 ? 0 : alpha1 / (alpha1 + alpha2);
+        set_reward();
+        set_lines(priors.log_p.data(), problem.features(), alpha1, features_are_rows ? row_lines : col_lines);
+        set_lines(priors.log_q.data(), problem.active_instances(), alpha2, features_are_rows ? col_lines : row_lines);
+    }
+
+    const Work* column(Index k) const { return reward.data() + k * rows; }
+
+    /// row'_i of a potential in the reward's unit: f of a feature or g of an instance.
+    Work row_potential(Work potential) const {
+        const Work scaled = (potential + (features_are_rows ? share_ : 1 - share_) * offset_) / unit_;
+        return std::clamp(scaled, -largest, largest);
+    }
+
+    /// Potentials of the rows, in the reward's unit.
+    std::vector<Work> given_rows(std::vector<Work> potential) const {
+        for (Work& f : potential) {
+            f = features_are_rows ? given(f, problem_->alpha1, share_) : given(f, problem_->alpha2, 1 - share_);
+        }
+        return potential;
+    }
+
+    /// The solution with these potentials and log P, both in this problem's layout. The caller sets the outcome.
+    SolvedPlan solution(const Work* row, const Work* col, std::vector<Work>&& log_plan) const {
+        std::vector<Work> f =
+            features_are_rows ? std::vector<Work>(row, row + rows) : std::vector<Work>(col, col + cols);
+        std::vector<Work> g =
+            features_are_rows ? std::vector<Work>(col, col + cols) : std::vector<Work>(row, row + rows);
+        for (Work& potential : f) potential = given(potential, problem_->alpha1, share_);
+        for (Work& potential : g) potential = given(potential, problem_->alpha2, 1 - share_);
+        return sparse_solution(*problem_, features_are_rows ? std::move(log_plan) : transposed(log_plan), f.data(),
+                               g.data());
+    }
+
+private:
+    static constexpr Work largest = 1e280;
+
+    /// A potential in the reward's unit.
+    Work given(Work potential, Work alpha, Work share) const {
+        if (alpha == 0) return 0;
+        return (potential == 0 ? 0 : potential * unit_) - share * offset_;
+    }
+
+    void set_reward() {
+        reward.resize(static_cast<std::size_t>(rows * cols));
+        std::vector<Work> x(static_cast<std::size_t>(problem_->features()));
+        const Index of_feature = features_are_rows ? 1 : rows;
+        const Index of_instance = features_are_rows ? rows : 1;
+        for (Index n = 0; n < problem_->active_instances(); ++n) {
+            problem_->reward.copy_column(problem_->priors.active[static_cast<std::size_t>(n)], x.data());
+            for (std::size_t d = 0; d < x.size(); ++d) {
+                const Work scaled = std::clamp((x[d] / 2 - offset_ / 2) / (unit_ / 2), -largest, largest);
+                const bool has_reward = x[d] >= std::numeric_limits<Work>::lowest();
+                reward[static_cast<std::size_t>(static_cast<Index>(d) * of_feature + n * of_instance)] =
+                    has_reward ? scaled : -std::numeric_limits<Work>::infinity();
+            }
+        }
+    }
+
+    void set_lines(const Work* log_prior, Index size, Work alpha, std::vector<MarginalLine>& lines) const {
+        const Work total = problem_->alpha1 + problem_->alpha2;
+        for (Index i = 0; i < size; ++i) {
+            MarginalLine line = MarginalLine{log_prior[i], alpha}.in_units_of(unit_);
+            if (line.is_soft()) line.log_prior += std::clamp(offset_ / total, lowest_exponent, -lowest_exponent);
+            lines.push_back(line);
+        }
+    }
+
+    /// A column of features after the other, from one of instances.
+    std::vector<Work> transposed(const std::vector<Work>& log_plan) const {
+        std::vector<Work> other(log_plan.size());
+        for (Index d = 0; d < cols; ++d) {
+            for (Index n = 0; n < rows; ++n) {
+                other[static_cast<std::size_t>(n * cols + d)] = log_plan[static_cast<std::size_t>(d * rows + n)];
+            }
+        }
+        return other;
+    }
+
+    const Inspection* problem_;
+    Work unit_, offset_ = 0, share_ = 0;
+};
+
+/// The highest reward minus the lowest one, without those of -inf.
+template <std::same_as<Real> Work = Real>
+Work range_of_rewards(const Inspection& problem) {
+    const Work highest = problem.highest_of_all();
+    Work half_range = 0;
+    std::vector<Work> x(static_cast<std::size_t>(problem.features()));
+    for (const Index n : problem.priors.active) {
+        problem.reward.copy_column(n, x.data());
+        for (const Work reward : x) {
+            if (reward >= std::numeric_limits<Work>::lowest()) {
+                half_range = std::max(half_range, highest / 2 - reward / 2);
+            }
+        }
+    }
+    return std::min(half_range, std::numeric_limits<Work>::max() / 2) * 2;
+}
+
+/// The potentials of an oriented problem's rows, in the reward's unit, from those of features and instances.
+template <std::same_as<Real> Work>
+std::vector<Work> starting_rows(const Inspection& problem, const std::vector<Work>& f, const std::vector<Work>& g) {
+    if (problem.features() <= problem.active_instances()) return f;
+    std::vector<Work> row;
+    for (const Index n : problem.priors.active) {
+        const Work potential = g[static_cast<std::size_t>(n)];
+        row.push_back(potential > -1e300 ? potential : 0);  // where it was excluded, it is the lowest number
+    }
+    return row;
+}
+
+}  // namespace otpool::detail

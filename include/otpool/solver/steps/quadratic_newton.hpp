@@ -1,0 +1,360 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <Eigen/Cholesky>
+
+#include <algorithm>
+#include <cmath>
+#include <concepts>
+#include <cstddef>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "otpool/closed_form/quadratic_line.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/plan/marginal_line.hpp"
+#include "otpool/plan/solved_plan.hpp"
+#include "otpool/problem/inspection.hpp"
+#include "otpool/solver/solver.hpp"
+#include "otpool/solver/steps/balancing_shift.hpp"
+#include "otpool/solver/steps/iterations.hpp"
+#include "otpool/solver/steps/oriented_problem.hpp"
+
+namespace otpool::detail {
+
+/// Semismooth Newton on the semi-dual of a Quadratic problem, in units of 2 alpha0: P = max(0, X + f + g). The columns'
+/// potential g is eliminated exactly (QuadraticLine), and the concave dual is maximised over the rows' potential f. With
+/// A the support of the plan and theta = 1/alpha (0 if hard),
+///
+///     gradient   p exp(-f theta1) - r
+///     Hessian   -[diag(A 1 + theta1 p exp(-f theta1)) - A diag(1 / (A^T 1 + theta2 c)) A^T]
+///
+/// Exact half steps of the rows and the balancing shift ascend the same dual, so they mix freely with Newton's steps.
+template <std::same_as<Real> Work = Real>
+class QuadraticNewton {
+public:
+    /// Views the problem. Starts from these potentials of the rows, or from 0 if null.
+    QuadraticNewton(const OrientedProblem<Work>& problem, const Work* start)
+        : problem_(problem),
+          f_(count(rows()), 0),
+          g_(count(cols()), 0),
+          plan_(problem.reward.size()),
+          log_r_(count(rows())),
+          log_c_(count(cols())),
+          row_support_(count(rows())),
+          col_support_(count(cols())),
+          x_(count(cols())),
+          gap_(count(cols())),
+          gradient_(rows()) {
+        if (start != nullptr) f_.assign(start, start + rows());
+        for (std::size_t i = 0; i < f_.size(); ++i) f_[i] = row_line(i).is_free() ? 0 : f_[i];
+        for (const Work x : problem.reward) largest_reward_ = std::max(largest_reward_, finite_magnitude(x));
+        sweep();
+        half_step();
+    }
+
+    /// A Newton step and a half step.
+    void step() {
+        if (is_polished_) sweep();
+        newton_step();
+        half_step();
+    }
+
+    Work residual() const { return residual_; }
+    /// The residual that rounding can leave, once the residual has stopped to fall; before that 0.
+    Work attainable() const { return stalled_ > patience ? rounding_ : 0; }
+
+    const std::vector<Work>& row_potential() const { return f_; }
+
+    SolvedPlan solution() const {
+        std::vector<Work> log_plan(plan_.size());
+        for (std::size_t i = 0; i < plan_.size(); ++i) log_plan[i] = std::log(plan_[i]);
+        return problem_.solution(f_.data(), g_.data(), std::move(log_plan));
+    }
+
+private:
+    using DenseMatrix = Matrix<Work>;
+    using DenseVector = Vector<Work>;
+
+    static constexpr int patience = 12;  ///< Steps without a smaller residual.
+    static constexpr Work nothing = -std::numeric_limits<Work>::infinity();
+    static constexpr Work epsilon = std::numeric_limits<Work>::epsilon();
+
+    Index rows() const { return problem_.rows; }
+    Index cols() const { return problem_.cols; }
+    static std::size_t count(Index size) { return static_cast<std::size_t>(size); }
+    const MarginalLine& row_line(std::size_t i) const { return problem_.row_lines[i]; }
+    const MarginalLine& col_line(std::size_t k) const { return problem_.col_lines[k]; }
+    Work& entry(Index i, Index k) { return plan_[count(k * rows() + i)]; }
+    static Work finite_magnitude(Work x) { return std::isfinite(x) ? std::abs(x) : 0; }
+
+    /// Solves a line whose x are the first `size` numbers of x_; then gap_of(i) are its gaps.
+    QuadraticLine<Work> solve_line(Index size, const MarginalLine& line) {
+        highest_ = *std::max_element(x_.begin(), x_.begin() + size);
+        for (Index i = 0; i < size; ++i) gap_[count(i)] = gap_of(i);
+        return QuadraticLine<Work>(gap_.data(), size, highest_, line);
+    }
+    /// Infinite where there is no reward, also if no entry of the line has one.
+    Work gap_of(Index i) const {
+        const Work x = x_[count(i)];
+        return x > nothing ? highest_ - x : -nothing;
+    }
+
+    /// Eliminates the columns: sets g and the plan from f.
+    void sweep() {
+        is_polished_ = false;
+        std::vector<Work> r(f_.size(), 0);
+        std::fill(row_support_.begin(), row_support_.end(), 0);
+        for (Index k = 0; k < cols(); ++k) {
+            const Work* reward = problem_.column(k);
+            for (Index i = 0; i < rows(); ++i) x_[count(i)] = reward[i] + f_[count(i)];
+            const QuadraticLine<Work> line = solve_line(rows(), col_line(count(k)));
+            g_[count(k)] = line.potential;
+            log_c_[count(k)] = line.log_mass;
+            col_support_[count(k)] = line.support;
+            for (Index i = 0; i < rows(); ++i) {
+                const Work mass = line.entry(gap_of(i));
+                entry(i, k) = mass;
+                r[count(i)] += mass;
+                row_support_[count(i)] += mass > 0 ? 1 : 0;
+            }
+        }
+        for (std::size_t i = 0; i < r.size(); ++i) {
+            log_r_[i] = std::log(r[i]);
+            gradient_[static_cast<Index>(i)] = row_line(i).is_free() ? 0 : target(i) - r[i];
+        }
+    }
+
+    /// The mass that row i's potential asks for.
+    Work target(std::size_t i) const { return std::exp(std::min(row_line(i).log_mass(f_[i]), Work(600))); }
+
+    /// Solves a row, given the columns' potentials.
+    QuadraticLine<Work> solve_row(Index i) {
+        for (Index k = 0; k < cols(); ++k) x_[count(k)] = problem_.column(k)[i] + g_[count(k)];
+        return solve_line(cols(), row_line(count(i)));
+    }
+
+    void half_step() {
+        for (Index i = 0; i < rows(); ++i) f_[count(i)] = solve_row(i).potential;
+        const HeldLines of_rows{problem_.row_lines.data(), f_.data(), nullptr, rows()};
+        const HeldLines of_cols{problem_.col_lines.data(), g_.data(), nullptr, cols()};
+        // Without this shift, the rest contracts slowly along it where marginals are weak, and cancels where they are
+        // strong.
+        if (!of_rows.any_free() && !of_cols.any_free() && !(of_rows.all_hard() && of_cols.all_hard())) {
+            const Work shift = balancing_shift<Work>(of_rows, of_cols);
+            for (Work& f : f_) f += shift;
+        }
+        sweep();
+        set_residual();
+        polish();
+        stalled_ = residual_ < best_residual_ ? 0 : stalled_ + 1;
+        best_residual_ = std::min(best_residual_, residual_);
+    }
+
+    void set_residual() {
+        residual_ = 0;
+        const auto add = [&](Work violation) { residual_ = violation <= residual_ ? residual_ : violation; };
+        for (std::size_t i = 0; i < f_.size(); ++i) add(row_line(i).violation(log_r_[i], f_[i]));
+        for (std::size_t k = 0; k < g_.size(); ++k) add(col_line(k).violation(log_c_[k], g_[k]));
+    }
+
+    /// Rows so light that rounding of the potentials is felt in their mass get it from their own equation, in relative
+    /// precision, if the columns that they draw on are heavier and so feel it less. Sets rounding_.
+    void polish() {
+        const Work of_slack = epsilon * (largest_reward_ + largest_of(f_));
+        rounding_ = 0;
+        for (Index i = 0; i < rows(); ++i) {
+            if (row_line(count(i)).is_free()) continue;
+            Work lightest = std::numeric_limits<Work>::infinity();
+            for (Index k = 0; k < cols(); ++k) {
+                if (entry(i, k) > 0) lightest = std::min(lightest, log_c_[count(k)]);
+            }
+            const Work error = of_slack * (1 + row_support_[count(i)]) / target(count(i));
+            const Work violation = row_line(count(i)).violation(log_r_[count(i)], f_[count(i)]);
+            const bool is_near = error > 1 || violation < 1e-3 + error;
+            if (error > 1e-13 && is_near && log_r_[count(i)] < lightest + std::log1p(row_support_[count(i)])) {
+                polish_row(i);
+                rounding_ = std::max(rounding_, of_slack * std::exp(-lightest));
+            } else {
+                rounding_ = std::max(rounding_, error);
+            }
+        }
+        if (!is_polished_) return;
+        for (Index k = 0; k < cols(); ++k) {
+            Work c = 0;
+            for (Index i = 0; i < rows(); ++i) c += entry(i, k);
+            log_c_[count(k)] = std::log(c);
+        }
+        set_residual();
+    }
+    void polish_row(Index i) {
+        is_polished_ = true;
+        const QuadraticLine<Work> line = solve_row(i);
+        f_[count(i)] = line.potential;
+        log_r_[count(i)] = line.log_mass;
+        for (Index k = 0; k < cols(); ++k) entry(i, k) = line.entry(gap_of(k));
+    }
+    static Work largest_of(const std::vector<Work>& potential) {
+        Work largest = 0;
+        for (const Work f : potential) largest = std::max(largest, finite_magnitude(f));
+        return largest;
+    }
+
+    /// Moves along Newton's direction to where the dual has lost half its slope; near the optimum, by all of it.
+    void newton_step() {
+        const DenseVector direction = newton_direction();
+        const std::vector<Work> from = f_;
+        const Work from_slope = direction.dot(gradient_);
+        if (!(from_slope > 0)) return;
+        const auto move = [&](Work length) {
+            for (std::size_t i = 0; i < f_.size(); ++i) f_[i] = from[i] + length * direction[static_cast<Index>(i)];
+            sweep();
+            const Work slope = direction.dot(gradient_);
+            return std::abs(slope) <= rounding_of_slope(direction) ? 0 : slope;
+        };
+        if (move(1) >= -0.5 * from_slope) {
+            damping_ = std::max(damping_ / 4, 1e-9);
+            return;
+        }
+        damping_ = std::min(damping_ * 4, Work(1));
+        Work shorter = 0;
+        Work longer = 1;
+        for (int halving = 0; halving < 60; ++halving) {
+            const Work length = (shorter + longer) / 2;
+            const Work now = move(length);
+            if (std::abs(now) <= 0.5 * from_slope) return;
+            (now > 0 ? shorter : longer) = length;
+        }
+    }
+
+    /// What rounding of the plan can change in the dual's slope along a direction.
+    Work rounding_of_slope(const DenseVector& direction) const {
+        const Work of_slack = epsilon * (largest_reward_ + largest_of(f_));
+        Work rounded = 0;
+        for (std::size_t i = 0; i < f_.size(); ++i) {
+            const Work mass = row_line(i).is_free() ? 0 : target(i);
+            rounded += std::abs(direction[static_cast<Index>(i)]) * (epsilon * mass + of_slack * row_support_[i]);
+        }
+        return rounded;
+    }
+
+    /// Solves (H + damping) direction = gradient, H scaled to unit diagonal. Damped, because H is singular where parts of
+    /// the plan do not touch.
+    DenseVector newton_direction() {
+        DenseVector root(rows());
+        for (Index i = 0; i < rows(); ++i) {
+            const MarginalLine& line = row_line(count(i));
+            // A row without entries counts as if it had one.
+            root[i] = std::sqrt(std::max(row_support_[count(i)], Work(1)) +
+                                (line.is_soft() ? target(count(i)) / line.alpha : 0));
+        }
+        set_hessian(root);
+        const Work least = std::clamp(damping_ * std::min(residual_, Work(1)), Work(1e-13), Work(1e-4));
+        for (Work damping = least;; damping *= 10) {
+            DenseMatrix damped = hessian_;
+            damped.diagonal().array() += damping;
+            cholesky_.compute(damped);
+            if (cholesky_.info() == Eigen::Success || damping > 1) break;
+        }
+        DenseVector direction = gradient_.cwiseQuotient(root);
+        cholesky_.solveInPlace(direction);
+        direction = direction.cwiseQuotient(root);
+        // Along a singular direction, the step is far too long.
+        const Work longest = 20 * std::max(largest_reward_, *std::max_element(plan_.begin(), plan_.end()));
+        const Work length = direction.cwiseAbs().maxCoeff();
+        if (length > longest) direction *= longest / length;
+        return direction;
+    }
+
+    /// The lower triangle of H, divided by the roots of its diagonal. Cost: the sum of squared supports of the columns.
+    void set_hessian(const DenseVector& root) {
+        hessian_.setZero(rows(), rows());
+        std::vector<Index> present;
+        for (Index k = 0; k < cols(); ++k) {
+            const MarginalLine& line = col_line(count(k));
+            if (line.is_free() || col_support_[count(k)] == 0) continue;
+            const Work c = std::exp(std::min(log_c_[count(k)], Work(600)));
+            const Work weight = 1 / (col_support_[count(k)] + (line.is_soft() ? c / line.alpha : 0));
+            present.clear();
+            for (Index i = 0; i < rows(); ++i) {
+                if (entry(i, k) > 0) present.push_back(i);
+            }
+            for (auto a = present.begin(); a != present.end(); ++a) {
+                Work* const of_column = hessian_.data() + *a * rows();
+                for (auto b = a; b != present.end(); ++b) of_column[*b] -= weight;
+            }
+        }
+        for (Index j = 0; j < rows(); ++j) {
+            for (Index i = j; i < rows(); ++i) hessian_(i, j) /= root[i] * root[j];
+            hessian_(j, j) += 1;
+        }
+    }
+
+    const OrientedProblem<Work>& problem_;
+    std::vector<Work> f_, g_;
+    std::vector<Work> plan_;  ///< A column after the other.
+    std::vector<Work> log_r_, log_c_, row_support_, col_support_;
+    std::vector<Work> x_, gap_;  ///< Of a line.
+    Work highest_ = 0;           ///< Of x_
+    DenseVector gradient_;
+    DenseMatrix hessian_;
+    Eigen::LLT<DenseMatrix> cholesky_;
+    Work largest_reward_ = 0;
+    Work damping_ = 1e-4;
+    Work residual_ = 0;
+    Work best_residual_ = std::numeric_limits<Work>::infinity();
+    Work rounding_ = 0;
+    int stalled_ = 0;
+    bool is_polished_ = false;
+};
+
+/// The offset that leaves potentials near 0: the largest reward, less what f + g are near the optimum. If no side is
+/// hard, that is the F of a plan that has n equal entries F = 2 alpha0 P, with  log(n P) = (highest - F) / alpha.
+template <std::same_as<Real> Work = Real>
+Work quadratic_offset(const Inspection& problem, Work unit) {
+    const Work alpha = problem.alpha1 + problem.alpha2;
+    const Work highest = problem.highest_of_all();
+    if (std::isinf(alpha) || std::isinf(unit) || alpha == 0) return highest;
+    const Work size = static_cast<Work>(std::max(problem.features(), problem.active_instances()));
+    const Work x = highest / alpha - std::log(size * alpha / unit);
+    return std::isfinite(x) ? highest - std::min(alpha * wright_omega(x), std::max(highest, Work(0))) : 0;
+}
+
+/// Solves a Quadratic problem by Newton's method. `f` and `g`: the potentials to start from, or empty. If alpha0 is far
+/// below the reward's range, it is reached from larger values (continuation), whose plans have more entries.
+template <std::same_as<Real> Work>
+SolvedPlan solve_quadratic(const Inspection& problem, const AnyRun& run, const std::vector<Work>& f,
+                           const std::vector<Work>& g) {
+    constexpr Work easy_range = 50;
+    constexpr Work good_start = 0.1;
+    const Work offset = quadratic_offset<Work>(problem, 2 * problem.alpha0);
+    Iterations iterations(run, 200);
+    std::vector<Work> row = f.empty() ? f : starting_rows(problem, f, g);
+    const Work range = range_of_rewards<Work>(problem) / (2 * problem.alpha0);
+    Work factor = row.empty() ? std::max(Work(1), range / easy_range) : 1;
+    while (true) {
+        const OrientedProblem<Work> oriented(problem, factor * 2 * problem.alpha0, offset);
+        for (Work& potential : row) potential = oriented.row_potential(potential);
+        QuadraticNewton<Work> newton(oriented, row.empty() ? nullptr : row.data());
+        while (iterations.again() && (factor == 1 || newton.residual() > good_start)) {
+            newton.step();
+            if (factor == 1) {
+                iterations.record(newton.residual(), newton.attainable());
+            } else {
+                iterations.record_on_the_way(newton.residual());
+            }
+        }
+        if (factor == 1) {
+            iterations.settle(newton.residual(), newton.attainable());  // iterations may have run out on the way
+            SolvedPlan found = newton.solution();
+            found.outcome = iterations.outcome();
+            check_mass_range(found, problem.reward.is_float());
+            return found;
+        }
+        row = oriented.given_rows(newton.row_potential());
+        factor = std::max(Work(1), factor / 4);
+    }
+}
+
+}  // namespace otpool::detail
