@@ -45,14 +45,18 @@ enum class Assign { set, add };
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wignored-attributes"  // P loses its attributes as a template argument, as in Eigen
 #endif
-/// Adds a register's halves, then theirs, down to four numbers.
+/// Adds a register's halves, then theirs, down to four numbers; or leaves it, if this Eigen has neither name for it.
 template <class P>
 auto add_halves(const P& sum) {
-    const auto half = Eigen::internal::predux_half_dowto4(sum);
-    if constexpr (std::is_same_v<P, std::remove_const_t<decltype(half)>>) {
-        return half;
+    using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
+    if constexpr (unpacket_traits<P>::size <= 4) {
+        return sum;
+    } else if constexpr (requires { predux_half_dowto4(sum); }) {
+        return add_halves(predux_half_dowto4(sum));
+    } else if constexpr (requires { predux_half(sum); }) {
+        return add_halves(predux_half(sum));
     } else {
-        return add_halves(half);
+        return sum;
     }
 }
 
@@ -111,7 +115,7 @@ EIGEN_ALWAYS_INLINE void sum_over_lanes(const Scalar* M, Index lanes, Index firs
                                         const Weigh& weigh) {
     using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
     using P = Packet<Scalar>;
-    P sum[count];
+    P sum[std::size_t{count}];
     for_each_constant<count>([&](auto c) { sum[c] = pset1<P>(Scalar(0)); });
     for (Index l = 0; l < lanes; l += packet_size<Scalar>) {
         const P w = ploadu<P>(weight + l);
@@ -144,7 +148,7 @@ EIGEN_ALWAYS_INLINE void sum_over_items(const Scalar* M, Index lanes, Index item
     using P = Packet<Scalar>;
     // Eight sums at a time, from several items if needed, as each addition waits for the one before.
     constexpr int together = 8 / count;
-    P sum[together * count];
+    P sum[std::size_t{together * count}];
     for_each_constant<together * count>([&](auto s) { sum[s] = pset1<P>(Scalar(0)); });
     const auto add_item = [&](Index item, auto t) {
         const P w = pset1<P>(weight[item]);
