@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <limits>
 
 #include "otpool/core/buffer.hpp"
@@ -187,16 +188,16 @@ private:
 
     /// M of a block, from differences of rewards and sums of potentials.
     void fill_apart(const Block& block, const Work* const* rewards) const {
-        const auto small = [](const Work* potential, Index size) {
+        const auto are_small = [](const Work* potential, Index size) {
             const Work largest = in_base_two(Range::largest_potential_summed);
             return within(potential, size, -largest, largest);
         };
-        // NOLINTNEXTLINE(bugprone-branch-clone): they differ where Work is float
-        if (small(F_.data(), kernel_->rows()) && small(G_.data() + block.first, block.count)) {
-            fill_apart<Work>(block, rewards);
-        } else {
-            fill_apart<Real>(block, rewards);
+        if constexpr (!std::same_as<Work, Real>) {
+            if (are_small(F_.data(), kernel_->rows()) && are_small(G_.data() + block.first, block.count)) {
+                return fill_apart<Work>(block, rewards);
+            }
         }
+        fill_apart<Real>(block, rewards);
     }
 
     /// The same, with exponents summed in Term.
