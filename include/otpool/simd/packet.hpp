@@ -23,6 +23,19 @@ using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
 template <BagScalar Scalar>
 inline constexpr Index packet_size = Eigen::internal::unpacket_traits<Packet<Scalar>>::size;
 
+#if defined(__ELF__)
+/// Makes linkers refuse files that are compiled for registers of different sizes, for instance only one of them with
+/// -march=native: memory from one file's version of an inline function, ours or Eigen's, would be freed by another's.
+/// A symbol can have only one value. Linkers print its name.
+[[gnu::used]] inline void mark_register_size() {
+    asm(".globl otpool_needs_the_same_vector_flags_in_every_file\n"
+        ".hidden otpool_needs_the_same_vector_flags_in_every_file\n"
+        ".set otpool_needs_the_same_vector_flags_in_every_file, %c0"
+        :
+        : "i"(256 * EIGEN_MAX_ALIGN_BYTES + sizeof(Packet<float>)));
+}
+#endif
+
 /// A multiple of every packet size.
 inline constexpr Index register_lanes = 16;
 
