@@ -4,11 +4,15 @@ find_package(Catch2 CONFIG QUIET)
 if(NOT TARGET Catch2::Catch2)
     message(STATUS "otpool: Catch2 not found, fetching 3.7.1 (cmake/bootstrap.sh installs it)")
     include(FetchContent)
+    set(system "")
+    if(CMAKE_VERSION VERSION_GREATER_EQUAL 3.25)
+        set(system SYSTEM)
+    endif()
     FetchContent_Declare(Catch2
         GIT_REPOSITORY https://github.com/catchorg/Catch2.git
         GIT_TAG v3.7.1
         GIT_SHALLOW TRUE
-        SYSTEM)
+        ${system})
     FetchContent_MakeAvailable(Catch2)
     list(APPEND CMAKE_MODULE_PATH ${Catch2_SOURCE_DIR}/extras)
 endif()

@@ -11,6 +11,9 @@ if(NOT TARGET Eigen3::Eigen)
 endif()
 
 if(NOT TARGET Eigen3::Eigen)
+    if(CMAKE_VERSION VERSION_LESS 3.18)
+        message(FATAL_ERROR "otpool: Eigen 3.4 or later not found; CMake 3.18 or later would fetch it")
+    endif()
     message(STATUS "otpool: Eigen not found, fetching 3.4.0 (cmake/bootstrap.sh installs it)")
     include(FetchContent)
     FetchContent_Declare(eigen

@@ -1,4 +1,5 @@
 # Shared by otpool's own programs (tests, examples, benchmarks): warnings, flags, and libraries that some of them need.
+cmake_minimum_required(VERSION 3.22...3.31)
 
 if(PROJECT_IS_TOP_LEVEL AND NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
     set(CMAKE_BUILD_TYPE Release) # Eigen without optimisation is a hundred times slower

@@ -1,5 +1,6 @@
 # Fails unless what the READMEs say of the tree is true: links lead to files and headings, headers that are named exist, the
-# map of the headers has every folder, and a folder includes only those above it in the map. Run as
+# map of the headers has every folder, a folder includes only those above it in the map, and every header includes what checks
+# the compiler's flags. Run as
 #     cmake -D ROOT=<the project> -P map_test.cmake
 
 cmake_minimum_required(VERSION 3.25)
@@ -86,6 +87,10 @@ endforeach()
 
 file(GLOB_RECURSE headers RELATIVE ${ROOT}/include/otpool ${ROOT}/include/otpool/*.hpp)
 foreach(header IN LISTS headers)
+    file(STRINGS ${ROOT}/include/otpool/${header} includes REGEX "^#include \"otpool/")
+    if(NOT includes AND NOT header STREQUAL core/compiler.hpp)
+        message(SEND_ERROR "${header} does not include core/compiler.hpp, so it compiles where otpool is wrong")
+    endif()
     string(REGEX REPLACE "/.*" "" folder ${header})
     list(FIND folders "${folder}" place)
     if(place EQUAL -1)

@@ -53,6 +53,32 @@ TEMPLATE_TEST_CASE("Bag b is the columns from offset b to offset b + 1, where th
     }
 }
 
+TEMPLATE_TEST_CASE("Offsets are integers of any type", "", int, short, unsigned, std::int64_t, std::uint64_t,
+                   std::uint8_t) {
+    const Matrix<float> instances = six_instances<float>();
+    const std::vector<TestType> offsets = {0, 2, 2, 5, 6};
+    const Bags bags(instances, offsets);
+    const Bags with_all(MatrixView<float>(instances), offsets, MatrixView<float>(instances),
+                        Vector<float>::Ones(6).eval());
+    static_assert(std::is_same_v<decltype(bags), const Bags<float>>);
+    static_assert(std::is_same_v<decltype(with_all), const Bags<float>>);
+    REQUIRE(bags.size() == 4);
+    for (Index b = 0; b < 4; ++b) {
+        const auto at = static_cast<std::size_t>(b);
+        CHECK(bags.first_instance(b) == Index(offsets[at]));
+        CHECK(with_all.bag_size(b) == Index(offsets[at + 1]) - Index(offsets[at]));
+    }
+    const std::vector<TestType> too_few = {0, 5};
+    CHECK(message_of<InvalidArgument>([&] { Bags(instances, too_few); }) ==
+          "offsets[1] is 5; allowed: the number of instances, 6");
+}
+
+TEST_CASE("Offsets too large for signed integers are refused") {
+    const std::vector<std::uint64_t> offsets = {0, ~std::uint64_t{0}, 6};
+    CHECK(message_of<InvalidArgument>([&] { Bags(six_instances<float>(), offsets); }) ==
+          "offsets[1] is -1; allowed: at least offsets[0] = 0");
+}
+
 TEMPLATE_TEST_CASE("Reward and prior are cut as the instances are", "", float, double) {
     const Matrix<TestType> instances = six_instances<TestType>();
     const Matrix<TestType> reward = -instances;

@@ -30,7 +30,7 @@ bool has_closed_form(const UotProblem<Scalar, R>& problem) {
     // At alpha0 = 0 or inf there is none with a penalty of one's own.
     const bool inside = problem.alpha0 > 0 && std::isfinite(problem.alpha0);
     return (inside || is_kullback_leibler(problem)) &&
-           ClosedFormOf<R>::exists(problem.alpha0, problem.features.alpha, problem.instances.alpha);
+           ClosedFormOf<R>::exists(Real(problem.alpha0), Real(problem.features.alpha), Real(problem.instances.alpha));
 }
 
 }  // namespace otpool::detail

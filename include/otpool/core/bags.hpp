@@ -1,8 +1,9 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
-#include <string>
+#include <utility>
 #include <vector>
 
 #include "otpool/core/error.hpp"
@@ -45,6 +46,14 @@ public:
           prior_(std::move(prior)),
           offsets_(std::move(offsets)) {
         check();
+    }
+    /// Likewise with offsets of another type of integers, which are copied.
+    template <class Offset>
+    Bags(MatrixView<Scalar> instances, const std::vector<Offset>& offsets, MatrixView<Scalar> reward = {},
+         Vector<Scalar> prior = {})
+        : Bags(std::move(instances), std::vector<std::int64_t>(offsets.begin(), offsets.end()), std::move(reward),
+               std::move(prior)) {
+        static_assert(std::integral<Offset>, "otpool: the offsets of bags are integers");
     }
 
     Index size() const { return static_cast<Index>(offsets_.size()) - 1; }  ///< B, the number of bags
@@ -101,5 +110,7 @@ private:
 /// Bags of an Eigen expression have its scalar.
 template <class Derived, class... Rest>
 Bags(const Eigen::DenseBase<Derived>&, std::vector<std::int64_t>, const Rest&...) -> Bags<typename Derived::Scalar>;
+template <class Derived, class Offset, class... Rest>
+Bags(const Eigen::DenseBase<Derived>&, const std::vector<Offset>&, const Rest&...) -> Bags<typename Derived::Scalar>;
 
 }  // namespace otpool

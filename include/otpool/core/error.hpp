@@ -10,6 +10,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "otpool/core/compiler.hpp"
+
 namespace otpool {
 
 /// Base of every exception that otpool throws.

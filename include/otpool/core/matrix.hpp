@@ -1,6 +1,8 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include "otpool/core/compiler.hpp"  // before Eigen, which prints pages of errors, too
+
 #include <Eigen/Core>
 
 #include <concepts>
@@ -20,7 +22,7 @@ using Vector = Eigen::Matrix<Scalar, Eigen::Dynamic, 1>;
 
 /// A matrix in column-major memory.
 template <class Scalar>
-using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
+using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::ColMajor>;
 
 /// The type of a bag's numbers: float or double.
 template <class Scalar>

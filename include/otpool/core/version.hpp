@@ -1,6 +1,8 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include "otpool/core/compiler.hpp"
+
 namespace otpool {
 
 // The version is defined here only: the build system reads these three lines.

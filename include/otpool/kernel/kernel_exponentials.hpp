@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <limits>
 
 #include "otpool/core/buffer.hpp"
@@ -90,8 +91,8 @@ public:
     /// make up for.
     void raise_low(const Block& block, const Work* const* rewards) {
         // If rewards have not been looked at, parts have to be small.
-        const Work limit =
-            std::clamp(Range::largest_parts - row_parts_.magnitude(), Work(0), in_base_two(Range::largest_log_raise));
+        const Work limit = std::clamp(Range::largest_parts - row_parts_.magnitude(), Work(0),
+                                      in_base_two(Real(Range::largest_log_raise)));
         absorb_highest(block, rewards, F_, 0, limit);
     }
     /// Computes M of a block; the padding is finite. Sets the block's in_range and highest if the rewards have not been
@@ -103,15 +104,17 @@ public:
         const auto exponent = [=, inverse_alpha0 = inverse_alpha0_](const Work* x, Index l, Index i) {
             return multiply_add(L::load(x), L(inverse_alpha0), L::load(lane_part + l) + L(item_part[i]));
         };
-        const Real lowest = std::min(0.0, kernel_->lowest * inverse_alpha0_) + row_parts_.lowest + cols.lowest;
-        const Real highest = std::max(0.0, kernel_->highest * inverse_alpha0_) + row_parts_.highest + cols.highest;
+        const Real lowest =
+            std::min(0.0, kernel_->lowest * Real(inverse_alpha0_)) + Real(row_parts_.lowest) + Real(cols.lowest);
+        const Real highest =
+            std::max(0.0, kernel_->highest * Real(inverse_alpha0_)) + Real(row_parts_.highest) + Real(cols.highest);
         const bool small_parts = row_parts_.magnitude() + cols.magnitude() <= Range::largest_parts;
         if (!kernel_->looked_at()) {
             block.in_range = small_parts;
             if (small_parts) fill_looking(block, rewards, exponent, cols);
-        } else if (!small_parts || !(highest < Range::largest_exponent)) {
+        } else if (!small_parts || !(highest < Real(Range::largest_exponent))) {
             fill_apart(block, rewards);
-        } else if (lowest > Range::smallest_exponent) {
+        } else if (lowest > Real(Range::smallest_exponent)) {
             fill(block, rewards, [=](auto... of) { return exp2_within(exponent(of...)); });
         } else {
             fill(block, rewards, [=](auto... of) { return exp2_or_zero(exponent(of...)); });
@@ -187,16 +190,16 @@ private:
 
     /// M of a block, from differences of rewards and sums of potentials.
     void fill_apart(const Block& block, const Work* const* rewards) const {
-        const auto small = [](const Work* potential, Index size) {
-            const Work largest = in_base_two(Range::largest_potential_summed);
+        const auto are_small = [](const Work* potential, Index size) {
+            const Work largest = in_base_two(Real(Range::largest_potential_summed));
             return within(potential, size, -largest, largest);
         };
-        // NOLINTNEXTLINE(bugprone-branch-clone): they differ where Work is float
-        if (small(F_.data(), kernel_->rows()) && small(G_.data() + block.first, block.count)) {
-            fill_apart<Work>(block, rewards);
-        } else {
-            fill_apart<Real>(block, rewards);
+        if constexpr (!std::same_as<Work, Real>) {
+            if (are_small(F_.data(), kernel_->rows()) && are_small(G_.data() + block.first, block.count)) {
+                return fill_apart<Work>(block, rewards);
+            }
         }
+        fill_apart<Real>(block, rewards);
     }
 
     /// The same, with exponents summed in Term.
@@ -210,8 +213,8 @@ private:
         fill(block, rewards, [=](const Work* x, Index l, Index i) {
             using T = Lanes<Term>;
             const auto at = [](const Work* first) { return converted<Term>(L::load(first)); };
-            const T excess = at(x) - at(lane_shift + l) - T(item_shift[i]);
-            const T potential = at(lane_potential + l) + T(item_potential[i]);
+            const T excess = at(x) - at(lane_shift + l) - T(Term(item_shift[i]));
+            const T potential = at(lane_potential + l) + T(Term(item_potential[i]));
             const L exponent = converted<Work>(multiply_add(excess, T(inverse_alpha0), potential));
             return exp2_or_zero(lower(exponent, L(Range::largest_exponent)));
         });
@@ -240,7 +243,7 @@ private:
             });
         }
         const Work highest_exponent = highest(top);
-        block.highest = (highest_exponent - row_parts_.lowest - cols.lowest) / inverse_alpha0_;
+        block.highest = Real((highest_exponent - row_parts_.lowest - cols.lowest) / inverse_alpha0_);
         block.in_range = sum(nothing) == 0 && highest_exponent < Range::largest_exponent;
     }
 

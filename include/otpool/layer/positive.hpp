@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "otpool/core/compiler.hpp"
+
 namespace otpool {
 
 // Maps from a number without bounds (raw), which an optimiser steps, to a positive value.

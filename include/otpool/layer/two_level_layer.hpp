@@ -91,7 +91,8 @@ private:
     /// The columns of the second level's batch that inner layer m made.
     template <class Batch>
     static auto of_inner(Batch& second, Index m) {
-        return second(Eigen::all, Eigen::seqN(m, second.cols() / static_cast<Index>(M), static_cast<Index>(M)));
+        return second(Eigen::seqN(0, second.rows()),
+                      Eigen::seqN(m, second.cols() / static_cast<Index>(M), static_cast<Index>(M)));
     }
 
     template <class Tuple, class Visit>

@@ -102,17 +102,18 @@ struct Solution {
             }
         });
         const auto weighted = [](Real alpha, Real term) { return std::isinf(alpha) || alpha == 0 ? 0 : alpha * term; };
-        const Real alpha0 = problem.alpha0;
+        const Real alpha0 = Real(problem.alpha0);
         Real per_mass = -reward;
         Real constant = 0;
         const auto add_penalty = [&](const Marginal<Scalar>& side, const std::vector<Real>& m, const RealVector& prior,
                                      Real mass_of_prior) {
-            if (!detail::is_kullback_leibler(side.penalty, side.alpha)) {
-                constant += side.alpha * penalty_of(side.penalty, m, prior);
+            const Real alpha = Real(side.alpha);
+            if (!detail::is_kullback_leibler(side.penalty, alpha)) {
+                constant += alpha * penalty_of(side.penalty, m, prior);
                 return;
             }
-            per_mass += weighted(side.alpha, relative_entropy(m, prior) + log_mass - 1);
-            constant += weighted(side.alpha, mass_of_prior);
+            per_mass += weighted(alpha, relative_entropy(m, prior) + log_mass - 1);
+            constant += weighted(alpha, mass_of_prior);
         };
         add_penalty(problem.features, r, p, prior_mass_of_rows);
         add_penalty(problem.instances, c, q, prior_mass_of_cols);

@@ -59,7 +59,7 @@ Scalar saturated_exp(Real log_value, Index count = 1) {
 /// The nearest finite Scalar. The value must not be NaN.
 template <BagScalar Scalar>
 Scalar saturated(Real value) {
-    const Real max = std::numeric_limits<Scalar>::max();
+    const Real max = static_cast<Real>(std::numeric_limits<Scalar>::max());
     return static_cast<Scalar>(std::clamp(value, -max, max));
 }
 

@@ -26,13 +26,13 @@ void for_each_bag(const Bags<Scalar>& bags, const Execution& execution, const Wo
         return;
     }
     const Index share = bags.instances().cols() / execution.workers();
-    std::vector<Index> small;
+    std::vector<Index> small_bags;
     for (Index b = 0; b < bags.size(); ++b) {
-        if (bags.bag_size(b) <= share) small.push_back(b);
+        if (bags.bag_size(b) <= share) small_bags.push_back(b);
     }
     TaskErrors errors(bags.size());
-    execution.for_each(static_cast<Index>(small.size()), [&](Index i, Index worker) {
-        const Index b = small[static_cast<std::size_t>(i)];
+    execution.for_each(static_cast<Index>(small_bags.size()), [&](Index i, Index worker) {
+        const Index b = small_bags[static_cast<std::size_t>(i)];
         errors.keep(b, [&] { work(b, alone, worker); });
     });
     for (Index b = 0; b < bags.size(); ++b) {

@@ -49,14 +49,14 @@ auto min_pooling(Solver solver = {}) {
 /// y_d = sum_n x_dn exp(x_dn / t) / sum_n exp(x_dn / t) (Boltzmann), t in [0, inf]: the max at 0, the mean at inf.
 template <BagScalar Scalar, class Solver = ClosedForm>
 auto softmax_pooling(Scalar temperature, Solver solver = {}) {
-    detail::require_alpha(temperature, "temperature");
+    detail::require_alpha(Real(temperature), "temperature");
     return Pooling<Scalar, Solver>{.parameters = {.alpha0 = temperature}, .solver = solver};
 }
 
 /// y_d = t log (1/N) sum_n exp(x_dn / t), t in [0, inf]: the max at 0, the mean at inf.
 template <BagScalar Scalar, class Solver = ClosedForm>
 auto log_sum_exp_pooling(Scalar temperature, Solver solver = {}) {
-    detail::require_alpha(temperature, "temperature");
+    detail::require_alpha(Real(temperature), "temperature");
     return Pooling<Scalar, Solver, Entropy, LogMeanExpReadout>{.parameters = {.alpha0 = temperature}, .solver = solver};
 }
 

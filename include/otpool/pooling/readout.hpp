@@ -78,7 +78,7 @@ struct LogMeanExpReadout {
     template <class Scalar, class R>
     Vector<Scalar> operator()(const Solution<Scalar, R>& solution) const {
         const detail::AnyView reward(solution.problem.reward);
-        const Real alpha0 = solution.problem.alpha0;
+        const Real alpha0 = Real(solution.problem.alpha0);
         const auto& active = solution.log_plan.active();
         const Index rows = reward.rows();
         RealVector gain(rows);

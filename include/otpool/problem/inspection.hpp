@@ -87,7 +87,7 @@ private:
         reward = problem.reward;
         values = problem.values;
         forbids_pairs = false;
-        set_alphas(problem.alpha0, problem.features.alpha, problem.instances.alpha);
+        set_alphas(Real(problem.alpha0), Real(problem.features.alpha), Real(problem.instances.alpha));
         feature_penalty = problem.features.penalty;
         instance_penalty = problem.instances.penalty;
         regularizer = AnyRegularizer::of<R>();

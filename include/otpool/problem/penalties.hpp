@@ -6,6 +6,8 @@
 #include <memory>
 #include <utility>
 
+#include "otpool/core/compiler.hpp"
+
 namespace otpool {
 
 /// alpha KL(marginal | prior), KL(a | b) = sum a log(a/b) - a + b: the penalty that every solver and gradient takes.

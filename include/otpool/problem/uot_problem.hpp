@@ -103,9 +103,9 @@ void validate_fields(const UotProblem<Scalar, R>& problem) {
     require(values.empty() || (values.rows() == reward.rows() && values.cols() == reward.cols()), "shape of values",
             shape_text(values.rows(), values.cols()),
             text(shape_text(reward.rows(), reward.cols()), ", the shape of the reward"));
-    require_alpha(alpha0, "alpha0");
-    require_alpha(features.alpha, "alpha1");
-    require_alpha(instances.alpha, "alpha2");
+    require_alpha(Real(alpha0), "alpha0");
+    require_alpha(Real(features.alpha), "alpha1");
+    require_alpha(Real(instances.alpha), "alpha2");
     require_prior(features.prior, reward.rows(), false, "p0", features.has_masses);
     require_prior(instances.prior, reward.cols(), true, "q0", instances.has_masses);
     if (!std::isinf(features.alpha) || !std::isinf(instances.alpha)) return;
@@ -125,8 +125,8 @@ Index active_instances(const UotProblem<Scalar, R>& problem) {
 
 template <class Scalar, class R>
 bool is_kullback_leibler(const UotProblem<Scalar, R>& problem) {
-    return is_kullback_leibler(problem.features.penalty, problem.features.alpha) &&
-           is_kullback_leibler(problem.instances.penalty, problem.instances.alpha);
+    return is_kullback_leibler(problem.features.penalty, Real(problem.features.alpha)) &&
+           is_kullback_leibler(problem.instances.penalty, Real(problem.instances.alpha));
 }
 
 /// Throws UnsupportedProblem, in the solver's name, unless both penalties are KullbackLeibler.

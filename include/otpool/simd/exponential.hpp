@@ -116,8 +116,8 @@ public:
     /// 2^x for x up to the same bound; 0 if x is NaN or rounds to `least` or below. It needs no comparison: the number
     /// with n - least as exponent bits and 0 as mantissa is 2^(n - least - bias), and 0 if n = least.
     EIGEN_ALWAYS_INLINE static P exp2_or_zero(const P& x) {
-        using namespace Eigen::internal;                          // NOLINT(google-build-using-namespace)
-        const P bounded = pmax(all(least), x);                    // in this order, NaN becomes `least`
+        using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
+        const P bounded = at_least(x);
         const P biased = padd(bounded, all(to_integer - least));  // n - least in the lowest bits
         const P r = psub(bounded, psub(biased, all(to_integer - least)));
         std::array<Number, packet_size<Number>> factor;
@@ -139,6 +139,15 @@ private:
         coefficients_of_power<Number>(log_2, 1 << (NumberBits<Number>::bias + static_cast<int>(least)));
 
     EIGEN_ALWAYS_INLINE static P all(Number number) { return Eigen::internal::pset1<P>(number); }
+
+    /// The higher of x and `least`; `least` if x is NaN.
+    EIGEN_ALWAYS_INLINE static P at_least(const P& x) {
+#ifdef EIGEN_VECTORIZE_SSE
+        return Eigen::internal::pmax(all(least), x);  // x86's instruction gives the first of its operands if one is NaN
+#else
+        return Eigen::internal::pmax<Eigen::PropagateNumbers>(all(least), x);
+#endif
+    }
 
     /// Moves the lowest bits to the exponent.
     static Bits to_exponent(Number biased) { return std::bit_cast<Bits>(biased) << NumberBits<Number>::mantissa_bits; }

@@ -4,6 +4,7 @@
 #include <Eigen/Core>
 
 #include <cmath>
+#include <cstddef>
 #include <limits>
 
 #include "otpool/core/matrix.hpp"
@@ -21,7 +22,8 @@ struct Lanes {
     using P = Packet<Number>;
     static constexpr int registers = static_cast<int>(register_lanes / packet_size<Number>);
 
-    P packet[registers];  // NOLINT(modernize-avoid-c-arrays): std::array drops the alignment of P, with a warning
+    // NOLINTNEXTLINE(modernize-avoid-c-arrays): std::array drops the alignment of P, with a warning
+    P packet[std::size_t{registers}];
 
     Lanes() = default;
     /// The same number in every lane.

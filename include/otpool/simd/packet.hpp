@@ -23,6 +23,19 @@ using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
 template <BagScalar Scalar>
 inline constexpr Index packet_size = Eigen::internal::unpacket_traits<Packet<Scalar>>::size;
 
+#if defined(__ELF__)
+/// Makes linkers refuse files that are compiled for registers of different sizes, for instance only one of them with
+/// -march=native: memory from one file's version of an inline function, ours or Eigen's, would be freed by another's.
+/// A symbol can have only one value. Linkers print its name.
+[[gnu::used]] inline void mark_register_size() {
+    asm(".globl otpool_needs_the_same_vector_flags_in_every_file\n"
+        ".hidden otpool_needs_the_same_vector_flags_in_every_file\n"
+        ".set otpool_needs_the_same_vector_flags_in_every_file, %c0"
+        :
+        : "i"(256 * EIGEN_MAX_ALIGN_BYTES + sizeof(Packet<float>)));
+}
+#endif
+
 /// A multiple of every packet size.
 inline constexpr Index register_lanes = 16;
 
@@ -45,14 +58,18 @@ enum class Assign { set, add };
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wignored-attributes"  // P loses its attributes as a template argument, as in Eigen
 #endif
-/// Adds a register's halves, then theirs, down to four numbers.
+/// Adds a register's halves, then theirs, down to four numbers; or leaves it, if this Eigen has neither name for it.
 template <class P>
 auto add_halves(const P& sum) {
-    const auto half = Eigen::internal::predux_half_dowto4(sum);
-    if constexpr (std::is_same_v<P, std::remove_const_t<decltype(half)>>) {
-        return half;
+    using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
+    if constexpr (unpacket_traits<P>::size <= 4) {
+        return sum;
+    } else if constexpr (requires { predux_half_dowto4(sum); }) {
+        return add_halves(predux_half_dowto4(sum));
+    } else if constexpr (requires { predux_half(sum); }) {
+        return add_halves(predux_half(sum));
     } else {
-        return add_halves(half);
+        return sum;
     }
 }
 
@@ -111,7 +128,7 @@ EIGEN_ALWAYS_INLINE void sum_over_lanes(const Scalar* M, Index lanes, Index firs
                                         const Weigh& weigh) {
     using namespace Eigen::internal;  // NOLINT(google-build-using-namespace)
     using P = Packet<Scalar>;
-    P sum[count];
+    P sum[std::size_t{count}];
     for_each_constant<count>([&](auto c) { sum[c] = pset1<P>(Scalar(0)); });
     for (Index l = 0; l < lanes; l += packet_size<Scalar>) {
         const P w = ploadu<P>(weight + l);
@@ -144,7 +161,7 @@ EIGEN_ALWAYS_INLINE void sum_over_items(const Scalar* M, Index lanes, Index item
     using P = Packet<Scalar>;
     // Eight sums at a time, from several items if needed, as each addition waits for the one before.
     constexpr int together = 8 / count;
-    P sum[together * count];
+    P sum[std::size_t{together * count}];
     for_each_constant<together * count>([&](auto s) { sum[s] = pset1<P>(Scalar(0)); });
     const auto add_item = [&](Index item, auto t) {
         const P w = pset1<P>(weight[item]);

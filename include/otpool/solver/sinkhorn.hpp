@@ -109,7 +109,7 @@ private:
         auto& scaling = start<K>(own, scaled);
         detail::Iterations iterations(own.any(), default_limit);
         iterate(scaling, iterations, own.any());
-        detail::SolvedPlan found = scaling.solution(problem.alpha0);
+        detail::SolvedPlan found = scaling.solution(Real(problem.alpha0));
         found.outcome = iterations.outcome();
         detail::check_promise(found, scaled, scaling.attainable(), own.any().tolerance);
         return detail::solution_of(problem, std::move(found));

@@ -94,7 +94,7 @@ public:
         sums_.smooth_moment *= log_2;  // of exponents of two
         sums_.transport_moment *= log_2;
         if (before != nullptr) {
-            const Real rho = before->rho;
+            const Real rho = Real(before->rho);
             for (Real& sum : sums_.gap_row) sum *= rho;
             sums_.gap_moment *= rho * log_2;
         }

@@ -211,7 +211,7 @@ private:
     void start_pooled(bool own_values) {
         anchor_ = tape_->top;
         if (own_values) {
-            for (Index d = 0; d < anchor_.size(); ++d) anchor_[d] = static_cast<Work>(tape_->mean[d]);
+            for (Index d = 0; d < anchor_.size(); ++d) anchor_[d] = Real(static_cast<Work>(tape_->mean[d]));
             values_.set(tape_->values, tape_->priors.active, anchor_);
             of_value_.resize(values_.size());
         }

@@ -30,9 +30,9 @@ struct Optimum {
     explicit Optimum(const Solution<Scalar, R>& solution)
         : reward(solution.problem.reward),
           values(solution.problem.pooled_values()),
-          alpha0(solution.problem.alpha0),
-          alpha1(solution.problem.features.alpha),
-          alpha2(solution.problem.instances.alpha),
+          alpha0(Real(solution.problem.alpha0)),
+          alpha1(Real(solution.problem.features.alpha)),
+          alpha2(Real(solution.problem.instances.alpha)),
           regularizer(AnyRegularizer::of<R>()),
           priors(solution.problem),
           feature_potential(as_reals(solution.feature_potential.data(), solution.feature_potential.size())),

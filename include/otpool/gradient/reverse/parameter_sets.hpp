@@ -24,7 +24,7 @@ template <BagScalar Scalar, Regularizer R>
 ParameterSets parameter_sets(const std::vector<StepParameters>& steps, const UotProblem<Scalar, R>& problem,
                              double rho = 1) {
     if (!steps.empty()) return {steps};
-    return {{{problem.alpha0, problem.features.alpha, problem.instances.alpha, rho}}};
+    return {{{Real(problem.alpha0), Real(problem.features.alpha), Real(problem.instances.alpha), rho}}};
 }
 
 /// The entry of step k of a parameter's derivatives: of all steps, or one a step.

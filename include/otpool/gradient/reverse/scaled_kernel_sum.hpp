@@ -226,7 +226,7 @@ private:
         Work* const to_Y = Y_.data();
         Work* const to_W = W_.data();
         for (Index l = 0; l < lanes; l += register_lanes) {
-            L sum[count];  // NOLINT(modernize-avoid-c-arrays): std::array drops the alignment, with a warning
+            L sum[std::size_t{count}];  // NOLINT(modernize-avoid-c-arrays): std::array drops the alignment
             for_each_constant<count>([&](auto c) { sum[c] = L(Work(0)); });
             for (Index t = 0; t < terms; ++t) {
                 const L row = L::load(row_factor + t * lanes + l);

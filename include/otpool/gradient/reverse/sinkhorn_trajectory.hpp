@@ -74,7 +74,7 @@ public:
         outcome = iterations.outcome();
         const UotProblem<Scalar, R> last = steps.empty() ? problem : with_parameters(problem, steps.back());
         if (!pooled_only) {
-            SolvedPlan found = scaling.solution(last.alpha0);
+            SolvedPlan found = scaling.solution(Real(last.alpha0));
             found.outcome = outcome;
             check_promise(found, tape_.problems.back(), scaling.attainable(), own.any().tolerance);
             outcome = found.outcome;

@@ -70,8 +70,8 @@ private:
     using Range = ExponentialRange<Work>;
     using L = Lanes<Work>;
 
-    static constexpr auto largest_log_scaling = static_cast<Work>(Range::largest_log_scaling * log2_e);
-    static constexpr auto smallest_log_scaling = static_cast<Work>(Range::least_log_scaling * log2_e);
+    static constexpr auto largest_log_scaling = static_cast<Work>(Real(Range::largest_log_scaling) * log2_e);
+    static constexpr auto smallest_log_scaling = static_cast<Work>(Real(Range::least_log_scaling) * log2_e);
 
     const Side* side_ = nullptr;
     const Buffer<Work>* absorbed_ = nullptr;
