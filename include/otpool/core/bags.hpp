@@ -62,13 +62,21 @@ public:
         return bag;
     }
 
-    /// The same batch with the prior prior_of(bag) for every bag.
+    /// The same batch with the prior prior_of(bag) for every bag. Throws InvalidArgument, with the number of the bag, if
+    /// prior_of does, or if the prior has not the length of the bag.
     template <class PriorOf>
     Bags with_prior(const PriorOf& prior_of, const Execution& execution = {}) const {
         Bags other = *this;
         other.prior_.resize(instances_.cols());
         execution.for_each(size(), [&](Index b, Index) {
-            other.prior_.segment(first_instance(b), bag_size(b)) = prior_of((*this)[b]);
+            try {
+                const Vector<Scalar> prior = prior_of((*this)[b]);
+                detail::require(prior.size() == bag_size(b), "length of the prior", prior.size(),
+                                detail::text(bag_size(b), ", the number of instances"));
+                other.prior_.segment(first_instance(b), bag_size(b)) = prior;
+            } catch (const InvalidArgument& error) {
+                throw error.in("bag " + detail::printed(b));
+            }
         });
         return other;
     }

@@ -1,11 +1,14 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <utility>
+
 #include "otpool/core/matrix.hpp"
+#include "otpool/gradient/problem_gradient.hpp"
 
 namespace otpool {
 
-/// What a layer's backward pass returns.
+/// What a layer's backward pass returns. A bag's own reward is not differentiated.
 template <BagScalar Scalar, class Parameters>
 struct LayerGradient {
     Matrix<Scalar> instances;  ///< dL/d(bags), D x sum N
@@ -18,4 +21,13 @@ struct LayerGradient {
     }
 };
 
+namespace detail {
+
+/// dL/d(bags): bags with a reward of their own are only the values.
+template <BagScalar Scalar>
+Matrix<Scalar> of_instances(ProblemGradient<Scalar>& of) {
+    return std::move(of.values.size() > 0 ? of.values : of.reward);
+}
+
+}  // namespace detail
 }  // namespace otpool

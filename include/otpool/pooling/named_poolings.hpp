@@ -74,7 +74,7 @@ auto generalized_mean_pooling(Scalar power, Solver solver = {}) {
 }
 
 /// y = sum_n q0_n x_n, q0 = prior(bag): alpha0 = inf and a hard instance marginal. Prior: a functor such as Attention,
-/// GatedAttention or FixedPrior. A bag's own prior takes precedence.
+/// GatedAttention or FixedPrior. A bag's own prior multiplies it: what the bag excludes (0) stays excluded.
 template <BagScalar Scalar, class Prior = UniformPrior, class Solver = ClosedForm>
 auto attention_pooling(Prior prior = {}, Solver solver = {}) {
     return Pooling<Scalar, Solver, Entropy, ConditionalReadout, Prior>{

@@ -13,6 +13,7 @@
 #include "otpool/plan/solution.hpp"
 #include "otpool/pooling/batch.hpp"
 #include "otpool/pooling/instance_prior.hpp"
+#include "otpool/pooling/own_prior.hpp"
 #include "otpool/pooling/readout.hpp"
 #include "otpool/pooling/transform.hpp"
 #include "otpool/problem/uot_problem.hpp"
@@ -34,6 +35,9 @@ struct PoolingParameters {
 ///
 ///     X = reward(bag),  q0 = prior(bag),  P = solver's plan of the UOT problem,  y = output(readout(P, bag))
 ///
+/// If the bag has its own prior, q0 is the product of the two, normalised. An instance whose own prior is 0 is excluded:
+/// neither prior nor reward are computed from it.
+///
 /// The policies are members with settings of their own. The named poolings (named_poolings.hpp) are this functor with
 /// particular policies and parameters. A value type; calls are const and thread-safe.
 /// Cost: the solver's, and two passes for the readout; a reward other than Identity allocates one D x N matrix.
@@ -46,9 +50,9 @@ struct Pooling {
     PoolingParameters<Scalar> parameters = {};  ///< Of the UOT problem.
     Solver solver = {};                         ///< Finds the plan.
     Readout readout = {};                       ///< Computes the pooled vector from the plan.
-    Prior prior = {};                           ///< q0, if neither the bag nor parameters.instances has a prior.
-    Reward reward = {};                         ///< X, if the bag has no reward.
-    Output output = {};                         ///< Applied to every entry of the pooled vector.
+    Prior prior = {};                      ///< Computes q0; multiplied by the bag's or parameters.instances' prior.
+    Reward reward = {};                    ///< X, if the bag has no reward.
+    Output output = {};                    ///< Applied to every entry of the pooled vector.
     std::optional<Scalar> empty_bag = {};  ///< Fills an empty bag's pooled vector; if unset, an empty bag is an error.
     /// Runs the bags of a batch, and parts of a bag that dominates the batch; Sequential by default.
     Execution execution = {};
@@ -105,19 +109,20 @@ private:
         problem.alpha0 = parameters.alpha0;
         problem.features = parameters.features;
         problem.instances = parameters.instances;
+        if (bag.prior.size() > 0) problem.instances.prior = bag.prior;
+        if constexpr (!std::same_as<Prior, UniformPrior>) {
+            if (!bag.instances.empty()) {
+                problem.instances.prior = detail::prior_of(prior, bag.instances, problem.instances.prior);
+            }
+        }
         if (problem.reward.empty()) {
             if constexpr (std::same_as<Reward, Identity>) {
                 problem.reward = bag.instances;
                 problem.values = {};
             } else {
                 detail::require_finite(bag.instances, "bag");
-                problem.reward = detail::transformed(bag.instances, reward);
+                problem.reward = detail::transformed(bag.instances, problem.instances.prior, reward);
             }
-        }
-        if (bag.prior.size() > 0) {
-            problem.instances.prior = bag.prior;
-        } else if (problem.instances.prior.size() == 0 && !bag.instances.empty()) {
-            problem.instances.prior = prior(bag.instances);
         }
     }
 

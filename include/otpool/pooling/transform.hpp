@@ -55,11 +55,16 @@ struct Exponential {
 
 namespace detail {
 
-/// functor(x_dn) of every entry, as a new D x N matrix. If the functor refuses an entry, the error says where it is.
+/// functor(x_dn) of every entry, as a new D x N matrix; 0 for instances that `prior` (N entries, or empty) excludes. If
+/// the functor refuses an entry, the error says where it is.
 template <class Scalar, class Functor>
-Matrix<Scalar> transformed(const MatrixView<Scalar>& bag, const Functor& functor) {
+Matrix<Scalar> transformed(const MatrixView<Scalar>& bag, const Vector<Scalar>& prior, const Functor& functor) {
     Matrix<Scalar> result(bag.rows(), bag.cols());
     for (Index n = 0; n < bag.cols(); ++n) {
+        if (n < prior.size() && prior[n] == 0) {
+            result.col(n).setZero();
+            continue;
+        }
         for (Index d = 0; d < bag.rows(); ++d) {
             try {
                 result(d, n) = functor(bag(d, n));
