@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "otpool/closed_form/closed_form_of.hpp"
+#include "otpool/closed_form/rescaled.hpp"
 #include "otpool/closed_form/weighted_mean.hpp"
 #include "otpool/closed_form/winners.hpp"
 #include "otpool/core/matrix.hpp"
@@ -30,6 +31,10 @@ struct ClosedFormOf<R> {
 
     /// Cost: two to four passes over the reward, at most two exps per element.
     static SolvedPlan solve(const Inspection& problem, double tolerance) {
+        if (Rescaled<>::is_needed(problem)) {
+            const Rescaled<> rescaled(problem);
+            return rescaled.restored(solve(rescaled.problem(), tolerance));
+        }
         if (problem.alpha0 == 0) return WinnersLimit<>(problem).solution();
         const ScaledProblem scaled(problem);
         HalfSteps steps(scaled);
@@ -44,38 +49,36 @@ struct ClosedFormOf<R> {
     /// The max costs nothing after the inspection. alpha0 = inf, and Entropy with alpha0 > 0 and free instances, cost
     /// one pass over reward and values and at most one exp per element; all else up to six passes and three exps.
     template <BagScalar Scalar>
-    static Outcome pool(const Inspection& problem, double /*tolerance*/, const Execution& execution,
-                        Workspace& workspace, RealVector& mean) {
+    static Outcome pool(const Inspection& problem, double tolerance, const Execution& execution, Workspace& workspace,
+                        RealVector& mean) {
         const Outcome found{.status = Status::converged};
-        if (problem.alpha0 == 0) {
-            if (problem.alpha2 == 0 && problem.values.empty()) {  // the max
-                mean = problem.highest;
-            } else {
-                mean = conditional_mean(WinnersLimit<>(problem).solution().log_plan, problem.pooled_values());
-            }
-        } else if (std::isinf(problem.alpha0)) {
-            auto& weighted = workspace.get<WeightedMean<Scalar>>();
-            set_weights_of_instances(problem, weighted);
-            weighted(problem, execution, mean);
-        } else if (problem.alpha2 == 0 && problem.regularizer.prior_weight == 0) {
-            auto& weighted = workspace.get<WeightedMean<Scalar>>();
-            weighted.slope = in_range<Scalar>(std::numbers::log2e / problem.alpha0);
-            set_top(problem.highest, weighted.top);
-            weighted(problem, execution, mean);
-        } else {
-            const ScaledProblem scaled(problem);
-            const HalfSteps steps(scaled);
-            mean = conditional_mean(
-                exponential_plan(scaled.kernel, steps.pass.col_potential, RealVector(problem.features())),
-                problem.pooled_values());
+        if (problem.alpha0 == 0 && problem.alpha2 == 0 && problem.values.empty()) {  // the max
+            mean = problem.highest;
+        } else if (problem.alpha0 == 0 || !pool_weighted<Scalar>(problem, execution, workspace, mean)) {
+            mean = conditional_mean(solve(problem, tolerance).log_plan, problem.pooled_values());
         }
         return found;
     }
 
 private:
-    template <class Number>
-    static Number in_range(Real number) {
-        return static_cast<Number>(std::min(number, static_cast<Real>(std::numeric_limits<Number>::max())));
+    /// mean <- the weighted mean in one pass, if the problem is one and its numbers are within the range of Scalar.
+    template <BagScalar Scalar>
+    static bool pool_weighted(const Inspection& problem, const Execution& execution, Workspace& workspace,
+                              RealVector& mean) {
+        auto& weighted = workspace.get<WeightedMean<Scalar>>();
+        if (std::isinf(problem.alpha0)) {
+            set_weights_of_instances(problem, weighted);
+        } else if (problem.alpha2 == 0 && problem.regularizer.prior_weight == 0) {
+            const Real slope = std::numbers::log2e / problem.alpha0;
+            if (slope > static_cast<Real>(std::numeric_limits<Scalar>::max())) return false;
+            weighted.slope = static_cast<Scalar>(slope);
+            set_top(problem.highest, weighted.top);
+        } else {
+            return false;
+        }
+        weighted(problem, execution, mean);
+        // Differences of the largest numbers, and sums of them, are infinite, and then so is the mean, or NaN.
+        return all_finite(mean.data(), mean.size());
     }
 
     /// One half step each for f and g, in the log domain. If a side is free or alpha0 infinite, they are the optimum.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "otpool/closed_form/closed_form_of.hpp"
+#include "otpool/closed_form/rescaled.hpp"
 #include "otpool/closed_form/winners.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
@@ -198,6 +199,10 @@ struct ClosedFormOf<R> {
     }
 
     static SolvedPlan solve(const Inspection& problem, double tolerance) {
+        if (Rescaled<>::is_needed(problem)) {
+            const Rescaled<> rescaled(problem);
+            return rescaled.restored(solve(rescaled.problem(), tolerance));
+        }
         if (problem.alpha0 == 0) return WinnersLimit<>(problem).solution();
         if (std::isinf(problem.alpha0)) return constant_plan(problem);
         return ThresholdLimit<>(problem).solution(tolerance);

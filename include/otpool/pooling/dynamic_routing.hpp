@@ -1,6 +1,7 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <limits>
 #include <optional>
 
 #include "otpool/core/bags.hpp"
@@ -32,19 +33,21 @@ struct DynamicRouting {
     Vector<Scalar> operator()(const Bag<Scalar>& bag) const {
         detail::require(iterations >= 0, "iterations", iterations, "at least 0");
         const detail::ActiveInstances<UniformPrior, Scalar> active(bag.instances, bag.prior);
-        Vector<Scalar> scores = Vector<Scalar>::Zero(active.instances.cols());
+        const auto x = active.instances.matrix().template cast<Real>();
+        RealVector scores = RealVector::Zero(active.instances.cols());  // times `unit`, so that no sum overflows
+        constexpr Real unit = 0x1p-64;
         Bag<Scalar> routed = bag;
         const auto pooled_by_scores = [&]() -> Vector<Scalar> {
-            routed.prior = softmax(scores);
+            if (scores.size() > 0) scores.array() -= scores.maxCoeff();
+            const RealVector bounded = (scores / unit).cwiseMax(std::numeric_limits<Real>::lowest());
+            routed.prior = softmax(bounded).template cast<Scalar>();
             if (bag.prior.size() > 0) routed.prior = detail::multiplied(routed.prior, active, bag.prior);
             return attention(routed);
         };
         Vector<Scalar> pooled = pooled_by_scores();
         for (int i = 0; i < iterations; ++i) {
-            const RealVector wide = pooled.template cast<Real>();
-            const Real norm = wide.stableNorm();
-            const Vector<Scalar> squashed = (norm / (1 + norm * norm) * wide).template cast<Scalar>();
-            scores += active.instances.matrix().transpose() * squashed;
+            const RealVector squashed = unit * squash(pooled);
+            for (Index n = 0; n < scores.size(); ++n) scores[n] += x.col(n).dot(squashed);
             pooled = pooled_by_scores();
         }
         return pooled;
@@ -58,6 +61,17 @@ struct DynamicRouting {
             Eigen::Ref<Vector<Scalar>> pooled = task.pooled;
             pooled = (*this)(task.bag);
         });
+    }
+
+private:
+    /// |y| y / (1 + |y|^2), for y of any length.
+    static RealVector squash(const Vector<Scalar>& y) {
+        const Real largest = static_cast<Real>(y.cwiseAbs().maxCoeff());
+        if (largest == 0) return RealVector::Zero(y.size());
+        const RealVector direction = y.template cast<Real>() / largest;
+        const Real length = direction.norm();
+        const Real inverse = 1 / largest / length;
+        return direction / (length * (1 + inverse * inverse));
     }
 };
 
