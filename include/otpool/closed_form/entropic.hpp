@@ -46,8 +46,9 @@ struct ClosedFormOf<R> {
         return found;
     }
 
-    /// The max costs nothing after the inspection; with values apart, one pass. alpha0 = inf, and Entropy with alpha0 > 0 and free instances, cost
-    /// one pass over reward and values and at most one exp per element; all else up to six passes and three exps.
+    /// The max costs nothing after the inspection; with values apart, one pass. alpha0 = inf, and Entropy with
+    /// alpha0 > 0 and free instances, cost one pass over reward and values and at most one exp per element; all else up
+    /// to six passes and three exps.
     template <BagScalar Scalar>
     static Outcome pool(const Inspection& problem, double tolerance, const Execution& execution, Workspace& workspace,
                         RealVector& mean) {
