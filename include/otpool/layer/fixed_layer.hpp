@@ -68,6 +68,7 @@ struct FixedLayer {
         gradient = {detail::of_instances(of), {}};
         gradient.parameters.prior = detail::pull_back_prior(forward.bags, parameters.prior, problem.instances.prior,
                                                             of.log_q0, gradient.instances, execution);
+        gradient.instances = detail::of_columns(forward.bags, std::move(gradient.instances));
         return gradient;
     }
 

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "otpool/core/bags.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/problem_gradient.hpp"
 
@@ -23,10 +24,20 @@ struct LayerGradient {
 
 namespace detail {
 
-/// dL/d(bags): bags with a reward of their own are only the values.
+/// dL/d(bags), side by side: bags with a reward of their own are only the values.
 template <BagScalar Scalar>
 Matrix<Scalar> of_instances(ProblemGradient<Scalar>& of) {
     return std::move(of.values.size() > 0 ? of.values : of.reward);
+}
+
+/// dL/d(instances), from that of the bags side by side. If bags have indices, an instance's is the sum over its places.
+template <BagScalar Scalar>
+Matrix<Scalar> of_columns(const Bags<Scalar>& bags, Matrix<Scalar>&& of_bags) {
+    if (!bags.indices()) return std::move(of_bags);
+    Matrix<Scalar> sums = Matrix<Scalar>::Zero(bags.features(), bags.instances().cols());
+    Index place = 0;
+    for (const Index n : *bags.indices()) sums.col(n) += of_bags.col(place++);
+    return sums;
 }
 
 }  // namespace detail

@@ -156,6 +156,7 @@ struct UotLayer {
         if (parameters.p0.size() > 0) to.p0 = std::move(of.log_p0);
         to.prior =
             detail::pull_back_prior(forward.bags, parameters.prior, {}, of.log_q0, gradient.instances, execution);
+        gradient.instances = detail::of_columns(forward.bags, std::move(gradient.instances));
         return gradient;
     }
 
