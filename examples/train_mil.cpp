@@ -99,7 +99,7 @@ int train_one(const Arguments& arguments) {
     const BagSet training = bags.select(numbers);
     const BagSet held_out = bags.select(fifths[0]);
     torch::manual_seed(arguments.training.seed);
-    Trained trained{Model(bags.features(), arguments.hidden, arguments.pooling), Standardization(training.x)};
+    Trained trained{Model(bags.features(), arguments.hidden, arguments.pooling), Standardization(training)};
     TrainingResult result;
     {
         support::ProgressBar progress("training", static_cast<std::size_t>(arguments.training.epochs));
@@ -140,8 +140,10 @@ int use(const Arguments& arguments) {
 void describe(CLI::App& app, Arguments& arguments) {
     std::vector<std::string> names = pooling_names();
     names.emplace_back("all");
-    app.add_option("--input", arguments.input,
-                   "folder with X.npy (sum N, D), ptr.npy (B + 1) and y.npy (B, 0 or 1); default: made-up bags")
+    app.add_option(
+           "--input", arguments.input,
+           "folder with X.npy (sum N, D), ptr.npy (B + 1), y.npy (B, 0 or 1) and, if there is one, q0.npy (sum N; "
+           "the instance prior: sum 1 in each bag, 0 excludes an instance); default: made-up bags")
         ->type_name("DIR");
     app.add_option("--pooling", arguments.pooling, "the pooling, or all of them")
         ->check(CLI::IsMember(names))

@@ -54,7 +54,7 @@ inline CrossValidation cross_validate(const BagSet& bags, const std::string& poo
                 rest_training.insert(rest_training.end(), fifths[part].begin(), fifths[part].end());
             }
             const BagSet training = rest.select(rest_training);
-            const Standardization standardized(training.x);
+            const Standardization standardized(training);
 
             options.seed = static_cast<std::uint64_t>(seed) * 1000 + test;
             torch::manual_seed(options.seed);

@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <numeric>
@@ -20,6 +21,8 @@ struct BagSet {
     torch::Tensor x;    ///< (sum N, D) float
     torch::Tensor ptr;  ///< (B + 1) int64
     torch::Tensor y;    ///< (B) float, 0 or 1; empty where there are no labels
+    /// (sum N) float, sum 1 in every bag, 0 for instances that are excluded; undefined where there are none.
+    torch::Tensor q0 = {};
 
     std::int64_t size() const { return ptr.numel() - 1; }
     std::int64_t features() const { return x.size(1); }
@@ -28,21 +31,29 @@ struct BagSet {
     BagSet select(const std::vector<std::int64_t>& bags) const {
         const auto* offsets = ptr.data_ptr<std::int64_t>();
         std::vector<torch::Tensor> parts;
+        std::vector<torch::Tensor> priors;
         std::vector<std::int64_t> ends = {0};
         for (const std::int64_t b : bags) {
             parts.push_back(x.slice(0, offsets[b], offsets[b + 1]));
+            if (q0.defined()) priors.push_back(q0.slice(0, offsets[b], offsets[b + 1]));
             ends.push_back(ends.back() + offsets[b + 1] - offsets[b]);
         }
         const auto numbers = torch::tensor(bags, torch::kLong);
-        return {torch::cat(parts), torch::tensor(ends, torch::kLong), y.numel() > 0 ? y.index_select(0, numbers) : y};
+        return {torch::cat(parts), torch::tensor(ends, torch::kLong), y.numel() > 0 ? y.index_select(0, numbers) : y,
+                q0.defined() ? torch::cat(priors) : q0};
     }
+
+    /// The rows of x that are not excluded.
+    torch::Tensor active_x() const { return q0.defined() ? x.index({q0 > 0}) : x; }
 };
 
-/// (x - mean) / deviation of every feature; a feature that is constant becomes 0.
+/// (x - mean) / deviation of every feature over the instances that are not excluded; a feature that is constant becomes
+/// 0.
 struct Standardization {
     torch::Tensor mean, deviation;  ///< (D)
 
-    explicit Standardization(const torch::Tensor& x) {
+    explicit Standardization(const BagSet& bags) {
+        const torch::Tensor x = bags.active_x();
         mean = x.mean(0);
         deviation = (x - mean).square().mean(0).sqrt();
         deviation =
@@ -57,7 +68,29 @@ struct Standardization {
     }
 };
 
-/// X.npy, ptr.npy and, where labels are needed, y.npy of a folder. Throws FileError.
+/// q0.npy of a folder, if it is there: the bags' own prior. Excluded instances become 0, so that their numbers do not
+/// matter. Throws FileError.
+inline void read_prior(const std::filesystem::path& path, BagSet& bags) {
+    using support::FileError;
+    if (!std::filesystem::exists(path)) return;
+    const Eigen::VectorXf q0 = support::NpyFile(path).vector<float>();
+    if (q0.size() != bags.x.size(0)) {
+        throw FileError(path, "length", std::to_string(q0.size()),
+                        "one number an instance, " + std::to_string(bags.x.size(0)));
+    }
+    if (!q0.allFinite() || q0.minCoeff() < 0) throw FileError(path, "data", "others", "finite numbers >= 0");
+    const auto* offsets = bags.ptr.data_ptr<std::int64_t>();
+    for (std::int64_t b = 0; b < bags.size(); ++b) {
+        const double sum = q0.segment(offsets[b], offsets[b + 1] - offsets[b]).cast<double>().sum();
+        if (std::abs(sum - 1) <= 1e-3) continue;
+        throw FileError(path, "sum of bag " + std::to_string(b), std::to_string(sum), "1, within 0.001");
+    }
+    bags.q0 = torch::empty(q0.size());
+    std::copy_n(q0.data(), q0.size(), bags.q0.data_ptr<float>());
+    bags.x = bags.x.masked_fill((bags.q0 == 0).unsqueeze(1), 0);
+}
+
+/// X.npy, ptr.npy, q0.npy if it is there, and, where labels are needed, y.npy of a folder. Throws FileError.
 inline BagSet read(const std::filesystem::path& folder, bool with_labels) {
     using support::FileError;
     using support::NpyFile;
@@ -76,6 +109,7 @@ inline BagSet read(const std::filesystem::path& folder, bool with_labels) {
     }
     bags.ptr = torch::empty(ptr.size(), torch::kLong);
     std::copy_n(ptr.data(), ptr.size(), bags.ptr.data_ptr<std::int64_t>());
+    read_prior(folder / "q0.npy", bags);
     bags.y = torch::empty(0);
     if (!with_labels) return bags;
     const auto y = NpyFile(folder / "y.npy").vector<std::int64_t>();

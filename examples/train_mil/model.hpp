@@ -35,7 +35,7 @@ struct ModelImpl : torch::nn::Module {
     /// (B) logits.
     torch::Tensor forward(const BagSet& bags) {
         const auto embedded = dropout->forward(torch::relu(embedding->forward(bags.x)));
-        const auto pooled = pooling.module.forward<torch::Tensor>(embedded, bags.ptr);
+        const auto pooled = pooling.module.forward<torch::Tensor>(embedded, bags.ptr, bags.q0);
         return classifier->forward(pooled).squeeze(1);
     }
 };

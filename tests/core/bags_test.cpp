@@ -167,4 +167,47 @@ TEMPLATE_TEST_CASE("Reward and prior must fit the instances", "", float, double)
           "length of the instance prior is 7; allowed: 6, the number of instances");
 }
 
+TEMPLATE_TEST_CASE("Bags of indices are the columns that are listed", "", float, double) {
+    using RowMajor = Eigen::Matrix<TestType, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+    const RowMajor instances = six_instances<TestType>();
+    const Matrix<TestType> reward = -instances;
+    const Vector<TestType> prior = Vector<TestType>::LinSpaced(4, 1, 4);
+    const auto bags = Bags<TestType>::of_indices(instances, {5, 0, 3, 5}, {0, 2, 2, 4}, reward, prior);
+    CHECK(bags.size() == 3);
+    CHECK(bags.total_size() == 4);
+    CHECK(bags.bag_size(1) == 0);
+    CHECK(bags.first_instance(2) == 2);
+    otpool::detail::BagMemory<TestType> memory;
+    const auto check = [&](const Bag<TestType>& bag, Index first, Index second, Index b) {
+        REQUIRE(bag.instances.cols() == 2);
+        CHECK(bag.instances.matrix().col(0) == instances.col(first));
+        CHECK(bag.instances.matrix().col(1) == instances.col(second));
+        CHECK(bag.reward.matrix() == -bag.instances.matrix());
+        CHECK(bag.prior == prior.segment(b, 2));
+    };
+    for (int again = 0; again < 2; ++again) {
+        check(bags.in_memory(0, memory), 5, 0, 0);
+        check(bags.in_memory(2, memory), 3, 5, 2);
+        check(bags[0], 5, 0, 0);
+        check(bags[2], 3, 5, 2);
+        CHECK(bags[1].instances.cols() == 0);
+        CHECK(bags.in_memory(1, memory).instances.rows() == 3);
+    }
+    CHECK(!Bags<TestType>(instances, {0, 6}).indices());
+}
+
+TEST_CASE("Indices that are no columns, or do not fit the offsets, are refused") {
+    const auto refusal = [](const Offsets& indices, const Offsets& offsets, Index priors = 0) {
+        return message_of<InvalidArgument>([&] {
+            Bags<double>::of_indices(six_instances<double>(), indices, offsets, {}, Vector<double>::Ones(priors));
+        });
+    };
+    CHECK(refusal({5, 0}, {0, 1, 2}, 2) == "no error");
+    CHECK(refusal({}, {0, 0}) == "no error");
+    CHECK(refusal({5, 6}, {0, 1, 2}) == "indices[1] is 6; allowed: 0 to 5, a column of the instances");
+    CHECK(refusal({-1}, {0, 1}) == "indices[0] is -1; allowed: 0 to 5, a column of the instances");
+    CHECK(refusal({5, 0}, {0, 6}) == "offsets[1] is 6; allowed: the number of indices, 2");
+    CHECK(refusal({5, 0}, {0, 2}, 6) == "length of the instance prior is 6; allowed: 2, the number of indices");
+}
+
 }  // namespace bags_test

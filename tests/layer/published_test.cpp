@@ -311,8 +311,8 @@ TEMPLATE_TEST_CASE("Bags and priors that are not allowed are refused", "", float
           "bag 0 is empty; allowed: at least one instance, or a fill value for empty bags");
     CHECK(refusal_of(layer, Bags<Scalar>(bag, {0, 3}, bag)) ==
           "bag 0: reward is a bag's own; allowed: none: these layers take the bag");
-    CHECK(refusal_of(layer, Bags<Scalar>(bag, {0, 3}, {}, Vector<Scalar>::Constant(3, Scalar(1) / 3))) ==
-          "bag 0: prior is a bag's own; allowed: none: these layers have their own");
+    CHECK(refusal_of(layer, Bags<Scalar>(bag, {0, 3}, {}, Vector<Scalar>{{1, 1, -1}})) ==
+          "bag 0: q0[2] is -1; allowed: finite and >= 0");
 
     const published::Sinkhorn<Scalar, FixedPrior<Real>> fixed{parameters, 4, {RealVector{{0.5, 0.5}}}};
     CHECK(refusal_of(fixed, bag) == "length of q0 is 2; allowed: 3");

@@ -233,7 +233,7 @@ TEST_CASE("A layer refuses what does not fit") {
     layer.parameters.p0.setZero(3);
     CHECK(refusal(layer) == "length of p0 is 3; allowed: 4, the number of features, or 0 for a uniform prior");
     CHECK(refusal(attention_layer<double>(Mixture<double>{Vector<double>::Zero(2)})) ==
-          "length of the mixture's logits is 2; allowed: 4, the number of instances");
+          "bag 0: length of the mixture's logits is 2; allowed: 4, the number of instances");
 }
 
 }  // namespace uot_layer_test

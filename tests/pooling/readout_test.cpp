@@ -139,18 +139,20 @@ TEMPLATE_TEST_CASE("A bag's own reward decides where its instances are drawn fro
     }
 }
 
-TEMPLATE_TEST_CASE("The bag's prior goes before the parameters', and that before the prior's functor", "", float,
+TEMPLATE_TEST_CASE("The bag's prior goes before the parameters', and multiplies what the functor computes", "", float,
                    double) {
     using Scalar = TestType;
     const Matrix<Scalar> X{{1, 2, 4}};
-    const Vector<Scalar> first{{1, 0, 0}};
-    const Vector<Scalar> second{{0, 1, 0}};
-    const Vector<Scalar> third{{0, 0, 1}};
+    const Vector<Scalar> first{{Scalar(0.75), 0, Scalar(0.25)}};
+    const Vector<Scalar> second{{0, Scalar(0.5), Scalar(0.5)}};
+    const Vector<Scalar> third{{Scalar(0.25), Scalar(0.25), Scalar(0.5)}};
     auto pooling = otpool::attention_pooling<Scalar>(otpool::FixedPrior<Scalar>{third});
-    CHECK(pooling(X)[0] == 4);
+    const double epsilon = 4 * static_cast<double>(std::numeric_limits<Scalar>::epsilon());
+    CHECK(pooling(X)[0] == Catch::Approx(0.25 * 1 + 0.25 * 2 + 0.5 * 4).epsilon(epsilon));
     pooling.parameters.instances.prior = second;
-    CHECK(pooling(X)[0] == 2);
-    CHECK(pooling(Bag<Scalar>{.instances = X, .prior = first})[0] == 1);
+    CHECK(pooling(X)[0] == Catch::Approx((1 * 2 + 2 * 4) / 3.0).epsilon(epsilon));
+    CHECK(pooling(Bag<Scalar>{.instances = X, .prior = first})[0] ==
+          Catch::Approx((3 * 1 + 2 * 4) / 5.0).epsilon(epsilon));
 }
 
 TEMPLATE_TEST_CASE("Reward and output transforms are applied entry by entry", "", float, double) {

@@ -161,4 +161,122 @@ TEST_CASE("A module refuses tensors that do not fit") {
           "bag 1 is empty; allowed: at least one instance, or a fill value for empty bags");
 }
 
+TEST_CASE("A module's bags have priors of their own, which exclude and multiply") {
+    const auto layer = attention_layer<double>(Attention<double>{Matrix<double>{{0.1, 0.2}}, Vector<double>::Ones(1)});
+    TorchLayer<double, std::decay_t<decltype(layer)>> module(layer);
+    torch::Tensor x = torch::tensor({1.0, 3.0, 2.0, 4.0, 9.0, 9.0}).view({3, 2}).to(torch::kDouble).requires_grad_();
+    const torch::Tensor ptr = torch::tensor({0, 3}, torch::kLong);
+    const torch::Tensor prior = torch::tensor({0.5, 0.5, 0.0}, torch::kDouble);
+    const torch::Tensor pooled = module.forward(x, ptr, prior);
+    const torch::Tensor removed = module.forward(x.slice(0, 0, 2), torch::tensor({0, 2}, torch::kLong));
+    CHECK((pooled - removed).abs().max().item<double>() < 1e-14);
+    CHECK(std::abs(pooled[0][0].item<double>() - 1.539) < 1e-3);
+    pooled.sum().backward();
+    CHECK(torch::equal(x.grad()[2], torch::zeros({2}, torch::kDouble)));
+
+    const auto refusal = [&](const torch::Tensor& q) {
+        return tests::message_of<InvalidArgument>([&] { module.forward(x, ptr, q); });
+    };
+    CHECK(refusal(prior.to(torch::kFloat)) == "type of prior is Float; allowed: Double");
+    CHECK(refusal(prior.unsqueeze(0)) == "shape of prior is (1, 3); allowed: (sum N)");
+    CHECK(refusal(prior.slice(0, 0, 2)) == "length of the instance prior is 2; allowed: 3, the number of instances");
+    CHECK(refusal(prior.clone().requires_grad_()) ==
+          "prior is a tensor that requires a gradient; allowed: constants, as layers do not differentiate a bag's own "
+          "prior");
+    torch::nn::AnyModule any(std::make_shared<TorchLayer<double, std::decay_t<decltype(layer)>>>(layer));
+    CHECK(torch::equal(any.forward(x, ptr, prior), pooled));
+    CHECK(torch::equal(any.forward(x, ptr), module.forward(x, ptr)));
+}
+
+TEST_CASE("Second derivatives are refused") {
+    const Batch batch(torch::kDouble);
+    const auto layer = quadratic_layer<double>();
+    TorchLayer<double, std::decay_t<decltype(layer)>> module(layer);
+    const torch::Tensor W = torch::eye(D, torch::kDouble).requires_grad_();
+    const torch::Tensor x = batch.x.clone().requires_grad_();
+    const auto gradient = [&](bool create_graph) {
+        return torch::autograd::grad({module.forward(x.matmul(W), batch.ptr).sum()}, {x}, {}, create_graph,
+                                     create_graph);
+    };
+    CHECK(tests::message_of<InvalidArgument>([&] { gradient(true); }) ==
+          "create_graph is true; allowed: false, as a layer has no second derivatives");
+    CHECK(!gradient(false)[0].requires_grad());
+    // A gradient that is kept for a second pass is not differentiated.
+    const torch::Tensor pooled = module.forward(x, batch.ptr);
+    const auto first = torch::autograd::grad({pooled.sum()}, {x}, {}, true, false);
+    CHECK(torch::equal(torch::autograd::grad({pooled.sum()}, {x})[0], first[0]));
+}
+
+TEST_CASE("A clone has parameters of its own") {
+    const Batch batch(torch::kDouble);
+    const auto layer = sinkhorn_layer<double>();
+    using Module = TorchLayer<double, std::decay_t<decltype(layer)>>;
+    Module module(layer);
+    const torch::NoGradGuard no_grad;
+    for (torch::Tensor& parameter : module.parameters()) parameter += 0.25;
+    const auto clone = std::dynamic_pointer_cast<Module>(module.clone());
+    REQUIRE(clone);
+    const torch::Tensor before = module.forward(batch.x, batch.ptr);
+    CHECK(torch::equal(clone->forward(batch.x, batch.ptr), before));
+    for (torch::Tensor& parameter : clone->parameters()) {
+        CHECK(parameter.requires_grad());
+        parameter += 0.25;
+    }
+    CHECK(torch::equal(module.forward(batch.x, batch.ptr), before));
+    CHECK(!torch::equal(clone->forward(batch.x, batch.ptr), before));
+}
+
+TEST_CASE("A module refuses parameters that were converted, moved or resized") {
+    const Batch batch(torch::kFloat);
+    const auto layer = sinkhorn_layer<float>();
+    using Given = std::decay_t<decltype(layer)>;
+    using Tested = TorchLayer<float, Given>;
+    const auto refusal = [&](Tested& module) {
+        return tests::message_of<InvalidArgument>([&] { module.forward(batch.x, batch.ptr); });
+    };
+    Tested converted(layer);
+    converted.to(torch::kDouble);
+    CHECK(refusal(converted) == "type of parameter alpha0 is Double; allowed: Float");
+    converted.to(torch::kFloat);
+    CHECK(refusal(converted) == "no error");
+    struct Moved : Tested {
+        explicit Moved(const Given& of) : torch::nn::Module("Moved"), Tested(of) {
+            this->parameters_["alpha0"] = torch::empty({1}, torch::kMeta);
+        }
+    };
+    Moved moved(layer);
+    CHECK(refusal(moved) == "device of parameter alpha0 is meta; allowed: cpu");
+    CHECK(tests::message_of<InvalidArgument>([&] {
+              Tested(layer).forward(batch.x.to(torch::Device(torch::kMeta)), batch.ptr);
+          }) == "device of x is meta; allowed: cpu");
+    Tested resized(layer);
+    resized.named_parameters()["p0"].set_data(torch::zeros({D + 1}));
+    CHECK(refusal(resized) == "size of parameter p0 is 5; allowed: 4");
+    CHECK(tests::message_of<InvalidArgument>([&] { Tested(layer).forward(batch.x.to_sparse(), batch.ptr); }) ==
+          "layout of x is Sparse; allowed: Strided, that is dense");
+}
+
+TEST_CASE("Parameters and incoming gradients may have any strides") {
+    const Batch batch(torch::kDouble);
+    const auto layer = sinkhorn_layer<double>();
+    TorchLayer<double, std::decay_t<decltype(layer)>> module(layer);
+    const torch::Tensor x = batch.x.clone().requires_grad_();
+    const torch::Tensor weights = torch::randn({D, 3}, torch::kDouble);
+    (module.forward(x, batch.ptr) * weights.t()).sum().backward();
+    const torch::Tensor expected = x.grad().clone();
+    {
+        const torch::NoGradGuard no_grad;
+        torch::Tensor p0 = module.named_parameters()["p0"];
+        torch::Tensor strided = torch::zeros({D, 2}, torch::kDouble).select(1, 0);
+        strided.copy_(p0);
+        p0.set_data(strided);
+        REQUIRE(!p0.is_contiguous());
+    }
+    x.mutable_grad() = torch::Tensor();
+    (module.forward(x, batch.ptr) * weights.t().contiguous()).sum().backward();
+    CHECK(torch::equal(x.grad(), expected));
+    // The gradient of a sum is one number, expanded.
+    module.forward(x, batch.ptr).sum().backward();
+}
+
 }  // namespace torch_layer_test

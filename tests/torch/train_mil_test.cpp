@@ -45,7 +45,7 @@ TEST_CASE("Selected bags are the bags") {
 TEST_CASE("Standardised features have mean 0 and deviation 1, constant ones are 0") {
     BagSet bags = made_up();
     bags.x = torch::cat({3 * bags.x + 5, torch::full({bags.x.size(0), 1}, 2.5)}, 1);
-    const BagSet standardized = Standardization(bags.x)(bags);
+    const BagSet standardized = Standardization(bags)(bags);
     CHECK(standardized.x.mean(0).abs().max().item<float>() < 1e-5F);
     const auto deviation = standardized.x.slice(1, 0, 10).square().mean(0).sqrt();
     CHECK((deviation - 1).abs().max().item<float>() < 1e-4F);
@@ -66,7 +66,7 @@ TEST_CASE("Every pooling trains, says what it learned, and comes back from its f
     for (const std::string& name : pooling_names()) {
         INFO(name);
         torch::manual_seed(1);
-        Trained trained{Model(10, 8, name), Standardization(bags.x)};
+        Trained trained{Model(10, 8, name), Standardization(bags)};
         const BagSet standardized = trained.standardization(bags);
         const double before = loss(trained.model, standardized).item<double>();
         int epochs = 0;
@@ -84,6 +84,43 @@ TEST_CASE("Every pooling trains, says what it learned, and comes back from its f
         CHECK(loaded.model->pooling_name == name);
         CHECK(torch::equal(predict(loaded.model, loaded.standardization(bags)), predict(trained.model, standardized)));
     }
+}
+
+TEST_CASE("What q0.npy excludes is as if it were not in the files") {
+    const tests::TemporaryDirectory directory;
+    using Integers = Eigen::Matrix<std::int64_t, Eigen::Dynamic, 1>;
+    const Eigen::MatrixXf X{{1, 2, 9e20F, 4, -7, 1}, {3, 5, -9e20F, 6, 2, 0}};
+    write_npy(directory.path() / "X.npy", X);
+    write_npy(directory.path() / "ptr.npy", Integers{{0, 3, 6}});
+    write_npy(directory.path() / "y.npy", Integers{{0, 1}});
+    write_npy(directory.path() / "q0.npy", Eigen::VectorXf{{0.25F, 0.75F, 0, 0.5F, 0, 0.5F}});
+    const BagSet bags = read(directory.path(), true);
+    const std::filesystem::path left_out = directory.path() / "left";
+    std::filesystem::create_directory(left_out);
+    write_npy(left_out / "X.npy", Eigen::MatrixXf{{1, 2, 4, 1}, {3, 5, 6, 0}});
+    write_npy(left_out / "ptr.npy", Integers{{0, 2, 4}});
+    write_npy(left_out / "y.npy", Integers{{0, 1}});
+    write_npy(left_out / "q0.npy", Eigen::VectorXf{{0.25F, 0.75F, 0.5F, 0.5F}});
+    const BagSet left = read(left_out, true);
+    CHECK(torch::equal(Standardization(bags).mean, Standardization(left).mean));
+    CHECK(torch::equal(Standardization(bags).deviation, Standardization(left).deviation));
+    for (const std::string& name : pooling_names()) {
+        INFO(name);
+        torch::manual_seed(3);
+        Model model(2, 8, name);
+        const auto masked = predict(model, Standardization(bags)(bags.select({1, 0})));
+        const auto removed = predict(model, Standardization(left)(left.select({1, 0})));
+        CHECK((masked - removed).abs().max().item<float>() < 1e-5F);
+    }
+    const auto refusal = [&](const Eigen::VectorXf& q0) {
+        write_npy(directory.path() / "q0.npy", q0);
+        return tests::message_of<FileError>([&] { read(directory.path(), true); });
+    };
+    using Catch::Matchers::ContainsSubstring;
+    CHECK_THAT(refusal(Eigen::VectorXf::Ones(5)),
+               ContainsSubstring("length: found 5, allowed one number an instance, 6"));
+    CHECK_THAT(refusal(Eigen::VectorXf{{1, 0, 0, -1, 1, 1}}), ContainsSubstring("allowed finite numbers >= 0"));
+    CHECK_THAT(refusal(Eigen::VectorXf{{1, 0, 0, 1, 1, 0}}), ContainsSubstring("sum of bag 1: found 2.0"));
 }
 
 TEST_CASE("Files that are not what they should be are refused") {

@@ -31,11 +31,12 @@ inline std::string printed_shape(const torch::Tensor& tensor) {
     return shape + ")";
 }
 
-/// Throws InvalidArgument unless `tensor` is a CPU tensor of this type and number of dimensions.
+/// Throws InvalidArgument unless `tensor` is a dense CPU tensor of this type and number of dimensions.
 inline void require_tensor(const torch::Tensor& tensor, const std::string& name, torch::ScalarType type,
                            std::int64_t dimensions, const std::string& shape) {
     require(tensor.defined(), name, "undefined", "a tensor");
     require(tensor.device().is_cpu(), "device of " + name, tensor.device(), "cpu");
+    require(tensor.layout() == torch::kStrided, "layout of " + name, tensor.layout(), "Strided, that is dense");
     require(tensor.scalar_type() == type, "type of " + name, tensor.scalar_type(), printed(type));
     require(tensor.dim() == dimensions, "shape of " + name, printed_shape(tensor), shape);
 }
@@ -61,18 +62,20 @@ struct TorchTape : torch::CustomClassHolder {
     torch::Tensor instances;
     typename Layer::Forward forward;
 
-    TorchTape(Layer layer_, torch::Tensor instances_, std::vector<std::int64_t> offsets)
+    TorchTape(Layer layer_, torch::Tensor instances_, std::vector<std::int64_t> offsets, Vector<Scalar> prior = {})
         : layer(std::move(layer_)),
           instances(std::move(instances_)),
-          forward(layer.forward(Bags<Scalar>{MatrixView<Scalar>(as_matrix<Scalar>(instances)), std::move(offsets)})) {}
+          forward(layer.forward(Bags<Scalar>{
+              MatrixView<Scalar>(as_matrix<Scalar>(instances)), std::move(offsets), {}, std::move(prior)})) {}
 };
 
-/// The autograd function under TorchLayer. Its gradient is not differentiable again.
+/// The autograd function under TorchLayer. It refuses to be differentiated twice.
 template <BagScalar Scalar, class Layer>
 struct TorchFunction : torch::autograd::Function<TorchFunction<Scalar, Layer>> {
     static torch::Tensor forward(torch::autograd::AutogradContext* context, const torch::Tensor& instances,
-                                 const std::vector<std::int64_t>& offsets, const Layer& layer, at::TensorList) {
-        auto tape = c10::make_intrusive<TorchTape<Scalar, Layer>>(layer, instances.contiguous(), offsets);
+                                 const std::vector<std::int64_t>& offsets, const Vector<Scalar>& prior,
+                                 const Layer& layer, at::TensorList) {
+        auto tape = c10::make_intrusive<TorchTape<Scalar, Layer>>(layer, instances.contiguous(), offsets, prior);
         Matrix<Scalar> pooled = tape->forward.pooled;  // D x B, small
         context->save_for_backward({instances});       // detects changes in place
         context->saved_data["tape"] = torch::IValue::make_capsule(tape);
@@ -81,12 +84,14 @@ struct TorchFunction : torch::autograd::Function<TorchFunction<Scalar, Layer>> {
 
     static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                    torch::autograd::variable_list dL_dpooled) {
+        // Gradient mode is on if the caller wants to differentiate the gradient. Torch would take it for a constant.
+        require(!torch::GradMode::is_enabled(), "create_graph", "true", "false, as a layer has no second derivatives");
         context->get_saved_variables();
         const auto capsule = context->saved_data["tape"].toCapsule();
         auto* tape = static_cast<TorchTape<Scalar, Layer>*>(capsule.get());
         const torch::Tensor incoming = dL_dpooled[0].contiguous();
         auto gradient = tape->layer.backward(tape->forward, MatrixView<Scalar>(as_matrix<Scalar>(incoming)));
-        torch::autograd::variable_list all{{}, {}, {}};
+        torch::autograd::variable_list all{{}, {}, {}, {}};
         for (const auto& array : named_arrays<Scalar>(gradient)) {
             all.push_back(torch::empty(array.values.size(), torch_scalar<Scalar>));
             std::copy(array.values.begin(), array.values.end(), all.back().template data_ptr<Scalar>());
@@ -101,49 +106,73 @@ struct TorchFunction : torch::autograd::Function<TorchFunction<Scalar, Layer>> {
 /// A layer of otpool (UotLayer, FixedLayer, TwoLevelLayer) as a module. It maps x of shape (sum N, D), the instances of
 /// all bags one after the other, and `ptr`, B + 1 offsets as in PyTorch Geometric, to the pooled vectors (B, D).
 ///
-/// On the CPU, in the layer's scalar. The module's parameters are the layer's named arrays, with "_" for "." in the
-/// names. They start as copies of the layer's and live in LibTorch from then on. Neither the bags nor their gradient
-/// are copied (except x that is not contiguous, once). Throws InvalidArgument as the layer does. forward() may run
-/// concurrently.
+/// On the CPU, in the layer's scalar: to() may neither change the type of the parameters nor move them elsewhere. The
+/// module's parameters are the layer's named arrays, with "_" for "." in the names. They start as copies of the layer's
+/// and live in LibTorch from then on; clone() copies them. Neither the bags nor their gradient are copied (except x that
+/// is not contiguous, once). There are no second derivatives: create_graph = true is refused. Throws InvalidArgument as
+/// the layer does. forward() may run concurrently.
 template <BagScalar Scalar, class Layer>
-class TorchLayer : public torch::nn::Module {
+class TorchLayer : public torch::nn::Cloneable<TorchLayer<Scalar, Layer>> {
 public:
     /// Copies the layer's parameters to LibTorch.
-    explicit TorchLayer(Layer layer) : torch::nn::Module("TorchLayer"), layer_(std::move(layer)) {
+    explicit TorchLayer(Layer layer) : torch::nn::Module("TorchLayer"), layer_(std::move(layer)) { reset(); }
+
+    /// Sets the parameters to the layer's, as they were when the module was made.
+    void reset() override {
         for (const auto& array : named_arrays<Scalar>(layer_)) {
-            std::string name = array.name;
-            std::replace(name.begin(), name.end(), '.', '_');
             auto values = torch::empty(array.values.size(), detail::torch_scalar<Scalar>);
             std::copy(array.values.begin(), array.values.end(), values.template data_ptr<Scalar>());
-            register_parameter(name, values);
+            this->register_parameter(torch_name(array.name), values);
         }
     }
 
-    /// The pooled vectors, (B, D).
-    torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& ptr) {
+    /// The pooled vectors, (B, D). `prior`, if defined, is the bags' own prior: sum N entries >= 0 that sum to 1 in every
+    /// bag, constants to autograd. It multiplies a learned prior; instances of prior 0 are excluded.
+    torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& ptr, const torch::Tensor& prior = {}) {
         detail::require_tensor(x, "x", detail::torch_scalar<Scalar>, 2, "(sum N, D)");
         detail::require_tensor(ptr, "ptr", torch::kLong, 1, "(B + 1)");
         const torch::Tensor offsets = ptr.contiguous();
         const std::int64_t* first = offsets.data_ptr<std::int64_t>();
-        const std::vector<torch::Tensor> learned = parameters();
+        const std::vector<torch::Tensor> learned = this->parameters();
         const at::TensorList inputs = learned;  // apply() takes no other list of tensors for inputs
         return detail::TorchFunction<Scalar, Layer>::apply(x, std::vector<std::int64_t>(first, first + offsets.numel()),
-                                                           layer(), inputs);
+                                                           own_prior(prior), layer(), inputs);
     }
 
-    /// The layer with the module's current parameters.
+    /// The layer with the module's current parameters. Throws InvalidArgument if their type, device or size was changed.
     Layer layer() const {
         Layer current = layer_;
-        const auto tensors = parameters();
-        auto arrays = named_arrays<Scalar>(current);
-        for (std::size_t i = 0; i < arrays.size(); ++i) {
-            const torch::Tensor values = tensors[i].detach().contiguous();
-            std::copy_n(values.template data_ptr<Scalar>(), arrays[i].values.size(), arrays[i].values.begin());
+        const auto tensors = this->named_parameters();
+        for (auto& array : named_arrays<Scalar>(current)) {
+            const std::string name = torch_name(array.name);
+            const torch::Tensor& tensor = tensors[name];
+            const std::string size = detail::printed(array.values.size());
+            detail::require_tensor(tensor, "parameter " + name, detail::torch_scalar<Scalar>, 1, "(" + size + ")");
+            detail::require(tensor.numel() == array.values.size(), "size of parameter " + name, tensor.numel(), size);
+            const torch::Tensor values = tensor.detach().contiguous();
+            std::copy_n(values.template data_ptr<Scalar>(), array.values.size(), array.values.begin());
         }
         return current;
     }
 
+protected:
+    FORWARD_HAS_DEFAULT_ARGS({2, torch::nn::AnyValue(torch::Tensor())})
+
 private:
+    static std::string torch_name(std::string name) {
+        std::replace(name.begin(), name.end(), '.', '_');
+        return name;
+    }
+
+    static Vector<Scalar> own_prior(const torch::Tensor& prior) {
+        if (!prior.defined()) return {};
+        detail::require_tensor(prior, "prior", detail::torch_scalar<Scalar>, 1, "(sum N)");
+        detail::require(!prior.requires_grad(), "prior", "a tensor that requires a gradient",
+                        "constants, as layers do not differentiate a bag's own prior");
+        const torch::Tensor values = prior.contiguous();
+        return Eigen::Map<const Vector<Scalar>>(values.template data_ptr<Scalar>(), values.numel());
+    }
+
     Layer layer_;
 };
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "otpool/closed_form/closed_form_of.hpp"
+#include "otpool/closed_form/rescaled.hpp"
 #include "otpool/closed_form/weighted_mean.hpp"
 #include "otpool/closed_form/winners.hpp"
 #include "otpool/core/matrix.hpp"
@@ -30,6 +31,10 @@ struct ClosedFormOf<R> {
 
     /// Cost: two to four passes over the reward, at most two exps per element.
     static SolvedPlan solve(const Inspection& problem, double tolerance) {
+        if (Rescaled<>::is_needed(problem)) {
+            const Rescaled<> rescaled(problem);
+            return rescaled.restored(solve(rescaled.problem(), tolerance));
+        }
         if (problem.alpha0 == 0) return WinnersLimit<>(problem).solution();
         const ScaledProblem scaled(problem);
         HalfSteps steps(scaled);
@@ -41,41 +46,64 @@ struct ClosedFormOf<R> {
         return found;
     }
 
-    /// The max costs nothing after the inspection. alpha0 = inf, and Entropy with alpha0 > 0 and free instances, cost
-    /// one pass over reward and values and at most one exp per element; all else up to six passes and three exps.
+    /// The max costs nothing after the inspection; with values apart, one pass. alpha0 = inf, and Entropy with
+    /// alpha0 > 0 and free instances, cost one pass over reward and values and at most one exp per element; all else up
+    /// to six passes and three exps.
     template <BagScalar Scalar>
-    static Outcome pool(const Inspection& problem, double /*tolerance*/, const Execution& execution,
-                        Workspace& workspace, RealVector& mean) {
+    static Outcome pool(const Inspection& problem, double tolerance, const Execution& execution, Workspace& workspace,
+                        RealVector& mean) {
         const Outcome found{.status = Status::converged};
-        if (problem.alpha0 == 0) {
-            if (problem.alpha2 == 0 && problem.values.empty()) {  // the max
-                mean = problem.highest;
-            } else {
-                mean = conditional_mean(WinnersLimit<>(problem).solution().log_plan, problem.pooled_values());
-            }
-        } else if (std::isinf(problem.alpha0)) {
-            auto& weighted = workspace.get<WeightedMean<Scalar>>();
-            set_weights_of_instances(problem, weighted);
-            weighted(problem, execution, mean);
-        } else if (problem.alpha2 == 0 && problem.regularizer.prior_weight == 0) {
-            auto& weighted = workspace.get<WeightedMean<Scalar>>();
-            weighted.slope = in_range<Scalar>(std::numbers::log2e / problem.alpha0);
-            set_top(problem.highest, weighted.top);
-            weighted(problem, execution, mean);
-        } else {
-            const ScaledProblem scaled(problem);
-            const HalfSteps steps(scaled);
-            mean = conditional_mean(
-                exponential_plan(scaled.kernel, steps.pass.col_potential, RealVector(problem.features())),
-                problem.pooled_values());
+        if (problem.alpha0 == 0 && problem.alpha2 == 0 && problem.regularizer.prior_weight == 0) {
+            pool_winners(problem, workspace, mean);
+        } else if (problem.alpha0 == 0 || !pool_weighted<Scalar>(problem, execution, workspace, mean)) {
+            mean = conditional_mean(solve(problem, tolerance).log_plan, problem.pooled_values());
         }
         return found;
     }
 
 private:
-    template <class Number>
-    static Number in_range(Real number) {
-        return static_cast<Number>(std::min(number, static_cast<Real>(std::numeric_limits<Number>::max())));
+    /// mean <- the weighted mean in one pass, if the problem is one and its numbers are within the range of Scalar.
+    template <BagScalar Scalar>
+    static bool pool_weighted(const Inspection& problem, const Execution& execution, Workspace& workspace,
+                              RealVector& mean) {
+        auto& weighted = workspace.get<WeightedMean<Scalar>>();
+        if (std::isinf(problem.alpha0)) {
+            set_weights_of_instances(problem, weighted);
+        } else if (problem.alpha2 == 0 && problem.regularizer.prior_weight == 0) {
+            const Real slope = std::numbers::log2e / problem.alpha0;
+            if (slope > static_cast<Real>(std::numeric_limits<Scalar>::max())) return false;
+            weighted.slope = static_cast<Scalar>(slope);
+            set_top(problem.highest, weighted.top);
+        } else {
+            return false;
+        }
+        weighted(problem, execution, mean);
+        // Differences of the largest numbers, and sums of them, are infinite, and then so is the mean, or NaN.
+        return std::all_of(mean.begin(), mean.end(), [](Real y) { return std::isfinite(y); });
+    }
+
+    /// A column of rewards and of values, and how many instances share a feature's maximum.
+    struct Winners {
+        Buffer<Real> reward, value, count;
+    };
+
+    /// mean <- the mean of the values over the instances of the highest reward: the max, if reward and values are one.
+    static void pool_winners(const Inspection& problem, Workspace& workspace, RealVector& mean) {
+        mean = problem.highest;
+        if (problem.values.empty()) return;
+        auto& winners = workspace.get<Winners>();
+        const Index rows = problem.features();
+        for (Buffer<Real>* of_column : {&winners.reward, &winners.value, &winners.count}) of_column->assign(rows, 0);
+        for (const Index n : problem.priors.active) {
+            const Real* const x = problem.reward.column(n, winners.reward.data());
+            const Real* const v = problem.values.column(n, winners.value.data());
+            for (Index d = 0; d < rows; ++d) {
+                if (x[d] != problem.highest[d]) continue;
+                const Real count = winners.count[d] += 1;
+                // A running mean, which equal values do not round, and which no large ones overflow.
+                mean[d] = count == 1 ? v[d] : mean[d] + (v[d] / count - mean[d] / count);
+            }
+        }
     }
 
     /// One half step each for f and g, in the log domain. If a side is free or alpha0 infinite, they are the optimum.
@@ -115,7 +143,8 @@ private:
         weighted.slope = 0;
         weighted.instance_weight.resize(log_q.size());
         for (Index k = 0; k < log_q.size(); ++k) {
-            weighted.instance_weight[k] = static_cast<Work>(std::exp(power * log_q[k] - highest));
+            const Real exponent = power * log_q[k] - highest;
+            weighted.instance_weight[k] = exponent == 0 ? Work(1) : static_cast<Work>(std::exp(exponent));
         }
     }
 

@@ -11,6 +11,7 @@
 
 #include "otpool/closed_form/closed_form_of.hpp"
 #include "otpool/closed_form/quadratic_line.hpp"
+#include "otpool/closed_form/rescaled.hpp"
 #include "otpool/closed_form/winners.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/plan/conditional_mean.hpp"
@@ -97,6 +98,10 @@ struct ClosedFormOf<R> {
     }
 
     static SolvedPlan solve(const Inspection& problem, double tolerance) {
+        if (Rescaled<>::is_needed(problem)) {
+            const Rescaled<> rescaled(problem);
+            return rescaled.restored(solve(rescaled.problem(), tolerance));
+        }
         if (problem.alpha0 == 0) return WinnersLimit<>(problem).solution();
         if (std::isinf(problem.alpha0)) return constant_plan(problem);
         return ThresholdLimit<>(problem).solution(tolerance);

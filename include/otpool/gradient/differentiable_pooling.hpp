@@ -60,7 +60,8 @@ struct DifferentiablePooling {
         constexpr bool pooled_only = detail::MultipleOfMean<Readout>;
         forward.pooled = detail::pool_batch<Scalar>(bags, {}, execution, [&](const detail::BagTask<Scalar>& task) {
             auto& tape = forward.tapes[static_cast<std::size_t>(task.number)];
-            tape = mode.solve(pooling.problem(task.bag), pooled_only, workspaces.of(task.worker));
+            const Bag<Scalar> kept = bags.indices() ? bags[task.number] : task.bag;
+            tape = mode.solve(pooling.problem(kept), pooled_only, workspaces.of(task.worker));
             const Vector<Scalar> y = detail::read(readout, tape);
             PooledVector<Scalar> pooled = task.pooled;
             std::copy(y.begin(), y.end(), pooled.data());

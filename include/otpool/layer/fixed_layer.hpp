@@ -32,7 +32,8 @@ struct PriorParameters {
 };
 
 /// A layer whose alphas are fixed so that it has a closed form: mean, max, softmax, or attention, whose prior is
-/// learned. A value type; forward and backward are const and thread-safe.
+/// learned. If a bag has its own prior, the learned one is multiplied by it and normalised: what the bag excludes (0)
+/// stays excluded. A value type; forward and backward are const and thread-safe.
 template <BagScalar Scalar, class Prior = UniformPrior>
 struct FixedLayer {
     using Parameters = PriorParameters<Scalar, Prior>;   ///< What is learned.
@@ -52,7 +53,7 @@ struct FixedLayer {
 
     /// Pools the bags. Throws InvalidArgument.
     Forward forward(const Bags<Scalar>& bags) const {
-        auto pooling = this->pooling().forward(detail::with_prior(bags, parameters.prior, execution));
+        auto pooling = this->pooling().forward(with_prior(bags));
         return {pooling.pooled, bags, std::move(pooling)};
     }
 
@@ -64,9 +65,10 @@ struct FixedLayer {
     Gradient backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled, Gradient gradient = {}) const {
         ProblemGradient<Scalar> of =
             pooling().backward(forward.pooling, dL_dpooled, {.reward = std::move(gradient.instances)});
-        gradient = {std::move(of.reward), {}};
-        gradient.parameters.prior =
-            detail::pull_back_prior(forward.bags, parameters.prior, of.log_q0, gradient.instances, execution);
+        gradient = {detail::of_instances(of), {}};
+        gradient.parameters.prior = detail::pull_back_prior(forward.bags, parameters.prior, problem.instances.prior,
+                                                            of.log_q0, gradient.instances, execution);
+        gradient.instances = detail::of_columns(forward.bags, std::move(gradient.instances));
         return gradient;
     }
 
@@ -77,6 +79,9 @@ struct FixedLayer {
     }
 
 private:
+    Bags<Scalar> with_prior(const Bags<Scalar>& bags) const {
+        return detail::with_prior(bags, parameters.prior, problem.instances.prior, execution);
+    }
     DifferentiablePooling<Scalar, Implicit<ClosedForm>> pooling() const {
         return {.parameters = problem, .execution = execution};
     }

@@ -15,10 +15,13 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/layer/named_array.hpp"
 #include "otpool/pooling/instance_prior.hpp"
+#include "otpool/pooling/own_prior.hpp"
+#include "otpool/problem/uot_problem.hpp"
 
 namespace otpool {
 
-/// A prior that learns q0 = softmax(scores(bag)): Attention, GatedAttention, MeanMaxGate, Mixture.
+/// A prior that learns q0 = softmax(scores(bag)): Attention, GatedAttention, MeanMaxGate, Mixture. If a bag has its own
+/// prior, the two multiply (own_prior.hpp).
 /// pull_back(bag, dL/dscores, dL/dbag) adds to dL/dbag and returns the gradient of the prior's parameters;
 /// for_each_array(visit) calls visit(name, array) for every parameter.
 template <class Prior, class Scalar>
@@ -33,7 +36,8 @@ concept LearnedPrior = requires(Prior prior, const MatrixView<Scalar>& bag, cons
 /// TwoLevelLayer.
 template <BagScalar Scalar>
 struct Mixture {
-    Vector<Scalar> logits;  ///< M
+    static constexpr bool by_place = true;  ///< See PriorByPlace.
+    Vector<Scalar> logits;                  ///< M
 
     /// The logits. Throws InvalidArgument unless the bag has M instances.
     Vector<Scalar> scores(const MatrixView<Scalar>& bag) const {
@@ -58,21 +62,64 @@ struct Mixture {
 
 namespace detail {
 
-/// The batch with q0 = softmax(prior.scores(bag)); unchanged if the prior does not learn.
+/// softmax(scores(bag)) of a learned prior, by place if that is.
+template <class Prior>
+struct SoftmaxOfScores {
+    static constexpr bool by_place = PriorByPlace<Prior>;
+    const Prior& prior;
+
+    template <class Scalar>
+    Vector<Scalar> operator()(const MatrixView<Scalar>& bag) const {
+        const Vector<Scalar> scores = prior.scores(bag);
+        require(scores.size() == bag.cols(), "number of the prior's scores", scores.size(),
+                text(bag.cols(), ", the number of instances"));
+        return softmax(scores);
+    }
+};
+
+/// The bag's own prior; `given`, a problem's, if it has none.
+template <class Scalar>
+const Vector<Scalar>& own_prior(const Bag<Scalar>& bag, const Vector<Scalar>& given) {
+    return bag.prior.size() > 0 ? bag.prior : given;
+}
+
+/// The batch with q0 = softmax(prior.scores(bag)), times the bag's own prior, or `given` if it has none, or 1 if that
+/// is empty; unchanged if the prior does not learn.
 template <class Scalar, class Prior>
-Bags<Scalar> with_prior(const Bags<Scalar>& bags, const Prior& prior, const Execution& execution) {
+Bags<Scalar> with_prior(const Bags<Scalar>& bags, const Prior& prior, const Vector<Scalar>& given,
+                        const Execution& execution) {
     if constexpr (LearnedPrior<Prior, Scalar>) {
-        return bags.with_prior([&](const Bag<Scalar>& bag) { return softmax(prior.scores(bag.instances)); }, execution);
+        const SoftmaxOfScores<Prior> softmax_of_scores{prior};
+        const auto of_bag = [&](const Bag<Scalar>& bag) {
+            require_finite(bag.instances, "bag");
+            return prior_of(softmax_of_scores, bag.instances, own_prior(bag, given));
+        };
+        return bags.with_prior(of_bag, execution);
     } else {
         return bags;
     }
 }
 
-/// The gradient of a prior, given dL/dlog q0 of the batch, which equals dL/dscores (see ProblemGradient); adds the
-/// bags' gradient to `dL_dbags`.
+/// Returns the gradient of a prior from one bag, given dL/dlog q0, which equals dL/dscores; adds to dL/dbag.
 template <class Scalar, class Prior>
-Prior pull_back_prior(const Bags<Scalar>& bags, const Prior& prior, const Vector<Scalar>& log_q0,
-                      Matrix<Scalar>& dL_dbags, const Execution& execution) {
+Prior pull_back_prior(const Prior& prior, const Bag<Scalar>& bag, const Vector<Scalar>& given,
+                      const Vector<Scalar>& log_q0, Eigen::Ref<Matrix<Scalar>> dL_dbag) {
+    const ActiveInstances<Prior, Scalar> active(bag.instances, own_prior(bag, given));
+    if (active.place.empty()) return prior.pull_back(active.instances, log_q0, dL_dbag);
+    const Index count = active.instances.cols();
+    Vector<Scalar> dL_dscores(count);
+    Matrix<Scalar> dL_dactive = Matrix<Scalar>::Zero(dL_dbag.rows(), count);
+    for (Index k = 0; k < count; ++k) dL_dscores[k] = log_q0[active.place_of(k)];
+    Prior gradient = prior.pull_back(active.instances, dL_dscores, dL_dactive);
+    for (Index k = 0; k < count; ++k) dL_dbag.col(active.place_of(k)) += dL_dactive.col(k);
+    return gradient;
+}
+
+/// The gradient of a prior, given dL/dlog q0 of the batch (see ProblemGradient); adds the bags' gradient to `dL_dbags`.
+/// `given` as in with_prior().
+template <class Scalar, class Prior>
+Prior pull_back_prior(const Bags<Scalar>& bags, const Prior& prior, const Vector<Scalar>& given,
+                      const Vector<Scalar>& log_q0, Matrix<Scalar>& dL_dbags, const Execution& execution) {
     if constexpr (LearnedPrior<Prior, Scalar>) {
         const auto add = [](std::optional<Prior>& sum, Prior&& part) {
             if (!sum) {
@@ -90,8 +137,9 @@ Prior pull_back_prior(const Bags<Scalar>& bags, const Prior& prior, const Vector
             for (Index b = bags.size() * group / groups; b < bags.size() * (group + 1) / groups; ++b) {
                 const Index first = bags.first_instance(b);
                 const Index size = bags.bag_size(b);
+                const Vector<Scalar> of_bag = log_q0.segment(first, size);
                 add(of_groups[static_cast<std::size_t>(group)],
-                    prior.pull_back(bags[b].instances, log_q0.segment(first, size), dL_dbags.middleCols(first, size)));
+                    pull_back_prior<Scalar>(prior, bags[b], given, of_bag, dL_dbags.middleCols(first, size)));
             }
         });
         std::optional<Prior> gradient;

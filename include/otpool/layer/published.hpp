@@ -15,6 +15,7 @@
 #include "otpool/pooling/attention.hpp"
 #include "otpool/pooling/batch.hpp"
 #include "otpool/pooling/instance_prior.hpp"
+#include "otpool/pooling/own_prior.hpp"
 #include "otpool/problem/marginal.hpp"
 #include "otpool/problem/regularizers.hpp"
 #include "otpool/problem/uot_problem.hpp"
@@ -63,45 +64,62 @@ struct Layer {
 
     RawParameters parameters;              ///< Before softplus.
     int steps = 4;                         ///< K, at least 1.
-    Prior prior = {};                      ///< q0, N entries >= 0 that sum to 1; q0_n = 0 does not exclude instance n.
+    Prior prior = {};                      ///< q0, N entries >= 0 that sum to 1; its zeros exclude no instance.
     std::optional<Scalar> empty_bag = {};  ///< Fills an empty bag's pooled vector; if unset, an empty bag is an error.
     Execution execution = {};              ///< Runs the bags of a batch; Sequential by default.
 
     /// The plan T of one bag, D x N.
     RealMatrix plan(const MatrixView<Scalar>& bag) const {
         check();
-        otpool::detail::require(!bag.empty(), "shape of the bag", otpool::detail::shape_text(bag.rows(), bag.cols()),
-                                "at least one feature and one instance");
-        otpool::detail::require_finite(bag, "bag");
+        check(bag);
         const RealMatrix X = bag.matrix().template cast<Real>();
-        const RealVector weights = prior(MatrixView<Real>(X));
-        otpool::detail::require_prior(weights, X.cols(), true, "q0");
-        const RealVector q0 = otpool::detail::prior_of_mass(weights, X.cols());
-        Steps state(X, q0, parameters.step(0));
+        return plan(X, prior(MatrixView<Real>(X)));
+    }
+
+    /// Pools one bag: z, D entries.
+    Vector<Scalar> operator()(const MatrixView<Scalar>& bag) const { return (*this)(Bag<Scalar>{bag}); }
+
+    /// The same with the bag's own prior, which the released layers do not have: q0 is multiplied by it, and the
+    /// instances that it excludes (0) are left out of the bag. A bag's own reward is InvalidArgument.
+    Vector<Scalar> operator()(const Bag<Scalar>& bag) const {
+        check();
+        otpool::detail::require(bag.reward.empty(), "reward", "a bag's own", "none: these layers take the bag");
+        check(bag.instances);
+        const RealMatrix X = bag.instances.matrix().template cast<Real>();
+        const RealVector own = bag.prior.template cast<Real>();
+        const RealVector q0 = otpool::detail::prior_of(prior, MatrixView<Real>(X), own);
+        otpool::detail::require_prior(q0, X.cols(), true, "q0");
+        const otpool::detail::ActiveInstances<UniformPrior, Real> active(X, own);
+        RealVector of_active(q0.size() == 0 ? 0 : active.instances.cols());
+        for (Index k = 0; k < of_active.size(); ++k) of_active[k] = q0[active.place_of(k)];
+        const RealMatrix left(active.instances.matrix());
+        return pooled(plan(left, of_active), left).template cast<Scalar>();
+    }
+
+    /// Pools a batch of B bags: D x B.
+    Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
+        check();
+        return otpool::detail::pool_batch<Scalar>(bags, empty_bag, execution,
+                                                  [&](const otpool::detail::BagTask<Scalar>& task) {
+                                                      Eigen::Ref<Vector<Scalar>> y = task.pooled;
+                                                      y = (*this)(task.bag);
+                                                  });
+    }
+
+private:
+    RealMatrix plan(const RealMatrix& X, const RealVector& q0) const {
+        otpool::detail::require_prior(q0, X.cols(), true, "q0");
+        Steps state(X, otpool::detail::prior_of_mass(q0, X.cols()), parameters.step(0));
         for (int k = 0; k < steps; ++k) state.step(parameters.step(k));
         return state.plan();
     }
 
-    /// Pools one bag: z, D entries.
-    Vector<Scalar> operator()(const MatrixView<Scalar>& bag) const {
-        return pooled(plan(bag), bag.matrix().template cast<Real>()).template cast<Scalar>();
+    static void check(const MatrixView<Scalar>& bag) {
+        otpool::detail::require(!bag.empty(), "shape of the bag", otpool::detail::shape_text(bag.rows(), bag.cols()),
+                                "at least one feature and one instance");
+        otpool::detail::require_finite(bag, "bag");
     }
 
-    /// Pools a batch of B bags: D x B. A bag's own reward or prior is InvalidArgument: the released layers take none.
-    Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
-        check();
-        return otpool::detail::pool_batch<Scalar>(
-            bags, empty_bag, execution, [&](const otpool::detail::BagTask<Scalar>& task) {
-                const Bag<Scalar>& bag = task.bag;
-                otpool::detail::require(bag.reward.empty(), "reward", "a bag's own", "none: these layers take the bag");
-                otpool::detail::require(bag.prior.size() == 0, "prior", "a bag's own",
-                                        "none: these layers have their own");
-                Eigen::Ref<Vector<Scalar>> y = task.pooled;
-                y = (*this)(bag.instances);
-            });
-    }
-
-private:
     void check() const {
         otpool::detail::require(steps >= 1, "steps", steps, "at least 1");
         check("alpha0", parameters.alpha0);

@@ -59,6 +59,8 @@ struct UotParameters {
 ///
 ///     P = K steps on the UOT problem of the bag,  alpha = Positive(raw),  p0 = softmax,  q0 = softmax(prior's scores)
 ///
+/// If a bag has its own prior, q0 is multiplied by it and normalised: what the bag excludes (0) stays excluded.
+///
 /// Solver: Sinkhorn, or BregmanAdmm, which also takes Quadratic. Prior: UniformPrior, or a LearnedPrior such as
 /// Attention. A value type; forward and backward are const and thread-safe. Cost: see Unrolled.
 template <BagScalar Scalar, class Solver = Sinkhorn, Regularizer R = Entropy, class Prior = UniformPrior,
@@ -108,7 +110,7 @@ struct UotLayer {
     /// The same in the memory of `workspaces`, which the next pass can reuse.
     Forward forward(const Bags<Scalar>& bags, Workspaces& workspaces) const {
         validate(bags.features());
-        auto pooling = this->pooling().forward(detail::with_prior(bags, parameters.prior, execution), workspaces);
+        auto pooling = this->pooling().forward(detail::with_prior(bags, parameters.prior, {}, execution), workspaces);
         return {pooling.pooled, bags, std::move(pooling)};
     }
 
@@ -117,7 +119,7 @@ struct UotLayer {
         validate(bag.rows());
         const Bags<Scalar> alone(bag, {0, bag.cols()});
         const auto pooling = this->pooling();
-        const Bag<Scalar> of_layer = detail::with_prior(alone, parameters.prior, execution)[0];
+        const Bag<Scalar> of_layer = detail::with_prior(alone, parameters.prior, {}, execution)[0];
         return *pooling.mode.solve(pooling.without_tapes().problem(of_layer)).solution;
     }
 
@@ -131,7 +133,7 @@ struct UotLayer {
     Matrix<Scalar> operator()(const Bags<Scalar>& bags, Workspaces& workspaces) const {
         if (!shares_parameters()) return forward(bags, workspaces).pooled;
         validate(bags.features());
-        return pooling().without_tapes()(detail::with_prior(bags, parameters.prior, execution), workspaces);
+        return pooling().without_tapes()(detail::with_prior(bags, parameters.prior, {}, execution), workspaces);
     }
 
     /// The gradient of L with respect to bags and parameters, given dL/dpooled (D x B). Pass an old gradient to reuse
@@ -145,14 +147,16 @@ struct UotLayer {
                       Workspaces& workspaces) const {
         ProblemGradient<Scalar> of =
             pooling().backward(forward.pooling, dL_dpooled, {.reward = std::move(gradient.instances)}, workspaces);
-        gradient = {std::move(of.reward), {}};
+        gradient = {detail::of_instances(of), {}};
         Parameters& to = gradient.parameters;
         to.alpha0 = through_positive(parameters.alpha0, of.alpha0);
         to.alpha1 = through_positive(parameters.alpha1, of.alpha1);
         to.alpha2 = through_positive(parameters.alpha2, of.alpha2);
         if constexpr (has_rho) to.rho = through_positive(parameters.rho, of.rho);
         if (parameters.p0.size() > 0) to.p0 = std::move(of.log_p0);
-        to.prior = detail::pull_back_prior(forward.bags, parameters.prior, of.log_q0, gradient.instances, execution);
+        to.prior =
+            detail::pull_back_prior(forward.bags, parameters.prior, {}, of.log_q0, gradient.instances, execution);
+        gradient.instances = detail::of_columns(forward.bags, std::move(gradient.instances));
         return gradient;
     }
 

@@ -13,10 +13,9 @@
 
 namespace otpool::detail {
 
-/// sum_n P_dn v_dn / sum_n P_dn, for any mass. Cost: one exp per element, two passes over the plan, one over the
-/// values.
+/// unit sum_n P_dn v_dn / sum_n P_dn
 template <class Plan>
-RealVector conditional_mean(const Plan& plan, const AnyView& values) {
+RealVector conditional_mean(const Plan& plan, const AnyView& values, Real unit) {
     const Index rows = plan.features();
     const RealVector top = plan.top();
     std::vector<Real> weight(static_cast<std::size_t>(rows), 0);
@@ -36,11 +35,23 @@ RealVector conditional_mean(const Plan& plan, const AnyView& values) {
         });
         for (Index d = 0; d < rows; ++d) {
             weight[static_cast<std::size_t>(d)] += of_column[d];
-            sum[d] += of_column[d] * value[d];
+            sum[d] += of_column[d] * (unit * value[d]);
         }
     });
     for (Index d = 0; d < rows; ++d) sum[d] /= weight[static_cast<std::size_t>(d)];
     return sum;
+}
+
+/// sum_n P_dn v_dn / sum_n P_dn, for any mass. Cost: one exp per element, two passes over the plan, one over the
+/// values; twice that if sums of the values leave the range of double.
+template <class Plan>
+RealVector conditional_mean(const Plan& plan, const AnyView& values) {
+    RealVector mean = conditional_mean(plan, values, 1);
+    if (all_finite(mean.data(), mean.size())) return mean;
+    constexpr Real unit = 0x1p-64;
+    mean = conditional_mean(plan, values, unit);
+    for (Real& y : mean) y /= unit;
+    return mean;
 }
 
 }  // namespace otpool::detail

@@ -25,7 +25,7 @@ void for_each_bag(const Bags<Scalar>& bags, const Execution& execution, const Wo
         for (Index b = 0; b < bags.size(); ++b) work(b, alone, Index{0});
         return;
     }
-    const Index share = bags.instances().cols() / execution.workers();
+    const Index share = bags.total_size() / execution.workers();
     std::vector<Index> small_bags;
     for (Index b = 0; b < bags.size(); ++b) {
         if (bags.bag_size(b) <= share) small_bags.push_back(b);
@@ -45,7 +45,7 @@ void for_each_bag(const Bags<Scalar>& bags, const Execution& execution, const Wo
 template <BagScalar Scalar>
 struct BagTask {
     Index number;
-    const Bag<Scalar>& bag;
+    const Bag<Scalar>& bag;   ///< If the batch has indices, its memory is the next task's.
     const Execution& inside;  ///< Runs parts of the bag's instances.
     Index worker;             ///< The worker that pools the bag.
     Eigen::Ref<Vector<Scalar>> pooled;
@@ -61,12 +61,13 @@ Matrix<Scalar> pool_batch(const Bags<Scalar>& bags, const std::optional<Scalar>&
                 "at least one instance, or a fill value for empty bags");
     }
     Matrix<Scalar> pooled(bags.features(), bags.size());
+    std::vector<BagMemory<Scalar>> memory(static_cast<std::size_t>(execution.workers()));
     for_each_bag(bags, execution, [&](Index b, const Execution& inside, Index worker) {
         if (bags.bag_size(b) == 0) {
             std::fill_n(pooled.data() + b * pooled.rows(), pooled.rows(), *empty_bag);
             return;
         }
-        const Bag<Scalar> bag = bags[b];
+        const Bag<Scalar> bag = bags.in_memory(b, memory[static_cast<std::size_t>(worker)]);
         try {
             pool_one({b, bag, inside, worker, pooled.col(b)});
         } catch (const InvalidArgument& error) {

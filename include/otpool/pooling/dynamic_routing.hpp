@@ -1,7 +1,6 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
-#include <cmath>
 #include <limits>
 #include <optional>
 
@@ -11,6 +10,7 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/pooling/batch.hpp"
 #include "otpool/pooling/instance_prior.hpp"
+#include "otpool/pooling/own_prior.hpp"
 
 namespace otpool {
 
@@ -20,7 +20,8 @@ namespace otpool {
 ///     `iterations` times:  y = attention with q0 = softmax(s),  s_n += <x_n, squash(y)>
 ///     returned:            y = attention with q0 = softmax(s)
 ///
-/// with squash(y) = |y| y / (1 + |y|^2). If a bag has its own prior, the softmax is multiplied by it.
+/// with squash(y) = |y| y / (1 + |y|^2). If a bag has its own prior, the softmax is multiplied by it; instances that it
+/// excludes have no score.
 template <BagScalar Scalar, class AttentionPooling>
 struct DynamicRouting {
     AttentionPooling attention;            ///< Pools a bag by its prior: y = sum_n q0_n x_n.
@@ -31,17 +32,23 @@ struct DynamicRouting {
     /// Pools one bag.
     Vector<Scalar> operator()(const Bag<Scalar>& bag) const {
         detail::require(iterations >= 0, "iterations", iterations, "at least 0");
+        const detail::ActiveInstances<UniformPrior, Scalar> active(bag.instances, bag.prior);
+        const auto x = active.instances.matrix().template cast<Real>();
+        RealVector scores = RealVector::Zero(active.instances.cols());  // times `unit`, so that no sum overflows
+        constexpr Real unit = 0x1p-64;
         Bag<Scalar> routed = bag;
-        Vector<Scalar> scores = Vector<Scalar>::Zero(bag.instances.cols());
-        routed.prior = routing(scores, bag.prior);
-        Vector<Scalar> pooled = attention(routed);
+        const auto pooled_by_scores = [&]() -> Vector<Scalar> {
+            if (scores.size() > 0) scores.array() -= scores.maxCoeff();
+            const RealVector bounded = (scores / unit).cwiseMax(std::numeric_limits<Real>::lowest());
+            routed.prior = softmax(bounded).template cast<Scalar>();
+            if (bag.prior.size() > 0) routed.prior = detail::multiplied(routed.prior, active, bag.prior);
+            return attention(routed);
+        };
+        Vector<Scalar> pooled = pooled_by_scores();
         for (int i = 0; i < iterations; ++i) {
-            const RealVector wide = pooled.template cast<Real>();
-            const Real norm = wide.stableNorm();
-            const Vector<Scalar> squashed = (norm / (1 + norm * norm) * wide).template cast<Scalar>();
-            scores += bag.instances.matrix().transpose() * squashed;
-            routed.prior = routing(scores, bag.prior);
-            pooled = attention(routed);
+            const RealVector squashed = unit * squash(pooled);
+            for (Index n = 0; n < scores.size(); ++n) scores[n] += x.col(n).dot(squashed);
+            pooled = pooled_by_scores();
         }
         return pooled;
     }
@@ -57,15 +64,14 @@ struct DynamicRouting {
     }
 
 private:
-    /// softmax(scores), multiplied by the bag's own prior if it has one, and normalised.
-    static Vector<Scalar> routing(const Vector<Scalar>& scores, const Vector<Scalar>& prior) {
-        if (prior.size() != scores.size()) return softmax(scores);
-        Vector<Scalar> weighted = scores;
-        for (Index n = 0; n < scores.size(); ++n) {
-            weighted[n] = prior[n] > 0 ? scores[n] + std::log(prior[n]) : std::numeric_limits<Scalar>::lowest();
-        }
-        // An excluded instance keeps weight 0, even if every other weight is as small.
-        return (prior.array() > 0).select(softmax(weighted), Scalar(0));
+    /// |y| y / (1 + |y|^2), for y of any length.
+    static RealVector squash(const Vector<Scalar>& y) {
+        const Real largest = static_cast<Real>(y.cwiseAbs().maxCoeff());
+        if (largest == 0) return RealVector::Zero(y.size());
+        const RealVector direction = y.template cast<Real>() / largest;
+        const Real length = direction.norm();
+        const Real inverse = 1 / largest / length;
+        return direction / (length * (1 + inverse * inverse));
     }
 };
 

@@ -16,6 +16,7 @@
 namespace otpool {
 
 // Functors from a bag (D x N) to its instance prior q0: N entries >= 0 that sum to 1, or an empty vector for uniform.
+// If a bag has its own prior, the two multiply: see own_prior.hpp.
 
 /// q0_n = 1/N
 struct UniformPrior {
@@ -29,7 +30,8 @@ struct UniformPrior {
 /// The same q0 for every bag; all bags must have its number of instances.
 template <BagScalar Scalar>
 struct FixedPrior {
-    Vector<Scalar> prior;  ///< q0, N entries >= 0 that sum to 1.
+    static constexpr bool by_place = true;  ///< See PriorByPlace.
+    Vector<Scalar> prior;                   ///< q0, N entries >= 0 that sum to 1.
 
     /// q0
     Vector<Scalar> operator()(const MatrixView<Scalar>&) const { return prior; }
@@ -55,8 +57,9 @@ Vector<Scalar> softmax(const Vector<Scalar>& scores) {
 /// q0 = [w, 1 - w] for the two instances [mean, max], w = sigmoid(<weights, mean> + bias).
 template <BagScalar Scalar>
 struct MeanMaxGate {
-    Vector<Scalar> weights;  ///< D
-    Scalar bias = 0;         ///< Added to the score of the mean.
+    static constexpr bool by_place = true;  ///< See PriorByPlace.
+    Vector<Scalar> weights;                 ///< D
+    Scalar bias = 0;                        ///< Added to the score of the mean.
 
     /// q0 = [w, 1 - w]
     Vector<Scalar> operator()(const MatrixView<Scalar>& mean_and_max) const { return softmax(scores(mean_and_max)); }
@@ -65,6 +68,8 @@ struct MeanMaxGate {
     Vector<Scalar> scores(const MatrixView<Scalar>& mean_and_max) const {
         detail::require(weights.size() == mean_and_max.rows(), "length of the gate's weights", weights.size(),
                         detail::printed(mean_and_max.rows()) + ", the number of features");
+        detail::require(mean_and_max.cols() == 2, "number of instances at the gate", mean_and_max.cols(),
+                        "2, the mean and the max");
         return Vector<Scalar>{{weights.dot(mean_and_max.matrix().col(0)) + bias, Scalar(0)}};
     }
 

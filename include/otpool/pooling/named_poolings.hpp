@@ -61,20 +61,21 @@ auto log_sum_exp_pooling(Scalar temperature, Solver solver = {}) {
 }
 
 /// y_d = ((1/N) sum_n x_dn^p)^(1/p), entries >= 0, p in [-inf, inf]: harmonic mean at -1, geometric at 0, arithmetic at
-/// 1, the min at -inf and the max at inf. Computed as log-mean-exp of sign(p) log x at temperature 1/|p|, then exp.
+/// 1, the min at -inf and the max at inf. Computed in double, as log-mean-exp of sign(p) log x at temperature 1/|p|,
+/// then exp.
 template <BagScalar Scalar, class Solver = ClosedForm>
 auto generalized_mean_pooling(Scalar power, Solver solver = {}) {
     detail::require(!std::isnan(power), "power", power, "-inf to inf");
     const int sign = power < 0 ? -1 : 1;
     return Pooling<Scalar, Solver, Entropy, LogMeanExpReadout, UniformPrior, Logarithm, Exponential>{
-        .parameters = {.alpha0 = power == 0 ? Scalar(infinity) : 1 / std::abs(power)},
+        .parameters = {.alpha0 = power == 0 ? Real(infinity) : 1 / std::abs(static_cast<Real>(power))},
         .solver = solver,
         .reward = {sign},
         .output = {sign}};
 }
 
 /// y = sum_n q0_n x_n, q0 = prior(bag): alpha0 = inf and a hard instance marginal. Prior: a functor such as Attention,
-/// GatedAttention or FixedPrior. A bag's own prior takes precedence.
+/// GatedAttention or FixedPrior. A bag's own prior multiplies it: what the bag excludes (0) stays excluded.
 template <BagScalar Scalar, class Prior = UniformPrior, class Solver = ClosedForm>
 auto attention_pooling(Prior prior = {}, Solver solver = {}) {
     return Pooling<Scalar, Solver, Entropy, ConditionalReadout, Prior>{

@@ -92,6 +92,9 @@ struct LogMeanExpReadout {
             set_gain(n);
             for (Index d = 0; d < rows; ++d) y[d] = std::max(y[d], gain[d]);
         }
+        // Half of it where differences from the largest numbers would leave the range.
+        RealVector unit(rows);
+        for (Index d = 0; d < rows; ++d) unit[d] = y[d] > 0.25 * std::numeric_limits<Real>::max() ? 0.5 : 1;
         RealVector mean(rows);
         std::fill(mean.begin(), mean.end(), 0);
         const auto instances = static_cast<Real>(active.size());
@@ -100,11 +103,14 @@ struct LogMeanExpReadout {
             set_gain(n);
             for (Index d = 0; d < rows; ++d) {
                 // expm1 and log1p: if alpha0 is large, every exponential is close to 1
-                mean[d] += (std::isinf(alpha0) ? gain[d] - y[d] : std::expm1((gain[d] - y[d]) / alpha0)) / instances;
+                const Real below = unit[d] * gain[d] - unit[d] * y[d];
+                mean[d] += (std::isinf(alpha0) ? below : std::expm1(below / (unit[d] * alpha0))) / instances;
             }
         }
         for (Index d = 0; d < rows; ++d) {
-            if (alpha0 > 0) y[d] += std::isinf(alpha0) ? mean[d] : alpha0 * std::log1p(mean[d]);
+            if (alpha0 == 0) break;
+            const Real below = std::isinf(alpha0) ? mean[d] : unit[d] * alpha0 * std::log1p(mean[d]);
+            y[d] = (unit[d] * y[d] + below) / unit[d];
         }
         return detail::scaled_vector<Scalar>(y, [](Index) { return 1.0; });
     }

@@ -30,15 +30,16 @@ struct Negate {
     }
 };
 
-/// sign log x. Throws InvalidArgument for x < 0. At x = 0 the log is a finite number whose exponential is 0.
+/// sign log x, in double: float would round a logarithm to 4e-6 where x is large or small. Throws InvalidArgument for
+/// x < 0. At x = 0 the log is a finite number whose exponential is 0.
 struct Logarithm {
     int sign = 1;  ///< 1 or -1
 
     /// sign log x
     template <std::floating_point Scalar>
-    Scalar operator()(Scalar x) const {
+    Real operator()(Scalar x) const {
         detail::require(x >= 0, "entry of the bag", x, ">= 0, as its logarithm is taken");
-        return static_cast<Scalar>(sign) * (x > 0 ? std::log(x) : Scalar(-1e30));
+        return sign * (x > 0 ? std::log(static_cast<Real>(x)) : -1e30);
     }
 };
 
@@ -55,11 +56,16 @@ struct Exponential {
 
 namespace detail {
 
-/// functor(x_dn) of every entry, as a new D x N matrix. If the functor refuses an entry, the error says where it is.
-template <class Scalar, class Functor>
-Matrix<Scalar> transformed(const MatrixView<Scalar>& bag, const Functor& functor) {
-    Matrix<Scalar> result(bag.rows(), bag.cols());
+/// functor(x_dn) of every entry, as a new D x N matrix; 0 for instances that `prior` (N entries, or empty) excludes. If
+/// the functor refuses an entry, the error says where it is.
+template <BagScalar Number, BagScalar Scalar, class Functor>
+Matrix<Number> transformed(const MatrixView<Scalar>& bag, const Vector<Number>& prior, const Functor& functor) {
+    Matrix<Number> result(bag.rows(), bag.cols());
     for (Index n = 0; n < bag.cols(); ++n) {
+        if (n < prior.size() && prior[n] == 0) {
+            result.col(n).setZero();
+            continue;
+        }
         for (Index d = 0; d < bag.rows(); ++d) {
             try {
                 result(d, n) = functor(bag(d, n));

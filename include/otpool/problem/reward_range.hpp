@@ -25,7 +25,7 @@ struct PartialRange {
     void look_at(const MatrixView<Scalar>& reward, const Index* first, const Index* last) {
         const Index rows = reward.rows();
         const bool adjacent = reward.is_contiguous() && are_consecutive(first, last);
-        const Index together = adjacent ? instances_together(rows) : 1;
+        const Index together = adjacent ? std::min<Index>(instances_together(rows), last - first) : 1;
         scratch_.resize(rows);
         joined_.resize(together * rows);
         const Scalar* const first_col = reward.contiguous_col(*first, scratch_.data());

@@ -1,0 +1,74 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <concepts>
+#include <limits>
+#include <utility>
+
+#include "otpool/core/matrix.hpp"
+#include "otpool/plan/solved_plan.hpp"
+#include "otpool/problem/inspection.hpp"
+
+namespace otpool::detail {
+
+/// A problem whose numbers are near the ends of double's range, in another unit: reward and alphas divided by a power
+/// of two. It has the same plan, and its potentials are divided by the same number.
+template <std::same_as<Real> Work = Real>
+class Rescaled {
+public:
+    /// Whether differences of rewards, or 1 / alpha0, may leave the range of double.
+    static bool is_needed(const Inspection& problem) {
+        return largest_reward(problem) > 1 / smallest_alpha || (problem.alpha0 > 0 && problem.alpha0 < smallest_alpha);
+    }
+
+    explicit Rescaled(const Inspection& given) : problem_(given), is_float_(given.reward.is_float()) {
+        const Work largest = largest_reward(given);
+        exponent_ = std::ilogb(largest > 0 ? largest : given.alpha0) + 1;
+        RealMatrix reward = RealMatrix::Zero(given.features(), given.reward.cols());
+        for (const Index n : given.priors.active) {
+            Work* const column = reward.data() + n * reward.rows();
+            given.reward.copy_column(n, column);
+            for (Index d = 0; d < reward.rows(); ++d) column[d] = std::ldexp(column[d], -exponent_);
+        }
+        problem_.reward = AnyView(MatrixView<Real>(std::move(reward)));
+        for (Work& highest : problem_.highest) highest = std::ldexp(highest, -exponent_);
+        problem_.lowest = std::ldexp(given.lowest, -exponent_);
+        problem_.set_alphas(alpha(given.alpha0), alpha(given.alpha1), alpha(given.alpha2));
+    }
+
+    /// The problem in the other unit. Its plan views no memory but its own.
+    const Inspection& problem() const { return problem_; }
+
+    /// Its solution in the unit that was given.
+    SolvedPlan restored(SolvedPlan found) const {
+        for (RealVector* potentials : {&found.feature_potential, &found.instance_potential}) {
+            for (Work& potential : *potentials) {
+                const bool excluded = potential == std::numeric_limits<Work>::lowest();
+                potential = saturated(excluded ? potential : std::ldexp(potential, exponent_), is_float_);
+            }
+        }
+        return found;
+    }
+
+private:
+    static constexpr Work smallest_alpha = 0x1p-1000;
+
+    static Work largest_reward(const Inspection& problem) {
+        const Work lowest = std::isfinite(problem.lowest) ? problem.lowest : 0;  // -inf stays so in any unit
+        return std::max(std::abs(problem.highest_of_all()), std::abs(lowest));
+    }
+
+    /// 0 and infinity stay; no other alpha becomes one of them.
+    Work alpha(Work given) const {
+        if (given == 0 || std::isinf(given)) return given;
+        return std::clamp(std::ldexp(given, -exponent_), smallest_alpha, std::numeric_limits<Work>::max());
+    }
+
+    Inspection problem_;
+    bool is_float_;
+    int exponent_ = 0;
+};
+
+}  // namespace otpool::detail
