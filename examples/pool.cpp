@@ -94,7 +94,7 @@ int run(const pool::Settings& settings, support::NpyFile& input) {
 
 int run(const pool::Settings& settings) {
     support::NpyFile input(settings.input);
-    if (settings.dtype.value_or(input.dtype()) == support::Dtype::float32) return run<float>(settings, input);
+    if (settings.dtype.value_or(computed_in(input.dtype())) == support::Dtype::float32) return run<float>(settings, input);
     return run<double>(settings, input);
 }
 
