@@ -102,6 +102,13 @@ inline std::string conversion(const FileFormat& format, const std::filesystem::p
 
 }  // namespace detail
 
+/// Whether a file that begins so is an archive of .npy files.
+inline bool is_npz(const std::filesystem::path& file, std::string_view first) {
+    // The name decides where the first member does not: an archive can be empty, or damaged.
+    const bool named_so = first.starts_with("PK") && file.extension() == ".npz";
+    return detail::is_zip_of(first, ".npy") || (named_so && !detail::is_zip_of(first, "data.pkl"));
+}
+
 /// Refuses a file that does not begin as a .npy file does: says what it is and how to make a .npy file of it.
 [[noreturn]] inline void refuse_format(const std::filesystem::path& file, std::string_view first) {
     constexpr auto allowed = "a .npy file";

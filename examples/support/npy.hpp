@@ -50,6 +50,7 @@ public:
         : path_(std::move(name)), open_(std::move(open)) {
         const ByteStream file = open_();
         header_ = read_npy_header(path_, *file.stream, file.size, elements);
+        check_elements(elements);
         check_data_size(file.size - std::min(file.size, header_.size));
     }
 
@@ -118,13 +119,15 @@ private:
                             to_string(header_.dtype));
     }
 
+    void check_elements(Elements elements) const {
+        if (contains(elements, header_.dtype)) return;
+        throw FileError(path_, "descr", to_string(header_.dtype), to_string(elements));
+    }
+
     template <class Scalar>
     Reading begin() const {
         static_assert(!std::same_as<Scalar, std::int32_t>, "integers are read as std::int64_t");
-        constexpr auto elements = std::is_floating_point_v<Scalar> ? Elements::numbers : Elements::integers;
-        if (!contains(elements, header_.dtype)) {
-            throw FileError(path_, "descr", to_string(header_.dtype), to_string(elements));
-        }
+        check_elements(std::is_floating_point_v<Scalar> ? Elements::numbers : Elements::integers);
         Reading reading{open_(), std::vector<char>(65536)};
         reading.file.stream->ignore(static_cast<std::streamsize>(header_.size));
         return reading;
