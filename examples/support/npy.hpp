@@ -145,7 +145,8 @@ private:
         while (count > 0) {
             const auto chunk = std::min(count, static_cast<Eigen::Index>(reading.buffer.size()) / size);
             if (!reading.file.stream->read(reading.buffer.data(), chunk * size)) refuse_change();
-            for (Eigen::Index i = 0; i < chunk; ++i) *to++ = convert<Scalar>(stored<Stored>(&reading.buffer[i * size]));
+            const char* item = reading.buffer.data();
+            for (Eigen::Index i = 0; i < chunk; ++i, item += size) *to++ = convert<Scalar>(stored<Stored>(item));
             count -= chunk;
         }
     }

@@ -187,13 +187,14 @@ TEST_CASE("pool: a batch vector that is none is refused") {
 TEST_CASE("pool: an empty bag becomes a row of zeros if that is asked for") {
     const PoolProgram program;
     write_bytes(program.directory / "gaps.npy", array<std::int64_t>("i8", "(8,)", {0, 0, 4, 5, 5, 12, 20, 20}));
+    const Eigen::Vector4i indices(1, 2, 4, 5);  // those of the bags that are not empty
     std::vector<std::int32_t> batch;
     for (Index b = 0; b < program.bags(); ++b) {
-        batch.insert(batch.end(), static_cast<std::size_t>(program.size(b)), std::vector{1, 2, 4, 5}[b]);
+        batch.insert(batch.end(), static_cast<std::size_t>(program.size(b)), indices[b]);
     }
     write_bytes(program.directory / "batch.npy", array("i4", "(20,)", batch));
     MatrixXd expected = MatrixXd::Zero(program.features, 7);
-    for (Index b = 0; b < program.bags(); ++b) expected.col(std::vector<Index>{1, 2, 4, 5}[b]) = mean_of(program, b);
+    for (Index b = 0; b < program.bags(); ++b) expected.col(indices[b]) = mean_of(program, b);
     const std::string all = "--input X.npy --empty zeros --pooling mean --weights W.npy --report report.json ";
     CHECK(largest(pooled(program, all + "--ptr gaps.npy") - expected) < 1e-14);
     const auto report = program.read_report();

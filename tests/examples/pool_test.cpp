@@ -305,8 +305,9 @@ TEST_CASE("pool: priors are divided by their sums") {
     REQUIRE(program.pool(problem + "--p0 p0.npy --q0 q0.npy").status == 0);
     const MatrixXd expected = program.read<double>("Y.npy");
     VectorXd q0 = program.q0;
+    const Eigen::Vector4d sums(6, 1e-300, 1.00136, 1e300);
     for (Index b = 0; b < program.bags(); ++b) {
-        q0.segment(program.offsets[b], program.size(b)) *= std::vector<double>{6, 1e-300, 1.00136, 1e300}[b];
+        q0.segment(program.offsets[b], program.size(b)) *= sums[b];
     }
     program.write("q0.npy", q0);
     program.write("p0.npy", VectorXd(42 * program.p0));
