@@ -47,7 +47,7 @@ struct FileFormat {
 
 // The first that fits counts.
 inline constexpr std::array<FileFormat, 11> file_formats = {{
-    {"a .npz archive", ".npz.", [](std::string_view first) { return is_zip_of(first, ".npy"); }, "numpy",
+    {"a .npz archive", ".", [](std::string_view first) { return is_zip_of(first, ".npy"); }, "numpy",
      R"(numpy.load(@)["X"])", R"("X" is the array's name)"},
     {"a PyTorch file", ".pt.pth.",
      [](std::string_view first) {

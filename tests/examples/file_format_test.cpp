@@ -82,6 +82,8 @@ TEST_CASE("A file whose first bytes say nothing is known by its name") {
     }
     CHECK(refusal_of("X", "\xff\x01\x02") ==
           "DIR/X: format: found a file that begins with '\\xff\\x01\\x02', allowed a .npy file");
+    CHECK(refusal_of("X.npz", "\xff\x01\x02") ==
+          "DIR/X.npz: format: found a file that begins with '\\xff\\x01\\x02', allowed a .npy file");
     CHECK(refusal_of("slide.pt", "") == "DIR/slide.pt: format: found an empty file, allowed a .npy file");
 }
 
