@@ -36,6 +36,7 @@ find_package(Torch QUIET)
 find_package(PkgConfig QUIET)
 if(PkgConfig_FOUND)
     pkg_check_modules(cairo QUIET IMPORTED_TARGET cairo)
+    pkg_check_modules(libzip QUIET IMPORTED_TARGET libzip)
 endif()
 
 # otpool_add_program(<name> [<library target>...]) builds <name>.cpp, unless a library it needs is missing.

@@ -1,4 +1,4 @@
-// Pools bags of instances that are read from .npy files. Without arguments it shows what it does;
+// Pools bags of instances that are read from .npy and .npz files. Without arguments it shows what it does;
 // `pool --help` lists the options. The parts, in the order in which they are used:
 //
 //     pool/command_line.hpp   options -> Settings
@@ -9,15 +9,15 @@
 
 #include <unistd.h>
 
-#include <cstdint>
+#include <cstddef>
 #include <cstdio>
 #include <exception>
-#include <filesystem>
 #include <iostream>
 #include <new>
 #include <optional>
+#include <stdexcept>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include <otpool/otpool.hpp>
 
@@ -26,6 +26,8 @@
 #include "pool/demo.hpp"
 #include "pool/execution.hpp"
 #include "pool/inputs.hpp"
+#include "pool/instance_files.hpp"
+#include "pool/outputs.hpp"
 #include "pool/results.hpp"
 #include "pool/settings.hpp"
 #include "support/npy.hpp"
@@ -43,39 +45,42 @@ constexpr int exit_not_converged = 3;
 /// Pools every bag. Every bag's result is its own, so the number of threads does not change a bit of it.
 template <class Scalar>
 pool::Results<Scalar> pool_bags(const pool::Settings& settings, const otpool::Bags<Scalar>& bags,
-                                const std::vector<std::int64_t>& offsets, const pool::BagPooler<Scalar>& pool_bag) {
+                                const pool::BagPooler<Scalar>& pool_bag) {
+    const Index instances = bags.instances().cols();
     pool::Results<Scalar> results;
-    results.pooled.resize(bags.features(), bags.size());
-    if (settings.plan) results.plan.resize(bags.features(), offsets.back());
+    results.pooled.setZero(bags.features(), bags.size());
+    if (settings.plan) results.plan.resize(bags.features(), instances);
+    if (settings.weights) results.weights.resize(instances);
     results.bags.resize(static_cast<std::size_t>(bags.size()));
-    support::ProgressBar progress("pooling", static_cast<std::size_t>(offsets.back()));
+    support::ProgressBar progress("pooling", static_cast<std::size_t>(instances));
     pool::execution(settings.threads).for_each(bags.size(), [&](Index b, Index) {
+        const Index first = bags.first_instance(b);
+        const Index size = bags.bag_size(b);
+        if (size == 0) return;  // stays a row of zeros
         pool::PooledBag<Scalar>& bag = results.bags[static_cast<std::size_t>(b)];
         bag = pool_bag(bags[b]);
-        results.pooled.col(b) = bag.pooled;
-        bag.pooled.resize(0);
-        if (settings.plan) {
-            results.plan.middleCols(offsets[static_cast<std::size_t>(b)], bags.bag_size(b)) = bag.plan;
-            bag.plan.resize(0, 0);
-        }
-        progress.advance(static_cast<std::size_t>(bags.bag_size(b)));
+        results.pooled.col(b) = std::exchange(bag.pooled, {});
+        if (settings.plan) results.plan.middleCols(first, size) = std::exchange(bag.plan, {});
+        if (settings.weights) results.weights.segment(first, size) = std::exchange(bag.weights, {});
+        progress.advance(static_cast<std::size_t>(size));
     });
     return results;
 }
 
-/// Everything between the open input file and the exit status, in the scalar of the outputs.
+/// Everything between the open input files and the exit status, in the scalar of the outputs.
 template <class Scalar>
-int run(const pool::Settings& settings, support::NpyFile& input) {
+int run(const pool::Settings& settings, const pool::InstanceFiles& input) {
     const pool::Inputs<Scalar> inputs = pool::read_inputs<Scalar>(settings, input);
     const pool::BagPooler<Scalar> pool_bag = pool::make_bag_pooler<Scalar>(settings, inputs.p0);
     support::OutputFiles outputs;
     const auto add = [&](const pool::Settings::File& name) { return name ? &outputs.add(*name) : nullptr; };
     support::OutputFile* const pooled_file = add(settings.output);
     support::OutputFile* const plan_file = add(settings.plan);
+    support::OutputFile* const weights_file = add(settings.weights);
     support::OutputFile* const report_file = add(settings.report);
 
     // All is checked; here the work begins.
-    const pool::Results<Scalar> results = pool_bags(settings, inputs.bags(), inputs.offsets, pool_bag);
+    const pool::Results<Scalar> results = pool_bags(settings, inputs.bags(), pool_bag);
 
     // Before the first temporary file exists, as whoever reads stdout may end this program with a closed pipe.
     if (pooled_file == nullptr) {
@@ -86,14 +91,20 @@ int run(const pool::Settings& settings, support::NpyFile& input) {
     }
     if (pooled_file != nullptr) support::write_npy(pooled_file->stream(), results.pooled);
     if (plan_file != nullptr) support::write_npy(plan_file->stream(), results.plan);
-    if (report_file != nullptr) report_file->stream() << pool::report(settings, results).dump(2) << "\n";
+    if (weights_file != nullptr) support::write_npy(weights_file->stream(), results.weights);
+    if (report_file != nullptr) {
+        const auto report = pool::report(settings, results, inputs.offsets, input.names());
+        // A file's name need not be UTF-8, which JSON is.
+        report_file->stream() << report.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
+    }
     outputs.commit();
-    pool::print_warnings(settings, results);
+    pool::print_warnings(settings, results, input.left_out());
     return results.missed(settings) > 0 ? exit_not_converged : 0;
 }
 
 int run(const pool::Settings& settings) {
-    support::NpyFile input(settings.input);
+    pool::refuse_overwriting(settings);
+    const pool::InstanceFiles input(settings.input);
     if (settings.dtype.value_or(input.dtype()) == support::Dtype::float32) return run<float>(settings, input);
     return run<double>(settings, input);
 }
@@ -121,6 +132,8 @@ int main(int argc, char** argv) {
     } catch (const otpool::Error& error) {
         return fail(error.what(), exit_refused);
     } catch (const std::bad_alloc&) {
+        return fail("out of memory", exit_failure);
+    } catch (const std::length_error&) {  // more bags than any memory could hold
         return fail("out of memory", exit_failure);
     } catch (const std::exception& error) {
         return fail(error.what(), exit_failure);

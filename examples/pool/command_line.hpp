@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "help.hpp"
 #include "names.hpp"
 #include "settings.hpp"
 
@@ -26,7 +27,7 @@ public:
         declare_pooling();
         declare_solver();
         declare_outputs();
-        app_.footer(footer);
+        app_.footer(help_footer);
     }
 
     /// Empty if the user asked for help, which is then printed. Throws UsageError.
@@ -45,7 +46,8 @@ public:
         for (const std::string& extra : app_.remaining()) {
             throw UsageError(extra, "an unknown option", "the options that --help shows");
         }
-        if (!given("--input")) throw UsageError("--input", "none", "a .npy file");
+        if (!given("--input")) throw UsageError("--input", "none", "a .npy or .npz file, or a folder of them");
+        if (given("--ptr") && given("--batch")) throw UsageError("--batch", "with --ptr", "one of the two");
         check_pooling();
         check_iterations();
         choose_solver();
@@ -54,36 +56,27 @@ public:
 
 private:
     static constexpr double infinity = std::numeric_limits<double>::infinity();
-    static constexpr const char* footer =
-        R"(All files are .npy; X, reward, p0, q0 and scores are float32 or float64. A pooling other than uot takes
-only the options that name it. If a pooling has a closed form, it is computed in 0 iterations; --iterate
-runs the solver instead.
-
-Exit status: 0; 3 if some bag did not reach the tolerance (the results are written); 2 for bad usage or
-input, 1 for any other failure (no output file is created or changed).
-
-Examples:
-  pool                                                    a demonstration with made-up bags
-  pool --input X.npy                                      one bag, printed
-  pool --input X.npy --ptr ptr.npy --pooling max --output Y.npy
-  pool --input X.npy --ptr ptr.npy --pooling attention --scores s.npy --output Y.npy
-  pool --input X.npy --ptr ptr.npy --alpha0 0.1 --alpha2 inf --solver newton --output Y.npy --plan P.npy
-  pool --input X.npy --ptr ptr.npy --alpha0 0.5 --alpha1 10 --alpha2 10 --iterations 4 --output Y.npy
-  pool --input X.npy --ptr ptr.npy --alpha0 0 --alpha2 inf --output Y.npy --report report.json)";
-
     void declare_inputs() {
         const std::string group = "Input";
-        option("--input", "X.npy", group, "instances of all bags, one per row: (sum N, D); required",
+        option("--input", "X.npy", group,
+               "instances of all bags, one per row: (sum N, D); or a folder with one file a bag: (N, D) each; required",
                [this](const std::string& text) { settings_.input = text; });
         file("--ptr", settings_.ptr, group,
-             "bag b is rows ptr[b] to ptr[b+1] - 1: (B + 1), int64 or int32; default: one bag");
+             "bag b is rows ptr[b] to ptr[b+1] - 1: (B + 1), integers; default: --batch, else one bag");
+        file("--batch", settings_.batch, group,
+             "index of every instance's bag: (sum N), integers that do not decrease; default: --ptr");
+        choice("--empty", settings_.empty, empty_names, group, "a bag without instances becomes zeros; default: error");
         file("--reward", settings_.reward, group,
              "uot, max, softmax: reward of each entry of X: (sum N, D); default: X itself");
-        file("--p0", settings_.p0, group, "uot: feature prior: (D), above 0, sum 1; default: uniform");
-        file("--q0", settings_.q0, group,
-             "uot, attention: instance prior: (sum N), sum 1 in each bag, 0 excludes an instance; default: uniform");
+        file("--p0", settings_.p0, group, "uot: feature prior: (D), above 0, divided by its sum; default: uniform");
+        file(
+            "--q0", settings_.q0, group,
+            "uot, attention: instance prior: (sum N), divided by its sum in each bag; 0 excludes an instance; default: "
+            "uniform");
         file("--scores", settings_.scores, group,
-             "attention: (sum N); q0 is their softmax in each bag; default: none, then --q0 is required");
+             "attention: (sum N); q0 is their softmax in each bag; -inf excludes an instance; default: none, then --q0 "
+             "is "
+             "required");
     }
 
     void declare_pooling() {
@@ -134,9 +127,13 @@ Examples:
         const std::string group = "Output";
         file("--output", settings_.output, group,
              "the pooled bags: (B, D); default: text on stdout, one line per bag (shortened on a terminal)");
-        file("--plan", settings_.plan, group, "the plans, all poolings but mixed: (sum N, D); default: none");
+        file("--plan", settings_.plan, group, "the plans: (sum N, D); default: none");
+        file("--weights", settings_.weights, group,
+             "a weight for each instance, the sum of its row in the plan: (sum N); default: none");
         file("--report", settings_.report, group,
-             "JSON; `bags` is a list of {status, iterations, residual, mass, log_mass}; default: none");
+             "JSON; `bags` is a list of {file (of a folder), instances, status, iterations, residual, mass, log_mass}; "
+             "default: none");
+        app_.add_flag("--force", settings_.force, "write an output even over an input; default: refuse")->group(group);
         app_.set_version_flag("--version", "otpool " + std::to_string(otpool::version_major) + "." +
                                                std::to_string(otpool::version_minor) + "." +
                                                std::to_string(otpool::version_patch));
@@ -208,19 +205,17 @@ Examples:
     /// Refuses options that the pooling does not take, and requires those that it needs.
     void check_pooling() const {
         using enum PoolingName;
-        const std::vector<std::pair<std::string, std::vector<PoolingName>>> takers = {
-            {"--reward", {uot, max, softmax}},
-            {"--p0", {uot}},
-            {"--q0", {uot, attention}},
-            {"--scores", {attention}},
-            {"--temperature", {softmax, lse}},
-            {"--weight", {mixed}},
-            {"--alpha0", {uot}},
-            {"--alpha1", {uot}},
-            {"--alpha2", {uot}},
-            {"--regularizer", {uot}},
-            {"--readout", {uot}},
-            {"--plan", {uot, mean, max, min, sum, softmax, lse, attention}}};
+        const std::vector<std::pair<std::string, std::vector<PoolingName>>> takers = {{"--reward", {uot, max, softmax}},
+                                                                                      {"--p0", {uot}},
+                                                                                      {"--q0", {uot, attention}},
+                                                                                      {"--scores", {attention}},
+                                                                                      {"--temperature", {softmax, lse}},
+                                                                                      {"--weight", {mixed}},
+                                                                                      {"--alpha0", {uot}},
+                                                                                      {"--alpha1", {uot}},
+                                                                                      {"--alpha2", {uot}},
+                                                                                      {"--regularizer", {uot}},
+                                                                                      {"--readout", {uot}}};
         const std::string& pooling = name_of(pooling_names, settings_.pooling);
         for (const auto& [option, poolings] : takers) {
             if (!given(option) || std::count(poolings.begin(), poolings.end(), settings_.pooling) > 0) continue;

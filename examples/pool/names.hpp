@@ -26,6 +26,7 @@ inline const Names<SolverName> solver_names = {
     {SolverName::sinkhorn, "sinkhorn"}, {SolverName::badmm, "badmm"}, {SolverName::newton, "newton"}};
 inline const Names<ReadoutName> readout_names = {{ReadoutName::conditional, "conditional"},
                                                  {ReadoutName::joint, "joint"}};
+inline const Names<EmptyBags> empty_names = {{EmptyBags::error, "error"}, {EmptyBags::zeros, "zeros"}};
 inline const Names<support::Dtype> dtype_names = {{support::Dtype::float32, "float"},
                                                   {support::Dtype::float64, "double"}};
 
@@ -35,10 +36,10 @@ const std::string& name_of(const Names<Value>& names, Value value) {
 }
 
 /// "a, b or c"
-inline std::string listed(const std::vector<std::string>& words) {
+inline std::string listed(const std::vector<std::string>& words, const std::string& last = " or ") {
     std::string text;
     for (std::size_t i = 0; i < words.size(); ++i) {
-        text += (i == 0 ? "" : i + 1 == words.size() ? " or " : ", ") + words[i];
+        text += (i == 0 ? "" : i + 1 == words.size() ? last : ", ") + words[i];
     }
     return text;
 }

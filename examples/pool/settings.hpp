@@ -8,7 +8,7 @@
 
 #include <otpool/otpool.hpp>
 
-#include "../support/npy_header.hpp"
+#include "../support/dtype.hpp"
 
 namespace pool {
 
@@ -16,14 +16,17 @@ enum class PoolingName { uot, mean, max, min, sum, softmax, lse, attention, mixe
 enum class RegularizerName { entropy, relative_entropy, quadratic };
 enum class SolverName { sinkhorn, badmm, newton };
 enum class ReadoutName { conditional, joint };
+enum class EmptyBags { error, zeros };
 
 /// The command line, checked as far as possible without reading a file.
 struct Settings {
     using File = std::optional<std::filesystem::path>;
 
     std::filesystem::path input;
-    File ptr, reward, p0, q0, scores;
-    File output, plan, report;
+    File ptr, batch, reward, p0, q0, scores;
+    EmptyBags empty = EmptyBags::error;
+    File output, plan, weights, report;
+    bool force = false;  ///< Whether an output may replace an input.
 
     PoolingName pooling = PoolingName::uot;
     double temperature = 1;

@@ -3,13 +3,14 @@
 #include <Eigen/Core>
 #include <algorithm>
 #include <array>
-#include <cerrno>
+#include <bit>
 #include <cmath>
 #include <concepts>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
+#include <functional>
+#include <istream>
 #include <limits>
 #include <ostream>
 #include <sstream>
@@ -36,60 +37,80 @@ constexpr Dtype dtype_of() {
     return sizeof(Scalar) == 4 ? Dtype::int32 : Dtype::int64;
 }
 
-/// A .npy file, open for reading and checked: header understood, data exactly as long as the header says.
-/// The data itself is read by matrix() or vector(), straight into its destination. Every function throws
+/// A .npy file that was checked: header understood, data exactly as long as the header says. It is open only while
+/// something is read. matrix() and vector() read the data straight into its destination. Every function throws
 /// FileError.
 class NpyFile {
 public:
-    explicit NpyFile(std::filesystem::path path) : path_(std::move(path)) {
-        std::error_code error;
-        const auto status = std::filesystem::status(path_, error);
-        if (!exists(status)) throw FileError(path_, "input", error.message(), "a .npy file");
-        if (!std::filesystem::is_regular_file(status)) {
-            throw FileError(path_, "input", is_directory(status) ? "a directory" : "a device or pipe", "a .npy file");
-        }
-        const std::uintmax_t file_size = std::filesystem::file_size(path_);
-        stream_.open(path_, std::ios::binary);
-        if (!stream_) throw FileError(path_, "input", std::strerror(errno), "a .npy file that can be read");
-        header_ = read_npy_header(path_, stream_, file_size);
-        data_ = stream_.tellg();
-        check_data_size(file_size - static_cast<std::uintmax_t>(data_));
+    explicit NpyFile(const std::filesystem::path& path, Elements elements = Elements::numbers)
+        : NpyFile(path, elements, [path] { return open_file(path, "a .npy file"); }) {}
+
+    /// The bytes that `open` opens, which may be part of a larger file. `name` is their name in messages.
+    NpyFile(std::filesystem::path name, Elements elements, std::function<ByteStream()> open)
+        : path_(std::move(name)), open_(std::move(open)) {
+        const ByteStream file = open_();
+        header_ = read_npy_header(path_, *file.stream, file.size, elements);
+        check_elements(elements);
+        check_data_size(file.size - std::min(file.size, header_.size));
     }
 
     const std::filesystem::path& path() const { return path_; }
     Dtype dtype() const { return header_.dtype; }
     const std::vector<std::int64_t>& shape() const { return header_.shape; }
 
+    /// Rows and columns of a 2-D array, or of one of shape (1, rows, columns).
+    std::array<Eigen::Index, 2> matrix_shape() const {
+        const auto& shape = header_.shape;
+        if (shape.size() == 2) return {shape[0], shape[1]};
+        if (shape.size() == 3 && shape[0] == 1) return {shape[1], shape[2]};
+        throw FileError(path_, "shape", to_string(shape), "(rows, columns) or (1, rows, columns)");
+    }
+
     /// An (R, C) array as a C x R matrix: an (N, D) array of instances becomes D x N, one column an instance.
-    /// In C order that is the file byte for byte. float and double read either kind of float.
+    /// In C order that is the file byte for byte. float and double read all types.
     template <NpyScalar Scalar>
-    Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic> matrix() {
-        check_request<Scalar>(2, "(rows, columns)");
-        const Eigen::Index rows = header_.shape[0];
-        const Eigen::Index columns = header_.shape[1];
+    Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic> matrix() const {
+        const auto [rows, columns] = matrix_shape();
         Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic> values(columns, rows);
-        if (!header_.fortran_order) {
-            read(values.data(), values.size());
-        } else if (rows > 0) {
-            Eigen::Matrix<Scalar, Eigen::Dynamic, 1> file_column(rows);
-            for (Eigen::Index c = 0; c < columns; ++c) {
-                read(file_column.data(), rows);
-                values.row(c) = file_column.transpose();
-            }
-        }
+        read_matrix(values.data());
         return values;
     }
 
-    /// A 1-D array. std::int64_t reads either kind of integer.
+    /// The same to memory that holds C x R numbers.
     template <NpyScalar Scalar>
-    Eigen::Matrix<Scalar, Eigen::Dynamic, 1> vector() {
-        check_request<Scalar>(1, "(length,)");
+    void read_matrix(Scalar* to) const {
+        const auto [rows, columns] = matrix_shape();
+        Reading reading = begin<Scalar>();
+        if (!header_.fortran_order) {
+            read(reading, to, rows * columns);
+        } else if (rows > 0) {
+            Eigen::Map<Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>> values(to, columns, rows);
+            Eigen::Matrix<Scalar, Eigen::Dynamic, 1> file_column(rows);
+            for (Eigen::Index c = 0; c < columns; ++c) {
+                read(reading, file_column.data(), rows);
+                values.row(c) = file_column.transpose();
+            }
+        }
+        end(reading);
+    }
+
+    /// A 1-D array. std::int64_t reads all types of integers.
+    template <NpyScalar Scalar>
+    Eigen::Matrix<Scalar, Eigen::Dynamic, 1> vector() const {
+        if (header_.shape.size() != 1) throw FileError(path_, "shape", to_string(header_.shape), "(length,)");
         Eigen::Matrix<Scalar, Eigen::Dynamic, 1> values(header_.shape[0]);
-        read(values.data(), values.size());
+        Reading reading = begin<Scalar>();
+        read(reading, values.data(), values.size());
+        end(reading);
         return values;
     }
 
 private:
+    struct Reading {
+        ByteStream file;
+        std::vector<char> buffer;
+    };
+
     void check_data_size(std::uintmax_t found) const {
         const std::uintmax_t needed = data_size(path_, header_);
         if (found == needed) return;
@@ -98,51 +119,53 @@ private:
                             to_string(header_.dtype));
     }
 
-    template <class Scalar>
-    void check_request(std::size_t dimensions, const char* allowed_shape) {
-        static_assert(!std::same_as<Scalar, std::int32_t>, "integers are read as std::int64_t");
-        const bool is_float = header_.dtype == Dtype::float32 || header_.dtype == Dtype::float64;
-        if (is_float != std::is_floating_point_v<Scalar>) {
-            throw FileError(path_, "descr", to_string(header_.dtype),
-                            is_float ? "int32 or int64" : "float32 or float64");
-        }
-        if (header_.shape.size() != dimensions) {
-            throw FileError(path_, "shape", to_string(header_.shape), allowed_shape);
-        }
-        stream_.clear();
-        stream_.seekg(data_);
+    void check_elements(Elements elements) const {
+        if (contains(elements, header_.dtype)) return;
+        throw FileError(path_, "descr", to_string(header_.dtype), to_string(elements));
     }
 
-    // The next `count` elements of the file, whatever their type, as Scalar.
     template <class Scalar>
-    void read(Scalar* to, Eigen::Index count) {
-        if constexpr (std::is_floating_point_v<Scalar>) {
-            header_.dtype == Dtype::float32 ? read_as<float>(to, count) : read_as<double>(to, count);
-        } else {
-            header_.dtype == Dtype::int32 ? read_as<std::int32_t>(to, count) : read_as<std::int64_t>(to, count);
-        }
+    Reading begin() const {
+        static_assert(!std::same_as<Scalar, std::int32_t>, "integers are read as std::int64_t");
+        check_elements(std::is_floating_point_v<Scalar> ? Elements::numbers : Elements::integers);
+        Reading reading{open_(), std::vector<char>(65536)};
+        reading.file.stream->ignore(static_cast<std::streamsize>(header_.size));
+        return reading;
+    }
+
+    // The next `count` elements, whatever their type, as Scalar.
+    template <class Scalar>
+    void read(Reading& reading, Scalar* to, Eigen::Index count) const {
+        with_stored(header_.dtype, [&](auto element) { read_as<decltype(element)>(reading, to, count); });
     }
 
     template <class Stored, class Scalar>
-    void read_as(Scalar* to, Eigen::Index count) {
-        std::array<Stored, 8192> buffer;
+    void read_as(Reading& reading, Scalar* to, Eigen::Index count) const {
+        constexpr auto size = static_cast<Eigen::Index>(sizeof(Stored));
         while (count > 0) {
-            const auto chunk = std::min(count, static_cast<Eigen::Index>(buffer.size()));
-            const auto bytes = chunk * static_cast<Eigen::Index>(sizeof(Stored));
-            if (!stream_.read(reinterpret_cast<char*>(buffer.data()), bytes)) {
-                throw FileError(path_, "data", "an end or error while reading", "a file that stays as it was opened");
-            }
-            if (header_.byte_order != std::endian::native) swap_bytes(buffer.data(), chunk);
-            to = std::transform(buffer.data(), buffer.data() + chunk, to,
-                                [this](Stored value) { return convert<Scalar>(value); });
+            const auto chunk = std::min(count, static_cast<Eigen::Index>(reading.buffer.size()) / size);
+            if (!reading.file.stream->read(reading.buffer.data(), chunk * size)) refuse_change();
+            const char* item = reading.buffer.data();
+            for (Eigen::Index i = 0; i < chunk; ++i, item += size) *to++ = convert<Scalar>(stored<Stored>(item));
             count -= chunk;
         }
     }
 
+    // Only at its end a member of an archive tells whether it is damaged.
+    void end(Reading& reading) const {
+        if (reading.file.stream->peek() != std::istream::traits_type::eof()) refuse_change();
+    }
+
+    [[noreturn]] void refuse_change() const {
+        throw FileError(path_, "data", "an end or error while reading", "a file that stays as it was opened");
+    }
+
     template <class Stored>
-    static void swap_bytes(Stored* values, Eigen::Index count) {
-        auto* bytes = reinterpret_cast<unsigned char*>(values);
-        for (Eigen::Index i = 0; i < count; ++i, bytes += sizeof(Stored)) std::reverse(bytes, bytes + sizeof(Stored));
+    Stored stored(const char* bytes) const {
+        std::array<char, sizeof(Stored)> item;
+        std::copy_n(bytes, item.size(), item.begin());
+        if (header_.byte_order != std::endian::native) std::reverse(item.begin(), item.end());
+        return std::bit_cast<Stored>(item);
     }
 
     template <class Scalar, class Stored>
@@ -154,15 +177,23 @@ private:
                 throw FileError(path_, "data", number(value), "magnitudes up to 3.40282e+38 as float32");
             }
         }
-        return static_cast<Scalar>(value);
+        if constexpr (std::same_as<Scalar, std::int64_t> && std::same_as<Stored, std::uint64_t>) {
+            if (!std::in_range<std::int64_t>(value)) {
+                throw FileError(path_, "data", std::to_string(value), "up to 9223372036854775807");
+            }
+        }
+        if constexpr (std::is_integral_v<Scalar> && !std::is_integral_v<Stored>) {
+            return 0;  // never called: begin() refuses it
+        } else {
+            return static_cast<Scalar>(value);
+        }
     }
 
     static std::string number(double value) { return (std::ostringstream() << value).str(); }
 
     std::filesystem::path path_;
-    std::ifstream stream_;
+    std::function<ByteStream()> open_;
     NpyHeader header_;
-    std::streamoff data_ = 0;
 };
 
 /// Writes a D x N matrix as an (N, D) array in C order, or what is a vector at compile time as a 1-D array,
@@ -178,10 +209,10 @@ void write_npy(std::ostream& stream, const Eigen::MatrixBase<Derived>& values) {
                          (std::is_floating_point_v<Scalar> ? 'f' : 'i') + std::to_string(sizeof(Scalar)) +
                          "', 'fortran_order': False, 'shape': " + to_string(shape) + ", }";
     // The data begins at a multiple of 64 bytes, so that it can be mapped.
-    const std::size_t before = detail::npy_magic.size() + 4;
+    const std::size_t before = npy_magic.size() + 4;
     header.append(63 - (before + header.size()) % 64, ' ').push_back('\n');
 
-    stream << detail::npy_magic << '\1' << '\0' << static_cast<char>(header.size() & 255)
+    stream << npy_magic << '\1' << '\0' << static_cast<char>(header.size() & 255)
            << static_cast<char>(header.size() >> 8) << header;
     Eigen::Matrix<Scalar, Eigen::Dynamic, 1> column;
     for (Eigen::Index n = 0; n < values.cols(); ++n) {

@@ -13,25 +13,12 @@
 #include <string_view>
 #include <vector>
 
+#include "dtype.hpp"
 #include "file_error.hpp"
+#include "file_format.hpp"
+#include "input_file.hpp"
 
 namespace support {
-
-/// The element types read and written here.
-enum class Dtype { float32, float64, int32, int64 };
-
-inline std::string to_string(Dtype dtype) {
-    switch (dtype) {
-        case Dtype::float32: return "float32";
-        case Dtype::float64: return "float64";
-        case Dtype::int32: return "int32";
-        case Dtype::int64: return "int64";
-    }
-    return "unknown";
-}
-
-/// Bytes of one element.
-constexpr std::size_t item_size(Dtype dtype) { return dtype == Dtype::float32 || dtype == Dtype::int32 ? 4 : 8; }
 
 /// A shape as Python prints it: (), (5,), (5, 3).
 inline std::string to_string(const std::vector<std::int64_t>& shape) {
@@ -48,16 +35,16 @@ struct NpyHeader {
     std::endian byte_order = std::endian::little;
     bool fortran_order = false;
     std::vector<std::int64_t> shape;
+    std::uintmax_t size = 0;  ///< Bytes before the data.
 };
 
 namespace detail {
 
-constexpr std::string_view npy_magic = "\x93NUMPY";
-
 /// Reads the header's text, a Python dictionary of exactly three keys in any order.
 class NpyHeaderParser {
 public:
-    NpyHeaderParser(const std::filesystem::path& file, std::string_view text) : file_(file), text_(text) {}
+    NpyHeaderParser(const std::filesystem::path& file, Elements elements, std::string_view text)
+        : file_(file), elements_(elements), text_(text) {}
 
     NpyHeader parse() {
         expect('{');
@@ -74,7 +61,7 @@ public:
             const std::string missing = !dtype_ ? "descr" : !fortran_order_ ? "fortran_order" : "shape";
             throw FileError(file_, missing, "no such key", "a header with 'descr', 'fortran_order' and 'shape'");
         }
-        return {*dtype_, byte_order_, *fortran_order_, *shape_};
+        return {*dtype_, byte_order_, *fortran_order_, *shape_, 0};
     }
 
 private:
@@ -97,19 +84,20 @@ private:
     }
 
     void dtype() {
-        constexpr auto allowed = "'<f4', '<f8', '<i4', '<i8' or the same with '>'";
         const std::size_t start = at_;
-        const std::string_view name = string("descr", allowed);
-        const std::string_view type = name.substr(name.empty() ? 0 : 1);
-        if (type == "f4") dtype_ = Dtype::float32;
-        if (type == "f8") dtype_ = Dtype::float64;
-        if (type == "i4") dtype_ = Dtype::int32;
-        if (type == "i8") dtype_ = Dtype::int64;
-        if (!dtype_ || (name[0] != '<' && name[0] != '>')) {
-            at_ = start;
-            refuse("descr", allowed, at_ + name.size() + 2);
+        if (start < text_.size() && text_[start] == '[') refuse("descr", to_string(elements_) + ", not records");
+        const std::string_view name = string("descr", to_string(elements_));
+        const std::string_view code = name.substr(name.find_first_of("<>|=") == 0 ? 1 : 0);
+        const auto known = std::find_if(dtype_names.begin(), dtype_names.end(),
+                                        [&](const DtypeName& entry) { return entry.code == code; });
+        const bool has_order =
+            name.starts_with('<') || name.starts_with('>') || (name == "|" + std::string(code) && code.ends_with('1'));
+        if (known == dtype_names.end() || !has_order) {
+            const std::string meaning = known == dtype_names.end() ? describe_unread_type(code) : "no byte order";
+            throw FileError(file_, "descr", "'" + printable(name) + "' (" + meaning + ")", to_string(elements_));
         }
-        byte_order_ = name[0] == '<' ? std::endian::little : std::endian::big;
+        dtype_ = known->dtype;
+        byte_order_ = name[0] == '>' ? std::endian::big : std::endian::little;
     }
 
     bool boolean() {
@@ -185,6 +173,7 @@ private:
     static constexpr std::size_t npos = std::string_view::npos;
 
     const std::filesystem::path& file_;
+    Elements elements_;
     std::string_view text_;
     std::size_t at_ = 0;
     std::optional<Dtype> dtype_;
@@ -192,14 +181,6 @@ private:
     std::optional<bool> fortran_order_;
     std::optional<std::vector<std::int64_t>> shape_;
 };
-
-/// The next `count` bytes, or as many as there are.
-inline std::string read_bytes(std::istream& stream, std::uintmax_t count) {
-    std::string bytes(static_cast<std::size_t>(count), '\0');
-    stream.read(bytes.data(), static_cast<std::streamsize>(count));
-    bytes.resize(static_cast<std::size_t>(stream.gcount()));
-    return bytes;
-}
 
 /// Reads the two bytes of the version; returns how many bytes hold the header's length in it.
 inline std::size_t read_npy_version(const std::filesystem::path& file, std::istream& stream) {
@@ -216,14 +197,14 @@ inline std::size_t read_npy_version(const std::filesystem::path& file, std::istr
 }  // namespace detail
 
 /// Reads magic, version and header from the start of a stream that holds `file_size` bytes, and leaves the
-/// stream at the first byte of the data. Allocates no more than the file can fill. Throws FileError.
-inline NpyHeader read_npy_header(const std::filesystem::path& file, std::istream& stream, std::uintmax_t file_size) {
-    const std::string magic = detail::read_bytes(stream, detail::npy_magic.size());
-    if (magic != detail::npy_magic) {
-        throw FileError(file, "magic", "'" + printable(magic) + "'", "'" + printable(detail::npy_magic) + "'");
-    }
+/// stream at the first byte of the data. Allocates no more than the file can fill. Throws FileError, also for
+/// elements that are not allowed.
+inline NpyHeader read_npy_header(const std::filesystem::path& file, std::istream& stream, std::uintmax_t file_size,
+                                 Elements elements) {
+    const std::string magic = read_bytes(stream, npy_magic.size());
+    if (magic != npy_magic) refuse_format(file, magic + read_bytes(stream, format_bytes - magic.size()));
     const std::size_t length_bytes = detail::read_npy_version(file, stream);
-    const std::string length_field = detail::read_bytes(stream, length_bytes);
+    const std::string length_field = read_bytes(stream, length_bytes);
     if (length_field.size() < length_bytes) {
         throw FileError(file, "header length", "the end of the file", std::to_string(length_bytes) + " bytes");
     }
@@ -231,13 +212,15 @@ inline NpyHeader read_npy_header(const std::filesystem::path& file, std::istream
     for (std::size_t i = length_bytes; i-- > 0;) {
         length = length << 8 | static_cast<unsigned char>(length_field[i]);
     }
-    const std::uintmax_t left = file_size - static_cast<std::uintmax_t>(stream.tellg());
+    const std::uintmax_t before = npy_magic.size() + 2 + length_bytes;
+    const std::uintmax_t left = file_size - std::min(file_size, before);
     if (length > left) {
         throw FileError(file, "header length", std::to_string(length) + " bytes",
                         "at most the " + std::to_string(left) + " bytes that follow");
     }
-    const std::string text = detail::read_bytes(stream, length);
-    return detail::NpyHeaderParser(file, text).parse();
+    NpyHeader header = detail::NpyHeaderParser(file, elements, read_bytes(stream, length)).parse();
+    header.size = before + length;
+    return header;
 }
 
 /// Bytes of data that the header announces. Throws FileError where no memory could hold them.

@@ -154,7 +154,9 @@ public:
     OutputFile& add(const std::filesystem::path& name) {
         auto file = std::make_unique<OutputFile>(name);
         for (const auto& other : files_) {
-            if (other->target_ == file->target_) {
+            std::error_code not_both_exist;
+            if (other->target_ == file->target_ ||
+                std::filesystem::equivalent(other->target_, file->target_, not_both_exist)) {
                 throw FileError(name, "output", "a file that is another output already", "a file of its own");
             }
         }

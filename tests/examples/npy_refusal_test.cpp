@@ -1,6 +1,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "error_of.hpp"
 #include "npy_bytes.hpp"
@@ -46,8 +48,10 @@ TEST_CASE("What isn't a .npy file is refused by name") {
           directory.path().string() + ": input: found a directory, allowed a .npy file");
     CHECK(error_of_opening("/dev/zero") == "/dev/zero: input: found a device or pipe, allowed a .npy file");
 
-    CHECK(refusal_of("") == "magic: found '', allowed '\\x93NUMPY'");
-    CHECK(refusal_of("PK\x03\x04-zipped") == "magic: found 'PK\\x03\\x04-z', allowed '\\x93NUMPY'");
+    CHECK(refusal_of("") == "format: found an empty file, allowed a .npy file");
+    CHECK(refusal_of("\x93NUM") == "format: found the first 4 bytes of a .npy file, allowed a .npy file");
+    CHECK(refusal_of("\xff\x01 anything") ==
+          "format: found a file that begins with '\\xff\\x01 anyth', allowed a .npy file");
 }
 
 TEST_CASE("An unknown version or a header that can't be there is refused") {
@@ -82,12 +86,46 @@ TEST_CASE("A malformed header is refused by its field") {
     CHECK(refusal_of_header("{'fortran_order': 0}") == "fortran_order: found 0}, allowed True or False");
 }
 
-TEST_CASE("Every other element type is refused by its name") {
-    const std::string allowed = ", allowed '<f4', '<f8', '<i4', '<i8' or the same with '>'";
-    const auto name = GENERATE(as<std::string>(), "<f2", "|b1", "<c8", "<u8", "|O", "<i2", "=f4", "f4", "|f4", "", "<");
-    CHECK(refusal_of(npy(dictionary(name, false, "(0,)"), "")) == "descr: found '" + name + "'" + allowed);
+TEST_CASE("Every other element type is refused by its name and meaning") {
+    const std::string allowed = ", allowed float16, float32, float64, bool, int8 to int64 or uint8 to uint64";
+    const std::vector<std::pair<std::string, std::string>> types = {{"<c8", "complex numbers"},
+                                                                    {"<c16", "complex numbers"},
+                                                                    {"|O", "Python objects"},
+                                                                    {"<U7", "text"},
+                                                                    {"|S7", "text"},
+                                                                    {"<M8[ns]", "dates or times"},
+                                                                    {"|V2", "raw bytes, as of bfloat16"},
+                                                                    {"<f16", "long double"},
+                                                                    {"=f4", "no byte order"},
+                                                                    {"f4", "no byte order"},
+                                                                    {"|f4", "no byte order"},
+                                                                    {"<i3", "not a type of NumPy"},
+                                                                    {"", "not a type of NumPy"},
+                                                                    {"<", "not a type of NumPy"}};
+    for (const auto& [name, meaning] : types) {
+        CHECK(refusal_of(npy(dictionary(name, false, "(0,)"), "")) ==
+              "descr: found '" + name + "' (" + meaning + ")" + allowed);
+    }
     CHECK(refusal_of(npy("{'descr': [('x', '<f4')], 'fortran_order': ...", "")) ==
-          "descr: found [('x', '<f4')], 'fortran_order': ..." + allowed);
+          "descr: found [('x', '<f4')], 'fortran_order': ..." + allowed + ", not records");
+}
+
+TEST_CASE("Where integers are asked for, a file of others is refused when it is opened or read") {
+    const TemporaryDirectory directory;
+    const fs::path path = directory / "ptr.npy";
+    const std::string integers = ", allowed int8 to int64 or uint8 to uint64";
+    write_bytes(path, npy(dictionary("<c8", false, "(0,)"), ""));
+    CHECK(error_of([&] { NpyFile(path, support::Elements::integers); }) ==
+          path.string() + ": descr: found '<c8' (complex numbers)" + integers);
+    for (const auto& [code, name] :
+         {std::pair("|b1", "bool"), std::pair("<f2", "float16"), std::pair("<f8", "float64")}) {
+        CHECK(refusal_of(npy(dictionary(code, false, "(0,)"), ""), [](const NpyFile& file) {
+                  file.vector<std::int64_t>();
+              }) == std::string("descr: found ") + name + integers);
+    }
+    CHECK(refusal_of(npy(dictionary("<u8", false, "(1,)"), data_of<std::uint64_t>({9223372036854775808u})),
+                     [](const NpyFile& file) { file.vector<std::int64_t>(); }) ==
+          "data: found 9223372036854775808, allowed up to 9223372036854775807");
 }
 
 TEST_CASE("A shape that is none, or that nothing could hold, is refused") {
@@ -120,22 +158,31 @@ TEST_CASE("Data that isn't exactly as long as the shape says is refused before i
           "data: truncated: found 4 bytes, allowed the 8 bytes of shape () of int64");
 }
 
-TEST_CASE("A file of another kind than asked for is refused") {
+TEST_CASE("A file of another shape than asked for is refused") {
     const auto as_matrix = [](NpyFile& file) { file.matrix<double>(); };
     const auto as_vector = [](NpyFile& file) { file.vector<double>(); };
-    const auto as_offsets = [](NpyFile& file) { file.vector<std::int64_t>(); };
     const std::string item = "12345678";
-    CHECK(refusal_of(npy(dictionary("<f8", false, "(1,)"), item), as_matrix) ==
-          "shape: found (1,), allowed (rows, columns)");
-    CHECK(refusal_of(npy(dictionary("<f8", false, "(1, 1, 1)"), item), as_matrix) ==
-          "shape: found (1, 1, 1), allowed (rows, columns)");
+    for (const std::string shape : {"(2,)", "(2, 1, 1)", "(1, 1, 2, 1)", "(1, 2, 1, 1)"}) {
+        CHECK(refusal_of(npy(dictionary("<f4", false, shape), item), as_matrix) ==
+              "shape: found " + shape + ", allowed (rows, columns) or (1, rows, columns)");
+    }
     CHECK(refusal_of(npy(dictionary("<f8", false, "(1, 1)"), item), as_vector) ==
           "shape: found (1, 1), allowed (length,)");
     CHECK(refusal_of(npy(dictionary("<f8", false, "()"), item), as_vector) == "shape: found (), allowed (length,)");
-    CHECK(refusal_of(npy(dictionary("<i8", false, "(1, 1)"), item), as_matrix) ==
-          "descr: found int64, allowed float32 or float64");
-    CHECK(refusal_of(npy(dictionary("<f8", false, "(1,)"), item), as_offsets) ==
-          "descr: found float64, allowed int32 or int64");
+}
+
+TEST_CASE("A file that changes after it was opened is refused") {
+    const TemporaryDirectory directory;
+    const fs::path path = directory / "X.npy";
+    const std::string whole = npy(dictionary("<f4", false, "(2,)"), "12345678");
+    for (const std::string& other : {whole.substr(0, whole.size() - 1), whole + "9", std::string()}) {
+        write_bytes(path, whole);
+        const NpyFile file(path);
+        write_bytes(path, other);
+        CHECK(error_of([&] { file.vector<float>(); }) ==
+              path.string() +
+                  ": data: found an end or error while reading, allowed a file that stays as it was opened");
+    }
 }
 
 TEST_CASE("A double that float can't hold is refused, not made infinite") {

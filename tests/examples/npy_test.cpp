@@ -102,20 +102,104 @@ TEST_CASE("Both orders, both byte orders and all versions give the same matrix")
     CHECK(NpyFile(path).matrix<float>() == expected.cast<float>());
 }
 
-TEST_CASE("Offsets are read from either integer type") {
+/// A file of these values, as array of shape (2, 3), in one of the orders.
+template <class Stored>
+void write_array(const fs::path& path, const std::string& code, std::vector<Stored> values, bool fortran_order,
+                 std::endian order) {
+    if (fortran_order) values = {values[0], values[3], values[1], values[4], values[2], values[5]};
+    const std::string mark = sizeof(Stored) == 1 ? "|" : order == std::endian::little ? "<" : ">";
+    write_bytes(path, npy(dictionary(mark + code, fortran_order, "(2, 3)"), data_of(values, order)));
+}
+
+template <class Stored>
+void check_integers(const std::string& code, Dtype dtype) {
     const TemporaryDirectory directory;
-    const fs::path path = directory / "ptr.npy";
-    const Vector<std::int64_t> expected{{0, 3, -1, 1 << 30}};
-    const auto byte_order = GENERATE(std::endian::little, std::endian::big);
-    const std::string mark = byte_order == std::endian::little ? "<" : ">";
-    write_bytes(path,
-                npy(dictionary(mark + "i4", false, "(4,)"), data_of<std::int32_t>({0, 3, -1, 1 << 30}, byte_order)));
-    CHECK(NpyFile(path).dtype() == Dtype::int32);
-    CHECK(NpyFile(path).vector<std::int64_t>() == expected);
-    write_bytes(path,
-                npy(dictionary(mark + "i8", false, "(4,)"), data_of<std::int64_t>({0, 3, -1, 1 << 30}, byte_order)));
-    CHECK(NpyFile(path).dtype() == Dtype::int64);
-    CHECK(NpyFile(path).vector<std::int64_t>() == expected);
+    const fs::path path = directory / "X.npy";
+    constexpr auto lowest = std::numeric_limits<Stored>::min();
+    constexpr auto highest = static_cast<Stored>(std::numeric_limits<Stored>::max() / 3);
+    const std::vector<Stored> values = {0, 1, 2, highest, lowest, 5};
+    for (const bool fortran_order : {false, true}) {
+        for (const auto order : {std::endian::little, std::endian::big}) {
+            write_array(path, code, values, fortran_order, order);
+            const NpyFile file(path);
+            CHECK(file.dtype() == dtype);
+            const auto in_double = file.matrix<double>();
+            const auto in_float = file.matrix<float>();
+            for (int i = 0; i < 6; ++i) {
+                CHECK(in_double(i % 3, i / 3) == static_cast<double>(values[static_cast<std::size_t>(i)]));
+                CHECK(in_float(i % 3, i / 3) == static_cast<float>(values[static_cast<std::size_t>(i)]));
+            }
+            const std::string mark = sizeof(Stored) == 1 ? "|" : order == std::endian::little ? "<" : ">";
+            write_bytes(path, npy(dictionary(mark + code, false, "(6,)"), data_of(values, order)));
+            const auto offsets = NpyFile(path).vector<std::int64_t>();
+            for (int i = 0; i < 6; ++i) {
+                CHECK(offsets[i] == static_cast<std::int64_t>(values[static_cast<std::size_t>(i)]));
+            }
+        }
+    }
+}
+
+TEST_CASE("All integers are read as numbers and as offsets") {
+    check_integers<std::int8_t>("i1", Dtype::int8);
+    check_integers<std::int16_t>("i2", Dtype::int16);
+    check_integers<std::int32_t>("i4", Dtype::int32);
+    check_integers<std::int64_t>("i8", Dtype::int64);
+    check_integers<std::uint8_t>("u1", Dtype::uint8);
+    check_integers<std::uint16_t>("u2", Dtype::uint16);
+    check_integers<std::uint32_t>("u4", Dtype::uint32);
+    check_integers<std::uint64_t>("u8", Dtype::uint64);
+}
+
+TEST_CASE("bool is read as 0 and 1") {
+    const TemporaryDirectory directory;
+    const fs::path path = directory / "X.npy";
+    write_array<std::uint8_t>(path, "b1", {0, 1, 1, 0, 255, 0}, GENERATE(false, true), std::endian::little);
+    const Eigen::MatrixXd expected{{0, 0}, {1, 1}, {1, 0}};
+    CHECK(NpyFile(path).dtype() == Dtype::boolean);
+    CHECK(NpyFile(path).matrix<double>() == expected);
+    CHECK(NpyFile(path).matrix<float>() == expected.cast<float>());
+}
+
+TEST_CASE("float16 is read in both orders of bytes and of entries") {
+    const TemporaryDirectory directory;
+    const fs::path path = directory / "X.npy";
+    // 1, -2, 65504, 2^-24, -0.0999755859375, 0
+    write_array<std::uint16_t>(path, "f2", {0x3c00, 0xc000, 0x7bff, 0x0001, 0xae66, 0x0000}, GENERATE(false, true),
+                               GENERATE(std::endian::little, std::endian::big));
+    const Eigen::MatrixXd expected{{1, 0x1p-24}, {-2, -0.0999755859375}, {65504, 0}};
+    CHECK(NpyFile(path).dtype() == Dtype::float16);
+    CHECK(NpyFile(path).matrix<double>() == expected);
+    CHECK(NpyFile(path).matrix<float>() == expected.cast<float>());
+}
+
+TEST_CASE("Every float16 has Eigen's value of it") {
+    for (unsigned bits = 0; bits < 65536; ++bits) {
+        const double value(support::Float16{static_cast<std::uint16_t>(bits)});
+        const auto expected = static_cast<double>(
+            static_cast<float>(Eigen::numext::bit_cast<Eigen::half>(static_cast<std::uint16_t>(bits))));
+        const bool same = std::isnan(expected) ? std::isnan(value)
+                                               : value == expected && std::signbit(value) == std::signbit(expected);
+        if (!same) FAIL(bits << ": " << value << " is not " << expected);
+    }
+}
+
+TEST_CASE("What float32 holds exactly is computed in float32") {
+    for (const Dtype dtype :
+         {Dtype::boolean, Dtype::int8, Dtype::int16, Dtype::uint8, Dtype::uint16, Dtype::float16, Dtype::float32}) {
+        CHECK(computed_in(dtype) == Dtype::float32);
+    }
+    for (const Dtype dtype : {Dtype::int32, Dtype::int64, Dtype::uint32, Dtype::uint64, Dtype::float64}) {
+        CHECK(computed_in(dtype) == Dtype::float64);
+    }
+}
+
+TEST_CASE("An array of shape (1, rows, columns) is a matrix") {
+    const TemporaryDirectory directory;
+    const fs::path path = directory / "X.npy";
+    const bool fortran_order = GENERATE(false, true);
+    const std::vector<float> values = fortran_order ? std::vector<float>{1, 3, 2, 4} : std::vector<float>{1, 2, 3, 4};
+    write_bytes(path, npy(dictionary("<f4", fortran_order, "(1, 2, 2)"), data_of(values)));
+    CHECK(NpyFile(path).matrix<float>() == Eigen::MatrixXf{{1, 3}, {2, 4}});
 }
 
 TEST_CASE("A header may be written in any way Python reads it") {

@@ -116,6 +116,15 @@ TEST_CASE("Two outputs can't be one file") {
     const fs::path again = directory / "." / "Y.npy";
     CHECK(error_of([&] { outputs.add(again); }) ==
           again.string() + ": output: found a file that is another output already, allowed a file of its own");
+
+    write_bytes(directory / "one", "as it was");
+    fs::create_symlink("one", directory / "link");
+    fs::create_hard_link(directory / "one", directory / "two");
+    outputs.add(directory / "one");
+    for (const fs::path& other : {directory / "link", directory / "two"}) {
+        CHECK(error_of([&] { outputs.add(other); }) ==
+              other.string() + ": output: found a file that is another output already, allowed a file of its own");
+    }
 }
 
 TEST_CASE("A link to an output survives, and so do the output's permissions") {

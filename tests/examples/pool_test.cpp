@@ -175,6 +175,48 @@ TEST_CASE("pool: the plans of named poolings") {
     CHECK((plan.array() > 0).count() == program.features * program.bags());
 }
 
+TEST_CASE("pool: the plan of mixed pooling makes the pooled vector") {
+    const PoolProgram program;
+    for (const std::string weight : {"0", "0.3", "1"}) {
+        REQUIRE(program.pool("--pooling mixed --plan P.npy --weight " + weight).status == 0);
+        const MatrixXd plan = program.read<double>("P.npy");
+        const MatrixXd pooled = program.read<double>("Y.npy");
+        REQUIRE(plan.cols() == program.instances.cols());
+        CHECK(plan.minCoeff() >= 0);
+        for (Index b = 0; b < program.bags(); ++b) {
+            const MatrixXd part = plan.middleCols(program.offsets[b], program.size(b));
+            const VectorXd marginal = part.rowwise().sum();
+            CHECK(largest(marginal.array() - 0.2) < 1e-14);
+            const VectorXd read = part.cwiseProduct(program.bag(b)).rowwise().sum().cwiseQuotient(marginal);
+            CHECK(largest(read - pooled.col(b)) < 1e-14);
+        }
+    }
+}
+
+TEST_CASE("pool: the weights are the instance marginal of the plan, for every pooling") {
+    const PoolProgram program;
+    std::vector<std::string> poolings = {"--alpha0 0.3 --alpha1 2 --alpha2 1 --regularizer quadratic",
+                                         "--alpha0 0.3 --alpha1 2 --alpha2 1 --readout joint",
+                                         "--alpha0 0 --alpha2 inf --max-iterations 100000"};
+    for (const auto& [arguments, expected, regularized] : expectations(program)) poolings.push_back(arguments);
+    for (const std::string& arguments : poolings) {
+        INFO(arguments);
+        for (const std::string dtype : {"double", "float"}) {
+            const std::string all = arguments + " --dtype " + dtype + " --weights W.npy";
+            REQUIRE(program.pool(all).status == 0);
+            const std::string alone = read_bytes(program.directory / "W.npy");
+            REQUIRE(program.pool(all + " --plan P.npy").status == 0);
+            CHECK(read_bytes(program.directory / "W.npy") == alone);
+            const support::NpyFile file(program.directory / "W.npy");
+            CHECK(to_string(file.dtype()) == (dtype == "float" ? "float32" : "float64"));
+            REQUIRE(file.shape() == std::vector<std::int64_t>{program.instances.cols()});
+            const MatrixXd plan = support::NpyFile(program.directory / "P.npy").matrix<double>();
+            const VectorXd marginal = plan.colwise().sum();
+            CHECK(largest(file.vector<double>() - marginal) < (dtype == "float" ? 1e-6 : 1e-14) * largest(marginal));
+        }
+    }
+}
+
 TEST_CASE("pool: quadratic and unregularised problems go to the solver that takes them") {
     const PoolProgram program;
     for (const std::string problem :
@@ -231,6 +273,60 @@ TEST_CASE("pool: an instance of prior 0 is left out") {
         const MatrixXd pooled = program.read<double>("Y.npy");
         for (Index b = 0; b < program.bags(); ++b) CHECK(largest(pooled.col(b) - program.bag(b).col(0)) < 1e-12);
     }
+    REQUIRE(program.pool("--alpha2 3 --q0 q0.npy --weights W.npy").status == 0);
+    const VectorXd weights = support::NpyFile(program.directory / "W.npy").vector<double>();
+    CHECK(largest(weights.cwiseProduct(VectorXd::Ones(q0.size()) - q0)) == 0);
+    CHECK(weights.dot(q0) > 0);
+}
+
+TEST_CASE("pool: scores of -inf leave instances out") {
+    const PoolProgram program;
+    VectorXd scores = program.scores;
+    constexpr double infinity = std::numeric_limits<double>::infinity();
+    for (const Index n : {0, 2, 5, 11, 19}) scores[n] = -infinity;
+    program.write("masked.npy", scores);
+    for (const std::string dtype : {"double", "float"}) {
+        const std::string all = "--pooling attention --scores masked.npy --weights W.npy --dtype " + dtype;
+        REQUIRE(program.pool(all).status == 0);
+        const MatrixXd pooled = support::NpyFile(program.directory / "Y.npy").matrix<double>();
+        const VectorXd weights = support::NpyFile(program.directory / "W.npy").vector<double>();
+        for (Index b = 0; b < program.bags(); ++b) {
+            VectorXd q = scores.segment(program.offsets[b], program.size(b)).array().exp();
+            q /= q.sum();
+            CHECK(largest(pooled.col(b) - program.bag(b) * q) < (dtype == "float" ? 1e-6 : 1e-13));
+        }
+        for (Index n = 0; n < weights.size(); ++n) CHECK((weights[n] == 0) == std::isinf(scores[n]));
+    }
+}
+
+TEST_CASE("pool: priors are divided by their sums") {
+    const PoolProgram program;
+    const std::string problem = "--alpha0 0.3 --alpha1 2 --alpha2 1 ";
+    REQUIRE(program.pool(problem + "--p0 p0.npy --q0 q0.npy").status == 0);
+    const MatrixXd expected = program.read<double>("Y.npy");
+    VectorXd q0 = program.q0;
+    const Eigen::Vector4d sums(6, 1e-300, 1.00136, 1e300);
+    for (Index b = 0; b < program.bags(); ++b) {
+        q0.segment(program.offsets[b], program.size(b)) *= sums[b];
+    }
+    program.write("q0.npy", q0);
+    program.write("p0.npy", VectorXd(42 * program.p0));
+    REQUIRE(program.pool(problem + "--p0 p0.npy --q0 q0.npy").status == 0);
+    CHECK(largest(program.read<double>("Y.npy") - expected) < 1e-12);
+    // Also in float, which has none of these numbers.
+    REQUIRE(program.pool(problem + "--p0 p0.npy --q0 q0.npy --dtype float").status == 0);
+    CHECK(largest(program.read<float>("Y.npy").cast<double>() - expected) < 1e-5);
+}
+
+TEST_CASE("pool: an instance of a prior that float cannot hold is not left out") {
+    const PoolProgram program;
+    VectorXd q0 = program.q0;
+    q0[1] = 1e-60;
+    program.write("q0.npy", q0);
+    for (const std::string dtype : {"double", "float"}) {
+        REQUIRE(program.pool("--alpha0 1 --weights W.npy --q0 q0.npy --dtype " + dtype).status == 0);
+        CHECK(support::NpyFile(program.directory / "W.npy").vector<double>().minCoeff() > 1e-3);
+    }
 }
 
 TEST_CASE("pool: the output's dtype is the input's unless it is named") {
@@ -285,9 +381,9 @@ TEST_CASE("pool: without --output the pooled bags are text on stdout") {
     CHECK(largest(pooled - pooled_by(program, mean)) < 1e-15);
 }
 
-TEST_CASE("pool: an input may be the output") {
+TEST_CASE("pool: an input may be the output if that is forced") {
     const PoolProgram program;
-    REQUIRE(program.run("--input X.npy --ptr ptr.npy --pooling mean --output X.npy").status == 0);
+    REQUIRE(program.run("--input X.npy --ptr ptr.npy --pooling mean --output X.npy --force").status == 0);
     CHECK(largest(program.read<double>("X.npy") - pooled_by(program, mean)) < 1e-12);
 }
 
@@ -327,7 +423,7 @@ TEST_CASE("pool: every number of the report is finite whatever the mass") {
         program.pool("--alpha1 0 --alpha2 0 --readout joint --report report.json --plan P.npy --dtype float");
     CHECK(run.status == 0);
     CHECK(run.err ==
-          "pool: the mass of 4 of 4 bags is out of the range of float32; their plans and joint readouts "
+          "pool: the mass of 4 of 4 bags is out of the range of float32; their plans, weights and joint readouts "
           "saturate\n");
     const auto report = program.read_report();
     for (const auto& bag : report["bags"]) {
@@ -341,6 +437,9 @@ TEST_CASE("pool: every number of the report is finite whatever the mass") {
     CHECK(program.read<float>("Y.npy").allFinite());
     // The conditional readout does not suffer, and nobody sees the plan.
     CHECK(program.pool("--alpha1 0 --alpha2 0").err == "");
+    CHECK(program.pool("--alpha1 0 --alpha2 0 --weights W.npy --dtype float").err == run.err);
+    CHECK(program.read<float>("Y.npy").allFinite());
+    CHECK(support::NpyFile(program.directory / "W.npy").vector<float>().allFinite());
 }
 
 TEST_CASE("pool: bags that miss the tolerance are written, counted and told by the exit status") {
@@ -400,16 +499,17 @@ TEST_CASE("pool: --help names every option, with examples") {
     const auto run = program.run("--help");
     CHECK(run.status == 0);
     for (const std::string option :
-         {"--input",  "--ptr",     "--reward", "--p0",          "--q0",        "--scores",         "--pooling",
-          "--alpha0", "--alpha1",  "--alpha2", "--temperature", "--weight",    "--regularizer",    "--solver",
-          "--rho",    "--iterate", "--dtype",  "--iterations",  "--tolerance", "--max-iterations", "--readout",
-          "--output", "--plan",    "--report", "--threads",     "--version",   "Examples:"}) {
+         {"--input",       "--ptr",       "--batch",          "--empty",   "--weights", "--force",   "--reward",
+          "--p0",          "--q0",        "--scores",         "--pooling", "--alpha0",  "--alpha1",  "--alpha2",
+          "--temperature", "--weight",    "--regularizer",    "--solver",  "--rho",     "--iterate", "--dtype",
+          "--iterations",  "--tolerance", "--max-iterations", "--readout", "--output",  "--plan",    "--report",
+          "--threads",     "--version",   "Examples:"}) {
         INFO(option);
         CHECK(run.out.find(option) != std::string::npos);
     }
     CHECK(program.run("--version").out.find("otpool ") == 0);
 }
 
-#endif
-
 }  // namespace pool_test
+
+#endif

@@ -1,0 +1,114 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <otpool/core/matrix.hpp>
+
+#include "arrays.hpp"
+
+namespace pool {
+
+using otpool::Index;
+using otpool::Matrix;
+using support::FileError;
+
+/// The files of --input: one with the instances of all bags, or those of a folder, each with the instances of one bag.
+class InstanceFiles {
+public:
+    /// Opens and checks all of them. Throws FileError.
+    explicit InstanceFiles(const std::filesystem::path& input) {
+        std::error_code error;
+        is_folder_ = std::filesystem::is_directory(input, error);
+        if (is_folder_) {
+            open_folder(input);
+        } else {
+            files_.push_back(open_array(ArrayPlace(input), "X"));
+        }
+        for (const auto& file : files_) {
+            const auto [instances, features] = file.matrix_shape();
+            if (features == 0) refuse_shape(file, "at least one feature");
+            if (features != this->features()) {
+                refuse_shape(file, "(N, " + std::to_string(this->features()) + "), with the features of " +
+                                       files_[0].path().string());
+            }
+            begins_.push_back(begins_.back() + instances);
+        }
+    }
+
+    bool is_folder() const { return is_folder_; }
+    Index features() const { return files_[0].matrix_shape()[1]; }
+
+    /// Where every file's instances begin among all, and how many there are: one entry more than files.
+    const std::vector<std::int64_t>& begins() const { return begins_; }
+
+    /// The files' names in a folder.
+    const std::vector<std::string>& names() const { return names_; }
+    /// How many files of a folder are left out, as they are neither .npy nor .npz.
+    Index left_out() const { return left_out_; }
+
+    /// The type in which the numbers of all files are computed with.
+    support::Dtype dtype() const {
+        const bool all_float = std::all_of(files_.begin(), files_.end(), [](const support::NpyFile& file) {
+            return computed_in(file.dtype()) == support::Dtype::float32;
+        });
+        return all_float ? support::Dtype::float32 : support::Dtype::float64;
+    }
+
+    /// All instances: D x sum N.
+    template <class Scalar>
+    Matrix<Scalar> read() const {
+        Matrix<Scalar> instances(features(), begins_.back());
+        for (std::size_t f = 0; f < files_.size(); ++f) {
+            files_[f].read_matrix(instances.data() + begins_[f] * features());
+        }
+        return instances;
+    }
+
+    /// The file of instance n of all, and the row there.
+    const std::filesystem::path& path_of(Index n) const { return files_[file_of(n)].path(); }
+    Index row_of(Index n) const { return n - begins_[file_of(n)]; }
+
+private:
+    void open_folder(const std::filesystem::path& folder) {
+        std::vector<std::filesystem::path> paths, others;
+        std::error_code error;
+        for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+            const auto name = entry.path().filename();
+            if (!entry.is_regular_file() || name.string().starts_with('.')) continue;
+            (name.extension() == ".npy" || name.extension() == ".npz" ? paths : others).push_back(entry.path());
+        }
+        if (error) throw FileError(folder, "input", error.message(), "a folder that can be read");
+        if (paths.empty() && !others.empty()) {
+            // A folder of, say, .pt files: the message about one says how to convert it.
+            support::NpyFile(*std::min_element(others.begin(), others.end()));
+        }
+        if (paths.empty()) throw FileError(folder, "input", "no .npy or .npz file", "one such file a bag");
+        std::sort(paths.begin(), paths.end());
+        for (const auto& path : paths) {
+            files_.push_back(open_array(ArrayPlace(path), "X"));
+            names_.push_back(path.filename().string());
+        }
+        left_out_ = static_cast<Index>(others.size());
+    }
+
+    std::size_t file_of(Index n) const {
+        return static_cast<std::size_t>(std::upper_bound(begins_.begin(), begins_.end(), n) - begins_.begin()) - 1;
+    }
+
+    [[noreturn]] static void refuse_shape(const support::NpyFile& file, const std::string& allowed) {
+        throw FileError(file.path(), "shape", support::to_string(file.shape()), allowed);
+    }
+
+    bool is_folder_ = false;
+    std::vector<support::NpyFile> files_;
+    std::vector<std::string> names_;
+    std::vector<std::int64_t> begins_ = {0};
+    Index left_out_ = 0;
+};
+
+}  // namespace pool

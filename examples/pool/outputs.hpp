@@ -1,0 +1,45 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../support/file_error.hpp"
+#include "arrays.hpp"
+#include "settings.hpp"
+
+namespace pool {
+
+/// Refuses an output that would be written over an input, unless the user insists. Links are seen through. A new array in
+/// the folder of --input counts, too: the next run would take it for a bag. Throws FileError.
+inline void refuse_overwriting(const Settings& settings) {
+    if (settings.force) return;
+    const auto same = [](const std::filesystem::path& a, const std::filesystem::path& b) {
+        std::error_code none_yet;
+        return std::filesystem::equivalent(a, b, none_yet);
+    };
+    const auto refuse = [](const std::filesystem::path& output, const std::string& found) {
+        throw support::FileError(output, "output", found, "another file, or --force");
+    };
+    const std::vector<std::pair<std::string, Settings::File>> inputs = {
+        {"--input", settings.input},   {"--ptr", settings.ptr}, {"--batch", settings.batch},
+        {"--reward", settings.reward}, {"--p0", settings.p0},   {"--q0", settings.q0},
+        {"--scores", settings.scores}};
+    for (const auto& output : {settings.output, settings.plan, settings.weights, settings.report}) {
+        if (!output) continue;
+        for (const auto& [option, input] : inputs) {
+            if (input && same(*output, ArrayPlace(*input).file)) refuse(*output, "the file of " + option);
+        }
+        const auto folder = output->has_parent_path() ? output->parent_path() : std::filesystem::path(".");
+        const bool looks_like_bag = output->extension() == ".npy" || output->extension() == ".npz";
+        if (looks_like_bag && same(folder, settings.input)) refuse(*output, "a file in the folder of --input");
+        // The same file by a link from elsewhere.
+        std::error_code no_folder;
+        for (const auto& entry : std::filesystem::directory_iterator(settings.input, no_folder)) {
+            if (same(*output, entry.path())) refuse(*output, "a file in the folder of --input");
+        }
+    }
+}
+
+}  // namespace pool

@@ -1,0 +1,136 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <string_view>
+
+namespace support {
+
+/// The element types that are read.
+enum class Dtype { boolean, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, float32, float64 };
+
+/// An element of float16 as it is stored (IEEE 754 binary16).
+struct Float16 {
+    std::uint16_t bits = 0;
+
+    explicit operator double() const {
+        const double sign = (bits >> 15) != 0 ? -1 : 1;
+        const int exponent = bits >> 10 & 31;
+        const int fraction = bits & 1023;
+        if (exponent == 0) return sign * fraction * 0x1p-24;
+        if (exponent == 31 && fraction != 0) return std::numeric_limits<double>::quiet_NaN();
+        if (exponent == 31) return sign * std::numeric_limits<double>::infinity();
+        const auto magnitude =
+            static_cast<std::uint64_t>(exponent + 1023 - 15) << 52 | static_cast<std::uint64_t>(fraction) << 42;
+        return sign * std::bit_cast<double>(magnitude);
+    }
+    explicit operator float() const { return static_cast<float>(static_cast<double>(*this)); }
+};
+
+/// An element of bool as it is stored: a byte, which a damaged file may fill with more than 0 and 1.
+struct Boolean {
+    std::uint8_t byte = 0;
+
+    explicit operator double() const { return byte != 0 ? 1 : 0; }
+    explicit operator float() const { return byte != 0 ? 1 : 0; }
+};
+
+/// Returns use(an element of this type as it is stored).
+template <class Use>
+decltype(auto) with_stored(Dtype dtype, const Use& use) {
+    switch (dtype) {
+        case Dtype::boolean: return use(Boolean());
+        case Dtype::int8: return use(std::int8_t());
+        case Dtype::int16: return use(std::int16_t());
+        case Dtype::int32: return use(std::int32_t());
+        case Dtype::int64: return use(std::int64_t());
+        case Dtype::uint8: return use(std::uint8_t());
+        case Dtype::uint16: return use(std::uint16_t());
+        case Dtype::uint32: return use(std::uint32_t());
+        case Dtype::uint64: return use(std::uint64_t());
+        case Dtype::float16: return use(Float16());
+        case Dtype::float32: return use(float());
+        case Dtype::float64: break;
+    }
+    return use(double());
+}
+
+/// Bytes of one element.
+inline std::size_t item_size(Dtype dtype) {
+    return with_stored(dtype, [](auto element) { return sizeof element; });
+}
+
+namespace detail {
+
+struct DtypeName {
+    Dtype dtype;
+    std::string_view name;  ///< NumPy's name of it.
+    std::string_view code;  ///< What .npy files call it, less the byte order.
+};
+constexpr std::array<DtypeName, 12> dtype_names = {{{Dtype::boolean, "bool", "b1"},
+                                                    {Dtype::int8, "int8", "i1"},
+                                                    {Dtype::int16, "int16", "i2"},
+                                                    {Dtype::int32, "int32", "i4"},
+                                                    {Dtype::int64, "int64", "i8"},
+                                                    {Dtype::uint8, "uint8", "u1"},
+                                                    {Dtype::uint16, "uint16", "u2"},
+                                                    {Dtype::uint32, "uint32", "u4"},
+                                                    {Dtype::uint64, "uint64", "u8"},
+                                                    {Dtype::float16, "float16", "f2"},
+                                                    {Dtype::float32, "float32", "f4"},
+                                                    {Dtype::float64, "float64", "f8"}}};
+
+}  // namespace detail
+
+inline std::string to_string(Dtype dtype) {
+    return std::string(std::find_if(detail::dtype_names.begin(), detail::dtype_names.end(), [&](const auto& entry) {
+                           return entry.dtype == dtype;
+                       })->name);
+}
+
+/// The type in which the numbers of another are computed with: float32 if it holds them all exactly, else float64.
+constexpr Dtype computed_in(Dtype dtype) {
+    switch (dtype) {
+        case Dtype::int32:
+        case Dtype::int64:
+        case Dtype::uint32:
+        case Dtype::uint64:
+        case Dtype::float64: return Dtype::float64;
+        default: return Dtype::float32;
+    }
+}
+
+/// Which elements an array may have.
+enum class Elements { numbers, integers };
+
+inline std::string to_string(Elements elements) {
+    constexpr auto integers = "int8 to int64 or uint8 to uint64";
+    return elements == Elements::integers ? integers : std::string("float16, float32, float64, bool, ") + integers;
+}
+
+inline bool contains(Elements elements, Dtype dtype) {
+    return elements == Elements::numbers || (dtype >= Dtype::int8 && dtype <= Dtype::uint64);
+}
+
+/// In words, the elements that NumPy's code of a type, less the byte order, stands for, if they are not read here.
+inline std::string describe_unread_type(std::string_view code) {
+    switch (code.empty() ? '\0' : code[0]) {
+        case 'c': return "complex numbers";
+        case 'f': return "long double";
+        case 'O': return "Python objects";
+        case 'S':
+        case 'a':
+        case 'U': return "text";
+        case 'm':
+        case 'M': return "dates or times";
+        case 'V': return "raw bytes, as of bfloat16";
+        default: return "not a type of NumPy";
+    }
+}
+
+}  // namespace support

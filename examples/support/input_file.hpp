@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <istream>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "file_error.hpp"
+
+namespace support {
+
+/// Bytes that are read once, from the first to the last, and how many there are.
+struct ByteStream {
+    std::unique_ptr<std::istream> stream;
+    std::uintmax_t size = 0;
+};
+
+/// Opens a regular file; `allowed` says what it should be. Throws FileError.
+inline ByteStream open_file(const std::filesystem::path& path, const std::string& allowed) {
+    std::error_code error;
+    const auto status = std::filesystem::status(path, error);
+    if (!exists(status)) throw FileError(path, "input", error.message(), allowed);
+    if (!std::filesystem::is_regular_file(status)) {
+        throw FileError(path, "input", is_directory(status) ? "a directory" : "a device or pipe", allowed);
+    }
+    auto stream = std::make_unique<std::ifstream>(path, std::ios::binary);
+    if (!*stream) throw FileError(path, "input", std::strerror(errno), allowed + " that can be read");
+    return {std::move(stream), std::filesystem::file_size(path)};
+}
+
+/// The next `count` bytes, or as many as there are.
+inline std::string read_bytes(std::istream& stream, std::uintmax_t count) {
+    std::string bytes(static_cast<std::size_t>(count), '\0');
+    stream.read(bytes.data(), static_cast<std::streamsize>(count));
+    bytes.resize(static_cast<std::size_t>(stream.gcount()));
+    return bytes;
+}
+
+}  // namespace support
