@@ -15,6 +15,7 @@
 #include "otpool/plan/solved_plan.hpp"
 #include "otpool/plan/sparse_solution.hpp"
 #include "otpool/problem/inspection.hpp"
+#include "otpool/problem/reward_spread.hpp"
 
 namespace otpool::detail {
 
@@ -30,6 +31,7 @@ struct OrientedProblem {
     bool features_are_rows = true;
     Index rows = 0, cols = 0;
     std::vector<Work> reward;  ///< A column after the other.
+    Work largest_reward = 0;   ///< The largest |reward'| of those that matter (lowest_that_matters()).
     std::vector<MarginalLine> row_lines, col_lines;
 
     OrientedProblem(const Inspection& problem, Work unit, Work offset) : problem_(&problem), unit_(unit) {
@@ -83,7 +85,11 @@ private:
         return (potential == 0 ? 0 : potential * unit_) - share * offset_;
     }
 
+    Work in_unit(Work x) const { return std::clamp((x / 2 - offset_ / 2) / (unit_ / 2), -largest, largest); }
+
     void set_reward() {
+        const Work lowest = std::max(lowest_that_matters<Work>(*problem_), problem_->lowest);
+        largest_reward = std::max(std::abs(in_unit(problem_->highest_of_all())), std::abs(in_unit(lowest)));
         reward.resize(static_cast<std::size_t>(rows * cols));
         std::vector<Work> x(static_cast<std::size_t>(problem_->features()));
         const Index of_feature = features_are_rows ? 1 : rows;
@@ -91,7 +97,7 @@ private:
         for (Index n = 0; n < problem_->active_instances(); ++n) {
             problem_->reward.copy_column(problem_->priors.active[static_cast<std::size_t>(n)], x.data());
             for (std::size_t d = 0; d < x.size(); ++d) {
-                const Work scaled = std::clamp((x[d] / 2 - offset_ / 2) / (unit_ / 2), -largest, largest);
+                const Work scaled = in_unit(x[d]);
                 const bool has_reward = x[d] >= std::numeric_limits<Work>::lowest();
                 reward[static_cast<std::size_t>(static_cast<Index>(d) * of_feature + n * of_instance)] =
                     has_reward ? scaled : -std::numeric_limits<Work>::infinity();
@@ -126,18 +132,8 @@ private:
 /// The highest reward minus the lowest one, without those of -inf.
 template <std::same_as<Real> Work = Real>
 Work range_of_rewards(const Inspection& problem) {
-    const Work highest = problem.highest_of_all();
-    Work half_range = 0;
-    std::vector<Work> x(static_cast<std::size_t>(problem.features()));
-    for (const Index n : problem.priors.active) {
-        problem.reward.copy_column(n, x.data());
-        for (const Work reward : x) {
-            if (reward >= std::numeric_limits<Work>::lowest()) {
-                half_range = std::max(half_range, highest / 2 - reward / 2);
-            }
-        }
-    }
-    return std::min(half_range, std::numeric_limits<Work>::max() / 2) * 2;
+    const Work lowest = std::max(lowest_that_matters<Work>(problem), problem.lowest);
+    return std::min(problem.highest_of_all() / 2 - lowest / 2, std::numeric_limits<Work>::max() / 2) * 2;
 }
 
 /// The potentials of an oriented problem's rows, in the reward's unit, from those of features and instances.

@@ -46,10 +46,10 @@ public:
           col_support_(count(cols())),
           x_(count(cols())),
           gap_(count(cols())),
-          gradient_(rows()) {
+          gradient_(rows()),
+          largest_reward_(problem.largest_reward) {
         if (start != nullptr) f_.assign(start, start + rows());
         for (std::size_t i = 0; i < f_.size(); ++i) f_[i] = row_line(i).is_free() ? 0 : f_[i];
-        for (const Work x : problem.reward) largest_reward_ = std::max(largest_reward_, finite_magnitude(x));
         sweep();
         half_step();
     }
@@ -300,7 +300,7 @@ private:
     DenseVector gradient_;
     DenseMatrix hessian_;
     Eigen::LLT<DenseMatrix> cholesky_;
-    Work largest_reward_ = 0;
+    Work largest_reward_;
     Work damping_ = 1e-4;
     Work residual_ = 0;
     Work best_residual_ = std::numeric_limits<Work>::infinity();
