@@ -46,7 +46,7 @@ iterations. The unit is the *spread*, the standard deviation of a problem's rewa
 
 *Error*: the largest entry of |pooled - reference| / spread, over the solved problems. The reference is Newton in
 double, to a residual of 1e-13 or to rounding, on the same rounded input. (The rows of the other two solvers show that Newton is
-right.) Where Newton does not apply, at alpha0 = 0 and for Quadratic, the error is the duality gap of plan and potentials /
+right.) At alpha0 = 0 and for Quadratic, the error is the duality gap of plan and potentials /
 (spread * mass). *Residual*: the largest violation of the optimality conditions, in log-marginal units.
 *Not solved*: the status, the marginals, and the largest error and residual there. `mass_out_of_range` is a solution with more
 or less mass than the scalar can hold. `false converged` would be a solution whose residual, recomputed from its plan and
@@ -107,7 +107,7 @@ void solve(const Solver& solver, const Case<Scalar>& made, const std::optional<o
 
 /// The rows of one regime: one for each solver that takes its problems.
 struct Rows {
-    Tally sinkhorn, admm, newton;
+    Tally sinkhorn, admm, newton, active_set;
     int without_reference = 0;
 };
 
@@ -120,8 +120,12 @@ void solve_by_all(const Case<Scalar>& made, const Regime& regime, Rows& rows) {
             expected = reference<R>(made.in_double());
             rows.without_reference += expected ? 0 : 1;
             solve<Scalar, R>(otpool::Sinkhorn{options}, made, expected, rows.sinkhorn);
-            solve<Scalar, R>(otpool::Newton{options}, made, expected, rows.newton);
         }
+    }
+    if (regime.alpha0_high > 0) {
+        solve<Scalar, R>(otpool::Newton{options}, made, expected, rows.newton);
+    } else {
+        solve<Scalar, R>(otpool::ActiveSet{options}, made, expected, rows.active_set);
     }
     solve<Scalar, R>(otpool::BregmanAdmm{options}, made, expected, rows.admm);
 }
@@ -152,7 +156,11 @@ std::string table(std::size_t problems, support::ProgressBar& progress) {
         };
         if (regime.has_reference()) row("Sinkhorn", rows.sinkhorn);
         row("BregmanAdmm", rows.admm);
-        if (regime.has_reference()) row("Newton", rows.newton);
+        if (regime.alpha0_high > 0) {
+            row("Newton", rows.newton);
+        } else {
+            row("ActiveSet", rows.active_set);
+        }
         if (rows.without_reference > 0) {
             out << "| " << regime.name << " | *no reference* | " << rows.without_reference << " | | | | | | |\n";
         }

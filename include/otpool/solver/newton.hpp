@@ -23,8 +23,7 @@
 #include "otpool/solver/options.hpp"
 #include "otpool/solver/solver.hpp"
 #include "otpool/solver/steps/iterations.hpp"
-#include "otpool/solver/steps/oriented_problem.hpp"
-#include "otpool/solver/steps/quadratic_newton.hpp"
+#include "otpool/solver/steps/quadratic_solve.hpp"
 #include "otpool/solver/steps/scaling.hpp"
 #include "otpool/solver/steps/semidual_newton.hpp"
 
