@@ -1,3 +1,4 @@
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <string>
@@ -234,6 +235,36 @@ TEST_CASE("A layer refuses what does not fit") {
     CHECK(refusal(layer) == "length of p0 is 3; allowed: 4, the number of features, or 0 for a uniform prior");
     CHECK(refusal(attention_layer<double>(Mixture<double>{Vector<double>::Zero(2)})) ==
           "bag 0: length of the mixture's logits is 2; allowed: 4, the number of instances");
+}
+
+TEST_CASE("Where alpha0 leaves a gradient no digits, it is refused") {
+    const Batch batch(2);
+    const auto bags = batch.bags();
+    const Matrix<double> dL_dpooled = Matrix<double>::Ones(D, 3);
+    auto layer = started<UotLayer<double>>();
+    layer.parameters.alpha0[0] = -38;
+    CHECK(layer(bags).allFinite());
+    const auto forward = layer.forward(bags);
+    const std::string message = tests::message_of<InvalidArgument>([&] { layer.backward(forward, dL_dpooled); });
+    CHECK(message.substr(0, 23) == "alpha0 at bag 0 is 3.13");
+    CHECK(message.find("allowed: at least 1e-16 times the spread of the bag's reward, ") != std::string::npos);
+    // Excluded instances do not count.
+    Matrix<double> apart = batch.instances;
+    apart.col(1).setConstant(1e30);
+    Vector<double> prior = Vector<double>::Ones(11);
+    prior[1] = 0;
+    for (const auto& [first, size, active] : {std::array<Index, 3>{0, 4, 3}, {4, 1, 1}, {5, 6, 6}}) {
+        prior.segment(first, size) /= static_cast<double>(active);
+    }
+    layer.parameters.alpha0[0] = 0;
+    const Bags<double> masked{apart, batch.offsets, {}, prior};
+    const auto of_masked = layer.forward(masked);
+    CHECK(layer.backward(of_masked, dL_dpooled).instances.allFinite());
+
+    // ADMM's gradient has its digits at any alpha0: next to max pooling, it is that of the winners.
+    auto admm = started<UotLayer<double, BregmanAdmm>>();
+    admm.parameters.alpha0[0] = -40;
+    check_gradient(admm);
 }
 
 }  // namespace uot_layer_test

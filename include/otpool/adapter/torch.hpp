@@ -155,10 +155,10 @@ public:
         return current;
     }
 
-protected:
-    FORWARD_HAS_DEFAULT_ARGS({2, torch::nn::AnyValue(torch::Tensor())})
-
 private:
+    // In a Sequential or AnyModule, forward() takes two tensors or three.
+    FORWARD_HAS_DEFAULT_ARGS({2, torch::nn::AnyValue(torch::Tensor())});
+
     static std::string torch_name(std::string name) {
         std::replace(name.begin(), name.end(), '.', '_');
         return name;

@@ -22,7 +22,8 @@ template <BagScalar Scalar>
 struct Bag {
     MatrixView<Scalar> instances;    ///< D x N, column n is instance n.
     MatrixView<Scalar> reward = {};  ///< D x N; if empty, the pooling computes it from the instances.
-    Vector<Scalar> prior = {};       ///< q0, N entries >= 0 that sum to 1; if empty, the pooling's prior.
+    /// q0, N entries >= 0 that sum to 1, or empty. A prior that a pooling computes is multiplied by it; 0 excludes.
+    Vector<Scalar> prior = {};
 };
 
 namespace detail {

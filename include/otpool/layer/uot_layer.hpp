@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <concepts>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -138,6 +140,10 @@ struct UotLayer {
 
     /// The gradient of L with respect to bags and parameters, given dL/dpooled (D x B). Pass an old gradient to reuse
     /// its memory: new memory costs up to a third of the time for large bags.
+    ///
+    /// Sinkhorn's gradient divides by alpha0 what exp has of the rounded exponents: at alpha0 = s spreads of the bag's
+    /// reward, its rounding error is up to 1e-16 / s^2 where features share instances. At s < 1e-16 no digit is left:
+    /// InvalidArgument. BregmanAdmm divides by rho + alpha0, and keeps its digits.
     Gradient backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled, Gradient gradient = {}) const {
         Workspaces workspaces;
         return backward(forward, dL_dpooled, std::move(gradient), workspaces);
@@ -145,6 +151,7 @@ struct UotLayer {
     /// The same in the memory of `workspaces`, which the next pass can reuse.
     Gradient backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled, Gradient gradient,
                       Workspaces& workspaces) const {
+        require_digits(forward);
         ProblemGradient<Scalar> of =
             pooling().backward(forward.pooling, dL_dpooled, {.reward = std::move(gradient.instances)}, workspaces);
         gradient = {detail::of_instances(of), {}};
@@ -198,6 +205,35 @@ private:
         if constexpr (has_rho) check(parameters.rho, "rho");
         require(parameters.p0.size() == 0 || parameters.p0.size() == features, "length of p0", parameters.p0.size(),
                 text(features, ", the number of features, or 0 for a uniform prior"));
+    }
+
+    /// Throws InvalidArgument if the exponents of a Sinkhorn plan have no digits.
+    void require_digits(const Forward& forward) const {
+        if constexpr (!has_rho) {
+            double alpha0 = std::numeric_limits<double>::infinity();
+            for (const StepParameters& step : step_parameters()) alpha0 = std::min(alpha0, step.alpha0);
+            Index b = 0;
+            for (const auto& tape : forward.pooling.tapes) {
+                const double least = 1e-16 * spread(tape.problem);
+                detail::require(alpha0 >= least, detail::text("alpha0 at bag ", b++), alpha0,
+                                detail::text("at least 1e-16 times the spread of the bag's reward, ", least,
+                                             ", if a gradient is taken"));
+            }
+        }
+    }
+
+    /// Highest reward minus lowest, over the instances that are not excluded.
+    static double spread(const UotProblem<Scalar, R>& problem) {
+        double lowest = std::numeric_limits<double>::infinity();
+        double highest = -lowest;
+        const Vector<Scalar>& prior = problem.instances.prior;
+        for (Index n = 0; n < problem.reward.cols(); ++n) {
+            if (prior.size() > 0 && prior[n] == 0) continue;
+            const auto x = problem.reward.matrix().col(n);
+            lowest = std::min(lowest, static_cast<double>(x.minCoeff()));
+            highest = std::max(highest, static_cast<double>(x.maxCoeff()));
+        }
+        return highest - lowest;
     }
 
     /// With parameters per step, unless all steps share them, which costs less.

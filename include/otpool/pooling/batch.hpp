@@ -61,13 +61,13 @@ Matrix<Scalar> pool_batch(const Bags<Scalar>& bags, const std::optional<Scalar>&
                 "at least one instance, or a fill value for empty bags");
     }
     Matrix<Scalar> pooled(bags.features(), bags.size());
-    std::vector<BagMemory<Scalar>> memory(static_cast<std::size_t>(execution.workers()));
+    std::vector<BagMemory<Scalar>> memory(static_cast<std::size_t>(bags.indices() ? execution.workers() : 0));
     for_each_bag(bags, execution, [&](Index b, const Execution& inside, Index worker) {
         if (bags.bag_size(b) == 0) {
             std::fill_n(pooled.data() + b * pooled.rows(), pooled.rows(), *empty_bag);
             return;
         }
-        const Bag<Scalar> bag = bags.in_memory(b, memory[static_cast<std::size_t>(worker)]);
+        const Bag<Scalar> bag = bags.indices() ? bags.in_memory(b, memory[static_cast<std::size_t>(worker)]) : bags[b];
         try {
             pool_one({b, bag, inside, worker, pooled.col(b)});
         } catch (const InvalidArgument& error) {
