@@ -32,7 +32,7 @@ inline constexpr Index packet_size = Eigen::internal::unpacket_traits<Packet<Sca
         ".hidden otpool_needs_the_same_vector_flags_in_every_file\n"
         ".set otpool_needs_the_same_vector_flags_in_every_file, %c0"
         :
-        : "i"(256 * EIGEN_MAX_ALIGN_BYTES + sizeof(Packet<float>)));
+        : "i"(EIGEN_MAX_ALIGN_BYTES + packet_size<float>));  // small, as some machines want it
 }
 #endif
 
