@@ -51,7 +51,7 @@ public:
     /// How many files of a folder are left out, as they are neither .npy nor .npz.
     Index left_out() const { return left_out_; }
 
-    /// The type in which the numbers of all files are computed with.
+    /// The type to compute in: float32 if it holds all numbers of every file's type, else float64.
     support::Dtype dtype() const {
         const bool all_float = std::all_of(files_.begin(), files_.end(), [](const support::NpyFile& file) {
             return computed_in(file.dtype()) == support::Dtype::float32;

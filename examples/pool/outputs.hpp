@@ -11,8 +11,8 @@
 
 namespace pool {
 
-/// Refuses an output that would be written over an input, unless the user insists. Links are seen through. A new array in
-/// the folder of --input counts, too: the next run would take it for a bag. Throws FileError.
+/// Refuses an output that would replace an input, also by another link to it, unless --force is given. A new array in
+/// the folder of --input is refused, too: the next run would take it for a bag. Throws FileError.
 inline void refuse_overwriting(const Settings& settings) {
     if (settings.force) return;
     const auto same = [](const std::filesystem::path& a, const std::filesystem::path& b) {

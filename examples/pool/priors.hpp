@@ -93,7 +93,8 @@ Vector<Scalar> read_q0(const std::filesystem::path& path, const Offsets& offsets
     return q0;
 }
 
-/// The same from scores: their softmax in every bag. Throws FileError.
+/// The prior over the instances of every bag as the softmax of scores. A score of -inf leaves an instance out. Throws
+/// FileError.
 template <class Scalar>
 Vector<Scalar> read_scores(const std::filesystem::path& path, const Offsets& offsets) {
     const support::NpyFile file = open_array(ArrayPlace(path), "scores");

@@ -70,7 +70,7 @@ namespace detail {
 struct DtypeName {
     Dtype dtype;
     std::string_view name;  ///< NumPy's name of it.
-    std::string_view code;  ///< What .npy files call it, less the byte order.
+    std::string_view code;  ///< Its name in .npy files, without the byte order.
 };
 constexpr std::array<DtypeName, 12> dtype_names = {{{Dtype::boolean, "bool", "b1"},
                                                     {Dtype::int8, "int8", "i1"},
@@ -93,7 +93,7 @@ inline std::string to_string(Dtype dtype) {
                        })->name);
 }
 
-/// The type in which the numbers of another are computed with: float32 if it holds them all exactly, else float64.
+/// The type to compute in: float32 if it holds all numbers of `dtype` exactly, else float64.
 constexpr Dtype computed_in(Dtype dtype) {
     switch (dtype) {
         case Dtype::int32:
@@ -117,7 +117,7 @@ inline bool contains(Elements elements, Dtype dtype) {
     return elements == Elements::numbers || (dtype >= Dtype::int8 && dtype <= Dtype::uint64);
 }
 
-/// In words, the elements that NumPy's code of a type, less the byte order, stands for, if they are not read here.
+/// What the elements of a type that is not read are, by NumPy's code of the type without its byte order.
 inline std::string describe_unread_type(std::string_view code) {
     switch (code.empty() ? '\0' : code[0]) {
         case 'c': return "complex numbers";

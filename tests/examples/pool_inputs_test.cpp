@@ -37,7 +37,7 @@ std::uint16_t float16_bits(double value) {
     return static_cast<std::uint16_t>((value < 0 ? 0x8000 : 0) + ((exponent + 14) << 10) + mantissa - 1024);
 }
 
-/// An array of the numbers in C order; in Fortran order its shape must be (n,).
+/// The bytes of a .npy file with these numbers in C order.
 template <class Stored>
 std::string array(const std::string& code, const std::string& shape, const std::vector<Stored>& values,
                   std::endian order = std::endian::little) {
