@@ -37,6 +37,7 @@ public:
         potential_.assign(lines_.size(), 0);
         flow_ = rounded_ = potential_;
         log_marginal_.assign(lines_.size(), nothing);
+        row_speed_.assign(at(problem.rows), 0);
         set_start(start);
     }
 
@@ -166,9 +167,14 @@ private:
         for (Work& t : speed_) {
             if (any_endless) t = std::isinf(t) ? std::copysign(Work(1), t) : 0;
         }
+        for (Index i = 0; i < problem_.rows; ++i) row_speed_[at(i)] = speed_[at(forest_.tree_of(i))];
+        const Work fastest = *std::max_element(row_speed_.begin(), row_speed_.end());
         Work length = any_endless ? -nothing : 1;
         std::optional<Edge> stop;
-        for (Index k = 0; k < problem_.cols; ++k) find_stop(k, length, stop);
+        for (Index k = 0; k < problem_.cols; ++k) {
+            const Work speed = speed_[at(forest_.tree_of(problem_.rows + k))];
+            if (speed < fastest) find_stop(k, speed, length, stop);
+        }
         if (any_endless && !stop) return {};  // only if hard marginals cannot be met
         for (Index node = 0; node < forest_.size(); ++node) {
             const Work t = length * speed_[at(forest_.tree_of(node))];
@@ -177,15 +183,15 @@ private:
         return stop;
     }
 
-    /// Shortens `length` to where the first entry of column k becomes tight, if that is before.
-    void find_stop(Index k, Work& length, std::optional<Edge>& stop) const {
-        const Index tree = forest_.tree_of(problem_.rows + k);
+    /// Shortens `length` to where the first entry of column k, which moves at this speed, becomes tight, if that is
+    /// before. (Within a tree all move alike.)
+    void find_stop(Index k, Work speed, Work& length, std::optional<Edge>& stop) const {
         const Work* reward = reward_.data() + k * problem_.rows;
+        const Work potential = potential_[of_col(k)];
         for (Index i = 0; i < problem_.rows; ++i) {
-            const Index other = forest_.tree_of(i);
-            const Work rate = speed_[at(other)] - speed_[at(tree)];
-            if (!(rate > 0) || other == tree) continue;
-            const Work room = std::max(-(reward[i] + potential_[at(i)] + potential_[of_col(k)]), Work(0));
+            const Work rate = row_speed_[at(i)] - speed;
+            if (!(rate > 0)) continue;
+            const Work room = std::max(-(reward[i] + potential_[at(i)] + potential), Work(0));
             if (!(room < length * rate)) continue;
             length = room / rate;
             stop = Edge{i, k};
@@ -280,6 +286,7 @@ private:
     std::vector<Work> potential_;
     Forest<> forest_;
     std::vector<Work> speed_;           ///< Of each tree.
+    std::vector<Work> row_speed_;       ///< Of each row's tree.
     std::vector<Work> flow_, rounded_;  ///< Of each node.
     std::vector<Negative> negative_;
     std::vector<Work> log_marginal_, log_plan_;
