@@ -102,8 +102,7 @@ private:
     void declare_solver() {
         const std::string group = "Solver";
         choice("--solver", solver_, solver_names, group,
-               "default: newton; with --iterations sinkhorn; badmm for what only it solves (quadratic; alpha0 = 0 "
-               "without a closed form)");
+               "default: automatic, which goes on to the next solver where one does not converge");
         const Range count{1, std::numeric_limits<int>::max(), "1 to 2147483647"};
         integer("--iterations", settings_.options.iterations, count, "K", group,
                 "exactly K iterations, whatever the residual; default: until the tolerance is reached");
@@ -111,7 +110,7 @@ private:
                {std::numeric_limits<double>::denorm_min(), std::numeric_limits<double>::max(), "finite and above 0"},
                group, "largest residual that counts as converged; default: 1e-8, 1e-6 for float");
         integer("--max-iterations", settings_.options.max_iterations, count, "M", group,
-                "stop after M iterations at the latest; default: 200 for newton, else 10000");
+                "stop after M iterations at the latest; default: 200 for newton, 10000 for the others that are named");
         number("--rho", settings_.rho,
                {std::numeric_limits<double>::denorm_min(), std::numeric_limits<double>::max(), "finite and above 0"},
                group, "badmm: its penalty; default: 0.1 sd(reward) + alpha0; for quadratic it depends on the plan");
@@ -238,23 +237,30 @@ private:
         }
     }
 
-    /// Takes the named solver if it can solve the problem, else refuses. If none is named: Newton, which needs by far
-    /// the fewest iterations when alpha0 is small, but Sinkhorn for a fixed number of steps.
+    /// Takes the named solver if it can solve the problem, else refuses. If none is named: the one that chooses.
     void choose_solver() {
+        settings_.solver = solver_.value_or(SolverName::automatic);
         const Settings& s = settings_;
+        const std::string named = name_of(solver_names, s.solver);
+        const std::string with_named = " with --solver " + named;
         const bool quadratic = s.regularizer == RegularizerName::quadratic;
         const bool free_side = s.pooling != PoolingName::uot || s.alpha1 == 0 || s.alpha2 == 0;
         const bool no_closed_form = !s.options.closed_forms || !free_side;
-        const bool only_badmm = quadratic || (effective_alpha0(s) == 0 && no_closed_form);
-        const SolverName otherwise = s.options.iterations ? SolverName::sinkhorn : SolverName::newton;
-        settings_.solver = solver_.value_or(only_badmm ? SolverName::badmm : otherwise);
-        const std::string named = name_of(solver_names, s.solver);
-        if (only_badmm && s.solver != SolverName::badmm) {
-            const std::string allowed = "above 0 with --solver " + named + ", or --solver badmm";
-            if (quadratic) throw UsageError("--solver", named, "badmm with --regularizer quadratic");
+        const bool is_limit = effective_alpha0(s) == 0;
+        if (quadratic && s.solver == SolverName::sinkhorn) {
+            throw UsageError("--solver", named, "automatic, newton or badmm with --regularizer quadratic");
+        }
+        if (is_limit && no_closed_form && (s.solver == SolverName::sinkhorn || s.solver == SolverName::newton)) {
+            const std::string allowed = "above 0" + with_named + ", or --solver automatic";
             if (given("--alpha0")) throw UsageError("--alpha0", "0 and no closed form", allowed);
             if (given("--temperature")) throw UsageError("--temperature", "0 with --iterate", allowed);
-            throw UsageError("--solver", named, "badmm with --iterate --pooling " + name_of(pooling_names, s.pooling));
+            throw UsageError("--solver", named,
+                             "automatic with --iterate --pooling " + name_of(pooling_names, s.pooling));
+        }
+        if (s.solver == SolverName::active_set) {
+            if (!is_limit) throw UsageError("--solver", named, "active-set only where alpha0 is 0");
+            if (s.options.iterations)
+                throw UsageError("--iterations", "given" + with_named, "--max-iterations instead");
         }
         if (s.rho && s.solver != SolverName::badmm) {
             throw UsageError("--rho", "with the solver " + named, "only with --solver badmm");

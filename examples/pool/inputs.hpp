@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cmath>
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -30,13 +31,14 @@ struct Inputs {
 
 namespace detail {
 
-/// Feature and instance of the first number that is not finite.
+/// Feature and instance of the first number that is not finite, nor -inf where that means a forbidden pair.
 template <class Scalar>
-std::optional<std::array<Index, 2>> first_not_finite(const Matrix<Scalar>& values) {
+std::optional<std::array<Index, 2>> first_not_finite(const Matrix<Scalar>& values, bool forbids_pairs = false) {
     for (Index n = 0; n < values.cols(); ++n) {
         if (values.col(n).allFinite()) continue;
         for (Index d = 0; d < values.rows(); ++d) {
-            if (!std::isfinite(values(d, n))) return {{d, n}};
+            const bool forbidden = forbids_pairs && values(d, n) == -std::numeric_limits<Scalar>::infinity();
+            if (!std::isfinite(values(d, n)) && !forbidden) return {{d, n}};
         }
     }
     return {};
@@ -62,10 +64,10 @@ Matrix<Scalar> read_reward(const Settings& settings, const InstanceFiles& input,
                         support::to_string({shape[0], shape[1]}) + ", the shape of " + settings.input.string());
     }
     Matrix<Scalar> reward = file.matrix<Scalar>();
-    if (const auto at = first_not_finite(reward)) {
+    if (const auto at = first_not_finite(reward, true)) {
         const auto [d, n] = *at;
         throw FileError(file.path(), place(offsets, n, n) + ", feature " + printed(d), printed(reward(d, n)),
-                        "finite numbers");
+                        "finite numbers, or -inf where a feature may not draw on an instance");
     }
     return reward;
 }

@@ -22,8 +22,11 @@ inline const Names<PoolingName> pooling_names = {{PoolingName::uot, "uot"},    {
 inline const Names<RegularizerName> regularizer_names = {{RegularizerName::entropy, "entropy"},
                                                          {RegularizerName::relative_entropy, "relative-entropy"},
                                                          {RegularizerName::quadratic, "quadratic"}};
-inline const Names<SolverName> solver_names = {
-    {SolverName::sinkhorn, "sinkhorn"}, {SolverName::badmm, "badmm"}, {SolverName::newton, "newton"}};
+inline const Names<SolverName> solver_names = {{SolverName::automatic, "automatic"},
+                                               {SolverName::sinkhorn, "sinkhorn"},
+                                               {SolverName::newton, "newton"},
+                                               {SolverName::active_set, "active-set"},
+                                               {SolverName::badmm, "badmm"}};
 inline const Names<ReadoutName> readout_names = {{ReadoutName::conditional, "conditional"},
                                                  {ReadoutName::joint, "joint"}};
 inline const Names<EmptyBags> empty_names = {{EmptyBags::error, "error"}, {EmptyBags::zeros, "zeros"}};

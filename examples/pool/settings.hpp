@@ -14,7 +14,7 @@ namespace pool {
 
 enum class PoolingName { uot, mean, max, min, sum, softmax, lse, attention, mixed };
 enum class RegularizerName { entropy, relative_entropy, quadratic };
-enum class SolverName { sinkhorn, badmm, newton };
+enum class SolverName { automatic, sinkhorn, newton, active_set, badmm };
 enum class ReadoutName { conditional, joint };
 enum class EmptyBags { error, zeros };
 
@@ -37,7 +37,7 @@ struct Settings {
     RegularizerName regularizer = RegularizerName::entropy;
     ReadoutName readout = ReadoutName::conditional;
 
-    SolverName solver = SolverName::sinkhorn;
+    SolverName solver = SolverName::automatic;
     otpool::Options options = {};
     std::optional<double> rho = {};
 

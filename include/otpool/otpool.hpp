@@ -22,6 +22,7 @@
 #include "otpool/problem/regularizers.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/active_set.hpp"
+#include "otpool/solver/automatic.hpp"
 #include "otpool/solver/bregman_admm.hpp"
 #include "otpool/solver/closed_form.hpp"
 #include "otpool/solver/newton.hpp"

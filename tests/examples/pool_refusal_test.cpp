@@ -56,7 +56,9 @@ TEST_CASE("pool refuses numbers that are not finite") {
     for (const std::string pooling : {"", "--pooling mean", "--pooling max", "--pooling mixed", "--dtype float"}) {
         check_refused(program, pooling, "bad.npy: " + place + ": found nan, allowed finite numbers", input);
     }
-    check_refused(program, "--reward bad.npy", "bad.npy: " + place + ": found nan, allowed finite numbers");
+    check_refused(program, "--reward bad.npy",
+                  "bad.npy: " + place +
+                      ": found nan, allowed finite numbers, or -inf where a feature may not draw on an instance");
     bad(3, 6) = -infinite;
     program.write("bad.npy", bad);
     check_refused(program, "", "bad.npy: " + place + ": found -inf, allowed finite numbers", input);
@@ -117,26 +119,34 @@ TEST_CASE("pool refuses bad solver options") {
                   "--tolerance: found with --iterations, allowed one of the two");
     check_refused(program, "--iterations 3 --max-iterations 5",
                   "--max-iterations: found with --iterations, allowed one of the two");
-    check_refused(program, "--rho 1", "--rho: found with the solver newton, allowed only with --solver badmm");
+    check_refused(program, "--rho 1", "--rho: found with the solver automatic, allowed only with --solver badmm");
     check_refused(program, "--threads -1", "--threads: found '-1', allowed 0 to 1024");
-    check_refused(program, "--solver simplex", "--solver: found 'simplex', allowed sinkhorn, badmm or newton");
+    check_refused(program, "--solver simplex",
+                  "--solver: found 'simplex', allowed automatic, sinkhorn, newton, active-set or badmm");
 }
 
 TEST_CASE("pool refuses a solver that does not take the problem") {
     const PoolProgram program;
     for (const std::string solver : {"sinkhorn", "newton"}) {
         const std::string named = "--solver " + solver;
-        check_refused(program, named + " --regularizer quadratic",
-                      "--solver: found " + solver + ", allowed badmm with --regularizer quadratic");
-        check_refused(program, named + " --alpha0 0 --alpha2 1",
-                      "--alpha0: found 0 and no closed form, allowed above 0 with " + named + ", or --solver badmm");
-        check_refused(program, named + " --alpha0 0 --iterate",
-                      "--alpha0: found 0 and no closed form, allowed above 0 with " + named + ", or --solver badmm");
-        check_refused(program, named + " --pooling lse --temperature 0 --iterate",
-                      "--temperature: found 0 with --iterate, allowed above 0 with " + named + ", or --solver badmm");
+        check_refused(
+            program, named + " --alpha0 0 --alpha2 1",
+            "--alpha0: found 0 and no closed form, allowed above 0 with " + named + ", or --solver automatic");
+        check_refused(
+            program, named + " --alpha0 0 --iterate",
+            "--alpha0: found 0 and no closed form, allowed above 0 with " + named + ", or --solver automatic");
+        check_refused(
+            program, named + " --pooling lse --temperature 0 --iterate",
+            "--temperature: found 0 with --iterate, allowed above 0 with " + named + ", or --solver automatic");
         check_refused(program, named + " --pooling max --iterate",
-                      "--solver: found " + solver + ", allowed badmm with --iterate --pooling max");
+                      "--solver: found " + solver + ", allowed automatic with --iterate --pooling max");
     }
+    check_refused(program, "--solver sinkhorn --regularizer quadratic",
+                  "--solver: found sinkhorn, allowed automatic, newton or badmm with --regularizer quadratic");
+    check_refused(program, "--solver active-set --alpha0 1",
+                  "--solver: found active-set, allowed active-set only where alpha0 is 0");
+    check_refused(program, "--solver active-set --alpha0 0 --iterations 3",
+                  "--iterations: found given with --solver active-set, allowed --max-iterations instead");
 }
 
 TEST_CASE("pool refuses options that the pooling does not take") {
