@@ -34,10 +34,10 @@ inline std::string printed_shape(const torch::Tensor& tensor) {
 /// Throws InvalidArgument unless `tensor` is a CPU tensor of this type and number of dimensions.
 inline void require_tensor(const torch::Tensor& tensor, const std::string& name, torch::ScalarType type,
                            std::int64_t dimensions, const std::string& shape) {
-    require(tensor.defined(), name, "undefined", "a tensor");
-    require(tensor.device().is_cpu(), "device of " + name, tensor.device(), "cpu");
-    require(tensor.scalar_type() == type, "type of " + name, tensor.scalar_type(), printed(type));
-    require(tensor.dim() == dimensions, "shape of " + name, printed_shape(tensor), shape);
+    require_that(tensor.defined(), name, "undefined", "a tensor");
+    require_that(tensor.device().is_cpu(), "device of " + name, tensor.device(), "cpu");
+    require_that(tensor.scalar_type() == type, "type of " + name, tensor.scalar_type(), printed(type));
+    require_that(tensor.dim() == dimensions, "shape of " + name, printed_shape(tensor), shape);
 }
 
 /// A D x M matrix as an (M, D) tensor with the same bytes. Takes over the matrix.

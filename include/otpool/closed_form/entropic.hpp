@@ -75,7 +75,7 @@ struct ClosedFormOf<R> {
 private:
     template <class Number>
     static Number in_range(Real number) {
-        return static_cast<Number>(std::min(number, static_cast<Real>(std::numeric_limits<Number>::max())));
+        return static_cast<Number>((std::min)(number, static_cast<Real>((std::numeric_limits<Number>::max)())));
     }
 
     /// One half step each for f and g, in the log domain. If a side is free or alpha0 infinite, they are the optimum.

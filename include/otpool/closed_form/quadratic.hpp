@@ -52,7 +52,7 @@ struct QuadraticLine {
             log_mass = log_prior;
         } else if (too_heavy(lightest, excess_at(lightest))) {
             log_mass =
-                std::max(log_prior + (highest / alpha - 2 * alpha0 / alpha * excess_at(lightest)), lowest_exponent);
+                (std::max)(log_prior + (highest / alpha - 2 * alpha0 / alpha * excess_at(lightest)), lowest_exponent);
         } else {
             Real low = lightest;
             Real high = 745;
@@ -141,7 +141,7 @@ private:
         const Work* x = reward_.data() + first;
         Work* log_plan = log_plan_.data() + first;
         Real highest = x[0];
-        for (Index i = 1; i < size; ++i) highest = std::max(highest, x[i * stride]);
+        for (Index i = 1; i < size; ++i) highest = (std::max)(highest, x[i * stride]);
         if (alpha == 0) {
             for (Index i = 0; i < size; ++i) {
                 const Real entry = x[i * stride];
@@ -151,11 +151,11 @@ private:
         }
         std::vector<Real> gap(static_cast<std::size_t>(size));
         for (std::size_t i = 0; i < gap.size(); ++i) {
-            gap[i] = std::min((highest - x[static_cast<Index>(i) * stride]) / (2 * alpha0), 1e290);
+            gap[i] = (std::min)((highest - x[static_cast<Index>(i) * stride]) / (2 * alpha0), 1e290);
         }
         const QuadraticLine line(gap, highest, alpha, alpha0, log_prior);
         for (std::size_t i = 0; i < gap.size(); ++i) log_plan[static_cast<Index>(i) * stride] = line.log_entry(gap[i]);
-        residual_ = std::max(residual_, line.error);
+        residual_ = (std::max)(residual_, line.error);
         // A soft potential from the mass: as a difference of large numbers it would lose digits.
         return std::isinf(alpha) ? 2 * alpha0 * line.excess - highest : -alpha * (line.log_mass - log_prior);
     }
@@ -171,8 +171,8 @@ private:
                 return reward_[static_cast<std::size_t>(k * rows() + d)] + g_[static_cast<std::size_t>(k)];
             };
             for (Index k = 0; k < cols(); ++k) {
-                highest = std::max(highest, log_plan_[static_cast<std::size_t>(k * rows() + d)]);
-                best = std::max(best, gain(k));
+                highest = (std::max)(highest, log_plan_[static_cast<std::size_t>(k * rows() + d)]);
+                best = (std::max)(best, gain(k));
             }
             log_scale[d] = highest > nothing ? 0 : nothing;
             for (Index k = 0; k < cols() && highest == nothing; ++k) {

@@ -25,8 +25,8 @@ namespace detail {
 template <class Scalar>
 void require_reward_shape(const MatrixView<Scalar>& reward, const MatrixView<Scalar>& instances) {
     const auto shape = [](const auto& m) { return shape_text(m.rows(), m.cols()); };
-    require(reward.empty() || (reward.rows() == instances.rows() && reward.cols() == instances.cols()),
-            "shape of reward", shape(reward), text(shape(instances), ", the shape of the instances"));
+    require_that(reward.empty() || (reward.rows() == instances.rows() && reward.cols() == instances.cols()),
+                 "shape of reward", shape(reward), text(shape(instances), ", the shape of the instances"));
 }
 
 }  // namespace detail
@@ -45,7 +45,7 @@ public:
           reward_(std::move(reward)),
           prior_(std::move(prior)),
           offsets_(std::move(offsets)) {
-        check();
+        validate();
     }
     /// Likewise with offsets of another type of integers, which are copied.
     template <class Offset>
@@ -85,20 +85,20 @@ public:
 private:
     Index end(Index b) const { return offsets_[static_cast<std::size_t>(b) + 1]; }
 
-    void check() const {
-        using detail::require;
+    void validate() const {
+        using detail::require_that;
         using detail::text;
-        require(!offsets_.empty(), "offsets", "empty", "B + 1 entries for B bags");
-        require(offsets_.front() == 0, "offsets[0]", offsets_.front(), "0");
+        require_that(!offsets_.empty(), "offsets", "empty", "B + 1 entries for B bags");
+        require_that(offsets_.front() == 0, "offsets[0]", offsets_.front(), "0");
         for (std::size_t b = 1; b < offsets_.size(); ++b) {
-            require(offsets_[b] >= offsets_[b - 1], text("offsets[", b, "]"), offsets_[b],
-                    text("at least offsets[", b - 1, "] = ", offsets_[b - 1]));
+            require_that(offsets_[b] >= offsets_[b - 1], text("offsets[", b, "]"), offsets_[b],
+                         text("at least offsets[", b - 1, "] = ", offsets_[b - 1]));
         }
-        require(offsets_.back() == instances_.cols(), text("offsets[", offsets_.size() - 1, "]"), offsets_.back(),
-                text("the number of instances, ", instances_.cols()));
+        require_that(offsets_.back() == instances_.cols(), text("offsets[", offsets_.size() - 1, "]"), offsets_.back(),
+                     text("the number of instances, ", instances_.cols()));
         detail::require_reward_shape(reward_, instances_);
-        require(prior_.size() == 0 || prior_.size() == instances_.cols(), "length of the instance prior", prior_.size(),
-                text(instances_.cols(), ", the number of instances"));
+        require_that(prior_.size() == 0 || prior_.size() == instances_.cols(), "length of the instance prior",
+                     prior_.size(), text(instances_.cols(), ", the number of instances"));
     }
 
     MatrixView<Scalar> instances_;

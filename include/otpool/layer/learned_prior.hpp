@@ -37,8 +37,8 @@ struct Mixture {
 
     /// The logits. Throws InvalidArgument unless the bag has M instances.
     Vector<Scalar> scores(const MatrixView<Scalar>& bag) const {
-        detail::require(logits.size() == bag.cols(), "length of the mixture's logits", logits.size(),
-                        detail::printed(bag.cols()) + ", the number of instances");
+        detail::require_that(logits.size() == bag.cols(), "length of the mixture's logits", logits.size(),
+                             detail::printed(bag.cols()) + ", the number of instances");
         return logits;
     }
     /// q0, M entries.

@@ -178,22 +178,22 @@ private:
     }
 
     void validate(Index features) const {
-        using detail::require;
+        using detail::require_that;
         using detail::text;
-        require(steps >= 1, "steps", steps, "at least 1");
-        const auto check = [&](const Vector<Scalar>& raw, const char* name) {
-            require(raw.size() == 1 || raw.size() == steps, text("length of ", name), raw.size(),
-                    text("1, or the number of steps, ", steps));
+        require_that(steps >= 1, "steps", steps, "at least 1");
+        const auto validate = [&](const Vector<Scalar>& raw, const char* name) {
+            require_that(raw.size() == 1 || raw.size() == steps, text("length of ", name), raw.size(),
+                         text("1, or the number of steps, ", steps));
             for (Index k = 0; k < raw.size(); ++k) {
-                require(std::isfinite(raw[k]), text(name, "[", k, "]"), raw[k], "finite numbers");
+                require_that(std::isfinite(raw[k]), text(name, "[", k, "]"), raw[k], "finite numbers");
             }
         };
-        check(parameters.alpha0, "alpha0");
-        check(parameters.alpha1, "alpha1");
-        check(parameters.alpha2, "alpha2");
-        if constexpr (has_rho) check(parameters.rho, "rho");
-        require(parameters.p0.size() == 0 || parameters.p0.size() == features, "length of p0", parameters.p0.size(),
-                text(features, ", the number of features, or 0 for a uniform prior"));
+        validate(parameters.alpha0, "alpha0");
+        validate(parameters.alpha1, "alpha1");
+        validate(parameters.alpha2, "alpha2");
+        if constexpr (has_rho) validate(parameters.rho, "rho");
+        require_that(parameters.p0.size() == 0 || parameters.p0.size() == features, "length of p0",
+                     parameters.p0.size(), text(features, ", the number of features, or 0 for a uniform prior"));
     }
 
     /// With parameters per step, unless all steps share them, which costs less.

@@ -68,7 +68,7 @@ inline SolvedPlan exponential_solution(const ScaledProblem& scaled, Real alpha0,
 
 /// The residual that rounding alone can leave: exponents are sums of potentials, each rounded to double.
 inline Real rounding(const Buffer<Real>& f, const Buffer<Real>& g) {
-    const Real largest = std::max(largest_magnitude(f.data(), f.size()), largest_magnitude(g.data(), g.size()));
+    const Real largest = (std::max)(largest_magnitude(f.data(), f.size()), largest_magnitude(g.data(), g.size()));
     return 4 * std::numeric_limits<Real>::epsilon() * largest;
 }
 
@@ -89,7 +89,7 @@ Real residual_of_plan(const Plan& found, const ScaledProblem& scaled) {
     });
     const RealVector log_row_sum = log_row_sums(found.log_plan);
     for (Index d = 0; d < kernel.rows(); ++d) log_r[d] = log_row_sum[d] + found.log_plan.log_scale()[d];
-    return std::max(
+    return (std::max)(
         violation(scaled.features, log_r, [&](Index d) { return found.feature_potential[d]; }),
         violation(scaled.instances, log_c, [&](Index k) { return found.instance_potential[kernel.instance(k)]; }));
 }
@@ -99,7 +99,7 @@ Real residual_of_plan(const Plan& found, const ScaledProblem& scaled) {
 template <class Plan>
 void check_promise(Plan& found, const ScaledProblem& scaled, Real attainable, double tolerance) {
     if (found.outcome.converged() && attainable > 0.1 * tolerance) {
-        found.outcome.residual = std::min(residual_of_plan(found, scaled), std::numeric_limits<Real>::max());
+        found.outcome.residual = (std::min)(residual_of_plan(found, scaled), (std::numeric_limits<Real>::max)());
         if (!(found.outcome.residual <= tolerance)) found.outcome.status = Status::precision_limit;
     }
     check_mass_range(found, scaled.kernel.reward.is_float());

@@ -30,7 +30,7 @@ struct DynamicRouting {
 
     /// Pools one bag.
     Vector<Scalar> operator()(const Bag<Scalar>& bag) const {
-        detail::require(iterations >= 0, "iterations", iterations, "at least 0");
+        detail::require_that(iterations >= 0, "iterations", iterations, "at least 0");
         Bag<Scalar> routed = bag;
         Vector<Scalar> scores = Vector<Scalar>::Zero(bag.instances.cols());
         routed.prior = routing(scores, bag.prior);

@@ -90,7 +90,7 @@ struct LogMeanExpReadout {
         std::fill(y.begin(), y.end(), -std::numeric_limits<Real>::infinity());
         for (const Index n : active) {
             set_gain(n);
-            for (Index d = 0; d < rows; ++d) y[d] = std::max(y[d], gain[d]);
+            for (Index d = 0; d < rows; ++d) y[d] = (std::max)(y[d], gain[d]);
         }
         RealVector mean(rows);
         std::fill(mean.begin(), mean.end(), 0);

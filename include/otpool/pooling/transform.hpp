@@ -37,7 +37,7 @@ struct Logarithm {
     /// sign log x
     template <std::floating_point Scalar>
     Scalar operator()(Scalar x) const {
-        detail::require(x >= 0, "entry of the bag", x, ">= 0, as its logarithm is taken");
+        detail::require_that(x >= 0, "entry of the bag", x, ">= 0, as its logarithm is taken");
         return static_cast<Scalar>(sign) * (x > 0 ? std::log(x) : Scalar(-1e30));
     }
 };

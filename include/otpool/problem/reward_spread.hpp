@@ -26,7 +26,7 @@ public:
         const AnyView& reward = problem.reward;
         const std::vector<Index>& active = problem.priors.active;
         const Index rows = reward.rows();
-        const Real largest = std::max({1e-300, std::abs(problem.highest_of_all()), std::abs(problem.lowest)});
+        const Real largest = (std::max)({1e-300, std::abs(problem.highest_of_all()), std::abs(problem.lowest)});
         const Real inverse_scale = reward.is_float() ? 1 : 1 / largest;
         const Real half_origin = reward(0, active[0]) / 2;
         const InstanceParts parts(rows, problem.active_instances());
@@ -48,7 +48,7 @@ public:
             squares += sum(part.sums.squares_of_lanes) + part.sums.squares_of_rest;
         }
         const Real size = static_cast<Real>(rows) * static_cast<Real>(active.size());
-        return 2 * std::sqrt(std::max(0.0, squares / size - (total / size) * (total / size))) / inverse_scale;
+        return 2 * std::sqrt((std::max)(0.0, squares / size - (total / size) * (total / size))) / inverse_scale;
     }
 
 private:

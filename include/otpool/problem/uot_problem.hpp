@@ -54,8 +54,8 @@ void require_finite(const MatrixView<Scalar>& matrix, const auto& name, const Ex
     if (all_finite(matrix, execution)) return;
     for (Index n = 0; n < matrix.cols(); ++n) {
         for (Index d = 0; d < matrix.rows(); ++d) {
-            require(std::isfinite(matrix(d, n)), text(name, " at feature ", d, ", instance ", n), matrix(d, n),
-                    "finite numbers");
+            require_that(std::isfinite(matrix(d, n)), text(name, " at feature ", d, ", instance ", n), matrix(d, n),
+                         "finite numbers");
         }
     }
 }
@@ -64,11 +64,11 @@ void require_finite(const MatrixView<Scalar>& matrix, const auto& name, const Ex
 template <class Scalar, class R>
 void validate_fields(const UotProblem<Scalar, R>& problem) {
     const auto& [reward, values, alpha0, features, instances] = problem;
-    require(!reward.empty(), "shape of reward", shape_text(reward.rows(), reward.cols()),
-            "at least one feature and one instance");
-    require(values.empty() || (values.rows() == reward.rows() && values.cols() == reward.cols()), "shape of values",
-            shape_text(values.rows(), values.cols()),
-            text(shape_text(reward.rows(), reward.cols()), ", the shape of the reward"));
+    require_that(!reward.empty(), "shape of reward", shape_text(reward.rows(), reward.cols()),
+                 "at least one feature and one instance");
+    require_that(values.empty() || (values.rows() == reward.rows() && values.cols() == reward.cols()),
+                 "shape of values", shape_text(values.rows(), values.cols()),
+                 text(shape_text(reward.rows(), reward.cols()), ", the shape of the reward"));
     require_alpha(Real(alpha0), "alpha0");
     require_alpha(Real(features.alpha), "alpha1");
     require_alpha(Real(instances.alpha), "alpha2");

@@ -90,7 +90,7 @@ private:
         const detail::Side& columns = features_are_rows ? scaled.instances : scaled.features;
         detail::SemidualNewton<> newton(detail::DenseKernel<>(scaled.kernel, features_are_rows), rows, columns);
         detail::Iterations iterations(run, 200);
-        Real factor = std::max(1.0, -newton.lowest_exponent() / easy_range);
+        Real factor = (std::max)(1.0, -newton.lowest_exponent() / easy_range);
         if (warm_start != nullptr) {
             factor = 1;
             set_start(newton, scaled, *warm_start, features_are_rows);
@@ -108,7 +108,7 @@ private:
                 }
             }
             if (factor == 1) break;
-            factor = std::max(1.0, factor / 4);
+            factor = (std::max)(1.0, factor / 4);
         }
         iterations.settle(newton.residual(), newton.attainable());  // iterations may have run out on the way
         const detail::ScaledPotential of_rows{newton.potential, newton.penalty};
