@@ -42,8 +42,9 @@ TEST_CASE("Every error is caught as otpool::Error") {
 }
 
 TEST_CASE("require throws only where its condition does not hold") {
-    CHECK(message_of<Error>([] { otpool::detail::require(true, "n", 3, "4"); }) == "no error");
-    CHECK(message_of<InvalidArgument>([] { otpool::detail::require(false, "n", 3, "4"); }) == "n is 3; allowed: 4");
+    CHECK(message_of<Error>([] { otpool::detail::require_that(true, "n", 3, "4"); }) == "no error");
+    CHECK(message_of<InvalidArgument>([] { otpool::detail::require_that(false, "n", 3, "4"); }) ==
+          "n is 3; allowed: 4");
 }
 
 TEST_CASE("Numbers are printed with all their digits") {

@@ -22,8 +22,8 @@ public:
     OneTbb() = default;
     /// Makes an arena of `threads` threads, or of fewer if oneTBB has fewer. Throws InvalidArgument if threads < 1.
     explicit OneTbb(int threads) {
-        detail::require(threads >= 1, "threads", threads, "at least 1");
-        arena_ = std::make_shared<tbb::task_arena>(std::min(threads, tbb::info::default_concurrency()));
+        detail::require_that(threads >= 1, "threads", threads, "at least 1");
+        arena_ = std::make_shared<tbb::task_arena>((std::min)(threads, tbb::info::default_concurrency()));
     }
 
     /// The number of threads of the arena.

@@ -20,7 +20,7 @@ struct OpenMp {
 
     /// The number of threads. Throws InvalidArgument if `threads` is negative.
     Index workers() const {
-        detail::require(threads >= 0, "threads", threads, "at least 1, or 0 for as many as OpenMP takes");
+        detail::require_that(threads >= 0, "threads", threads, "at least 1, or 0 for as many as OpenMP takes");
         return threads > 0 ? threads : omp_get_max_threads();
     }
 

@@ -83,7 +83,7 @@ template <class LoadedLayer>
 requires std::same_as<decltype(LoadedLayer::prior), UniformPrior> ||
     std::same_as<decltype(LoadedLayer::prior), Attention<Real>>
         LoadedLayer load(const SafetensorsFile& file, int steps, const std::string& prefix = "") {
-    otpool::detail::require(steps >= 1, "steps", steps, "at least 1");
+    otpool::detail::require_that(steps >= 1, "steps", steps, "at least 1");
     const detail::WeightsFile weights(file, prefix);
     LoadedLayer layer{.parameters = {.alpha0 = weights.parameter("a1", steps),
                                      .alpha1 = weights.parameter("a2", steps),

@@ -171,7 +171,7 @@ private:
             if (begin != filled) {
                 refuse("data",
                        (begin < filled ? "in two tensors at byte " : "in no tensor from byte ") +
-                           std::to_string(std::min(begin, filled)) + " on",
+                           std::to_string((std::min)(begin, filled)) + " on",
                        "bytes of one tensor each");
             }
             filled = end;

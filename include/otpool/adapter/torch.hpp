@@ -34,11 +34,11 @@ inline std::string printed_shape(const torch::Tensor& tensor) {
 /// Throws InvalidArgument unless `tensor` is a dense CPU tensor of this type and number of dimensions.
 inline void require_tensor(const torch::Tensor& tensor, const std::string& name, torch::ScalarType type,
                            std::int64_t dimensions, const std::string& shape) {
-    require(tensor.defined(), name, "undefined", "a tensor");
-    require(tensor.device().is_cpu(), "device of " + name, tensor.device(), "cpu");
-    require(tensor.layout() == torch::kStrided, "layout of " + name, tensor.layout(), "Strided, that is dense");
-    require(tensor.scalar_type() == type, "type of " + name, tensor.scalar_type(), printed(type));
-    require(tensor.dim() == dimensions, "shape of " + name, printed_shape(tensor), shape);
+    require_that(tensor.defined(), name, "undefined", "a tensor");
+    require_that(tensor.device().is_cpu(), "device of " + name, tensor.device(), "cpu");
+    require_that(tensor.layout() == torch::kStrided, "layout of " + name, tensor.layout(), "Strided, that is dense");
+    require_that(tensor.scalar_type() == type, "type of " + name, tensor.scalar_type(), printed(type));
+    require_that(tensor.dim() == dimensions, "shape of " + name, printed_shape(tensor), shape);
 }
 
 /// A D x M matrix as an (M, D) tensor with the same bytes. Takes over the matrix.
@@ -85,7 +85,8 @@ struct TorchFunction : torch::autograd::Function<TorchFunction<Scalar, Layer>> {
     static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                    torch::autograd::variable_list dL_dpooled) {
         // Gradient mode is on if the caller wants to differentiate the gradient. Torch would take it for a constant.
-        require(!torch::GradMode::is_enabled(), "create_graph", "true", "false, as a layer has no second derivatives");
+        require_that(!torch::GradMode::is_enabled(), "create_graph", "true",
+                     "false, as a layer has no second derivatives");
         context->get_saved_variables();
         const auto capsule = context->saved_data["tape"].toCapsule();
         auto* tape = static_cast<TorchTape<Scalar, Layer>*>(capsule.get());
@@ -148,7 +149,8 @@ public:
             const torch::Tensor& tensor = tensors[name];
             const std::string size = detail::printed(array.values.size());
             detail::require_tensor(tensor, "parameter " + name, detail::torch_scalar<Scalar>, 1, "(" + size + ")");
-            detail::require(tensor.numel() == array.values.size(), "size of parameter " + name, tensor.numel(), size);
+            detail::require_that(tensor.numel() == array.values.size(), "size of parameter " + name, tensor.numel(),
+                                 size);
             const torch::Tensor values = tensor.detach().contiguous();
             std::copy_n(values.template data_ptr<Scalar>(), array.values.size(), array.values.begin());
         }
@@ -167,8 +169,8 @@ private:
     static Vector<Scalar> own_prior(const torch::Tensor& prior) {
         if (!prior.defined()) return {};
         detail::require_tensor(prior, "prior", detail::torch_scalar<Scalar>, 1, "(sum N)");
-        detail::require(!prior.requires_grad(), "prior", "a tensor that requires a gradient",
-                        "constants, as layers do not differentiate a bag's own prior");
+        detail::require_that(!prior.requires_grad(), "prior", "a tensor that requires a gradient",
+                             "constants, as layers do not differentiate a bag's own prior");
         const torch::Tensor values = prior.contiguous();
         return Eigen::Map<const Vector<Scalar>>(values.template data_ptr<Scalar>(), values.numel());
     }

@@ -71,7 +71,7 @@ private:
             set_weights_of_instances(problem, weighted);
         } else if (problem.alpha2 == 0 && problem.regularizer.prior_weight == 0) {
             const Real slope = std::numbers::log2e / problem.alpha0;
-            if (slope > static_cast<Real>(std::numeric_limits<Scalar>::max())) return false;
+            if (slope > static_cast<Real>((std::numeric_limits<Scalar>::max)())) return false;
             weighted.slope = static_cast<Scalar>(slope);
             set_top(problem.highest, weighted.top);
         } else {

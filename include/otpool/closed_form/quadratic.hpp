@@ -64,7 +64,7 @@ private:
         const Real unit = 2 * problem_.alpha0;
         const Work* x = reward_.data() + first;
         Real highest = x[0];
-        for (Index i = 1; i < size; ++i) highest = std::max(highest, x[i * stride]);
+        for (Index i = 1; i < size; ++i) highest = (std::max)(highest, x[i * stride]);
         // (An entry without a reward, -inf, has an infinite gap, also if there are no others.)
         const auto gap_of = [&](Index i) {
             const Real reward = x[i * stride];
@@ -77,7 +77,7 @@ private:
                                          line.in_units_of(unit));
         for (Index i = 0; i < size; ++i)
             log_plan_[static_cast<std::size_t>(first + i * stride)] = solved.log_entry(gap_of(i));
-        residual_ = std::max(residual_, solved.error);
+        residual_ = (std::max)(residual_, solved.error);
         // Of a hard line, the reward is not to lose digits, nor to overflow, in other units.
         return line.is_hard() ? unit * solved.excess - highest : unit * solved.potential;
     }

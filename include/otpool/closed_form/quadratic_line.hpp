@@ -36,7 +36,7 @@ struct QuadraticLine {
         std::make_heap(gap, gap + size, std::greater<>());
         Work gaps = 0;
         Index count = 0;
-        while (count < size && gap[0] <= std::numeric_limits<Work>::max()) {
+        while (count < size && gap[0] <= (std::numeric_limits<Work>::max)()) {
             const Work next = gap[0];
             const Work mass = static_cast<Work>(count) * next - gaps;
             if ((count > 0 || line.is_free()) && is_enough(mass, next, highest, line)) break;
@@ -52,7 +52,7 @@ struct QuadraticLine {
     }
 
     /// P_i, given its gap.
-    Work entry(Work gap) const { return std::max(Work(0), base_ - gap + share_); }
+    Work entry(Work gap) const { return (std::max)(Work(0), base_ - gap + share_); }
 
     /// log P_i, -inf outside the support; right also where P_i underflows.
     Work log_entry(Work gap) const {
@@ -92,8 +92,8 @@ private:
         // Two formulas for the potential: the one that loses fewer digits counts.
         const Work from_mass = -alpha * (log_mass - line.log_prior);
         const Work from_excess = (base_ - highest) + share_;
-        const Work digits_of_mass = alpha * std::max({Work(1), std::abs(log_mass), std::abs(line.log_prior)});
-        const Work digits_of_excess = std::max(std::abs(highest), base_ + share_);
+        const Work digits_of_mass = alpha * (std::max)({Work(1), std::abs(log_mass), std::abs(line.log_prior)});
+        const Work digits_of_excess = (std::max)(std::abs(highest), base_ + share_);
         potential = digits_of_mass < digits_of_excess ? from_mass : from_excess;
         error = std::abs(from_mass - from_excess) / (alpha + share_);
     }

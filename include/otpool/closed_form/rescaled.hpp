@@ -57,13 +57,13 @@ private:
 
     static Work largest_reward(const Inspection& problem) {
         const Work lowest = std::isfinite(problem.lowest) ? problem.lowest : 0;  // -inf stays so in any unit
-        return std::max(std::abs(problem.highest_of_all()), std::abs(lowest));
+        return (std::max)(std::abs(problem.highest_of_all()), std::abs(lowest));
     }
 
     /// 0 and infinity stay; no other alpha becomes one of them.
     Work alpha(Work given) const {
         if (given == 0 || std::isinf(given)) return given;
-        return std::clamp(std::ldexp(given, -exponent_), smallest_alpha, std::numeric_limits<Work>::max());
+        return std::clamp(std::ldexp(given, -exponent_), smallest_alpha, (std::numeric_limits<Work>::max)());
     }
 
     Inspection problem_;

@@ -45,7 +45,7 @@ public:
             Part& part = parts_[static_cast<std::size_t>(p)];
             part.start(rows);
             for (Index first = parts.first(p); first < parts.end(p); first += block_cols) {
-                const Index count = std::min(block_cols, parts.end(p) - first);
+                const Index count = (std::min)(block_cols, parts.end(p) - first);
                 add_block(problem, values, active.data() + first, first, count, part);
             }
         });

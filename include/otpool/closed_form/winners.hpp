@@ -125,7 +125,7 @@ private:
             }
             Real sharing = 0;
             for (std::size_t d = 0; d < x.size(); ++d) {
-                plan_.best[d] = std::max(plan_.best[d], x[d] - highest);
+                plan_.best[d] = (std::max)(plan_.best[d], x[d] - highest);
                 if (x[d] != highest) continue;
                 sharing += std::exp(prior_weight() * priors.log_p[static_cast<Index>(d)]);
             }

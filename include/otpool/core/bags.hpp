@@ -37,8 +37,8 @@ struct BagMemory {
 template <class Scalar>
 void require_reward_shape(const MatrixView<Scalar>& reward, const MatrixView<Scalar>& instances) {
     const auto shape = [](const auto& m) { return shape_text(m.rows(), m.cols()); };
-    require(reward.empty() || (reward.rows() == instances.rows() && reward.cols() == instances.cols()),
-            "shape of reward", shape(reward), text(shape(instances), ", the shape of the instances"));
+    require_that(reward.empty() || (reward.rows() == instances.rows() && reward.cols() == instances.cols()),
+                 "shape of reward", shape(reward), text(shape(instances), ", the shape of the instances"));
 }
 
 }  // namespace detail
@@ -59,7 +59,7 @@ public:
           reward_(std::move(reward)),
           prior_(std::move(prior)),
           offsets_(std::move(offsets)) {
-        check(instances_.cols(), "instances");
+        validate(instances_.cols(), "instances");
     }
 
     /// Bags whose instances are anywhere in `instances`, D x M. indices: the columns of all bags, one bag after the other,
@@ -77,11 +77,11 @@ public:
         bags.prior_ = std::move(prior);
         bags.offsets_ = std::move(offsets);
         for (std::size_t i = 0; i < indices.size(); ++i) {
-            detail::require(indices[i] >= 0 && indices[i] < bags.instances_.cols(), detail::text("indices[", i, "]"),
-                            indices[i],
-                            detail::text("0 to ", bags.instances_.cols() - 1, ", a column of the instances"));
+            detail::require_that(indices[i] >= 0 && indices[i] < bags.instances_.cols(),
+                                 detail::text("indices[", i, "]"), indices[i],
+                                 detail::text("0 to ", bags.instances_.cols() - 1, ", a column of the instances"));
         }
-        bags.check(static_cast<Index>(indices.size()), "indices");
+        bags.validate(static_cast<Index>(indices.size()), "indices");
         bags.indices_ = std::move(indices);
         return bags;
     }
@@ -132,8 +132,8 @@ public:
         execution.for_each(size(), [&](Index b, Index) {
             try {
                 const Vector<Scalar> prior = prior_of((*this)[b]);
-                detail::require(prior.size() == bag_size(b), "length of the prior", prior.size(),
-                                detail::text(bag_size(b), ", the number of instances"));
+                detail::require_that(prior.size() == bag_size(b), "length of the prior", prior.size(),
+                                     detail::text(bag_size(b), ", the number of instances"));
                 other.prior_.segment(first_instance(b), bag_size(b)) = prior;
             } catch (const InvalidArgument& error) {
                 throw error.in("bag " + detail::printed(b));
@@ -170,20 +170,20 @@ private:
 
     Index end(Index b) const { return offsets_[static_cast<std::size_t>(b) + 1]; }
 
-    void check(Index listed, const char* of_what) const {
-        using detail::require;
+    void validate(Index listed, const char* of_what) const {
+        using detail::require_that;
         using detail::text;
-        require(!offsets_.empty(), "offsets", "empty", "B + 1 entries for B bags");
-        require(offsets_.front() == 0, "offsets[0]", offsets_.front(), "0");
+        require_that(!offsets_.empty(), "offsets", "empty", "B + 1 entries for B bags");
+        require_that(offsets_.front() == 0, "offsets[0]", offsets_.front(), "0");
         for (std::size_t b = 1; b < offsets_.size(); ++b) {
-            require(offsets_[b] >= offsets_[b - 1], text("offsets[", b, "]"), offsets_[b],
-                    text("at least offsets[", b - 1, "] = ", offsets_[b - 1]));
+            require_that(offsets_[b] >= offsets_[b - 1], text("offsets[", b, "]"), offsets_[b],
+                         text("at least offsets[", b - 1, "] = ", offsets_[b - 1]));
         }
-        require(offsets_.back() == listed, text("offsets[", offsets_.size() - 1, "]"), offsets_.back(),
-                text("the number of ", of_what, ", ", listed));
+        require_that(offsets_.back() == listed, text("offsets[", offsets_.size() - 1, "]"), offsets_.back(),
+                     text("the number of ", of_what, ", ", listed));
         detail::require_reward_shape(reward_, instances_);
-        require(prior_.size() == 0 || prior_.size() == listed, "length of the instance prior", prior_.size(),
-                text(listed, ", the number of ", of_what));
+        require_that(prior_.size() == 0 || prior_.size() == listed, "length of the instance prior", prior_.size(),
+                     text(listed, ", the number of ", of_what));
     }
 
     MatrixView<Scalar> instances_;

@@ -78,7 +78,7 @@ auto text(Parts... parts) {
 inline auto shape_text(auto rows, auto cols) { return text(rows, " x ", cols); }
 
 /// Throws InvalidArgument unless `holds`. `argument`, `found` and `allowed` can be of any type that printed() takes.
-inline void require(bool holds, const auto& argument, const auto& found, const auto& allowed) {
+inline void require_that(bool holds, const auto& argument, const auto& found, const auto& allowed) {
     if (!holds) throw InvalidArgument(printed(argument), printed(found), printed(allowed));
 }
 

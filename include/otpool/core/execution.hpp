@@ -115,13 +115,13 @@ public:
     InstanceParts(Index rows, Index cols, Index multiple = 1) : cols_(cols) {
         constexpr Index entries = Index{1} << 17;
         constexpr Index most = 128;
-        size_ = std::max({entries / std::max<Index>(rows, 1), (cols + most - 1) / most, Index{1}});
+        size_ = (std::max)({entries / std::max<Index>(rows, 1), (cols + most - 1) / most, Index{1}});
         size_ = (size_ + multiple - 1) / multiple * multiple;
     }
 
     Index count() const { return (cols_ + size_ - 1) / size_; }
     Index first(Index part) const { return part * size_; }
-    Index end(Index part) const { return std::min(first(part) + size_, cols_); }
+    Index end(Index part) const { return (std::min)(first(part) + size_, cols_); }
     Index size(Index part) const { return end(part) - first(part); }
 
 private:

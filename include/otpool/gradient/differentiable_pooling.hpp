@@ -80,7 +80,7 @@ struct DifferentiablePooling {
     ProblemGradient<Scalar> backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled,
                                      ProblemGradient<Scalar> batch, Workspaces& workspaces) const {
         using detail::shape_text;
-        detail::require(
+        detail::require_that(
             dL_dpooled.rows() == forward.pooled.rows() && dL_dpooled.cols() == forward.pooled.cols(),
             "shape of dL/dpooled", shape_text(dL_dpooled.rows(), dL_dpooled.cols()),
             detail::text(shape_text(forward.pooled.rows(), forward.pooled.cols()), ", the shape of what was pooled"));

@@ -100,8 +100,8 @@ struct Implicit {
     void add_gradient(const Readout& readout, const ForwardPass<Scalar, R>& tape, const RealVector& dL_dy,
                       detail::BagGradient<Scalar>& gradient, Workspace& /*workspace*/) const {
         const Status status = tape.outcome.status;
-        detail::require(tape.outcome.converged() || status == Status::mass_out_of_range || accept_unconverged,
-                        "status of the solution", name(status), "converged, or any with accept_unconverged");
+        detail::require_that(tape.outcome.converged() || status == Status::mass_out_of_range || accept_unconverged,
+                             "status of the solution", name(status), "converged, or any with accept_unconverged");
         detail::add_gradient_of_optimum(readout, tape, dL_dy, gradient);
     }
 };

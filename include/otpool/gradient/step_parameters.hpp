@@ -33,17 +33,17 @@ UotProblem<Scalar, R> with_parameters(UotProblem<Scalar, R> problem, const StepP
 
 inline void validate(const std::vector<StepParameters>& steps, int iterations) {
     if (steps.empty()) return;
-    require(static_cast<int>(steps.size()) == iterations, "number of step parameters", steps.size(),
-            "as many as iterations, " + printed(iterations));
+    require_that(static_cast<int>(steps.size()) == iterations, "number of step parameters", steps.size(),
+                 "as many as iterations, " + printed(iterations));
     for (std::size_t k = 0; k < steps.size(); ++k) {
-        const auto check = [&](bool holds, const char* name, double found, const char* allowed) {
-            require(holds, text(name, " of step ", k), found, allowed);
+        const auto validate = [&](bool holds, const char* name, double found, const char* allowed) {
+            require_that(holds, text(name, " of step ", k), found, allowed);
         };
         const auto& [alpha0, alpha1, alpha2, rho] = steps[k];
-        check(alpha0 >= 0 && std::isfinite(alpha0), "alpha0", alpha0, "finite and >= 0");
-        check(alpha1 >= 0, "alpha1", alpha1, "0 to inf");
-        check(alpha2 >= 0, "alpha2", alpha2, "0 to inf");
-        check(rho > 0 && std::isfinite(rho), "rho", rho, "finite and > 0");
+        validate(alpha0 >= 0 && std::isfinite(alpha0), "alpha0", alpha0, "finite and >= 0");
+        validate(alpha1 >= 0, "alpha1", alpha1, "0 to inf");
+        validate(alpha2 >= 0, "alpha2", alpha2, "0 to inf");
+        validate(rho > 0 && std::isfinite(rho), "rho", rho, "finite and > 0");
     }
 }
 

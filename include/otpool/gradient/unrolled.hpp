@@ -60,8 +60,8 @@ struct Unrolled {
     /// The same in the memory of `workspace`, which the next solve can reuse.
     template <BagScalar Scalar, Regularizer R>
     Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool pooled_only, Workspace& workspace) const {
-        detail::require(solver.options.iterations.has_value(), "number of iterations to unroll", "not set",
-                        "at least 1");
+        detail::require_that(solver.options.iterations.has_value(), "number of iterations to unroll", "not set",
+                             "at least 1");
         detail::validate(solver.options);
         detail::validate(steps, *solver.options.iterations);
         detail::require_kullback_leibler("Unrolled", problem);

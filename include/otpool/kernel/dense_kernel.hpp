@@ -49,7 +49,7 @@ public:
     Work lowest() const {
         Work lowest = 0;
         for (const Work z : exponents_) {
-            if (z > -std::numeric_limits<Work>::infinity()) lowest = std::min(lowest, z);
+            if (z > -std::numeric_limits<Work>::infinity()) lowest = (std::min)(lowest, z);
         }
         return lowest;
     }
@@ -63,7 +63,7 @@ public:
         std::fill(row_mass_.begin(), row_mass_.end(), Work(0));
         Work level = -std::numeric_limits<Work>::infinity();  // exp(level) is the unit of row_mass_
         for (Index first = 0; first < cols(); first += block_cols) {
-            const Index count = std::min(block_cols, cols() - first);
+            const Index count = (std::min)(block_cols, cols() - first);
             Work top[block_cols];     // NOLINT(modernize-avoid-c-arrays)
             Work weight[block_cols];  // NOLINT(modernize-avoid-c-arrays): P_dk = block_dk weight_k exp(level)
             for (Index i = 0; i < count; ++i) exponentiate_column(first + i, i, top[i], weight[i]);
@@ -75,11 +75,11 @@ public:
             for (Index i = 0; i < count; ++i) weight[i] = top[i] + potential[i];
             const Work highest_weight = highest(weight, count);
             if (highest_weight > level) {
-                const Work factor = std::exp(std::max(level - highest_weight, least_exponent));
+                const Work factor = std::exp((std::max)(level - highest_weight, least_exponent));
                 for (Work& mass : row_mass_) mass *= factor;
                 level = highest_weight;
             }
-            for (Index i = 0; i < count; ++i) weight[i] = std::max(weight[i] - level, least_exponent);
+            for (Index i = 0; i < count; ++i) weight[i] = (std::max)(weight[i] - level, least_exponent);
             bounded_exp(weight, count, weight);
             multiply<Work, Assign::add>(block_.data(), lanes_, count, weight, row_mass_.data());
         }

@@ -71,7 +71,7 @@ public:
     static FeatureSums& add_up(std::vector<FeatureSums>& parts) {
         FeatureSums& all = parts.front();
         Real level = all.level_;
-        for (const FeatureSums& part : parts) level = std::max(level, part.level_);
+        for (const FeatureSums& part : parts) level = (std::max)(level, part.level_);
         for (FeatureSums& part : parts) {
             part.raise_level(level);
             if (&part == &all) continue;

@@ -39,7 +39,7 @@ public:
     /// How many numbers a tile has.
     Index size() const { return lanes * rows(); }
     /// How many of a tile's lanes are instances.
-    Index used(Index tile) const { return std::min(lanes, cols() - tile * lanes); }
+    Index used(Index tile) const { return (std::min)(lanes, cols() - tile * lanes); }
     const AnyView& matrix() const { return matrix_; }
     const std::vector<Index>& active() const { return active_; }
 
@@ -61,7 +61,7 @@ public:
     template <BagScalar Scalar>
     void add_to(Scalar* matrix, Index tile, const Work* from, Real factor) const {
         for (Index first = 0; first < rows(); first += block) {
-            const Index end = std::min(first + block, rows());
+            const Index end = (std::min)(first + block, rows());
             for (Index lane = 0; lane < used(tile); ++lane) {
                 Scalar* out = matrix + active_[static_cast<std::size_t>(tile * lanes + lane)] * rows();
                 for (Index d = first; d < end; ++d) {

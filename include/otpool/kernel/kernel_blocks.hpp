@@ -77,7 +77,7 @@ public:
     void for_each_block(const Visit& visit) {
         execution_.for_each(parts_.count(), [&](Index part, Index worker) {
             for (Index first = parts_.first(part); first < parts_.end(part); first += width_) {
-                const Index count = std::min(width_, parts_.end(part) - first);
+                const Index count = (std::min)(width_, parts_.end(part) - first);
                 Block block{first,
                             count,
                             by_instance_,

@@ -105,9 +105,9 @@ public:
             return multiply_add(L::load(x), L(inverse_alpha0), L::load(lane_part + l) + L(item_part[i]));
         };
         const Real lowest =
-            std::min(0.0, kernel_->lowest * Real(inverse_alpha0_)) + Real(row_parts_.lowest) + Real(cols.lowest);
+            (std::min)(0.0, kernel_->lowest * Real(inverse_alpha0_)) + Real(row_parts_.lowest) + Real(cols.lowest);
         const Real highest =
-            std::max(0.0, kernel_->highest * Real(inverse_alpha0_)) + Real(row_parts_.highest) + Real(cols.highest);
+            (std::max)(0.0, kernel_->highest * Real(inverse_alpha0_)) + Real(row_parts_.highest) + Real(cols.highest);
         const bool small_parts = row_parts_.magnitude() + cols.magnitude() <= Range::largest_parts;
         if (!kernel_->looked_at()) {
             block.in_range = small_parts;
@@ -129,7 +129,7 @@ private:
     struct Extent {
         Work lowest, highest;
 
-        Work magnitude() const { return std::max(-lowest, highest); }
+        Work magnitude() const { return (std::max)(-lowest, highest); }
     };
 
     static Work in_base_two(Real exponent) { return static_cast<Work>(exponent * log2_e); }
@@ -167,13 +167,13 @@ private:
             const Work* x = rewards[i];
             if (block.by_instance) {
                 for (Index k = 0; k < block.count; ++k) {
-                    top[k] = std::max(top[k], (x[k] - col_shift[k] - row_shift_[i]) * inverse_alpha0_ + potential[i]);
+                    top[k] = (std::max)(top[k], (x[k] - col_shift[k] - row_shift_[i]) * inverse_alpha0_ + potential[i]);
                 }
             } else {
-                top[i] = std::max(top[i], highest_exponent(x, col_shift[i], potential));
+                top[i] = (std::max)(top[i], highest_exponent(x, col_shift[i], potential));
             }
         }
-        for (Index k = 0; k < block.count; ++k) top[k] = -std::min(top[k], -lowest);
+        for (Index k = 0; k < block.count; ++k) top[k] = -(std::min)(top[k], -lowest);
     }
 
     /// max_d((x_d - row_shift_d - col_shift) / alpha0 + potential_d) for an instance.

@@ -59,7 +59,7 @@ public:
         blocks.for_each_block([&](Block& block) {
             Sums& sums = sums_[static_cast<std::size_t>(block.part)];
             sums.in_range = sums.in_range && block.in_range && update(block);
-            sums.highest = std::max(sums.highest, block.highest);
+            sums.highest = (std::max)(sums.highest, block.highest);
             if (!sums.in_range) return;
             const Work* of_cols = v.data() + block.first;
             Worker& worker = worker_of(block);
@@ -92,8 +92,8 @@ public:
 
     /// Whether pooling the values did not overflow Work.
     bool pooled_finite() const {
-        return within(total_.weighted.data(), blocks.rows(), -std::numeric_limits<Real>::max(),
-                      std::numeric_limits<Real>::max());
+        return within(total_.weighted.data(), blocks.rows(), -(std::numeric_limits<Real>::max)(),
+                      (std::numeric_limits<Real>::max)());
     }
     /// sum_k P_dk values_dk / sum_k P_dk, after a pass with values.
     void conditional_mean(Real* mean) const {
@@ -145,7 +145,7 @@ private:
         std::swap(total_, sums_.front());
         for (std::size_t part = 1; part < sums_.size(); ++part) {
             if (!total_.in_range || !sums_[part].in_range) return false;
-            total_.highest = std::max(total_.highest, sums_[part].highest);
+            total_.highest = (std::max)(total_.highest, sums_[part].highest);
             for (Index d = 0; d < blocks.rows(); ++d) {
                 total_.row_mass[d] += sums_[part].row_mass[d];
                 if (pooled) total_.weighted[d] += sums_[part].weighted[d];

@@ -53,11 +53,11 @@ public:
 
             const Real log_unit = top + result.col_potential[k];  // P_dk = column_d exp(log_unit)
             if (log_unit > level) {
-                const Real factor = std::exp(std::max(level - log_unit, least_exponent));
+                const Real factor = std::exp((std::max)(level - log_unit, least_exponent));
                 for (Real& mass : row_mass_) mass *= factor;
                 level = log_unit;
             }
-            const Real weight = std::exp(std::max(log_unit - level, least_exponent));
+            const Real weight = std::exp((std::max)(log_unit - level, least_exponent));
             for (Index d = 0; d < rows; ++d) row_mass_[d] += weight * column_[d];
         }
         if (*std::min_element(row_mass_.begin(), row_mass_.end()) > least_mass) {
@@ -75,7 +75,7 @@ public:
         std::fill(row_top_.begin(), row_top_.end(), -std::numeric_limits<Real>::infinity());
         for (Index k = 0; k < exponents_->cols(); ++k) {
             exponents_->column(k, column_.data());
-            for (Index d = 0; d < rows; ++d) row_top_[d] = std::max(row_top_[d], column_[d] + col_potential[k]);
+            for (Index d = 0; d < rows; ++d) row_top_[d] = (std::max)(row_top_[d], column_[d] + col_potential[k]);
         }
         std::fill(row_mass_.begin(), row_mass_.end(), 0);
         for (Index k = 0; k < exponents_->cols(); ++k) {
@@ -93,7 +93,7 @@ private:
     /// column_ <- exp(column_ - top); returns its sum.
     Real exponentiate(Real top) {
         const Index rows = column_.size();
-        for (Index d = 0; d < rows; ++d) column_[d] = std::max(column_[d] - top, least_exponent);
+        for (Index d = 0; d < rows; ++d) column_[d] = (std::max)(column_[d] - top, least_exponent);
         bounded_exp(column_.data(), rows, column_.data());
         Real sum = 0;
         for (Index d = 0; d < rows; ++d) sum += column_[d];

@@ -26,7 +26,7 @@ public:
     void set(const AnyView& values, const AnyView& reward, const std::vector<Index>& active) {
         const Index rows = reward.rows();
         const auto cols = static_cast<Index>(active.size());
-        const Index seen = std::min(cols, most_seen);
+        const Index seen = (std::min)(cols, most_seen);
         numbers_.assign(padded(rows), 0);
         for (Buffer<Work>* of_rows : {&highest_, &rewards_, &values_}) of_rows->resize(rows);
         Work* const number = numbers_.data();

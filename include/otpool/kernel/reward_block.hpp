@@ -75,7 +75,7 @@ public:
         for (Index first = 0; first < count; first += register_lanes) {
             std::array<const Work*, register_lanes> together;
             together.fill(columns[count - 1]);
-            std::copy_n(columns + first, std::min(register_lanes, count - first), together.begin());
+            std::copy_n(columns + first, (std::min)(register_lanes, count - first), together.begin());
             transpose_differences<Work>(together, anchor, rows, to + first, lanes);
         }
     }

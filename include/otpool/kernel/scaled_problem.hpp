@@ -60,7 +60,7 @@ struct ScaledProblem {
         const Priors& priors = problem.priors;
         kernel.reward = problem.reward;
         kernel.active = priors.active;
-        kernel.inverse_alpha0 = std::min(1 / alpha0, std::numeric_limits<Real>::max());
+        kernel.inverse_alpha0 = (std::min)(1 / alpha0, (std::numeric_limits<Real>::max)());
         kernel.row_shift.assign(kernel.rows(), 0);
         kernel.col_shift.assign(kernel.cols(), 0);
         features.set(problem.alpha1, alpha0);
@@ -104,7 +104,7 @@ private:
     void set_anchor(Side& side, const Buffer<Real>& shift, bool shifts, Real prior_weight) const {
         side.anchor.resize(shift.size());
         for (Index i = 0; i < shift.size(); ++i) {
-            side.anchor[i] = shifts ? std::max((shift[i] - offset) * kernel.inverse_alpha0, lowest_exponent) : 0;
+            side.anchor[i] = shifts ? (std::max)((shift[i] - offset) * kernel.inverse_alpha0, lowest_exponent) : 0;
             if (prior_weight != 0) side.anchor[i] += prior_weight * side.log_prior[i];
         }
     }

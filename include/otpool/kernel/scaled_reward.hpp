@@ -37,7 +37,7 @@ struct ScaledReward {
         reward.copy_column(instance(k), out);
         const Real* shift = row_shift.data();
         for (Index d = 0; d < rows(); ++d) {
-            out[d] = std::max(((out[d] - shift[d]) - col_shift[k]) * inverse_alpha0, lowest_exponent);
+            out[d] = (std::max)(((out[d] - shift[d]) - col_shift[k]) * inverse_alpha0, lowest_exponent);
         }
     }
 };

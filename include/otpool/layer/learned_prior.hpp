@@ -41,8 +41,8 @@ struct Mixture {
 
     /// The logits. Throws InvalidArgument unless the bag has M instances.
     Vector<Scalar> scores(const MatrixView<Scalar>& bag) const {
-        detail::require(logits.size() == bag.cols(), "length of the mixture's logits", logits.size(),
-                        detail::printed(bag.cols()) + ", the number of instances");
+        detail::require_that(logits.size() == bag.cols(), "length of the mixture's logits", logits.size(),
+                             detail::printed(bag.cols()) + ", the number of instances");
         return logits;
     }
     /// q0, M entries.
@@ -71,8 +71,8 @@ struct SoftmaxOfScores {
     template <class Scalar>
     Vector<Scalar> operator()(const MatrixView<Scalar>& bag) const {
         const Vector<Scalar> scores = prior.scores(bag);
-        require(scores.size() == bag.cols(), "number of the prior's scores", scores.size(),
-                text(bag.cols(), ", the number of instances"));
+        require_that(scores.size() == bag.cols(), "number of the prior's scores", scores.size(),
+                     text(bag.cols(), ", the number of instances"));
         return softmax(scores);
     }
 };

@@ -23,7 +23,7 @@ struct PositiveExp {
 /// log(1 + exp(raw)), as in the paper; at least 1e-18.
 struct PositiveSoftplus {
     /// The positive value.
-    static double value(double raw) { return std::max(1e-18, raw > 30 ? raw : std::log1p(std::exp(raw))); }
+    static double value(double raw) { return (std::max)(1e-18, raw > 30 ? raw : std::log1p(std::exp(raw))); }
     /// d value / d raw
     static double derivative(double raw) { return raw > -41 ? 1 / (1 + std::exp(-raw)) : 0; }
     /// The inverse of value().

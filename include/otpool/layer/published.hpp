@@ -23,7 +23,7 @@
 namespace otpool::published {
 
 /// softplus(y) = log(1 + exp(y)) > 0. (For y > 20 PyTorch returns y, which is the same to 1e-10.)
-inline Real softplus(Real raw) { return std::max(raw, 0.0) + std::log1p(std::exp(-std::abs(raw))); }
+inline Real softplus(Real raw) { return (std::max)(raw, 0.0) + std::log1p(std::exp(-std::abs(raw))); }
 
 /// The layers' parameters as they are trained and stored, before softplus. Each has K entries, one per step, or one
 /// entry for all steps. The released names count from 1.
@@ -70,8 +70,8 @@ struct Layer {
 
     /// The plan T of one bag, D x N.
     RealMatrix plan(const MatrixView<Scalar>& bag) const {
-        check();
-        check(bag);
+        validate();
+        validate(bag);
         const RealMatrix X = bag.matrix().template cast<Real>();
         return plan(X, prior(MatrixView<Real>(X)));
     }
@@ -82,9 +82,9 @@ struct Layer {
     /// The same with the bag's own prior, which the released layers do not have: q0 is multiplied by it, and the
     /// instances that it excludes (0) are left out of the bag. A bag's own reward is InvalidArgument.
     Vector<Scalar> operator()(const Bag<Scalar>& bag) const {
-        check();
-        otpool::detail::require(bag.reward.empty(), "reward", "a bag's own", "none: these layers take the bag");
-        check(bag.instances);
+        validate();
+        otpool::detail::require_that(bag.reward.empty(), "reward", "a bag's own", "none: these layers take the bag");
+        validate(bag.instances);
         const RealMatrix X = bag.instances.matrix().template cast<Real>();
         const RealVector own = bag.prior.template cast<Real>();
         const RealVector q0 = otpool::detail::prior_of(prior, MatrixView<Real>(X), own);
@@ -98,7 +98,7 @@ struct Layer {
 
     /// Pools a batch of B bags: D x B.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
-        check();
+        validate();
         return otpool::detail::pool_batch<Scalar>(bags, empty_bag, execution,
                                                   [&](const otpool::detail::BagTask<Scalar>& task) {
                                                       Eigen::Ref<Vector<Scalar>> y = task.pooled;
@@ -114,28 +114,29 @@ private:
         return state.plan();
     }
 
-    static void check(const MatrixView<Scalar>& bag) {
-        otpool::detail::require(!bag.empty(), "shape of the bag", otpool::detail::shape_text(bag.rows(), bag.cols()),
-                                "at least one feature and one instance");
+    static void validate(const MatrixView<Scalar>& bag) {
+        otpool::detail::require_that(!bag.empty(), "shape of the bag",
+                                     otpool::detail::shape_text(bag.rows(), bag.cols()),
+                                     "at least one feature and one instance");
         otpool::detail::require_finite(bag, "bag");
     }
 
-    void check() const {
-        otpool::detail::require(steps >= 1, "steps", steps, "at least 1");
-        check("alpha0", parameters.alpha0);
-        check("alpha1", parameters.alpha1);
-        check("alpha2", parameters.alpha2);
-        if constexpr (uses_rho) check("rho", parameters.rho);
+    void validate() const {
+        otpool::detail::require_that(steps >= 1, "steps", steps, "at least 1");
+        validate("alpha0", parameters.alpha0);
+        validate("alpha1", parameters.alpha1);
+        validate("alpha2", parameters.alpha2);
+        if constexpr (uses_rho) validate("rho", parameters.rho);
     }
 
-    void check(const std::string& name, const RealVector& raw) const {
+    void validate(const std::string& name, const RealVector& raw) const {
         using otpool::detail::printed;
-        otpool::detail::require(raw.size() == 1 || raw.size() == steps, "length of raw " + name, raw.size(),
-                                steps == 1 ? "1" : "1 or " + printed(steps) + ", the number of steps");
+        otpool::detail::require_that(raw.size() == 1 || raw.size() == steps, "length of raw " + name, raw.size(),
+                                     steps == 1 ? "1" : "1 or " + printed(steps) + ", the number of steps");
         for (Index k = 0; k < raw.size(); ++k) {
-            otpool::detail::require(std::isfinite(raw[k]) && softplus(raw[k]) > 0,
-                                    "raw " + name + "[" + printed(k) + "]", raw[k],
-                                    "finite numbers whose softplus is above 0, from about -745");
+            otpool::detail::require_that(std::isfinite(raw[k]) && softplus(raw[k]) > 0,
+                                         "raw " + name + "[" + printed(k) + "]", raw[k],
+                                         "finite numbers whose softplus is above 0, from about -745");
         }
     }
 };

@@ -189,35 +189,35 @@ private:
     }
 
     void validate(Index features) const {
-        using detail::require;
+        using detail::require_that;
         using detail::text;
-        require(steps >= 1, "steps", steps, "at least 1");
-        const auto check = [&](const Vector<Scalar>& raw, const char* name) {
-            require(raw.size() == 1 || raw.size() == steps, text("length of ", name), raw.size(),
-                    text("1, or the number of steps, ", steps));
+        require_that(steps >= 1, "steps", steps, "at least 1");
+        const auto validate = [&](const Vector<Scalar>& raw, const char* name) {
+            require_that(raw.size() == 1 || raw.size() == steps, text("length of ", name), raw.size(),
+                         text("1, or the number of steps, ", steps));
             for (Index k = 0; k < raw.size(); ++k) {
-                require(std::isfinite(raw[k]), text(name, "[", k, "]"), raw[k], "finite numbers");
+                require_that(std::isfinite(raw[k]), text(name, "[", k, "]"), raw[k], "finite numbers");
             }
         };
-        check(parameters.alpha0, "alpha0");
-        check(parameters.alpha1, "alpha1");
-        check(parameters.alpha2, "alpha2");
-        if constexpr (has_rho) check(parameters.rho, "rho");
-        require(parameters.p0.size() == 0 || parameters.p0.size() == features, "length of p0", parameters.p0.size(),
-                text(features, ", the number of features, or 0 for a uniform prior"));
+        validate(parameters.alpha0, "alpha0");
+        validate(parameters.alpha1, "alpha1");
+        validate(parameters.alpha2, "alpha2");
+        if constexpr (has_rho) validate(parameters.rho, "rho");
+        require_that(parameters.p0.size() == 0 || parameters.p0.size() == features, "length of p0",
+                     parameters.p0.size(), text(features, ", the number of features, or 0 for a uniform prior"));
     }
 
     /// Throws InvalidArgument if the exponents of a Sinkhorn plan have no digits.
     void require_digits(const Forward& forward) const {
         if constexpr (!has_rho) {
             double alpha0 = std::numeric_limits<double>::infinity();
-            for (const StepParameters& step : step_parameters()) alpha0 = std::min(alpha0, step.alpha0);
+            for (const StepParameters& step : step_parameters()) alpha0 = (std::min)(alpha0, step.alpha0);
             Index b = 0;
             for (const auto& tape : forward.pooling.tapes) {
                 const double least = 1e-16 * spread(tape.problem);
-                detail::require(alpha0 >= least, detail::text("alpha0 at bag ", b++), alpha0,
-                                detail::text("at least 1e-16 times the spread of the bag's reward, ", least,
-                                             ", if a gradient is taken"));
+                detail::require_that(alpha0 >= least, detail::text("alpha0 at bag ", b++), alpha0,
+                                     detail::text("at least 1e-16 times the spread of the bag's reward, ", least,
+                                                  ", if a gradient is taken"));
             }
         }
     }
@@ -230,8 +230,8 @@ private:
         for (Index n = 0; n < problem.reward.cols(); ++n) {
             if (prior.size() > 0 && prior[n] == 0) continue;
             const auto x = problem.reward.matrix().col(n);
-            lowest = std::min(lowest, static_cast<double>(x.minCoeff()));
-            highest = std::max(highest, static_cast<double>(x.maxCoeff()));
+            lowest = (std::min)(lowest, static_cast<double>(x.minCoeff()));
+            highest = (std::max)(highest, static_cast<double>(x.maxCoeff()));
         }
         return highest - lowest;
     }

@@ -95,7 +95,7 @@ inline Real rounding(const Buffer<Real>& row_potential, const PassResult& pass) 
     const Real of_cols = largest_with_mass(pass.col_potential, [&](Index i, Index count) {
         return load(pass.log_col_sum, i, count) + load_some(pass.col_potential.data() + i, count, Real(0));
     });
-    return 4 * std::numeric_limits<Real>::epsilon() * std::max(of_rows, of_cols);
+    return 4 * std::numeric_limits<Real>::epsilon() * (std::max)(of_rows, of_cols);
 }
 
 /// The residual of a plan, computed from its marginals and potentials. Cost: two exps per element, three passes.
@@ -115,7 +115,7 @@ Real residual_of_plan(const Plan& found, const ScaledProblem& scaled) {
     });
     const RealVector log_row_sum = log_row_sums(found.log_plan);
     for (Index d = 0; d < kernel.rows(); ++d) log_r[d] = log_row_sum[d] + found.log_plan.log_scale()[d];
-    return std::max(
+    return (std::max)(
         violation(scaled.features, log_r, [&](Index d) { return found.feature_potential[d]; }),
         violation(scaled.instances, log_c, [&](Index k) { return found.instance_potential[kernel.instance(k)]; }));
 }
@@ -125,7 +125,7 @@ Real residual_of_plan(const Plan& found, const ScaledProblem& scaled) {
 template <class Plan>
 void check_promise(Plan& found, const ScaledProblem& scaled, Real attainable, double tolerance) {
     if (found.outcome.converged() && attainable > 0.1 * tolerance) {
-        found.outcome.residual = std::min(residual_of_plan(found, scaled), std::numeric_limits<Real>::max());
+        found.outcome.residual = (std::min)(residual_of_plan(found, scaled), (std::numeric_limits<Real>::max)());
         if (!(found.outcome.residual <= tolerance)) found.outcome.status = Status::precision_limit;
     }
     check_mass_range(found, scaled.kernel.reward.is_float());

@@ -53,7 +53,7 @@ public:
         RealVector top(features());
         std::fill(top.begin(), top.end(), -std::numeric_limits<Real>::infinity());
         for_each_column([&](Index, Index, const RealVector& score) {
-            for (Index d = 0; d < features(); ++d) top[d] = std::max(top[d], score[d]);
+            for (Index d = 0; d < features(); ++d) top[d] = (std::max)(top[d], score[d]);
         });
         return top;
     }

@@ -20,7 +20,7 @@ struct MarginalLine {
 
     /// The same line where potentials and rewards are in another unit.
     MarginalLine in_units_of(Real unit) const {
-        return {log_prior, is_soft() ? std::min(alpha / unit, 1e300) : alpha};
+        return {log_prior, is_soft() ? (std::min)(alpha / unit, 1e300) : alpha};
     }
 
     /// The log mass that the potential asks for; not for free lines.
@@ -33,7 +33,7 @@ struct MarginalLine {
     Real dual(Real potential) const {
         if (is_free()) return 0;
         if (is_hard()) return potential * std::exp(log_prior);
-        return -alpha * std::exp(log_prior) * std::expm1(std::min(-potential / alpha, 700.0));
+        return -alpha * std::exp(log_prior) * std::expm1((std::min)(-potential / alpha, 700.0));
     }
 };
 

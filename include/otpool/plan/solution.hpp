@@ -91,7 +91,7 @@ struct Solution {
         log_plan.for_each_log_column([&](Index, Index n, const RealVector& log_column) {
             for (Index d = 0; d < p.size(); ++d) {
                 const Real log_entry = log_column[d] - log_mass;
-                const Real entry = std::exp(std::min(log_entry, 300.0));  // above 0 only if nothing converged
+                const Real entry = std::exp((std::min)(log_entry, 300.0));  // above 0 only if nothing converged
                 if (entry == 0) continue;
                 r[static_cast<std::size_t>(d)] += entry;
                 c[static_cast<std::size_t>(n)] += entry;

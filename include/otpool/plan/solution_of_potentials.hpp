@@ -28,9 +28,10 @@ template <BagScalar Scalar, EntropicRegularizer R>
 Solution<Scalar, R> solution_of_potentials(const UotProblem<Scalar, R>& problem, const Vector<double>& f,
                                            const Vector<double>& g, int iterations, double tolerance) {
     const detail::Inspection inspection(problem);
-    detail::require(problem.alpha0 > 0 && std::isfinite(problem.alpha0), "alpha0", problem.alpha0, "finite and > 0");
-    detail::require(f.size() == problem.reward.rows(), "length of f", f.size(), problem.reward.rows());
-    detail::require(g.size() == problem.reward.cols(), "length of g", g.size(), problem.reward.cols());
+    detail::require_that(problem.alpha0 > 0 && std::isfinite(problem.alpha0), "alpha0", problem.alpha0,
+                         "finite and > 0");
+    detail::require_that(f.size() == problem.reward.rows(), "length of f", f.size(), problem.reward.rows());
+    detail::require_that(g.size() == problem.reward.cols(), "length of g", g.size(), problem.reward.cols());
     const detail::ScaledProblem scaled(inspection);
     const bool is_float = inspection.reward.is_float();
     const auto scaled_potential = [&](const detail::Side& side, Index i, double potential) {
@@ -56,7 +57,7 @@ Solution<Scalar, R> solution_of_potentials(const UotProblem<Scalar, R>& problem,
     found.log_mass = detail::log_sum_exp(log_row_mass.data(), log_row_mass.size());
     const Real residual = detail::residual_of_plan(found, scaled);
     found.outcome.iterations = iterations;
-    found.outcome.residual = std::min(residual, std::numeric_limits<Real>::max());
+    found.outcome.residual = (std::min)(residual, (std::numeric_limits<Real>::max)());
     if (residual <= tolerance) found.outcome.status = Status::converged;
     detail::check_mass_range(found, is_float);
     return detail::solution_of(problem, std::move(found));

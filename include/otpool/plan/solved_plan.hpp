@@ -51,15 +51,15 @@ namespace detail {
 /// exp(log_value), at most the largest finite Scalar / count, so that `count` such numbers can be added.
 template <BagScalar Scalar>
 Scalar saturated_exp(Real log_value, Index count = 1) {
-    static const Real log_max = std::log(static_cast<Real>(std::numeric_limits<Scalar>::max()));
+    static const Real log_max = std::log(static_cast<Real>((std::numeric_limits<Scalar>::max)()));
     const Real cap = log_max - std::log(static_cast<Real>(count)) - 1e-6 * log_max;
-    return static_cast<Scalar>(std::exp(std::min(log_value, cap)));
+    return static_cast<Scalar>(std::exp((std::min)(log_value, cap)));
 }
 
 /// The nearest finite Scalar. The value must not be NaN.
 template <BagScalar Scalar>
 Scalar saturated(Real value) {
-    const Real max = static_cast<Real>(std::numeric_limits<Scalar>::max());
+    const Real max = static_cast<Real>((std::numeric_limits<Scalar>::max)());
     return static_cast<Scalar>(std::clamp(value, -max, max));
 }
 

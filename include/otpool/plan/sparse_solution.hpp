@@ -29,7 +29,7 @@ SolvedPlan sparse_solution(const Inspection& problem, std::vector<Work>&& log_pl
     const bool is_float = problem.reward.is_float();
     SolvedPlan found;
     const Work log_mass = log_sum_exp(log_plan.data(), static_cast<Index>(log_plan.size()));
-    found.log_mass = std::max(log_mass, lowest_exponent);
+    found.log_mass = (std::max)(log_mass, lowest_exponent);
     found.feature_potential.resize(rows);
     for (Index d = 0; d < rows; ++d) found.feature_potential[d] = saturated(f[d], is_float);
     found.instance_potential =
@@ -51,7 +51,7 @@ SolvedPlan sparse_solution(const Inspection& problem, std::vector<Work>&& log_pl
                 problem.reward.copy_column(active[static_cast<std::size_t>(k)], x.data());
                 for (std::size_t d = 0; d < x.size(); ++d) {
                     const Work gain = x[d] + g[k];
-                    if (!is_known) best[d] = std::max(best[d], gain);
+                    if (!is_known) best[d] = (std::max)(best[d], gain);
                     if (!is_known || gain < best[d] || log_scale[static_cast<Index>(d)] == 0) continue;
                     log_plan[static_cast<std::size_t>(k * rows) + d] = 0;
                 }

@@ -21,7 +21,7 @@ struct Attention {
 
     /// w^T tanh(V x_n)
     Vector<Scalar> scores(const MatrixView<Scalar>& bag) const {
-        check(bag.rows());
+        validate(bag.rows());
         Vector<Scalar> scores(bag.cols());
         for (Index n = 0; n < bag.cols(); ++n) {
             scores[n] = w.dot((V * bag.matrix().col(n)).array().tanh().matrix());
@@ -52,11 +52,11 @@ struct Attention {
     }
 
     /// Throws InvalidArgument unless the shapes of V and w fit each other and bags with this number of features.
-    void check(Index features) const {
-        detail::require(V.cols() == features, "columns of the attention's V", V.cols(),
-                        detail::printed(features) + ", the number of features");
-        detail::require(w.size() == V.rows(), "length of the attention's w", w.size(),
-                        detail::printed(V.rows()) + ", the number of rows of V");
+    void validate(Index features) const {
+        detail::require_that(V.cols() == features, "columns of the attention's V", V.cols(),
+                             detail::printed(features) + ", the number of features");
+        detail::require_that(w.size() == V.rows(), "length of the attention's w", w.size(),
+                             detail::printed(V.rows()) + ", the number of rows of V");
     }
 };
 
@@ -73,10 +73,10 @@ struct GatedAttention {
 
     /// w^T (tanh(V x_n) * sigmoid(U x_n))
     Vector<Scalar> scores(const MatrixView<Scalar>& bag) const {
-        Attention<Scalar>{V, w}.check(bag.rows());
-        detail::require(U.rows() == V.rows() && U.cols() == V.cols(), "shape of the attention's U",
-                        detail::shape_text(U.rows(), U.cols()),
-                        detail::text(detail::shape_text(V.rows(), V.cols()), ", the shape of V"));
+        Attention<Scalar>{V, w}.validate(bag.rows());
+        detail::require_that(U.rows() == V.rows() && U.cols() == V.cols(), "shape of the attention's U",
+                             detail::shape_text(U.rows(), U.cols()),
+                             detail::text(detail::shape_text(V.rows(), V.cols()), ", the shape of V"));
         Vector<Scalar> scores(bag.cols());
         for (Index n = 0; n < bag.cols(); ++n) {
             const auto x = bag.matrix().col(n);

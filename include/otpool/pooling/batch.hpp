@@ -57,8 +57,8 @@ template <BagScalar Scalar>
 Matrix<Scalar> pool_batch(const Bags<Scalar>& bags, const std::optional<Scalar>& empty_bag, const Execution& execution,
                           const std::function<void(const BagTask<Scalar>&)>& pool_one) {
     for (Index b = 0; b < bags.size(); ++b) {
-        require(empty_bag.has_value() || bags.bag_size(b) > 0, text("bag ", b), "empty",
-                "at least one instance, or a fill value for empty bags");
+        require_that(empty_bag.has_value() || bags.bag_size(b) > 0, text("bag ", b), "empty",
+                     "at least one instance, or a fill value for empty bags");
     }
     Matrix<Scalar> pooled(bags.features(), bags.size());
     std::vector<BagMemory<Scalar>> memory(static_cast<std::size_t>(bags.indices() ? execution.workers() : 0));

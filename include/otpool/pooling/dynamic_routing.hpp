@@ -31,7 +31,7 @@ struct DynamicRouting {
 
     /// Pools one bag.
     Vector<Scalar> operator()(const Bag<Scalar>& bag) const {
-        detail::require(iterations >= 0, "iterations", iterations, "at least 0");
+        detail::require_that(iterations >= 0, "iterations", iterations, "at least 0");
         const detail::ActiveInstances<UniformPrior, Scalar> active(bag.instances, bag.prior);
         const auto x = active.instances.matrix().template cast<Real>();
         RealVector scores = RealVector::Zero(active.instances.cols());  // times `unit`, so that no sum overflows

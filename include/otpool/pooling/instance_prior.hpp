@@ -41,7 +41,7 @@ struct FixedPrior {
 template <BagScalar Scalar>
 Vector<Scalar> softmax(const Vector<Scalar>& scores) {
     for (Index n = 0; n < scores.size(); ++n) {
-        detail::require(std::isfinite(scores[n]), detail::text("scores[", n, "]"), scores[n], "finite numbers");
+        detail::require_that(std::isfinite(scores[n]), detail::text("scores[", n, "]"), scores[n], "finite numbers");
     }
     if (scores.size() == 0) return {};
     const Real highest = static_cast<Real>(*std::max_element(scores.begin(), scores.end()));
@@ -66,10 +66,10 @@ struct MeanMaxGate {
 
     /// [<weights, mean> + bias, 0]
     Vector<Scalar> scores(const MatrixView<Scalar>& mean_and_max) const {
-        detail::require(weights.size() == mean_and_max.rows(), "length of the gate's weights", weights.size(),
-                        detail::printed(mean_and_max.rows()) + ", the number of features");
-        detail::require(mean_and_max.cols() == 2, "number of instances at the gate", mean_and_max.cols(),
-                        "2, the mean and the max");
+        detail::require_that(weights.size() == mean_and_max.rows(), "length of the gate's weights", weights.size(),
+                             detail::printed(mean_and_max.rows()) + ", the number of features");
+        detail::require_that(mean_and_max.cols() == 2, "number of instances at the gate", mean_and_max.cols(),
+                             "2, the mean and the max");
         return Vector<Scalar>{{weights.dot(mean_and_max.matrix().col(0)) + bias, Scalar(0)}};
     }
 

@@ -65,7 +65,7 @@ auto log_sum_exp_pooling(Scalar temperature, Solver solver = {}) {
 /// then exp.
 template <BagScalar Scalar, class Solver = ClosedForm>
 auto generalized_mean_pooling(Scalar power, Solver solver = {}) {
-    detail::require(!std::isnan(power), "power", power, "-inf to inf");
+    detail::require_that(!std::isnan(power), "power", power, "-inf to inf");
     const int sign = power < 0 ? -1 : 1;
     return Pooling<Scalar, Solver, Entropy, LogMeanExpReadout, UniformPrior, Logarithm, Exponential>{
         .parameters = {.alpha0 = power == 0 ? Real(infinity) : 1 / std::abs(static_cast<Real>(power))},
@@ -92,7 +92,7 @@ auto gated_attention_pooling(GatedAttention<Scalar> gate, Solver solver = {}) {
 /// attention over [mean; max] with q0 = [w, 1 - w].
 template <BagScalar Scalar, class Solver = ClosedForm>
 auto mixed_pooling(Scalar weight, Solver solver = {}) {
-    detail::require(weight >= 0 && weight <= 1, "weight", weight, "0 to 1");
+    detail::require_that(weight >= 0 && weight <= 1, "weight", weight, "0 to 1");
     auto outer = attention_pooling<Scalar>(FixedPrior<Scalar>{Vector<Scalar>{{weight, 1 - weight}}}, solver);
     return TwoLevelPooling<Scalar, decltype(outer), decltype(mean_pooling<Scalar>(solver)),
                            decltype(max_pooling<Scalar>(solver))>{
@@ -112,7 +112,7 @@ auto gated_mean_max_pooling(MeanMaxGate<Scalar> gate, Solver solver = {}) {
 /// Attention whose scores are updated from the pooled vector, `iterations` times: see DynamicRouting.
 template <BagScalar Scalar, class Solver = ClosedForm>
 auto dynamic_routing_pooling(int iterations, Solver solver = {}) {
-    detail::require(iterations >= 0, "iterations", iterations, "at least 0");
+    detail::require_that(iterations >= 0, "iterations", iterations, "at least 0");
     auto attention = attention_pooling<Scalar>(UniformPrior{}, solver);
     return DynamicRouting<Scalar, decltype(attention)>{.attention = std::move(attention), .iterations = iterations};
 }

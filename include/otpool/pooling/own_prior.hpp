@@ -61,8 +61,8 @@ Vector<Scalar> multiplied(const Vector<Scalar>& computed, const ActiveInstances<
         logs[n] = std::log(static_cast<Real>(computed[k])) + std::log(static_cast<Real>(own[n]));
     }
     const Real highest = *std::max_element(logs.begin(), logs.end());
-    require(highest > nothing, "the prior times the bag's own", "0 for every instance",
-            "an instance that neither of them excludes");
+    require_that(highest > nothing, "the prior times the bag's own", "0 for every instance",
+                 "an instance that neither of them excludes");
     Real sum = 0;
     for (Real& log : logs) sum += log = std::exp(log - highest);
     Vector<Scalar> product(own.size());

@@ -90,11 +90,11 @@ struct LogMeanExpReadout {
         std::fill(y.begin(), y.end(), -std::numeric_limits<Real>::infinity());
         for (const Index n : active) {
             set_gain(n);
-            for (Index d = 0; d < rows; ++d) y[d] = std::max(y[d], gain[d]);
+            for (Index d = 0; d < rows; ++d) y[d] = (std::max)(y[d], gain[d]);
         }
         // Half of it where differences from the largest numbers would leave the range.
         RealVector unit(rows);
-        for (Index d = 0; d < rows; ++d) unit[d] = y[d] > 0.25 * std::numeric_limits<Real>::max() ? 0.5 : 1;
+        for (Index d = 0; d < rows; ++d) unit[d] = y[d] > 0.25 * (std::numeric_limits<Real>::max)() ? 0.5 : 1;
         RealVector mean(rows);
         std::fill(mean.begin(), mean.end(), 0);
         const auto instances = static_cast<Real>(active.size());

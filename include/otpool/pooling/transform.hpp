@@ -38,7 +38,7 @@ struct Logarithm {
     /// sign log x
     template <std::floating_point Scalar>
     Real operator()(Scalar x) const {
-        detail::require(x >= 0, "entry of the bag", x, ">= 0, as its logarithm is taken");
+        detail::require_that(x >= 0, "entry of the bag", x, ">= 0, as its logarithm is taken");
         return sign * (x > 0 ? std::log(static_cast<Real>(x)) : -1e30);
     }
 };

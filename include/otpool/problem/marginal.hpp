@@ -42,7 +42,7 @@ struct Marginal {
 namespace detail {
 
 inline void require_alpha(double alpha, const char* name) {
-    require(alpha >= 0, name, alpha, "0 to inf");  // false for NaN, too
+    require_that(alpha >= 0, name, alpha, "0 to inf");  // false for NaN, too
 }
 
 template <class Scalar>
@@ -57,18 +57,18 @@ template <class Scalar>
 void require_prior(const Vector<Scalar>& prior, Index size, bool zeros_allowed, const char* name,
                    bool has_masses = false) {
     if (prior.size() == 0) return;
-    require(prior.size() == size, text("length of ", name), prior.size(), size);
+    require_that(prior.size() == size, text("length of ", name), prior.size(), size);
     const char* allowed = zeros_allowed ? "finite and >= 0" : "finite and > 0";
     for (Index i = 0; i < size; ++i) {
         const bool inside = std::isfinite(prior[i]) && (zeros_allowed ? prior[i] >= 0 : prior[i] > 0);
-        require(inside, text(name, "[", i, "]"), prior[i], allowed);
+        require_that(inside, text(name, "[", i, "]"), prior[i], allowed);
     }
     const Real sum = sum_of(prior);
     if (has_masses) {
-        require(sum > 0 && std::isfinite(sum), text("sum of ", name), sum, "finite and > 0");
+        require_that(sum > 0 && std::isfinite(sum), text("sum of ", name), sum, "finite and > 0");
     } else {
-        require(std::abs(sum - 1) <= 1e-3, text("sum of ", name), sum,
-                "1, within 0.001 (or any, where the marginal says that it has masses)");
+        require_that(std::abs(sum - 1) <= 1e-3, text("sum of ", name), sum,
+                     "1, within 0.001 (or any, where the marginal says that it has masses)");
     }
 }
 

@@ -20,10 +20,10 @@ struct RelativeEntropy {
 
 /// R(P) = ||P||_F^2: the paper's second regulariser. A sparse plan.
 struct Quadratic {
-    static double value(double entry) { return entry * entry; }                ///< phi(p)
-    static double derivative(double entry) { return 2 * entry; }               ///< phi'(p)
-    static double curvature(double /*entry*/) { return 2; }                    ///< phi''(p)
-    static double entry_at(double slack) { return std::max(slack, 0.0) / 2; }  ///< As in SeparableRegularizer.
+    static double value(double entry) { return entry * entry; }                  ///< phi(p)
+    static double derivative(double entry) { return 2 * entry; }                 ///< phi'(p)
+    static double curvature(double /*entry*/) { return 2; }                      ///< phi''(p)
+    static double entry_at(double slack) { return (std::max)(slack, 0.0) / 2; }  ///< As in SeparableRegularizer.
 };
 
 /// R(P) = <P, log P - 1> - w (<P, log p0 q0^T> - 1), w = prior_weight: the regularisers whose plans are exponential,

@@ -54,7 +54,7 @@ private:
             const Index half = (left + 1) / 2;
             Scalar* to = joined_.data();
             const Scalar* from = to + half * rows;
-            for (Index i = 0; i < (left - half) * rows; ++i) to[i] = std::max(to[i], from[i]);
+            for (Index i = 0; i < (left - half) * rows; ++i) to[i] = (std::max)(to[i], from[i]);
             left = half;
         }
         highest.resize(rows);
@@ -89,10 +89,10 @@ struct RewardRange {
         all_finite = true;
         of_all = true;
         for (const PartialRange<Scalar>& part : parts_) {
-            lowest = std::min(lowest, part.lowest);
+            lowest = (std::min)(lowest, part.lowest);
             all_finite = all_finite && part.all_finite;
             for (Index d = 0; d < highest.size(); ++d) {
-                highest[d] = std::max(highest[d], part.highest[d]);
+                highest[d] = (std::max)(highest[d], part.highest[d]);
             }
         }
     }
@@ -101,8 +101,8 @@ struct RewardRange {
     void glance(const MatrixView<Scalar>& reward, const std::vector<Index>& active) {
         parts_.resize(1);
         const auto size = static_cast<Index>(active.size());
-        const Index few =
-            std::min(size, std::max({fewest_glanced_at, numbers_glanced_at / reward.rows(), size / all_to_glanced_at}));
+        const Index few = (std::min)(
+            size, (std::max)({fewest_glanced_at, numbers_glanced_at / reward.rows(), size / all_to_glanced_at}));
         parts_.front().look_at(reward, active.data(), active.data() + few);
         highest = parts_.front().highest;
         of_all = false;

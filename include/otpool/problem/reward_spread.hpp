@@ -37,7 +37,7 @@ Work lowest_that_matters(const Inspection& problem) {
     for (Index i = 0; i < seen; ++i) {
         Work* const column = rewards.data() + i * rows;
         problem.reward.copy_column(problem.priors.active[static_cast<std::size_t>(i * cols / seen)], column);
-        if (std::isinf(problem.alpha2)) needed = std::min(needed, *std::max_element(column, column + rows));
+        if (std::isinf(problem.alpha2)) needed = (std::min)(needed, *std::max_element(column, column + rows));
     }
     std::sort(rewards.begin(), rewards.end(), std::greater<>());
     const Work top = rewards.front();
@@ -48,7 +48,8 @@ Work lowest_that_matters(const Inspection& problem) {
     std::size_t count = 1;
     while (count < rewards.size() && matters(rewards[count], rewards[count - 1])) ++count;
     const Work lowest = rewards[count - 1];
-    return std::max(lowest - (seen < cols ? range_to_unseen * (top - lowest) : 0), std::numeric_limits<Work>::lowest());
+    return (std::max)(lowest - (seen < cols ? range_to_unseen * (top - lowest) : 0),
+                      std::numeric_limits<Work>::lowest());
 }
 
 /// Standard deviation of all rewards of the active instances, where those below lowest_that_matters() count as it.
@@ -62,10 +63,10 @@ public:
         const AnyView& reward = problem.reward;
         const std::vector<Index>& active = problem.priors.active;
         const Index rows = reward.rows();
-        const Real floor = std::max(lowest_that_matters<Work>(problem), problem.lowest);
-        const Real largest = std::max({1e-300, std::abs(problem.highest_of_all()), std::abs(floor)});
+        const Real floor = (std::max)(lowest_that_matters<Work>(problem), problem.lowest);
+        const Real largest = (std::max)({1e-300, std::abs(problem.highest_of_all()), std::abs(floor)});
         const Real inverse_scale = reward.is_float() ? 1 : 1 / largest;
-        const Real half_origin = std::max(reward(0, active[0]), floor) / 2;
+        const Real half_origin = (std::max)(reward(0, active[0]), floor) / 2;
         const InstanceParts parts(rows, problem.active_instances());
         parts_.resize(static_cast<std::size_t>(parts.count()));
         execution.for_each(parts.count(), [&](Index p, Index) {
@@ -85,7 +86,7 @@ public:
             squares += sum(part.sums.squares_of_lanes) + part.sums.squares_of_rest;
         }
         const Real size = static_cast<Real>(rows) * static_cast<Real>(active.size());
-        return 2 * std::sqrt(std::max(0.0, squares / size - (total / size) * (total / size))) / inverse_scale;
+        return 2 * std::sqrt((std::max)(0.0, squares / size - (total / size) * (total / size))) / inverse_scale;
     }
 
 private:
@@ -112,7 +113,7 @@ private:
                 squares_of_lanes = multiply_add(scaled, scaled, squares_of_lanes);
             }
             for (; i < size; ++i) {
-                const Real half = std::max(static_cast<Real>(x[i]) / 2, half_floor);
+                const Real half = (std::max)(static_cast<Real>(x[i]) / 2, half_floor);
                 const Real entry = (half - half_origin) * inverse_scale;
                 rest += entry;
                 squares_of_rest += entry * entry;

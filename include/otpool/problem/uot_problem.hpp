@@ -58,8 +58,8 @@ void require_finite(const MatrixView<Scalar>& matrix, const auto& name, const Ex
     if (all_finite(matrix, execution)) return;
     for (Index n = 0; n < matrix.cols(); ++n) {
         for (Index d = 0; d < matrix.rows(); ++d) {
-            require(std::isfinite(matrix(d, n)), text(name, " at feature ", d, ", instance ", n), matrix(d, n),
-                    "finite numbers");
+            require_that(std::isfinite(matrix(d, n)), text(name, " at feature ", d, ", instance ", n), matrix(d, n),
+                         "finite numbers");
         }
     }
 }
@@ -76,21 +76,21 @@ bool require_reward(const UotProblem<Scalar, R>& problem, const Execution& execu
         bool any = false;
         for (Index d = 0; d < reward.rows(); ++d) {
             const Scalar x = reward(d, n);
-            require(x < std::numeric_limits<Scalar>::infinity(), text("reward at feature ", d, ", instance ", n), x,
-                    "finite numbers, or -inf for a pair that is forbidden");
+            require_that(x < std::numeric_limits<Scalar>::infinity(), text("reward at feature ", d, ", instance ", n),
+                         x, "finite numbers, or -inf for a pair that is forbidden");
             if (!std::isfinite(x) || excluded) continue;
             any = true;
             allowed[static_cast<std::size_t>(d)] = 1;
         }
-        require(any || excluded || !std::isinf(problem.instances.alpha), text("reward of instance ", n),
-                "-inf at all features", "a finite reward, as the instances' marginal is hard");
+        require_that(any || excluded || !std::isinf(problem.instances.alpha), text("reward of instance ", n),
+                     "-inf at all features", "a finite reward, as the instances' marginal is hard");
     }
     for (Index d = 0; d < reward.rows(); ++d) {
-        require(allowed[static_cast<std::size_t>(d)] != 0, text("reward of feature ", d),
-                "-inf at all instances of prior > 0", "at least one finite reward");
+        require_that(allowed[static_cast<std::size_t>(d)] != 0, text("reward of feature ", d),
+                     "-inf at all instances of prior > 0", "at least one finite reward");
     }
-    require(!problem.values.empty(), "values", "empty", "finite values, as the reward has entries of -inf");
-    require(std::isfinite(problem.alpha0), "alpha0", problem.alpha0, "finite, as the reward has entries of -inf");
+    require_that(!problem.values.empty(), "values", "empty", "finite values, as the reward has entries of -inf");
+    require_that(std::isfinite(problem.alpha0), "alpha0", problem.alpha0, "finite, as the reward has entries of -inf");
     return true;
 }
 
@@ -98,11 +98,11 @@ bool require_reward(const UotProblem<Scalar, R>& problem, const Execution& execu
 template <class Scalar, class R>
 void validate_fields(const UotProblem<Scalar, R>& problem) {
     const auto& [reward, values, alpha0, features, instances] = problem;
-    require(!reward.empty(), "shape of reward", shape_text(reward.rows(), reward.cols()),
-            "at least one feature and one instance");
-    require(values.empty() || (values.rows() == reward.rows() && values.cols() == reward.cols()), "shape of values",
-            shape_text(values.rows(), values.cols()),
-            text(shape_text(reward.rows(), reward.cols()), ", the shape of the reward"));
+    require_that(!reward.empty(), "shape of reward", shape_text(reward.rows(), reward.cols()),
+                 "at least one feature and one instance");
+    require_that(values.empty() || (values.rows() == reward.rows() && values.cols() == reward.cols()),
+                 "shape of values", shape_text(values.rows(), values.cols()),
+                 text(shape_text(reward.rows(), reward.cols()), ", the shape of the reward"));
     require_alpha(Real(alpha0), "alpha0");
     require_alpha(Real(features.alpha), "alpha1");
     require_alpha(Real(instances.alpha), "alpha2");
@@ -111,8 +111,8 @@ void validate_fields(const UotProblem<Scalar, R>& problem) {
     if (!std::isinf(features.alpha) || !std::isinf(instances.alpha)) return;
     const Real mass = prior_mass(features);
     const Real of_instances = prior_mass(instances);
-    require(std::abs(of_instances - mass) <= 1e-3 * mass, "sum of q0", of_instances,
-            text(mass, ", the sum of p0, within 0.001 of it, as both marginals are hard"));
+    require_that(std::abs(of_instances - mass) <= 1e-3 * mass, "sum of q0", of_instances,
+                 text(mass, ", the sum of p0, within 0.001 of it, as both marginals are hard"));
 }
 
 /// The number of instances that are not excluded.

@@ -35,15 +35,15 @@ public:
             add_register(x + i, top + i, std::integral_constant<int, 0>());
         }
         for (; i < size; ++i) {
-            top[i] = std::max(top[i], x[i]);
-            rest_ = std::min(rest_, x[i]);
+            top[i] = (std::max)(top[i], x[i]);
+            rest_ = (std::min)(rest_, x[i]);
             zero_of_rest_ += x[i] * 0;
         }
     }
 
     Scalar lowest() const {
         Scalar lowest = rest_;
-        for (const P& low : low_) lowest = std::min(lowest, Eigen::internal::predux_min(low));
+        for (const P& low : low_) lowest = (std::min)(lowest, Eigen::internal::predux_min(low));
         return lowest;
     }
     bool all_finite() const {

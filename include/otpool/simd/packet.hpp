@@ -207,7 +207,7 @@ void transpose_differences(const std::array<const Scalar*, count>& columns, cons
     constexpr Index size = packet_size<Scalar>;
     for (Index row = 0; row < rows; row += size) {
         const P of_rows = ploadu<P>(anchor + row);
-        const Index stored = std::min(size, rows - row);
+        const Index stored = (std::min)(size, rows - row);
         for (Index first = 0; first < static_cast<Index>(count); first += size) {
             PacketBlock<P, size> block;
             for (Index c = 0; c < size; ++c) {

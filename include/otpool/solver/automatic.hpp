@@ -92,7 +92,7 @@ private:
         Options options(std::optional<int> most = {}) const {
             Options next = options_;
             if (options_.max_iterations) next.max_iterations = left();
-            if (most) next.max_iterations = std::min(next.max_iterations.value_or(*most), *most);
+            if (most) next.max_iterations = (std::min)(next.max_iterations.value_or(*most), *most);
             return next;
         }
         template <class Run>
@@ -125,7 +125,7 @@ private:
         const bool is_limit = problem.alpha0 == 0;
         const bool takes_newton = detail::is_kullback_leibler(problem) && !attempts.options().iterations;
         if constexpr (EntropicRegularizer<R>) {
-            const Index smaller = std::min(problem.reward.rows(), problem.reward.cols());
+            const Index smaller = (std::min)(problem.reward.rows(), problem.reward.cols());
             const auto budget = static_cast<int>(80 + 2 * std::min<Index>(smaller, 4000));
             if (!is_limit) solve(Sinkhorn{attempts.options(takes_newton ? budget : std::optional<int>())});
         }

@@ -80,7 +80,7 @@ struct BregmanAdmm {
 private:
     void inspect(auto& run) const {
         const double given_rho = rho.value_or(1);
-        detail::require(given_rho > 0 && std::isfinite(given_rho), "rho", given_rho, "finite and > 0");
+        detail::require_that(given_rho > 0 && std::isfinite(given_rho), "rho", given_rho, "finite and > 0");
         run.inspect();
     }
 

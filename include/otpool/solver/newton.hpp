@@ -117,7 +117,7 @@ private:
         detail::Iterations iterations(run, 200);
         // Exponents that matter are not below this, and far lower ones would take the continuation far too high.
         const Real lowest = (detail::lowest_that_matters(problem) - problem.highest_of_all()) / problem.alpha0;
-        Real factor = std::max(1.0, -std::max(newton.lowest_exponent(), lowest) / easy_range);
+        Real factor = (std::max)(1.0, -(std::max)(newton.lowest_exponent(), lowest) / easy_range);
         if (warm_start != nullptr) {
             factor = 1;
             set_start(newton, scaled, *warm_start, features_are_rows);
@@ -135,7 +135,7 @@ private:
                 }
             }
             if (factor == 1) break;
-            factor = std::max(1.0, factor / 4);
+            factor = (std::max)(1.0, factor / 4);
         }
         iterations.settle(newton.residual(), newton.attainable());  // iterations may have run out on the way
         const detail::ScaledPotential of_rows{newton.potential, newton.penalty};

@@ -29,11 +29,11 @@ using Observer = std::function<bool(int iteration, double residual)>;
 namespace detail {
 
 inline void validate(const Options& options) {
-    require(options.iterations.value_or(1) >= 1, "iterations", options.iterations.value_or(1), "at least 1");
-    require(options.max_iterations.value_or(1) >= 1, "max_iterations", options.max_iterations.value_or(1),
-            "at least 1");
+    require_that(options.iterations.value_or(1) >= 1, "iterations", options.iterations.value_or(1), "at least 1");
+    require_that(options.max_iterations.value_or(1) >= 1, "max_iterations", options.max_iterations.value_or(1),
+                 "at least 1");
     const double tolerance = options.tolerance.value_or(1);
-    require(tolerance > 0 && std::isfinite(tolerance), "tolerance", tolerance, "finite and > 0");
+    require_that(tolerance > 0 && std::isfinite(tolerance), "tolerance", tolerance, "finite and > 0");
 }
 
 }  // namespace detail

@@ -37,7 +37,7 @@ void sinkhorn_steps(Scaling& scaling, Iterations& iterations, bool translation, 
                     Workspace& workspace, Tape&& tape) {
     auto& anderson = workspace.get<AndersonSteps<>>();
     anderson.set(anderson_memory, scaling.log_row_sum().size());
-    Real residual = std::numeric_limits<Real>::max();
+    Real residual = (std::numeric_limits<Real>::max)();
     while (iterations.again()) {
         tape.begin(scaling);
         scaling.update_features();

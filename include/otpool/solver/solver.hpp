@@ -75,9 +75,9 @@ public:
         }
         if (run.warm_start == nullptr) return;
         const auto& other = run.warm_start->problem.reward;
-        require(other.rows() == problem.reward.rows() && other.cols() == problem.reward.cols(),
-                "shape of the warm start", shape_text(other.rows(), other.cols()),
-                text(shape_text(problem.reward.rows(), problem.reward.cols()), ", the shape of the reward"));
+        require_that(other.rows() == problem.reward.rows() && other.cols() == problem.reward.cols(),
+                     "shape of the warm start", shape_text(other.rows(), other.cols()),
+                     text(shape_text(problem.reward.rows(), problem.reward.cols()), ", the shape of the reward"));
     }
     SolverRun(const SolverRun&) = delete;
     SolverRun& operator=(const SolverRun&) = delete;

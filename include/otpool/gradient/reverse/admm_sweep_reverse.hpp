@@ -50,7 +50,7 @@ private:
         tape_ = &tape;
         gradient_ = &gradient;
         slope_unit_ = tape.steepest();
-        const Real values = std::max({1e-30, values_range(), tape.values.empty() ? 1 / slope_unit_ : 0});
+        const Real values = (std::max)({1e-30, values_range(), tape.values.empty() ? 1 / slope_unit_ : 0});
         unit_ = largest_magnitude(dL_dy.data(), dL_dy.size()) * values;
         slope_ = dL_dy / unit_;
         tiles_.start(tape, slope_unit_);
@@ -107,8 +107,8 @@ private:
         RealVector column(tape_->rows());
         for (const Index n : tape_->priors.active) {
             tape_->values.copy_column(n, column.data());
-            high = std::max(high, highest(column.data(), column.size()));
-            low = std::min(low, lowest(column.data(), column.size()));
+            high = (std::max)(high, highest(column.data(), column.size()));
+            low = (std::min)(low, lowest(column.data(), column.size()));
         }
         return high - low;
     }

@@ -86,7 +86,7 @@ struct AdmmSweepTape {
     /// The largest slope that x has in an exponent.
     Real steepest() const {
         Real largest = 0;
-        for (const Slopes& of_step : slopes_) largest = std::max(largest, of_step.transport);
+        for (const Slopes& of_step : slopes_) largest = (std::max)(largest, of_step.transport);
         return largest;
     }
 

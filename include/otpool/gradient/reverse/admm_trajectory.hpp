@@ -47,7 +47,8 @@ public:
         const Run<Scalar, R> run{.workspace = &workspace};
         SolverRun<Scalar, R> own(solver.options, problem, run);
         own.inspect();
-        require(solver.rho.has_value() || !steps.empty(), "rho of the steps to unroll", "not set", "finite and > 0");
+        require_that(solver.rho.has_value() || !steps.empty(), "rho of the steps to unroll", "not set",
+                     "finite and > 0");
         const ParameterSets parameters = parameter_sets(steps, problem, solver.rho.value_or(1));
         if (std::isinf(parameters[0].alpha0)) {
             throw UnsupportedProblem("Unrolled BregmanAdmm", "alpha0 = inf and no closed form", "alpha0 finite");

@@ -21,7 +21,7 @@ namespace otpool::detail {
 template <BagScalar Number>
 void saturate(Number* numbers, Index size) {
     if (all_finite(numbers, size)) return;  // looking is faster than writing
-    constexpr Number largest = std::numeric_limits<Number>::max();
+    constexpr Number largest = (std::numeric_limits<Number>::max)();
     for (Index i = 0; i < size; ++i) {
         numbers[i] = std::isnan(numbers[i]) ? Number(0) : std::clamp(numbers[i], -largest, largest);
     }

@@ -126,12 +126,12 @@ private:
         const Real level = std::clamp(Real(optimum_.log_mass), lowest_exponent, -lowest_exponent);
         for (Index d = 0; d < rows(); ++d) {
             log_r_[d] = of_plan_.log_row_sum[d] + optimum_.log_plan.log_scale()[d];
-            relative_r_[d] = std::min(std::max(log_r_[d] - level, lightest), Real(0));
+            relative_r_[d] = (std::min)((std::max)(log_r_[d] - level, lightest), Real(0));
         }
         optimum_.log_plan.for_each_column([&](Index k, Index, const RealVector& score) {
             of_plan_.log_weights(score.data(), term_.data());
             for (Index d = 0; d < rows(); ++d) term_[d] += relative_r_[d];
-            relative_c_[k] = std::max(log_sum_exp(term_.data(), rows()), lightest);
+            relative_c_[k] = (std::max)(log_sum_exp(term_.data(), rows()), lightest);
             log_c_[k] = relative_c_[k] + level;
         });
     }

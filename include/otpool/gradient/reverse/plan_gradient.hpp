@@ -72,7 +72,7 @@ PlanGradient pull_back_readout(const JointReadout&, const ForwardPass<Scalar, R>
     PlanGradient gradient{dL_dy, dL_dy};
     for (Index d = 0; d < dL_dy.size(); ++d) {
         // A larger mass saturates y as well; the limit leaves room for the derivatives to be numbers.
-        gradient.slope[d] *= static_cast<Real>(dL_dy.size()) * std::min(static_cast<Real>(marginal[d]), 1e150);
+        gradient.slope[d] *= static_cast<Real>(dL_dy.size()) * (std::min)(static_cast<Real>(marginal[d]), 1e150);
         gradient.offset[d] = 0;
     }
     return gradient;

@@ -45,7 +45,7 @@ public:
         kernel_ = &kernel;
         values_ = values;
         lanes_ = padded(kernel.rows());
-        sum_.resize(std::max(lanes_, padded(kernel.cols())));
+        sum_.resize((std::max)(lanes_, padded(kernel.cols())));
         for (Buffer<Work>* of_columns : {&Y_, &W_}) of_columns->resize(columns_together * lanes_);
         for (Buffer<Real>* of_rows : {&column_, &value_, &row_factor_}) of_rows->resize(kernel.rows());
         blocks_.set(kernel, {}, true);
@@ -156,7 +156,7 @@ private:
             for (Index d = 0; d < rows; ++d) {
                 factors.slope[d] = factors.row[d] * static_cast<Work>(term.slope[d]);
                 const Real zero = -term.row_factor[d] / term.slope[d];
-                const bool fits = std::abs(zero) <= Real(std::numeric_limits<Work>::max());  // not so if it is NaN
+                const bool fits = std::abs(zero) <= Real((std::numeric_limits<Work>::max)());  // not so if it is NaN
                 factors.reference[d] = fits ? static_cast<Work>(zero) : 0;
                 factors.row[d] *= static_cast<Work>(term.row_factor[d] + term.slope[d] * Real(factors.reference[d]));
             }

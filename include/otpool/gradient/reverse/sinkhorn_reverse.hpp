@@ -213,7 +213,7 @@ private:
         /// is NaN or infinite.
         Scalar add_to(Scalar* to, const Scalar* before, L& seen) const {
             const Column own = *this;  // copies, which stay in registers
-            const L lowest_x(std::numeric_limits<Scalar>::lowest() + std::max(own.offset, Scalar(0)));
+            const L lowest_x(std::numeric_limits<Scalar>::lowest() + (std::max)(own.offset, Scalar(0)));
             L moment(Scalar(0));
             L nothing = seen;
             for_each_lanes(size, [&](Index d, Index count) {

@@ -111,7 +111,7 @@ private:
     void solve(Index tree) {
         Work level = nothing;
         for (const Index* node = forest_.begin(tree); node != forest_.end(tree); ++node) {
-            level = std::max(level, log_mass_[at(*node)]);
+            level = (std::max)(level, log_mass_[at(*node)]);
         }
         if (level == nothing) return;
         const auto mass = [&](Index node) { return std::exp(log_mass_[at(node)] - level); };

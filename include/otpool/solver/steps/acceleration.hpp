@@ -30,7 +30,7 @@ namespace detail {
 
 inline void validate(const Anderson& acceleration) {
     const int memory = acceleration.memory;
-    require(memory >= 0 && memory <= 64, "memory of the acceleration", memory, "0 to 64");
+    require_that(memory >= 0 && memory <= 64, "memory of the acceleration", memory, "0 to 64");
 }
 
 /// The state of Anderson's acceleration. If T moves no two points apart, like Sinkhorn's, the largest entry of r cannot
@@ -46,7 +46,7 @@ public:
     void set(int memory, Index size) {
         memory_ = static_cast<int>(std::min<Index>(memory, size));
         forget();
-        least_ = std::numeric_limits<Number>::max();
+        least_ = (std::numeric_limits<Number>::max)();
         extrapolated_ = has_point_ = false;
         stale_ = 0;
         radius_ = first_radius;
@@ -71,10 +71,10 @@ public:
         if (lost) {
             for (Index i = 0; i < size_; ++i) step[i] = image_[i] - image[i];
             forget();
-            radius_ = std::max(radius_ / 2, Number(1));
+            radius_ = (std::max)(radius_ / 2, Number(1));
             extrapolated_ = false;
         } else {
-            if (gained && extrapolated_) radius_ = std::min(3 * radius_, largest_radius);
+            if (gained && extrapolated_) radius_ = (std::min)(3 * radius_, largest_radius);
             if (has_point_) remember(image);
             extrapolated_ = extrapolate();
             if (!extrapolated_) std::fill(step_.begin(), step_.end(), Number(0));
@@ -82,7 +82,7 @@ public:
         stale_ = gained || lost ? 0 : stale_ + 1;
         Number* const point = point_.data();
         for (Index i = 0; i < size_; ++i) point[i] = image[i] + step[i];
-        least_ = std::min(least_, largest);
+        least_ = (std::min)(least_, largest);
         has_point_ = true;
         return step;
     }
@@ -112,7 +112,7 @@ private:
         for (Index i = 0; i < size_; ++i) last_residual[i] = image[i] - point[i];
         std::copy_n(image, size_, last_image);
         if (has_image_) {
-            count_ = std::max(count_, next_ + 1);
+            count_ = (std::max)(count_, next_ + 1);
             multiply_residual_changes(residual_change);
             for (Index j = 0; j < count_; ++j) product(next_, j) = product(j, next_) = coefficients_[j];
             next_ = (next_ + 1) % memory_;
@@ -134,7 +134,7 @@ private:
         const Number length = largest_magnitude(step_.data(), lanes_);
         if (!all_finite(step_.data(), lanes_) || length == 0) return false;
         const Number longest = radius_ * largest_magnitude(residual_.data(), size_);
-        const Number factor = -std::min(longest / length, Number(1));
+        const Number factor = -(std::min)(longest / length, Number(1));
         for (Number& entry : step_) entry *= factor;
         return true;
     }
@@ -168,7 +168,7 @@ private:
     bool has_point_ = false;
     bool has_image_ = false;     ///< Whether image_ and residual_ are set.
     bool extrapolated_ = false;  ///< Whether the last step was extrapolated.
-    Number least_ = std::numeric_limits<Number>::max();
+    Number least_ = (std::numeric_limits<Number>::max)();
     Index size_ = 0;
     Index lanes_ = 0;                                 ///< size_, padded to whole registers.
     Buffer<Number> point_, image_, residual_, step_;  ///< x, T(x), r; padded, like the changes.

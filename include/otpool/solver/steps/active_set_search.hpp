@@ -118,7 +118,7 @@ private:
         }
         for (Index k = 0; k < problem_.cols; ++k) {  // a free column's potential is 0
             for (Index i = 0; i < problem_.rows && lines_[of_col(k)].is_free(); ++i) {
-                potential_[at(i)] = std::min(potential_[at(i)], -reward_[at(k * problem_.rows + i)]);
+                potential_[at(i)] = (std::min)(potential_[at(i)], -reward_[at(k * problem_.rows + i)]);
             }
         }
         for (Index k = 0; k < problem_.cols; ++k) {
@@ -191,7 +191,7 @@ private:
         for (Index i = 0; i < problem_.rows; ++i) {
             const Work rate = row_speed_[at(i)] - speed;
             if (!(rate > 0)) continue;
-            const Work room = std::max(-(reward[i] + potential_[at(i)] + potential), Work(0));
+            const Work room = (std::max)(-(reward[i] + potential_[at(i)] + potential), Work(0));
             if (!(room < length * rate)) continue;
             length = room / rate;
             stop = Edge{i, k};
@@ -231,7 +231,7 @@ private:
     Work set_flows(Index tree, const Visit& visit) {
         Work level = nothing;
         for (const Index* node = forest_.begin(tree); node != forest_.end(tree); ++node) {
-            if (!lines_[at(*node)].is_free()) level = std::max(level, log_mass(*node));
+            if (!lines_[at(*node)].is_free()) level = (std::max)(level, log_mass(*node));
             flow_[at(*node)] = rounded_[at(*node)] = 0;
         }
         // A line leaves to its parent what its other entries, flow_, do not take of its mass.
@@ -265,8 +265,8 @@ private:
                 if (flow < 0) negative_.push_back({edge, flow});
             });
             for (const auto& [edge, flow] : negative_) {
-                const Work lighter = std::min(log_mass(edge.row), log_mass(problem_.rows + edge.col));
-                const Work relative = flow / std::exp(std::max(lighter - level, Work(-700)));
+                const Work lighter = (std::min)(log_mass(edge.row), log_mass(problem_.rows + edge.col));
+                const Work relative = flow / std::exp((std::max)(lighter - level, Work(-700)));
                 if (!(relative < lowest)) continue;
                 lowest = relative;
                 found = edge;

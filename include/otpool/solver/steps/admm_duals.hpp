@@ -61,7 +61,7 @@ public:
         bool all = false;
 
         /// How many of the latest steps' gaps the present Z needs.
-        std::size_t gaps() const { return std::max(first, every); }
+        std::size_t gaps() const { return (std::max)(first, every); }
     };
 
     /// Z before the first step: slope x_dn + row_d + col_n; zero if row is empty. col is padded to whole tiles.

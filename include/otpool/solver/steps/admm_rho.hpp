@@ -22,8 +22,8 @@ inline Real largest_separable_entry(const Inspection& problem) {
     const Real log_p = highest_of(problem.priors.log_p);
     const Real log_q = highest_of(problem.priors.log_q);
     Real log_bound = std::numeric_limits<Real>::infinity();
-    if (std::isinf(problem.alpha1)) log_bound = std::min(log_bound, log_p);
-    if (std::isinf(problem.alpha2)) log_bound = std::min(log_bound, log_q);
+    if (std::isinf(problem.alpha1)) log_bound = (std::min)(log_bound, log_p);
+    if (std::isinf(problem.alpha2)) log_bound = (std::min)(log_bound, log_q);
     if (std::isfinite(log_bound)) return std::exp(log_bound);
 
     const Real highest = problem.highest_of_all();
@@ -47,7 +47,7 @@ Real default_rho(const Inspection& problem, const Execution& execution, Workspac
         rho += problem.alpha0;
     } else {
         const Real P = largest_separable_entry(problem);
-        rho = std::max(rho, problem.alpha0 * P * problem.regularizer.curvature(P));
+        rho = (std::max)(rho, problem.alpha0 * P * problem.regularizer.curvature(P));
     }
     if (rho == 0) rho = 1;  // equal rewards and no regulariser: any will do
     return std::clamp(rho, 1e-300, 1e300);

@@ -48,7 +48,7 @@ struct AdmmSide {
     }
     Real largest_potential() const {
         Real largest = 0;
-        for (Index i = 0; i < size(); ++i) largest = std::max(largest, std::abs(potential(i)));
+        for (Index i = 0; i < size(); ++i) largest = (std::max)(largest, std::abs(potential(i)));
         return largest;
     }
     /// sum_i exp(log_mass_i) potential_i, where masses sum to 1.
@@ -147,13 +147,13 @@ struct AdmmSides {
     }
 
     Real violation(const Real* log_r, const Real* log_c) const {
-        return std::max(features.violation(log_r, log_scale), instances.violation(log_c, log_scale));
+        return (std::max)(features.violation(log_r, log_scale), instances.violation(log_c, log_scale));
     }
 
     /// The rounding error of sums of potentials.
     Real rounding() const {
         return 4 * std::numeric_limits<Real>::epsilon() *
-               std::max(features.largest_potential(), instances.largest_potential());
+               (std::max)(features.largest_potential(), instances.largest_potential());
     }
     /// The residual that rounding of the potentials alone can leave.
     Real attainable() const { return !entropic || strength == 0 ? 0 : rounding() / strength; }

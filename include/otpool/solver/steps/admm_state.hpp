@@ -98,12 +98,12 @@ public:
         read_potentials();
         std::fill(gap_.begin(), gap_.end(), 0);
         Real largest_of_cols = 0;
-        for (Index k = 0; k < cols(); ++k) largest_of_cols = std::max(largest_of_cols, add_gap(k));
+        for (Index k = 0; k < cols(); ++k) largest_of_cols = (std::max)(largest_of_cols, add_gap(k));
         // A free side adds nothing. But pooling uses the rows' weights, and with a regulariser every row has some.
         const bool rows_count = sides_.features.side.alpha > 0 || sides_.strength > 0;
-        return std::max({sides_.violation(log_r_.data(), log_c_.data()),
-                         rows_count ? *std::max_element(gap_.begin(), gap_.end()) : 0,
-                         sides_.instances.side.alpha > 0 ? largest_of_cols : 0});
+        return (std::max)({sides_.violation(log_r_.data(), log_c_.data()),
+                           rows_count ? *std::max_element(gap_.begin(), gap_.end()) : 0,
+                           sides_.instances.side.alpha > 0 ? largest_of_cols : 0});
     }
 
     /// The residual that rounding alone can leave.
@@ -238,7 +238,7 @@ private:
         sides_.read(log_r_.data(), log_c_.data(), mean_excess);
         for (Index d = 0; d < rows(); ++d) row_[d] = sides_.features.potential(d);
         rounding_ = sides_.rounding();
-        for (Index d = 0; d < rows(); ++d) inverse_r_[d] = std::exp(std::min(-log_r_[d], log_largest));
+        for (Index d = 0; d < rows(); ++d) inverse_r_[d] = std::exp((std::min)(-log_r_[d], log_largest));
     }
 
     /// How far column k of S is from the potentials' plan P: adds each entry's difference, relative to its row's mass,

@@ -128,9 +128,9 @@ public:
             left + (sides_.strength > 0 ? -std::expm1(-rate) / sides_.alpha0 : steps * sides_.inverse_rho);
         const Real priors = extent(problem_->priors.log_p.data(), rows()) + extent(log_q_.data(), plan_.cols());
         const Real exponents = (sides_.inverse_rho + slope) * (spread() + rho_ * extent(reward_row_.data(), rows())) +
-                               priors + std::max(0.0, most_dual_ - static_cast<Real>(steps_));
+                               priors + (std::max)(0.0, most_dual_ - static_cast<Real>(steps_));
         const Real relative = relative_rho();
-        return std::min(relative, 1 / relative) >= smallest_ratio && exponents <= largest_exponent &&
+        return (std::min)(relative, 1 / relative) >= smallest_ratio && exponents <= largest_exponent &&
                std::isfinite(sides_.alpha0) && std::isfinite(weight_) && spread() <= largest_factor &&
                sides_.inverse_rho + slope <= largest_factor;
     }
@@ -189,8 +189,8 @@ public:
         sides_.read(log_r_.data(), log_c_.data(), mean_excess(gap.mean_x));
         // A free side adds nothing. But pooling uses the rows' weights, and with a regulariser every row has some.
         const bool rows_count = sides_.features.side.alpha > 0 || sides_.strength > 0;
-        return std::max({sides_.violation(log_r_.data(), log_c_.data()), rows_count ? gap.of_rows : 0,
-                         sides_.instances.side.alpha > 0 ? gap.of_cols : 0});
+        return (std::max)({sides_.violation(log_r_.data(), log_c_.data()), rows_count ? gap.of_rows : 0,
+                           sides_.instances.side.alpha > 0 ? gap.of_cols : 0});
     }
 
     /// The residual that rounding alone can leave.

@@ -47,7 +47,7 @@ struct HeldMass {
             const Index line = held.at(i);
             return held.lines[line].log_mass(held.potential[line] + t);
         };
-        for (Index i = 0; i < held.size; ++i) top = std::max(top, log_mass_of(i));
+        for (Index i = 0; i < held.size; ++i) top = (std::max)(top, log_mass_of(i));
         Work sum = 0;
         for (Index i = 0; i < held.size; ++i) {
             const Work mass = std::exp(log_mass_of(i) - top);

@@ -38,7 +38,7 @@ void log_row_sums_of(const InstanceColumns& columns, Work* log_row_sum, Buffer<W
     top.resize(rows);
     std::copy_n(columns[0], rows, top.data());
     for (Index k = 1; k < columns.cols(); ++k) {
-        for (Index d = 0; d < rows; ++d) top[d] = std::max(top[d], columns[k][d]);
+        for (Index d = 0; d < rows; ++d) top[d] = (std::max)(top[d], columns[k][d]);
     }
     std::fill_n(log_row_sum, rows, 0);
     for (Index k = 0; k < columns.cols(); ++k) {

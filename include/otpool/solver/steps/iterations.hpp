@@ -55,7 +55,7 @@ public:
 
 private:
     static double finite(double residual) {
-        return residual < std::numeric_limits<double>::max() ? residual : std::numeric_limits<double>::max();
+        return residual < (std::numeric_limits<double>::max)() ? residual : (std::numeric_limits<double>::max)();
     }
     void count(double residual) {
         ++count_;
@@ -74,7 +74,7 @@ private:
     double tolerance_;
     const Observer& observer_;
     int count_ = 0;
-    double residual_ = std::numeric_limits<double>::max();
+    double residual_ = (std::numeric_limits<double>::max)();
     std::vector<double> history_;
     Status status_ = Status::iteration_limit;
     bool running_ = true;

@@ -39,8 +39,8 @@ struct OrientedProblem {
         const Work alpha1 = problem.alpha1;
         const Work alpha2 = problem.alpha2;
         features_are_rows = problem.features() <= problem.active_instances();
-        rows = std::min(problem.features(), problem.active_instances());
-        cols = std::max(problem.features(), problem.active_instances());
+        rows = (std::min)(problem.features(), problem.active_instances());
+        cols = (std::max)(problem.features(), problem.active_instances());
         offset_ = alpha1 + alpha2 > 0 ? offset : 0;
         share_ = std::isinf(alpha1) ? 1 : std::isinf(alpha2) || alpha1 + alpha2 == 0 ? 0 : alpha1 / (alpha1 + alpha2);
         set_reward();
@@ -88,8 +88,8 @@ private:
     Work in_unit(Work x) const { return std::clamp((x / 2 - offset_ / 2) / (unit_ / 2), -largest, largest); }
 
     void set_reward() {
-        const Work lowest = std::max(lowest_that_matters<Work>(*problem_), problem_->lowest);
-        largest_reward = std::max(std::abs(in_unit(problem_->highest_of_all())), std::abs(in_unit(lowest)));
+        const Work lowest = (std::max)(lowest_that_matters<Work>(*problem_), problem_->lowest);
+        largest_reward = (std::max)(std::abs(in_unit(problem_->highest_of_all())), std::abs(in_unit(lowest)));
         reward.resize(static_cast<std::size_t>(rows * cols));
         std::vector<Work> x(static_cast<std::size_t>(problem_->features()));
         const Index of_feature = features_are_rows ? 1 : rows;
@@ -132,8 +132,8 @@ private:
 /// The highest reward minus the lowest one, without those of -inf.
 template <std::same_as<Real> Work = Real>
 Work range_of_rewards(const Inspection& problem) {
-    const Work lowest = std::max(lowest_that_matters<Work>(problem), problem.lowest);
-    return std::min(problem.highest_of_all() / 2 - lowest / 2, std::numeric_limits<Work>::max() / 2) * 2;
+    const Work lowest = (std::max)(lowest_that_matters<Work>(problem), problem.lowest);
+    return (std::min)(problem.highest_of_all() / 2 - lowest / 2, (std::numeric_limits<Work>::max)() / 2) * 2;
 }
 
 /// The potentials of an oriented problem's rows, in the reward's unit, from those of features and instances.

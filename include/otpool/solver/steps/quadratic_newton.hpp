@@ -124,7 +124,7 @@ private:
     }
 
     /// The mass that row i's potential asks for.
-    Work target(std::size_t i) const { return std::exp(std::min(row_line(i).log_mass(f_[i]), Work(600))); }
+    Work target(std::size_t i) const { return std::exp((std::min)(row_line(i).log_mass(f_[i]), Work(600))); }
 
     /// Solves a row, given the columns' potentials.
     QuadraticLine<Work> solve_row(Index i) {
@@ -146,7 +146,7 @@ private:
         set_residual();
         polish();
         stalled_ = residual_ < best_residual_ ? 0 : stalled_ + 1;
-        best_residual_ = std::min(best_residual_, residual_);
+        best_residual_ = (std::min)(best_residual_, residual_);
     }
 
     void set_residual() {
@@ -165,16 +165,16 @@ private:
             if (row_line(count(i)).is_free()) continue;
             Work lightest = std::numeric_limits<Work>::infinity();
             for (Index k = 0; k < cols(); ++k) {
-                if (entry(i, k) > 0) lightest = std::min(lightest, log_c_[count(k)]);
+                if (entry(i, k) > 0) lightest = (std::min)(lightest, log_c_[count(k)]);
             }
             const Work error = of_slack * (1 + row_support_[count(i)]) / target(count(i));
             const Work violation = row_line(count(i)).violation(log_r_[count(i)], f_[count(i)]);
             const bool is_near = error > 1 || violation < 1e-3 + error;
             if (error > 1e-13 && is_near && log_r_[count(i)] < lightest + std::log1p(row_support_[count(i)])) {
                 polish_row(i);
-                rounding_ = std::max(rounding_, of_slack * std::exp(-lightest));
+                rounding_ = (std::max)(rounding_, of_slack * std::exp(-lightest));
             } else {
-                rounding_ = std::max(rounding_, error);
+                rounding_ = (std::max)(rounding_, error);
             }
         }
         if (!is_polished_) return;
@@ -194,7 +194,7 @@ private:
     }
     static Work largest_of(const std::vector<Work>& potential) {
         Work largest = 0;
-        for (const Work f : potential) largest = std::max(largest, finite_magnitude(f));
+        for (const Work f : potential) largest = (std::max)(largest, finite_magnitude(f));
         return largest;
     }
 
@@ -211,10 +211,10 @@ private:
             return std::abs(slope) <= rounding_of_slope(direction) ? 0 : slope;
         };
         if (move(1) >= -0.5 * from_slope) {
-            damping_ = std::max(damping_ / 4, 1e-9);
+            damping_ = (std::max)(damping_ / 4, 1e-9);
             return;
         }
-        damping_ = std::min(damping_ * 4, Work(1));
+        damping_ = (std::min)(damping_ * 4, Work(1));
         Work shorter = 0;
         Work longer = 1;
         for (int halving = 0; halving < 60; ++halving) {
@@ -243,11 +243,11 @@ private:
         for (Index i = 0; i < rows(); ++i) {
             const MarginalLine& line = row_line(count(i));
             // A row without entries counts as if it had one.
-            root[i] = std::sqrt(std::max(row_support_[count(i)], Work(1)) +
+            root[i] = std::sqrt((std::max)(row_support_[count(i)], Work(1)) +
                                 (line.is_soft() ? target(count(i)) / line.alpha : 0));
         }
         set_hessian(root);
-        const Work least = std::clamp(damping_ * std::min(residual_, Work(1)), Work(1e-13), Work(1e-4));
+        const Work least = std::clamp(damping_ * (std::min)(residual_, Work(1)), Work(1e-13), Work(1e-4));
         for (Work damping = least;; damping *= 10) {
             DenseMatrix damped = hessian_;
             damped.diagonal().array() += damping;
@@ -258,7 +258,7 @@ private:
         cholesky_.solveInPlace(direction);
         direction = direction.cwiseQuotient(root);
         // Along a singular direction, the step is far too long.
-        const Work longest = 20 * std::max(largest_reward_, *std::max_element(plan_.begin(), plan_.end()));
+        const Work longest = 20 * (std::max)(largest_reward_, *std::max_element(plan_.begin(), plan_.end()));
         const Work length = direction.cwiseAbs().maxCoeff();
         if (length > longest) direction *= longest / length;
         return direction;
@@ -271,7 +271,7 @@ private:
         for (Index k = 0; k < cols(); ++k) {
             const MarginalLine& line = col_line(count(k));
             if (line.is_free() || col_support_[count(k)] == 0) continue;
-            const Work c = std::exp(std::min(log_c_[count(k)], Work(600)));
+            const Work c = std::exp((std::min)(log_c_[count(k)], Work(600)));
             const Work weight = 1 / (col_support_[count(k)] + (line.is_soft() ? c / line.alpha : 0));
             present.clear();
             for (Index i = 0; i < rows(); ++i) {

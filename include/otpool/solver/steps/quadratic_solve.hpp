@@ -25,9 +25,9 @@ Work quadratic_offset(const Inspection& problem, Work unit) {
     const Work alpha = problem.alpha1 + problem.alpha2;
     const Work highest = problem.highest_of_all();
     if (std::isinf(alpha) || std::isinf(unit) || alpha == 0) return highest;
-    const Work size = static_cast<Work>(std::max(problem.features(), problem.active_instances()));
+    const Work size = static_cast<Work>((std::max)(problem.features(), problem.active_instances()));
     const Work x = highest / alpha - std::log(size * alpha / unit);
-    return std::isfinite(x) ? highest - std::min(alpha * wright_omega(x), std::max(highest, Work(0))) : 0;
+    return std::isfinite(x) ? highest - (std::min)(alpha * wright_omega(x), (std::max)(highest, Work(0))) : 0;
 }
 
 /// Solves a Quadratic problem by Newton's method. `f` and `g`: the potentials to start from, or empty. If alpha0 is far
@@ -41,7 +41,7 @@ SolvedPlan solve_quadratic(const Inspection& problem, const AnyRun& run, const s
     Iterations iterations(run, 200);
     std::vector<Work> row = f.empty() ? f : starting_rows(problem, f, g);
     const Work range = range_of_rewards<Work>(problem) / (2 * problem.alpha0);
-    Work factor = row.empty() ? std::max(Work(1), range / easy_range) : 1;
+    Work factor = row.empty() ? (std::max)(Work(1), range / easy_range) : 1;
     while (true) {
         const OrientedProblem<Work> oriented(problem, factor * 2 * problem.alpha0, offset);
         for (Work& potential : row) potential = oriented.row_potential(potential);
@@ -62,7 +62,7 @@ SolvedPlan solve_quadratic(const Inspection& problem, const AnyRun& run, const s
             return found;
         }
         row = oriented.given_rows(newton.row_potential());
-        factor = std::max(Work(1), factor / 4);
+        factor = (std::max)(Work(1), factor / 4);
     }
 }
 

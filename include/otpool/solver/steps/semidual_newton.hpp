@@ -82,12 +82,12 @@ public:
         std::copy(penalty.begin(), penalty.end(), from_penalty_.begin());
         Work unit = -std::numeric_limits<Work>::infinity();
         for (Index i = 0; i < size(); ++i) {
-            unit = std::max({unit, pass.log_row_mass[i], rows_.log_prior[i] - penalty[i]});
+            unit = (std::max)({unit, pass.log_row_mass[i], rows_.log_prior[i] - penalty[i]});
         }
         const Work from_slope = slope(unit);
         if (from_slope < 0) return sinkhorn_step();
         Work shorter = 0;
-        Work longer = std::min(1.0, longest_step / largest_magnitude(direction_.data(), size()));
+        Work longer = (std::min)(1.0, longest_step / largest_magnitude(direction_.data(), size()));
         move(longer);
         if (slope(unit) >= -0.5 * from_slope) return;
         for (int halving = 0; halving < 60; ++halving) {
@@ -124,8 +124,8 @@ private:
         Work sum = 0;
         Work magnitude = 0;
         for (Index i = 0; i < size(); ++i) {
-            const Work wanted = direction_[i] * std::exp(std::min(rows_.log_prior[i] - penalty[i] - unit, 600.0));
-            const Work present = direction_[i] * std::exp(std::min(pass.log_row_mass[i] - unit, 600.0));
+            const Work wanted = direction_[i] * std::exp((std::min)(rows_.log_prior[i] - penalty[i] - unit, 600.0));
+            const Work present = direction_[i] * std::exp((std::min)(pass.log_row_mass[i] - unit, 600.0));
             sum += wanted - present;
             magnitude += std::abs(wanted) + std::abs(present);
         }
@@ -147,8 +147,8 @@ private:
         balanced_plan_.resize(kernel_.lanes(), kernel_.cols());
         subtract_products(kernel_.exponentials(row.data(), col.data(), negligible, balanced_plan_.data()));
         for (Index i = 0; i < size(); ++i) {
-            const Work gradient = std::expm1(std::min(rows_.log_prior[i] - penalty[i] - log_r[i], 100.0));
-            root_r[i] = std::exp(std::max((log_r[i] - highest_r) / 2, -300.0));
+            const Work gradient = std::expm1((std::min)(rows_.log_prior[i] - penalty[i] - log_r[i], 100.0));
+            root_r[i] = std::exp((std::max)((log_r[i] - highest_r) / 2, -300.0));
             right_side[i] = root_r[i] * gradient;
             hessian_(i, i) += 1 + (rows_.is_soft() ? rows_.ratio : 0) * (1 + gradient);
         }

@@ -146,12 +146,12 @@ public:
         });
         Gap all;
         for (const Gap& part : gaps_) {
-            all.of_cols = std::max(all.of_cols, part.of_cols);
+            all.of_cols = (std::max)(all.of_cols, part.of_cols);
             all.mean_x += part.mean_x;
         }
         const Part& sums = parts_.front();
         for (Index d = 0; d < rows(); ++d) {
-            all.of_rows = std::max(all.of_rows, sums.weight()[d] * std::exp(-log_r[d]) + sums.value()[d]);
+            all.of_rows = (std::max)(all.of_rows, sums.weight()[d] * std::exp(-log_r[d]) + sums.value()[d]);
         }
         return all;
     }
@@ -207,7 +207,7 @@ private:
         for (Index d = 0; d < rows(); ++d) {
             row_unit_[d] = std::numeric_limits<Work>::lowest();
             for (const Buffer<Work>& top : tops) {
-                row_unit_[d] = std::max(row_unit_[d], highest(L::load(top.data() + d * lanes)));
+                row_unit_[d] = (std::max)(row_unit_[d], highest(L::load(top.data() + d * lanes)));
             }
         }
         start_sums(false);
@@ -257,7 +257,7 @@ private:
             moment = multiply_add(exponent, S, moment);
         }
         converted<Real>(log_of_normal(mass)).store(log_c.data() + tile * lanes);
-        of_part.of_cols = std::max(of_part.of_cols, static_cast<Real>(highest(gap / mass + above)));
+        of_part.of_cols = (std::max)(of_part.of_cols, static_cast<Real>(highest(gap / mass + above)));
         const Real moment_of_tile = static_cast<Real>(sum(first_lanes(moment, used, Work(0))));
         of_part.mean_x += moment_of_tile / (plane_of_S.slope * log2_e);
     }
