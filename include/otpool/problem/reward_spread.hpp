@@ -23,10 +23,10 @@ namespace otpool::detail {
 /// first gap that is a thousand times the range above it, if every feature has a reward above the gap, and every
 /// instance of a hard marginal too. If only a part of the reward is looked at, it is ten times that part's range below.
 ///
-/// Cost: that of sorting at most 4096 rewards, or one instance.
+/// Cost: that of sorting at most 256 rewards, or one instance.
 template <std::same_as<Real> Work = Real>
 Work lowest_that_matters(const Inspection& problem) {
-    constexpr Index most_seen = 4096;
+    constexpr Index most_seen = 256;
     constexpr Work gap_to_range = 1e3;
     constexpr Work range_to_unseen = 10;
     const Index rows = problem.reward.rows();

@@ -6,10 +6,13 @@
 #include <concepts>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "otpool/core/matrix.hpp"
 #include "otpool/plan/solution.hpp"
+#include "otpool/problem/inspection.hpp"
 #include "otpool/problem/regularizers.hpp"
+#include "otpool/problem/reward_spread.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/active_set.hpp"
 #include "otpool/solver/bregman_admm.hpp"
@@ -24,16 +27,17 @@ namespace otpool {
 ///
 /// | problem | solvers, in this order |
 /// |---|---|
-/// | entropic, alpha0 > 0 | Sinkhorn for 80 + 2 min(D, N) iterations, Newton, BregmanAdmm |
+/// | entropic, alpha0 > 0 | Sinkhorn for b = 80 + 2 min(D, N) iterations, Newton, BregmanAdmm |
 /// | Quadratic, alpha0 > 0 | Newton, BregmanAdmm |
 /// | alpha0 = 0 | ActiveSet, BregmanAdmm |
 /// | a regulariser of your own | BregmanAdmm |
 /// | a penalty of your own | Sinkhorn if entropic with alpha0 > 0, BregmanAdmm |
 /// | a fixed number of iterations | Sinkhorn if entropic with alpha0 > 0, else BregmanAdmm |
 ///
-/// So many iterations of Sinkhorn take half as long as Newton takes on the whole where Sinkhorn is slow
-/// (bench/solver_choice measures it). If none converges, the result is the one with the smallest residual. Iterations
-/// are counted over all solvers, and so are max_iterations.
+/// So many iterations of Sinkhorn take half as long as Newton takes on the whole where Sinkhorn is slow. It is left out
+/// if it is likely to need more than b: with s the reward's spread, it takes about 3 (s / alpha0)^0.7 iterations where
+/// both alphas are above s / 2. (bench/solver_choice measures both.) If none converges, the result is the one with the
+/// smallest residual. Iterations are counted over all solvers, and so are max_iterations.
 ///
 /// Whoever uses it compiles all of these solvers.
 struct Automatic {
@@ -119,6 +123,18 @@ private:
         std::vector<double> history_;
     };
 
+    /// Whether Sinkhorn is likely to need more than so many iterations.
+    template <BagScalar Scalar, Regularizer R>
+    static bool needs_more(int iterations, const UotProblem<Scalar, R>& problem, const Options& options) {
+        if (options.closed_forms && detail::has_closed_form(problem)) return false;
+        const detail::Inspection inspection(problem);
+        const auto likely = [&](Real spread) { return 3 * std::pow(spread / inspection.alpha0, 0.7); };
+        if (likely(inspection.range()) <= iterations) return false;  // the spread is less
+        const Real spread = detail::RewardSpread<>().standard_deviation(inspection, {});
+        const bool is_stiff = (std::min)(inspection.alpha1, inspection.alpha2) > spread / 2;
+        return is_stiff && likely(spread) > iterations;
+    }
+
     /// Calls solve(solver) with one solver after the other, as long as there is a need.
     template <BagScalar Scalar, Regularizer R>
     static void for_each_solver(const UotProblem<Scalar, R>& problem, const Attempts& attempts, const auto& solve) {
@@ -126,8 +142,9 @@ private:
         const bool takes_newton = detail::is_kullback_leibler(problem) && !attempts.options().iterations;
         if constexpr (EntropicRegularizer<R>) {
             const Index smaller = (std::min)(problem.reward.rows(), problem.reward.cols());
-            const auto budget = static_cast<int>(80 + 2 * std::min<Index>(smaller, 4000));
-            if (!is_limit) solve(Sinkhorn{attempts.options(takes_newton ? budget : std::optional<int>())});
+            const auto budget = static_cast<int>(80 + 2 * (std::min)(smaller, Index{4000}));
+            const bool left_out = is_limit || (takes_newton && needs_more(budget, problem, attempts.options()));
+            if (!left_out) solve(Sinkhorn{attempts.options(takes_newton ? budget : std::optional<int>())});
         }
         if constexpr (NewtonRegularizer<R>) {
             if (attempts.again() && !is_limit && takes_newton) solve(Newton{attempts.options()});
