@@ -30,8 +30,9 @@ namespace detail {
 inline std::string endings(const Outcome& outcome) {
     std::string text;
     for (const auto& [status, count] : outcome.bags) {
-        text += (text.empty() ? "" : ", ") + std::string(otpool::name(status));
-        if (outcome.bags.size() > 1) text += " " + std::to_string(count);
+        if (!text.empty()) text += ", ";
+        text += otpool::name(status);
+        if (outcome.bags.size() > 1) text.append(" ").append(std::to_string(count));
     }
     return text;
 }
