@@ -210,6 +210,27 @@ TEST_CASE("an instance that every feature is forbidden to draw on has no mass") 
     }
 }
 
+TEST_CASE("where no plan meets hard marginals without forbidden pairs, no solver says converged") {
+    const Matrix<double> reward{{1, never, never}, {2, never, never}, {0, 1, 2}};
+    const Matrix<double> values = Matrix<double>::Identity(3, 3);
+    const auto check_unsolved = [&]<class R>(R, const auto& solver, double alpha0) {
+        UotProblem<double, R> problem{.reward = reward, .values = values, .alpha0 = alpha0};
+        problem.features.alpha = problem.instances.alpha = hard;
+        const auto solution = solver.solve(problem);
+        CHECK((solution.status == Status::iteration_limit || solution.status == Status::precision_limit));
+        CHECK(ConditionalReadout{}(solution).allFinite());
+    };
+    const Options options{.max_iterations = 500};
+    check_unsolved(Entropy{}, Sinkhorn{options}, 0.1);
+    check_unsolved(Entropy{}, Newton{options}, 0.1);
+    check_unsolved(Quadratic{}, Newton{options}, 0.1);
+    check_unsolved(Entropy{}, ActiveSet{options}, 0);
+    for (const double alpha0 : {0., 0.1}) {
+        check_unsolved(Entropy{}, BregmanAdmm{options}, alpha0);
+        check_unsolved(Quadratic{}, Automatic{options}, alpha0);
+    }
+}
+
 TEST_CASE("forbidden pairs that leave no plan are refused in a sentence") {
     Matrix<double> reward(2, 3);
     reward << 1, never, never, 0, never, 3;
