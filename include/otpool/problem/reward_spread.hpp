@@ -23,16 +23,16 @@ namespace otpool::detail {
 /// first gap that is a thousand times the range above it, if every feature has a reward above the gap, and every
 /// instance of a hard marginal too. If only a part of the reward is looked at, it is ten times that part's range below.
 ///
-/// Cost: that of sorting at most 256 rewards, or one instance.
+/// Cost: that of sorting at most 256 rewards, or one instance, in the memory given.
 template <std::same_as<Real> Work = Real>
-Work lowest_that_matters(const Inspection& problem) {
+Work lowest_that_matters(const Inspection& problem, std::vector<Work>& rewards) {
     constexpr Index most_seen = 256;
     constexpr Work gap_to_range = 1e3;
     constexpr Work range_to_unseen = 10;
     const Index rows = problem.reward.rows();
     const Index cols = problem.active_instances();
     const Index seen = std::clamp(most_seen / rows, Index{1}, cols);
-    std::vector<Work> rewards(static_cast<std::size_t>(seen * rows));
+    rewards.resize(static_cast<std::size_t>(seen * rows));
     Work needed = *std::min_element(problem.highest.begin(), problem.highest.end());
     for (Index i = 0; i < seen; ++i) {
         Work* const column = rewards.data() + i * rows;
@@ -52,6 +52,13 @@ Work lowest_that_matters(const Inspection& problem) {
                       std::numeric_limits<Work>::lowest());
 }
 
+/// The same in memory of its own.
+template <std::same_as<Real> Work = Real>
+Work lowest_that_matters(const Inspection& problem) {
+    std::vector<Work> rewards;
+    return lowest_that_matters(problem, rewards);
+}
+
 /// Standard deviation of all rewards of the active instances, where those below lowest_that_matters() count as it.
 /// Reuses its memory.
 template <std::same_as<Real> Work = Real>
@@ -63,7 +70,7 @@ public:
         const AnyView& reward = problem.reward;
         const std::vector<Index>& active = problem.priors.active;
         const Index rows = reward.rows();
-        const Real floor = (std::max)(lowest_that_matters<Work>(problem), problem.lowest);
+        const Real floor = (std::max)(lowest_that_matters(problem, seen_), problem.lowest);
         const Real largest = (std::max)({1e-300, std::abs(problem.highest_of_all()), std::abs(floor)});
         const Real inverse_scale = reward.is_float() ? 1 : 1 / largest;
         const Real half_origin = (std::max)(reward(0, active[0]), floor) / 2;
@@ -136,6 +143,7 @@ private:
         }
     };
     std::vector<Part> parts_;
+    std::vector<Real> seen_;
 };
 
 }  // namespace otpool::detail

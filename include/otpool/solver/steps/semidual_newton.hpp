@@ -1,6 +1,8 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include "otpool/core/compiler.hpp"  // before Eigen
+
 #include <Eigen/Cholesky>
 
 #include <algorithm>
