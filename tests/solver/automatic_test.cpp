@@ -59,8 +59,8 @@ TEMPLATE_TEST_CASE("every problem of alpha0 = 0 is solved", "", double, float) {
 TEST_CASE("a hard problem goes to the next solver, and iterations go on") {
     Random random(3);
     const Matrix<double> bag = random_bag<double>(random, 30, 60, BagKind::normal);
-    UotProblem<double> problem{.reward = bag, .alpha0 = 1e-3};
-    problem.features.alpha = problem.instances.alpha = hard;
+    UotProblem<double> problem{.reward = bag, .alpha0 = 1e-4};
+    problem.features.alpha = problem.instances.alpha = 0.4;
     std::vector<int> seen;
     const Observer observer = [&](int iteration, double) {
         seen.push_back(iteration);
@@ -72,6 +72,10 @@ TEST_CASE("a hard problem goes to the next solver, and iterations go on") {
     CHECK(solution.history.size() == static_cast<std::size_t>(solution.iterations));
     REQUIRE(seen.size() == static_cast<std::size_t>(solution.iterations));
     for (std::size_t i = 0; i < seen.size(); ++i) CHECK(seen[i] == static_cast<int>(i) + 1);
+
+    problem.features.alpha = problem.instances.alpha = hard;  // Newton at once
+    CHECK(Automatic{}.solve(problem).iterations < 100);
+    problem.features.alpha = problem.instances.alpha = 0.4;
 
     const auto limited = Automatic{{.max_iterations = 50}}.solve(problem);
     CHECK(limited.iterations == 50);
