@@ -109,7 +109,8 @@ void check(const Setting<Scalar>& setting, tests::Random& random) {
             blocks.add_sum_over_cols(block, v_of_block, sums.data());
             is_near(sums, columns * of_cols, columns * of_cols.cwiseAbs());
             sums.setZero();
-            blocks.add_weighted_sum_over_cols(block, v_of_block, detail::AnyView(setting.reward), reference.data(), sums.data());
+            blocks.add_weighted_sum_over_cols(block, v_of_block, detail::AnyView(setting.reward), reference.data(),
+                                              sums.data());
             Exact deviations(D, block.count);
             for (Index k = 0; k < block.count; ++k) {
                 for (Index d = 0; d < D; ++d) {

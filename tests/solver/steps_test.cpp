@@ -154,8 +154,7 @@ TEMPLATE_TEST_CASE("What is pooled has the digits of what weighs", "", float, do
                                                .instances = {.alpha = Scalar(0.5)}};
                     INFO(D << " features, outlier " << outlier << ", level " << level << ", alpha1 " << alpha1);
                     const auto error = [&] {
-                        const Vector<Scalar> found =
-                            tests::pooled(Sinkhorn{{.iterations = 3}}, problem).vector;
+                        const Vector<Scalar> found = tests::pooled(Sinkhorn{{.iterations = 3}}, problem).vector;
                         const WideArray expected = pooled_by_formula(problem, 3);
                         const auto unit =
                             (3 + expected.abs()).template cast<double>();  // 3: deviations of normal numbers

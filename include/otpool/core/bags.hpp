@@ -196,6 +196,7 @@ private:
 /// Bags of an Eigen expression have its scalar.
 template <class Derived, class... Rest>
 Bags(const Eigen::DenseBase<Derived>&, std::vector<std::int64_t>, const Rest&...) -> Bags<typename Derived::Scalar>;
+/// Likewise with offsets of another type.
 template <class Derived, class Offset, class... Rest>
 Bags(const Eigen::DenseBase<Derived>&, const std::vector<Offset>&, const Rest&...) -> Bags<typename Derived::Scalar>;
 
