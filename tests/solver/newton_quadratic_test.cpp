@@ -133,7 +133,7 @@ TEST_CASE("Newton for Quadratic takes priors down to 1e-30") {
         converged += check(made, 1e-10) ? 1 : 0;
     }
     // Where rows and columns that share an entry are both lighter than the potentials' rounding, no digits are left.
-    CHECK(converged >= count - count / 20);
+    CHECK(converged >= count - (count + 19) / 20);  // of a small sample, one
 }
 
 TEST_CASE("Newton for Quadratic has the iteration control of other solvers") {
