@@ -13,7 +13,6 @@
 #include "otpool/closed_form/quadratic.hpp"
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
-#include "otpool/plan/conditional_mean.hpp"
 #include "otpool/plan/solution.hpp"
 #include "otpool/plan/solved_plan.hpp"
 #include "otpool/problem/inspection.hpp"
@@ -90,16 +89,8 @@ struct ActiveSet {
                  const Run<Scalar, R>& run = {}) const {
         detail::SolverRun<Scalar, R> own(options, problem, run);
         inspect(own);
-        Outcome outcome;
-        if (takes_closed_form(own)) {
-            outcome = detail::pool_closed_form(own, own.mean());
-        } else {
-            const detail::SolvedPlan found = find(own);
-            own.mean() = detail::conditional_mean(found.log_plan, own.inspection().pooled_values());
-            outcome = found.outcome;
-        }
-        detail::set_pooled<Scalar>(own.mean(), pooled);
-        return outcome;
+        return detail::pool_plan<Scalar>(
+            own, takes_closed_form(own), [&] { return find(own); }, pooled);
     }
 
 private:
@@ -124,12 +115,8 @@ private:
 
     template <BagScalar Scalar, Regularizer R>
     detail::SolvedPlan find(const detail::SolverRun<Scalar, R>& run) const {
-        const Solution<Scalar, R>* from = run.warm_start();
-        if (from == nullptr) return detail::solve_by_active_set<Real>(run.inspection(), run.any(), {}, {});
-        const Vector<Scalar>& f = from->feature_potential;
-        const Vector<Scalar>& g = from->instance_potential;
-        return detail::solve_by_active_set<Real>(run.inspection(), run.any(), {f.begin(), f.end()},
-                                                 {g.begin(), g.end()});
+        const auto [f, g] = run.warm_potentials();
+        return detail::solve_by_active_set<Real>(run.inspection(), run.any(), f, g);
     }
 };
 

@@ -5,7 +5,6 @@
 #include <cmath>
 #include <concepts>
 #include <utility>
-#include <vector>
 
 #include "otpool/closed_form/entropic.hpp"
 #include "otpool/closed_form/quadratic.hpp"
@@ -13,7 +12,6 @@
 #include "otpool/kernel/dense_kernel.hpp"
 #include "otpool/kernel/log_domain_kernel.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
-#include "otpool/plan/conditional_mean.hpp"
 #include "otpool/plan/exponential_solution.hpp"
 #include "otpool/problem/inspection.hpp"
 #include "otpool/problem/regularizers.hpp"
@@ -69,16 +67,8 @@ struct Newton {
         detail::SolverRun<Scalar, R> own(options, problem, run);
         detail::require_kullback_leibler("Newton", problem);
         own.inspect();
-        Outcome outcome;
-        if (detail::takes_closed_form(own)) {
-            outcome = detail::pool_closed_form(own, own.mean());
-        } else {
-            const detail::SolvedPlan found = find(own);
-            own.mean() = detail::conditional_mean(found.log_plan, own.inspection().pooled_values());
-            outcome = found.outcome;
-        }
-        detail::set_pooled<Scalar>(own.mean(), pooled);
-        return outcome;
+        return detail::pool_plan<Scalar>(
+            own, detail::takes_closed_form(own), [&] { return find(own); }, pooled);
     }
 
 private:
@@ -98,11 +88,8 @@ private:
                 detail::kernel_potential_of(scaled, run.warm_start()->instance_potential);
             return find(scaled, run.inspection(), run.any(), &start);
         } else {
-            if (run.warm_start() == nullptr) return detail::solve_quadratic<Real>(run.inspection(), run.any(), {}, {});
-            const auto& f = run.warm_start()->feature_potential;
-            const auto& g = run.warm_start()->instance_potential;
-            return detail::solve_quadratic<Real>(run.inspection(), run.any(), {f.begin(), f.end()},
-                                                 {g.begin(), g.end()});
+            const auto [f, g] = run.warm_potentials();
+            return detail::solve_quadratic<Real>(run.inspection(), run.any(), f, g);
         }
     }
 

@@ -4,11 +4,14 @@
 #include <concepts>
 #include <string>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "otpool/closed_form/closed_form_of.hpp"
 #include "otpool/core/error.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/workspace.hpp"
+#include "otpool/plan/conditional_mean.hpp"
 #include "otpool/plan/solution.hpp"
 #include "otpool/problem/inspection.hpp"
 #include "otpool/problem/uot_problem.hpp"
@@ -91,6 +94,14 @@ public:
     const AnyRun& any() const { return any_; }
     Workspace& workspace() const { return workspace_; }
     const Solution<Scalar, R>* warm_start() const { return given_.warm_start; }
+    /// The potentials f and g of the warm start, in double; empty without one.
+    std::pair<std::vector<Real>, std::vector<Real>> warm_potentials() const {
+        const Solution<Scalar, R>* from = warm_start();
+        if (from == nullptr) return {};
+        const auto& f = from->feature_potential;
+        const auto& g = from->instance_potential;
+        return {{f.begin(), f.end()}, {g.begin(), g.end()}};
+    }
     /// Memory for the pooled vector, in double.
     RealVector& mean() const { return workspace_.get<PooledMean>().values; }
 
@@ -131,6 +142,22 @@ Outcome pool_closed_form(const SolverRun<Scalar, R>& run, RealVector& mean) {
 template <BagScalar Scalar>
 void set_pooled(const RealVector& mean, Eigen::Ref<Vector<Scalar>> pooled) {
     for (Index d = 0; d < mean.size(); ++d) pooled[d] = saturated<Scalar>(mean[d]);
+}
+
+/// pooled <- what an inspected run pools: by its closed form, or else by the plan that find() returns.
+template <BagScalar Scalar, Regularizer R>
+Outcome pool_plan(const SolverRun<Scalar, R>& run, bool closed_form, const auto& find,
+                  Eigen::Ref<Vector<Scalar>> pooled) {
+    Outcome outcome;
+    if (closed_form) {
+        outcome = pool_closed_form(run, run.mean());
+    } else {
+        const SolvedPlan found = find();
+        run.mean() = conditional_mean(found.log_plan, run.inspection().pooled_values());
+        outcome = found.outcome;
+    }
+    set_pooled<Scalar>(run.mean(), pooled);
+    return outcome;
 }
 
 inline void require_positive_alpha0(const std::string& solver, const Inspection& problem) {
