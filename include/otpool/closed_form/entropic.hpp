@@ -18,6 +18,7 @@
 #include "otpool/plan/conditional_mean.hpp"
 #include "otpool/plan/exponential_solution.hpp"
 #include "otpool/problem/regularizers.hpp"
+#include "otpool/simd/arrays.hpp"
 
 namespace otpool::detail {
 
@@ -79,7 +80,7 @@ private:
         }
         weighted(problem, execution, mean);
         // Differences of the largest numbers, and sums of them, are infinite, and then so is the mean, or NaN.
-        return std::all_of(mean.begin(), mean.end(), [](Real y) { return std::isfinite(y); });
+        return all_finite(mean.data(), mean.size());
     }
 
     /// A column of rewards and of values, and how many instances share a feature's maximum.

@@ -75,10 +75,11 @@ struct Solution {
     /// -<X, P> + alpha0 R(P) + alpha1 KL(r | p0) + alpha2 KL(c | q0), or other penalties, without the terms whose alpha
     /// is infinite.
     Scalar objective() const {
-        const Real prior_mass_of_rows = detail::prior_mass(problem.features);
-        const Real prior_mass_of_cols = detail::prior_mass(problem.instances);
-        const RealVector p = detail::prior_of_mass(problem.features.prior, problem.reward.rows(), prior_mass_of_rows);
-        const RealVector q = detail::prior_of_mass(problem.instances.prior, problem.reward.cols(), prior_mass_of_cols);
+        const auto prior_of = [](const Marginal<Scalar>& side, Index size) {
+            return detail::prior_of_mass(side.prior, size, detail::prior_mass(side));
+        };
+        const RealVector p = prior_of(problem.features, problem.reward.rows());
+        const RealVector q = prior_of(problem.instances, problem.reward.cols());
         // With Q = P / m, m = sum P, the objective is m (terms in Q + terms in log m) + constants. This does not
         // overflow, however large m is.
         std::vector<Real> r(static_cast<std::size_t>(p.size()), 0);
@@ -105,21 +106,21 @@ struct Solution {
         const Real alpha0 = Real(problem.alpha0);
         Real per_mass = -reward;
         Real constant = 0;
-        const auto add_penalty = [&](const Marginal<Scalar>& side, const std::vector<Real>& m, const RealVector& prior,
-                                     Real mass_of_prior) {
+        const auto add_penalty = [&](const Marginal<Scalar>& side, const std::vector<Real>& m,
+                                     const RealVector& prior) {
             const Real alpha = Real(side.alpha);
             if (!detail::is_kullback_leibler(side.penalty, alpha)) {
                 constant += alpha * penalty_of(side.penalty, m, prior);
                 return;
             }
             per_mass += weighted(alpha, relative_entropy(m, prior) + log_mass - 1);
-            constant += weighted(alpha, mass_of_prior);
+            constant += weighted(alpha, prior.sum());
         };
-        add_penalty(problem.features, r, p, prior_mass_of_rows);
-        add_penalty(problem.instances, c, q, prior_mass_of_cols);
+        add_penalty(problem.features, r, p);
+        add_penalty(problem.instances, c, q);
         if constexpr (EntropicRegularizer<R>) {
             per_mass += weighted(alpha0, entropy - R::prior_weight * cross_entropy + log_mass - 1);
-            constant += weighted(alpha0, R::prior_weight * prior_mass_of_rows * prior_mass_of_cols);
+            constant += weighted(alpha0, R::prior_weight * p.sum() * q.sum());
         } else {
             per_mass += weighted(alpha0, separable);
         }

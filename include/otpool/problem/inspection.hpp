@@ -26,8 +26,7 @@ struct Inspection {
     AnyRegularizer regularizer;
     Priors priors;
     RealVector highest;          ///< Highest reward per feature, over the active instances.
-    Real lowest = 0;             ///< Lowest reward; unspecified unless looked_at_all.
-    bool forbids_pairs = false;  ///< Whether rewards of -inf have been seen. Then `lowest` may be one of them.
+    Real lowest = 0;             ///< Lowest reward, maybe -inf; unspecified unless looked_at_all.
     bool looked_at_all = false;  ///< If not, `highest` covers a few instances, and the reward may not be finite.
 
     const AnyView& pooled_values() const { return values.empty() ? reward : values; }
@@ -86,7 +85,6 @@ private:
         validate_fields(problem);
         reward = problem.reward;
         values = problem.values;
-        forbids_pairs = false;
         set_alphas(Real(problem.alpha0), Real(problem.features.alpha), Real(problem.instances.alpha));
         feature_penalty = problem.features.penalty;
         instance_penalty = problem.instances.penalty;
@@ -98,7 +96,7 @@ private:
     void look(const UotProblem<Scalar, R>& problem, const Execution& execution, Workspace& workspace) {
         auto& range = workspace.get<RewardRange<Scalar>>();
         range.set(problem.reward, priors.active, execution);
-        forbids_pairs = (!range.all_finite || !all_active()) && require_reward(problem, execution);
+        const bool forbids_pairs = (!range.all_finite || !all_active()) && require_reward(problem, execution);
         take(range);
         if (forbids_pairs) leave_out_forbidden();
     }

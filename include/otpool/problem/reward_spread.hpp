@@ -21,7 +21,8 @@ namespace otpool::detail {
 /// A reward that no reward which matters is below, for defaults and stopping rules: those below it count as it. People
 /// forbid pairs by -inf or by large negative numbers, and no scale may depend on how large. It is the reward above the
 /// first gap that is a thousand times the range above it, if every feature has a reward above the gap, and every
-/// instance of a hard marginal too. If only a part of the reward is looked at, it is ten times that part's range below.
+/// instance of a hard marginal too. If only a part of the reward is looked at, it is ten times that part's range below,
+/// but not below the lowest reward.
 ///
 /// Cost: that of sorting at most 256 rewards, or one instance, in the memory given.
 template <std::same_as<Real> Work = Real>
@@ -48,8 +49,8 @@ Work lowest_that_matters(const Inspection& problem, std::vector<Work>& rewards) 
     std::size_t count = 1;
     while (count < rewards.size() && matters(rewards[count], rewards[count - 1])) ++count;
     const Work lowest = rewards[count - 1];
-    return (std::max)(lowest - (seen < cols ? range_to_unseen * (top - lowest) : 0),
-                      std::numeric_limits<Work>::lowest());
+    const Work unseen = seen < cols ? range_to_unseen * (top - lowest) : 0;
+    return (std::max)({lowest - unseen, problem.lowest, std::numeric_limits<Work>::lowest()});
 }
 
 /// The same in memory of its own.
@@ -70,7 +71,7 @@ public:
         const AnyView& reward = problem.reward;
         const std::vector<Index>& active = problem.priors.active;
         const Index rows = reward.rows();
-        const Real floor = (std::max)(lowest_that_matters(problem, seen_), problem.lowest);
+        const Real floor = lowest_that_matters(problem, seen_);
         const Real largest = (std::max)({1e-300, std::abs(problem.highest_of_all()), std::abs(floor)});
         const Real inverse_scale = reward.is_float() ? 1 : 1 / largest;
         const Real half_origin = (std::max)(reward(0, active[0]), floor) / 2;

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <tuple>
 
 #include "otpool/core/any_view.hpp"
 #include "otpool/core/buffer.hpp"
@@ -138,9 +137,11 @@ private:
     /// Adds the priors' derivatives, and that of the largest reward, which all rewards are taken relative to.
     void finish() {
         const ScaledProblem& scaled = tape_->scaled(0);
-        const auto& [features, instances] = std::tie(scaled.features, scaled.instances);
-        pull_back_normalization(features.log_prior.data(), features.size(), features.kept_sum, log_p_.data());
-        pull_back_normalization(instances.log_prior.data(), instances.size(), instances.kept_sum, log_q_.data());
+        const auto pull_back = [](const Side& side, auto& log_prior) {
+            pull_back_normalization(side.log_prior.data(), side.size(), side.kept_sum, log_prior.data());
+        };
+        pull_back(scaled.features, log_p_);
+        pull_back(scaled.instances, log_q_);
         add_prior_gradients(scaled.kernel.active, log_p_.data(), log_q_.data(), *gradient_);
         const auto [d, n] = scaled.highest();
         Scalar& of_highest = gradient_->reward.sum(n)[d];

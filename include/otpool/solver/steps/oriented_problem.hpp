@@ -88,8 +88,8 @@ private:
     Work in_unit(Work x) const { return std::clamp((x / 2 - offset_ / 2) / (unit_ / 2), -largest, largest); }
 
     void set_reward() {
-        const Work lowest = (std::max)(lowest_that_matters<Work>(*problem_), problem_->lowest);
-        largest_reward = (std::max)(std::abs(in_unit(problem_->highest_of_all())), std::abs(in_unit(lowest)));
+        largest_reward = (std::max)(std::abs(in_unit(problem_->highest_of_all())),
+                                    std::abs(in_unit(lowest_that_matters<Work>(*problem_))));
         reward.resize(static_cast<std::size_t>(rows * cols));
         std::vector<Work> x(static_cast<std::size_t>(problem_->features()));
         const Index of_feature = features_are_rows ? 1 : rows;
@@ -132,7 +132,7 @@ private:
 /// The highest reward minus the lowest one, without those of -inf.
 template <std::same_as<Real> Work = Real>
 Work range_of_rewards(const Inspection& problem) {
-    const Work lowest = (std::max)(lowest_that_matters<Work>(problem), problem.lowest);
+    const Work lowest = lowest_that_matters<Work>(problem);
     return (std::min)(problem.highest_of_all() / 2 - lowest / 2, (std::numeric_limits<Work>::max)() / 2) * 2;
 }
 

@@ -45,8 +45,7 @@ public:
           col_support_(count(cols())),
           x_(count(cols())),
           gap_(count(cols())),
-          gradient_(rows()),
-          largest_reward_(problem.largest_reward) {
+          gradient_(rows()) {
         if (start != nullptr) f_.assign(start, start + rows());
         for (std::size_t i = 0; i < f_.size(); ++i) f_[i] = row_line(i).is_free() ? 0 : f_[i];
         sweep();
@@ -161,7 +160,7 @@ private:
     /// Rows so light that rounding of the potentials is felt in their mass get it from their own equation, in relative
     /// precision, if the columns that they draw on are heavier and so feel it less. Sets rounding_.
     void polish() {
-        const Work of_slack = epsilon * (largest_reward_ + largest_of(f_));
+        const Work of_slack = epsilon * (problem_.largest_reward + largest_of(f_));
         rounding_ = 0;
         for (Index i = 0; i < rows(); ++i) {
             if (row_line(count(i)).is_free()) continue;
@@ -229,7 +228,7 @@ private:
 
     /// What rounding of the plan can change in the dual's slope along a direction.
     Work rounding_of_slope(const DenseVector& direction) const {
-        const Work of_slack = epsilon * (largest_reward_ + largest_of(f_));
+        const Work of_slack = epsilon * (problem_.largest_reward + largest_of(f_));
         Work rounded = 0;
         for (std::size_t i = 0; i < f_.size(); ++i) {
             const Work mass = row_line(i).is_free() ? 0 : target(i);
@@ -260,7 +259,7 @@ private:
         cholesky_.solveInPlace(direction);
         direction = direction.cwiseQuotient(root);
         // Along a singular direction, the step is far too long.
-        const Work longest = 20 * (std::max)(largest_reward_, *std::max_element(plan_.begin(), plan_.end()));
+        const Work longest = 20 * (std::max)(problem_.largest_reward, *std::max_element(plan_.begin(), plan_.end()));
         const Work length = direction.cwiseAbs().maxCoeff();
         if (length > longest) direction *= longest / length;
         return direction;
@@ -299,7 +298,6 @@ private:
     DenseVector gradient_;
     DenseMatrix hessian_;
     Eigen::LLT<DenseMatrix> cholesky_;
-    Work largest_reward_;
     Work damping_ = 1e-4;
     Work residual_ = 0;
     Work best_residual_ = std::numeric_limits<Work>::infinity();
