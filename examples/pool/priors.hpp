@@ -58,6 +58,21 @@ inline Vector<double> weights_of_scores(const Vector<double>& scores, const std:
     return (scores.array() - highest).unaryExpr([](double score) { return std::exp(score); });
 }
 
+/// The priors of all bags, side by side: weights_of(numbers of a bag, the bag's name) over their sum.
+template <class Scalar>
+Vector<Scalar> priors_of_bags(const Vector<double>& numbers, const Offsets& offsets, const std::filesystem::path& file,
+                              const auto& weights_of) {
+    Vector<Scalar> q0(numbers.size());
+    for (std::size_t b = 0; b + 1 < offsets.size(); ++b) {
+        const Index size = offsets[b + 1] - offsets[b];
+        if (size == 0) continue;
+        const std::string bag = "bag " + printed(b);
+        const Vector<double> weights = weights_of(Vector<double>(numbers.segment(offsets[b], size)), bag);
+        q0.segment(offsets[b], size) = prior_of<Scalar>(weights, file, "sum of " + bag);
+    }
+    return q0;
+}
+
 }  // namespace detail
 
 /// The prior over the features, from weights above 0. Throws FileError.
@@ -83,14 +98,8 @@ Vector<Scalar> read_q0(const std::filesystem::path& path, const Offsets& offsets
         throw FileError(file.path(), detail::place(offsets, n, n), detail::printed(weights[n]),
                         "finite numbers of at least 0");
     }
-    Vector<Scalar> q0(weights.size());
-    for (std::size_t b = 0; b + 1 < offsets.size(); ++b) {
-        const Index size = offsets[b + 1] - offsets[b];
-        if (size == 0) continue;
-        q0.segment(offsets[b], size) = detail::prior_of<Scalar>(weights.segment(offsets[b], size), file.path(),
-                                                                "sum of bag " + detail::printed(b));
-    }
-    return q0;
+    const auto as_given = [](const Vector<double>& of_bag, const std::string&) { return of_bag; };
+    return detail::priors_of_bags<Scalar>(weights, offsets, file.path(), as_given);
 }
 
 /// The prior over the instances of every bag as the softmax of scores. A score of -inf leaves an instance out. Throws
@@ -104,15 +113,10 @@ Vector<Scalar> read_scores(const std::filesystem::path& path, const Offsets& off
         throw FileError(file.path(), detail::place(offsets, n, n), detail::printed(scores[n]),
                         "finite numbers, and -inf to leave an instance out");
     }
-    Vector<Scalar> q0(scores.size());
-    for (std::size_t b = 0; b + 1 < offsets.size(); ++b) {
-        const Index size = offsets[b + 1] - offsets[b];
-        if (size == 0) continue;
-        const std::string bag = "bag " + detail::printed(b);
-        const Vector<double> weights = detail::weights_of_scores(scores.segment(offsets[b], size), file.path(), bag);
-        q0.segment(offsets[b], size) = detail::prior_of<Scalar>(weights, file.path(), "sum of " + bag);
-    }
-    return q0;
+    const auto exponentials = [&](const Vector<double>& of_bag, const std::string& bag) {
+        return detail::weights_of_scores(of_bag, file.path(), bag);
+    };
+    return detail::priors_of_bags<Scalar>(scores, offsets, file.path(), exponentials);
 }
 
 }  // namespace pool
