@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "otpool/learning.hpp"
+#include "small_layers.hpp"
 #include "support/catch.hpp"
 #include "support/central_differences.hpp"
 #include "support/message_of.hpp"
@@ -18,9 +19,8 @@
 namespace mask_test {
 
 using namespace otpool;
+using namespace layer_test;
 using tests::Random;
-
-constexpr Index D = 4;
 
 /// Bags with priors of their own, which exclude instances.
 struct Batch {
@@ -60,17 +60,6 @@ struct Batch {
         return left;
     }
 };
-
-Attention<double> attention() { return {Matrix<double>::Constant(3, D, 0.1), Vector<double>::Constant(3, 0.2)}; }
-GatedAttention<double> gated_attention() {
-    const Matrix<double> V = Matrix<double>::Constant(3, D, 0.1);
-    return {V, -V, Vector<double>::Constant(3, 0.2)};
-}
-
-template <class Layer, class Prior = UniformPrior>
-Layer started(Prior prior = {}, bool learn_p0 = false, int sets = 1) {
-    return {.parameters = Layer::start(D, prior, learn_p0, sets)};
-}
 
 /// Every kind of layer, each with other parameters than it starts with.
 void for_each_layer(const auto& visit) {

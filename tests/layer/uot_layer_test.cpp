@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "otpool/learning.hpp"
+#include "small_layers.hpp"
 #include "support/catch.hpp"
 #include "support/central_differences.hpp"
 #include "support/message_of.hpp"
@@ -16,9 +17,8 @@
 namespace uot_layer_test {
 
 using namespace otpool;
+using namespace layer_test;
 using tests::Random;
-
-constexpr Index D = 4;
 
 struct Batch {
     Matrix<double> instances = Matrix<double>(D, 11);
@@ -90,17 +90,6 @@ void check_gradient(Layer layer) {
             CHECK(error < 1e-6 * largest);
         }
     }
-}
-
-Attention<double> attention() { return {Matrix<double>::Constant(3, D, 0.1), Vector<double>::Constant(3, 0.2)}; }
-GatedAttention<double> gated_attention() {
-    const Matrix<double> V = Matrix<double>::Constant(3, D, 0.1);
-    return {V, -V, Vector<double>::Constant(3, 0.2)};
-}
-
-template <class Layer, class Prior = UniformPrior>
-Layer started(Prior prior = {}, bool learn_p0 = false, int sets = 1) {
-    return {.parameters = Layer::start(D, prior, learn_p0, sets)};
 }
 
 TEST_CASE("A UOT layer has its own gradient: Sinkhorn") {
