@@ -2,7 +2,7 @@
 
 #include <optional>
 
-#include "otpool/solver/steps/admm_pooling.hpp"
+#include "otpool/solver/admm/admm_pooling.hpp"
 
 namespace tests {
 

@@ -19,9 +19,9 @@
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/options.hpp"
 #include "otpool/solver/solver.hpp"
-#include "otpool/solver/steps/active_set_search.hpp"
+#include "otpool/solver/sparse/active_set_search.hpp"
+#include "otpool/solver/sparse/oriented_problem.hpp"
 #include "otpool/solver/steps/iterations.hpp"
-#include "otpool/solver/steps/oriented_problem.hpp"
 
 namespace otpool {
 

@@ -15,11 +15,11 @@
 #include "otpool/plan/solution.hpp"
 #include "otpool/problem/inspection.hpp"
 #include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/admm/admm_pooling.hpp"
+#include "otpool/solver/admm/admm_rho.hpp"
+#include "otpool/solver/admm/admm_solve.hpp"
 #include "otpool/solver/options.hpp"
 #include "otpool/solver/solver.hpp"
-#include "otpool/solver/steps/admm_pooling.hpp"
-#include "otpool/solver/steps/admm_rho.hpp"
-#include "otpool/solver/steps/admm_solve.hpp"
 
 namespace otpool {
 

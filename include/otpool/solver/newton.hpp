@@ -20,8 +20,8 @@
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/options.hpp"
 #include "otpool/solver/solver.hpp"
+#include "otpool/solver/sparse/quadratic_solve.hpp"
 #include "otpool/solver/steps/iterations.hpp"
-#include "otpool/solver/steps/quadratic_solve.hpp"
 #include "otpool/solver/steps/scaling.hpp"
 #include "otpool/solver/steps/semidual_newton.hpp"
 

@@ -12,8 +12,8 @@
 #include "otpool/kernel/feature_sums.hpp"
 #include "otpool/kernel/instance_tiles.hpp"
 #include "otpool/simd/arrays.hpp"
-#include "otpool/solver/steps/admm_duals.hpp"
-#include "otpool/solver/steps/admm_step.hpp"
+#include "otpool/solver/admm/admm_duals.hpp"
+#include "otpool/solver/admm/admm_step.hpp"
 
 namespace otpool::detail {
 

@@ -13,7 +13,7 @@
 #include "otpool/gradient/reverse/half_step_reverse.hpp"
 #include "otpool/gradient/reverse/parameter_sets.hpp"
 #include "otpool/simd/arrays.hpp"
-#include "otpool/solver/steps/admm_state.hpp"
+#include "otpool/solver/admm/admm_state.hpp"
 
 namespace otpool::detail {
 

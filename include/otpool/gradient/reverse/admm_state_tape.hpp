@@ -9,7 +9,7 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/reverse/parameter_sets.hpp"
 #include "otpool/problem/inspection.hpp"
-#include "otpool/solver/steps/admm_state.hpp"
+#include "otpool/solver/admm/admm_state.hpp"
 
 namespace otpool::detail {
 

@@ -16,7 +16,7 @@
 #include "otpool/kernel/instance_tiles.hpp"
 #include "otpool/problem/side.hpp"
 #include "otpool/simd/arrays.hpp"
-#include "otpool/solver/steps/admm_step.hpp"
+#include "otpool/solver/admm/admm_step.hpp"
 
 namespace otpool::detail {
 

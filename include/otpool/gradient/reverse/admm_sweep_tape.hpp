@@ -12,9 +12,9 @@
 #include "otpool/gradient/reverse/parameter_sets.hpp"
 #include "otpool/problem/inspection.hpp"
 #include "otpool/problem/priors.hpp"
-#include "otpool/solver/steps/admm_duals.hpp"
-#include "otpool/solver/steps/admm_step.hpp"
-#include "otpool/solver/steps/admm_sweep.hpp"
+#include "otpool/solver/admm/admm_duals.hpp"
+#include "otpool/solver/admm/admm_step.hpp"
+#include "otpool/solver/admm/admm_sweep.hpp"
 
 namespace otpool::detail {
 

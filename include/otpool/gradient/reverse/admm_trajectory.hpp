@@ -25,9 +25,9 @@
 #include "otpool/plan/solution.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/simd/arrays.hpp"
+#include "otpool/solver/admm/admm_steps.hpp"
 #include "otpool/solver/bregman_admm.hpp"
 #include "otpool/solver/solver.hpp"
-#include "otpool/solver/steps/admm_steps.hpp"
 #include "otpool/solver/steps/iterations.hpp"
 
 namespace otpool::detail {

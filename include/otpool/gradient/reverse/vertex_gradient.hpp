@@ -13,7 +13,7 @@
 #include "otpool/gradient/reverse/bag_gradient.hpp"
 #include "otpool/gradient/reverse/optimum.hpp"
 #include "otpool/gradient/reverse/plan_gradient.hpp"
-#include "otpool/solver/steps/forest.hpp"
+#include "otpool/solver/sparse/forest.hpp"
 
 namespace otpool::detail {
 

@@ -5,7 +5,7 @@
 
 #include "otpool/closed_form/quadratic_line.hpp"
 #include "otpool/closed_form/wright_omega.hpp"
-#include "otpool/solver/steps/balancing_shift.hpp"
+#include "otpool/solver/sparse/balancing_shift.hpp"
 #include "support/catch.hpp"
 #include "support/random_bags.hpp"
 

@@ -12,10 +12,10 @@
 #include "otpool/plan/log_plan.hpp"
 #include "otpool/plan/solved_plan.hpp"
 #include "otpool/problem/inspection.hpp"
+#include "otpool/solver/admm/admm_state.hpp"
+#include "otpool/solver/admm/admm_steps.hpp"
+#include "otpool/solver/admm/admm_sweep.hpp"
 #include "otpool/solver/solver.hpp"
-#include "otpool/solver/steps/admm_state.hpp"
-#include "otpool/solver/steps/admm_steps.hpp"
-#include "otpool/solver/steps/admm_sweep.hpp"
 #include "otpool/solver/steps/iterations.hpp"
 
 namespace otpool::detail {

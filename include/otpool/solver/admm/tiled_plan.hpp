@@ -18,7 +18,7 @@
 #include "otpool/kernel/reference_values.hpp"
 #include "otpool/problem/inspection.hpp"
 #include "otpool/simd/arrays.hpp"
-#include "otpool/solver/steps/admm_step.hpp"
+#include "otpool/solver/admm/admm_step.hpp"
 
 namespace otpool::detail {
 

@@ -22,10 +22,10 @@
 #include "otpool/problem/inspection.hpp"
 #include "otpool/problem/side.hpp"
 #include "otpool/simd/arrays.hpp"
-#include "otpool/solver/steps/admm_duals.hpp"
-#include "otpool/solver/steps/admm_sides.hpp"
-#include "otpool/solver/steps/admm_step.hpp"
-#include "otpool/solver/steps/tiled_plan.hpp"
+#include "otpool/solver/admm/admm_duals.hpp"
+#include "otpool/solver/admm/admm_sides.hpp"
+#include "otpool/solver/admm/admm_step.hpp"
+#include "otpool/solver/admm/tiled_plan.hpp"
 
 namespace otpool::detail {
 

@@ -7,8 +7,8 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
 #include "otpool/problem/inspection.hpp"
-#include "otpool/solver/steps/admm_steps.hpp"
-#include "otpool/solver/steps/admm_sweep.hpp"
+#include "otpool/solver/admm/admm_steps.hpp"
+#include "otpool/solver/admm/admm_sweep.hpp"
 
 namespace otpool::detail {
 

@@ -4,7 +4,7 @@
 
 #include "otpool/solver/active_set.hpp"
 #include "otpool/solver/newton.hpp"
-#include "otpool/solver/steps/quadratic_newton.hpp"
+#include "otpool/solver/sparse/quadratic_newton.hpp"
 #include "support/catch.hpp"
 #include "support/random_bags.hpp"
 

@@ -12,9 +12,9 @@
 
 #include "otpool/core/matrix.hpp"
 #include "otpool/plan/marginal_line.hpp"
-#include "otpool/solver/steps/balancing_shift.hpp"
-#include "otpool/solver/steps/forest.hpp"
-#include "otpool/solver/steps/oriented_problem.hpp"
+#include "otpool/solver/sparse/balancing_shift.hpp"
+#include "otpool/solver/sparse/forest.hpp"
+#include "otpool/solver/sparse/oriented_problem.hpp"
 
 namespace otpool::detail {
 

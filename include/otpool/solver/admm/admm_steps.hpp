@@ -2,7 +2,7 @@
 #pragma once
 
 #include "otpool/core/matrix.hpp"
-#include "otpool/solver/steps/admm_sweep.hpp"
+#include "otpool/solver/admm/admm_sweep.hpp"
 #include "otpool/solver/steps/iterations.hpp"
 
 namespace otpool::detail {

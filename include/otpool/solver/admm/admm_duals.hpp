@@ -9,7 +9,7 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/simd/exponential.hpp"
 #include "otpool/simd/lanes.hpp"
-#include "otpool/solver/steps/admm_step.hpp"
+#include "otpool/solver/admm/admm_step.hpp"
 
 namespace otpool::detail {
 

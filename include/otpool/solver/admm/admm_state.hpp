@@ -15,7 +15,7 @@
 #include "otpool/plan/solved_plan.hpp"
 #include "otpool/problem/inspection.hpp"
 #include "otpool/simd/arrays.hpp"
-#include "otpool/solver/steps/admm_sides.hpp"
+#include "otpool/solver/admm/admm_sides.hpp"
 #include "otpool/solver/steps/instance_columns.hpp"
 
 namespace otpool {

@@ -12,9 +12,9 @@
 #include "otpool/plan/solved_plan.hpp"
 #include "otpool/problem/inspection.hpp"
 #include "otpool/solver/solver.hpp"
+#include "otpool/solver/sparse/oriented_problem.hpp"
+#include "otpool/solver/sparse/quadratic_newton.hpp"
 #include "otpool/solver/steps/iterations.hpp"
-#include "otpool/solver/steps/oriented_problem.hpp"
-#include "otpool/solver/steps/quadratic_newton.hpp"
 
 namespace otpool::detail {
 

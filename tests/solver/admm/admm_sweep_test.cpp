@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "otpool/otpool.hpp"
-#include "otpool/solver/steps/admm_sweep.hpp"
+#include "otpool/solver/admm/admm_sweep.hpp"
 #include "support/catch.hpp"
 #include "support/pooled_by_sweeps.hpp"
 #include "support/random_problem.hpp"
