@@ -239,7 +239,7 @@ TEST_CASE("forbidden pairs that leave no plan are refused in a sentence") {
     problem.instances.alpha = hard;
     const auto message = [&] { return message_of<InvalidArgument>([&] { Sinkhorn{}.solve(problem); }); };
     CHECK(message() ==
-          "reward of instance 1 is -inf at all features; allowed: a finite reward, as the instances' marginal is hard");
+          "reward of instance 1 is -inf at all features; allowed: a finite reward, as its marginal is hard");
     reward(0, 1) = 1;
     CHECK_NOTHROW(Sinkhorn{}.solve(problem));
     reward.row(0).setConstant(never);

@@ -89,8 +89,8 @@ TEST_CASE("the objective has the masses of its priors") {
             const WideVector p = wide_prior(problem.features, plan.rows());
             const WideVector q = wide_prior(problem.instances, plan.cols());
             const Wide base = std::is_same_v<std::decay_t<decltype(solution)>, Solution<double, RelativeEntropy>>;
-            Wide value = penalty_value(problem.features.alpha, plan.rowwise().sum(), p) +
-                         penalty_value(problem.instances.alpha, plan.colwise().sum(), q);
+            Wide value = penalty_value(wide_alphas(problem.features, plan.rows()), plan.rowwise().sum(), p) +
+                         penalty_value(wide_alphas(problem.instances, plan.cols()), plan.colwise().sum(), q);
             for (Index n = 0; n < plan.cols(); ++n) {
                 for (Index d = 0; d < plan.rows(); ++d) {
                     if (q[n] == 0) continue;

@@ -32,6 +32,13 @@ WideVector wide_prior(const otpool::Marginal<Scalar>& marginal, Index size) {
     return marginal.has_masses ? wide : WideVector(wide / wide.sum());
 }
 
+/// The alpha of each line.
+template <class Scalar>
+WideVector wide_alphas(const otpool::Marginal<Scalar>& marginal, Index size) {
+    if (marginal.alphas.size() == 0) return WideVector::Constant(size, static_cast<Wide>(marginal.alpha));
+    return marginal.alphas.template cast<Wide>();
+}
+
 /// Largest violation of log(r / p0) = -f / alpha1 and log(c / q0) = -g / alpha2 by the plan's row and column sums.
 template <class Scalar, class R>
 double marginal_violation(const Solution<Scalar, R>& solution) {
@@ -48,30 +55,36 @@ double marginal_violation(const Solution<Scalar, R>& solution) {
     };
     const WideVector p = wide_prior(problem.features, plan.rows());
     const WideVector q = wide_prior(problem.instances, plan.cols());
+    const WideVector alpha1 = wide_alphas(problem.features, plan.rows());
+    const WideVector alpha2 = wide_alphas(problem.instances, plan.cols());
     for (Index d = 0; d < plan.rows(); ++d) {
-        check(plan.row(d).sum(), p[d], problem.features.alpha, solution.feature_potential[d]);
+        check(plan.row(d).sum(), p[d], alpha1[d], solution.feature_potential[d]);
     }
     for (Index n = 0; n < plan.cols(); ++n) {
-        check(plan.col(n).sum(), q[n], problem.instances.alpha, solution.instance_potential[n]);
+        check(plan.col(n).sum(), q[n], alpha2[n], solution.instance_potential[n]);
     }
     return static_cast<double>(worst);
 }
 
-/// alpha KL(a | b); nothing for a hard or free marginal.
-inline Wide penalty_value(Wide alpha, const WideVector& a, const WideVector& b) {
-    if (std::isinf(alpha) || alpha == 0) return 0;
+/// sum_i alpha_i KL(a_i | b_i); nothing for a hard or free line.
+inline Wide penalty_value(const WideVector& alpha, const WideVector& a, const WideVector& b) {
     Wide sum = 0;
-    for (Index i = 0; i < a.size(); ++i) sum += (a[i] > 0 ? a[i] * std::log(a[i] / b[i]) : 0) - a[i] + b[i];
-    return alpha * sum;
+    for (Index i = 0; i < a.size(); ++i) {
+        if (std::isinf(alpha[i]) || alpha[i] == 0) continue;
+        sum += alpha[i] * ((a[i] > 0 ? a[i] * std::log(a[i] / b[i]) : 0) - a[i] + b[i]);
+    }
+    return sum;
 }
 
 /// The conjugate of that penalty at -potential, with its sign changed: its term of the dual.
-inline Wide penalty_dual(Wide alpha, const WideVector& potential, const WideVector& prior) {
-    if (alpha == 0) return 0;
-    if (std::isinf(alpha)) return potential.dot(prior);
+inline Wide penalty_dual(const WideVector& alpha, const WideVector& potential, const WideVector& prior) {
     Wide sum = 0;
-    for (Index i = 0; i < prior.size(); ++i) sum -= prior[i] > 0 ? prior[i] * std::expm1(-potential[i] / alpha) : 0;
-    return alpha * sum;
+    for (Index i = 0; i < prior.size(); ++i) {
+        if (prior[i] == 0 || alpha[i] == 0) continue;
+        sum += std::isinf(alpha[i]) ? potential[i] * prior[i]
+                                    : -alpha[i] * prior[i] * std::expm1(-potential[i] / alpha[i]);
+    }
+    return sum;
 }
 
 /// The objective's value at the solution's plan minus the dual's at its potentials, over the reward's spread times the
@@ -86,8 +99,8 @@ double duality_gap(const Solution<Scalar, R>& solution, double reward_spread) {
     const WideVector p = wide_prior(problem.features, plan.rows());
     const WideVector q = wide_prior(problem.instances, plan.cols());
     const Wide alpha0 = problem.alpha0;
-    const Wide alpha1 = problem.features.alpha;
-    const Wide alpha2 = problem.instances.alpha;
+    const WideVector alpha1 = wide_alphas(problem.features, plan.rows());
+    const WideVector alpha2 = wide_alphas(problem.instances, plan.cols());
     WideVector f = solution.feature_potential.template cast<Wide>();
     const WideVector g = solution.instance_potential.template cast<Wide>();
 

@@ -16,7 +16,10 @@ namespace otpool::detail {
 template <class R>
 struct ClosedFormOf {
     /// Whether the solution is known without iterating.
-    static bool exists(Real /*alpha0*/, Real /*alpha1*/, Real /*alpha2*/) { return false; }
+    template <BagScalar Scalar>
+    static bool exists(const UotProblem<Scalar, R>& /*problem*/) {
+        return false;
+    }
     static SolvedPlan solve(const Inspection&, double /*tolerance*/) { return {}; }
     /// mean <- the conditional mean of the values. `Scalar` is the bag's.
     template <BagScalar Scalar>
@@ -25,12 +28,22 @@ struct ClosedFormOf {
     }
 };
 
+/// Whether a side is free; at alpha0 = 0, where the other side must then hold the mass, with all of its lines held or
+/// none.
+template <BagScalar Scalar, Regularizer R>
+bool has_free_side(const UotProblem<Scalar, R>& problem) {
+    const auto is_held = [&](const Marginal<Scalar>& other) {
+        return problem.alpha0 > 0 || is_free(other) || !has_free_lines(other);
+    };
+    return (is_free(problem.instances) && is_held(problem.features)) ||
+           (is_free(problem.features) && is_held(problem.instances));
+}
+
 template <BagScalar Scalar, Regularizer R>
 bool has_closed_form(const UotProblem<Scalar, R>& problem) {
     // At alpha0 = 0 or inf there is none with a penalty of one's own.
     const bool inside = problem.alpha0 > 0 && std::isfinite(problem.alpha0);
-    return (inside || is_kullback_leibler(problem)) &&
-           ClosedFormOf<R>::exists(Real(problem.alpha0), Real(problem.features.alpha), Real(problem.instances.alpha));
+    return (inside || is_kullback_leibler(problem)) && ClosedFormOf<R>::exists(problem);
 }
 
 }  // namespace otpool::detail

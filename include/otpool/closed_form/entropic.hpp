@@ -26,8 +26,9 @@ namespace otpool::detail {
 /// other), or if alpha0 is infinite (the reward drops out).
 template <EntropicRegularizer R>
 struct ClosedFormOf<R> {
-    static bool exists(Real alpha0, Real alpha1, Real alpha2) {
-        return alpha1 == 0 || alpha2 == 0 || std::isinf(alpha0);
+    template <BagScalar Scalar>
+    static bool exists(const UotProblem<Scalar, R>& problem) {
+        return has_free_side(problem) || std::isinf(problem.alpha0);
     }
 
     /// Cost: two to four passes over the reward, at most two exps per element.
@@ -54,7 +55,7 @@ struct ClosedFormOf<R> {
     static Outcome pool(const Inspection& problem, double tolerance, const Execution& execution, Workspace& workspace,
                         RealVector& mean) {
         const Outcome found{.status = Status::converged};
-        if (problem.alpha0 == 0 && problem.alpha2 == 0 && problem.regularizer.prior_weight == 0) {
+        if (problem.alpha0 == 0 && problem.alpha2.all_free() && problem.regularizer.prior_weight == 0) {
             pool_winners(problem, workspace, mean);
         } else if (problem.alpha0 == 0 || !pool_weighted<Scalar>(problem, execution, workspace, mean)) {
             mean = conditional_mean(solve(problem, tolerance).log_plan, problem.pooled_values());
@@ -69,8 +70,9 @@ private:
                               RealVector& mean) {
         auto& weighted = workspace.get<WeightedMean<Scalar>>();
         if (std::isinf(problem.alpha0)) {
+            if (problem.alpha2.differ()) return false;
             set_weights_of_instances(problem, weighted);
-        } else if (problem.alpha2 == 0 && problem.regularizer.prior_weight == 0) {
+        } else if (problem.alpha2.all_free() && problem.regularizer.prior_weight == 0) {
             const Real slope = std::numbers::log2e / problem.alpha0;
             if (slope > static_cast<Real>((std::numeric_limits<Scalar>::max)())) return false;
             weighted.slope = static_cast<Scalar>(slope);
@@ -108,6 +110,9 @@ private:
     }
 
     /// One half step each for f and g, in the log domain. If a side is free or alpha0 infinite, they are the optimum.
+    ///
+    /// At alpha0 = inf lines that are not hard stay at their anchor, which is 0 or the prior's logarithm. The plan is
+    /// u v^T with u_d = p0_d / A and v_n = q0_n / B on hard lines, where A = sum v and B = sum u.
     struct HalfSteps {
         Buffer<Real> f, f_penalty;
         PassResult pass;
@@ -119,17 +124,45 @@ private:
             LogDomainKernel<ScaledReward> log_domain(kernel);
             pass.resize(kernel.rows(), kernel.cols());
             pass.col_potential = problem.instances.anchor;
+            if (kernel.inverse_alpha0 == 0) meet_hard_instances(problem);
             pass.col_penalty.assign(kernel.cols(), 0);
             for (Buffer<Real>* of_rows : {&f, &f_penalty}) of_rows->resize(kernel.rows());
             Buffer<Real>& log_row_sum = pass.log_row_mass;
             log_domain.log_row_sums(pass.col_potential.data(), log_row_sum.data());
             features.half_steps(0, kernel.rows(), log_row_sum.data(), f.data(), f_penalty.data());
             for (Index d = 0; d < kernel.rows(); ++d) log_row_sum[d] += f[d];
-            if (problem.instances.alpha > 0) log_domain.sweep(f.data(), problem.instances, pass);
+            if (!problem.instances.has_no_penalty()) log_domain.sweep(f.data(), problem.instances, pass);
             residual = features.violation(pass.log_row_mass.data(), f_penalty.data());
             // At alpha0 = inf soft features cannot move towards their prior; the marginal gives their penalty.
-            if (!features.is_free()) return;
-            for (Index d = 0; d < kernel.rows(); ++d) f_penalty[d] = features.log_prior[d] - pass.log_row_mass[d];
+            for (Index d = 0; d < kernel.rows(); ++d) {
+                if (features.line(d).is_free()) f_penalty[d] = features.log_prior[d] - pass.log_row_mass[d];
+            }
+        }
+
+        /// col_potential <- log v of hard instances, where some are not. With m0, n0 the sums of u, v over other lines, P
+        /// and Q those of p0, q0 over hard ones, A is the positive root of m0 A^2 + (P - m0 n0 - Q) A = n0 P.
+        void meet_hard_instances(const ScaledProblem& problem) {
+            const auto sum = [](const Side& side, const Buffer<Real>& logs, bool of_hard_lines) {
+                Real total = 0;
+                for (Index i = 0; i < side.size(); ++i) {
+                    if (side.line(i).is_hard() == of_hard_lines) total += std::exp(logs[i]);
+                }
+                return total;
+            };
+            const Side& features = problem.features;
+            const Side& instances = problem.instances;
+            if ((!instances.differ() && !features.differ()) || (features.is_hard() && instances.is_hard())) return;
+            const Real P = sum(features, features.log_prior, true);
+            const Real Q = sum(instances, instances.log_prior, true);
+            const Real m0 = sum(features, features.anchor, false);
+            const Real n0 = sum(instances, instances.anchor, false);
+            const Real half = (m0 * n0 + Q - P) / 2;
+            const Real root = std::hypot(half, std::sqrt(m0 * n0 * P));
+            const Real A = half > 0 ? (half + root) / m0 : n0 * P / (root - half);
+            const Real log_B = std::log(m0 + P / A);
+            for (Index k = 0; k < instances.size(); ++k) {
+                if (instances.line(k).is_hard()) pass.col_potential[k] = instances.log_prior[k] - log_B;
+            }
         }
 
         Real log_mass() const { return log_sum_exp(pass.log_row_mass.data(), pass.log_row_mass.size()); }
@@ -138,7 +171,7 @@ private:
     /// alpha0 = inf: all features weigh instance n alike, by q0_n (RelativeEntropy, or hard instances) or by 1.
     template <BagScalar Work>
     static void set_weights_of_instances(const Inspection& problem, WeightedMean<Work>& weighted) {
-        const Real power = std::isinf(problem.alpha2) ? 1 : problem.regularizer.prior_weight;
+        const Real power = problem.alpha2.all_hard() ? 1 : problem.regularizer.prior_weight;
         const Buffer<Real>& log_q = problem.priors.log_q;
         const Real highest = power * *std::max_element(log_q.begin(), log_q.end());
         weighted.slope = 0;

@@ -39,11 +39,12 @@ public:
             problem.reward.copy_column(problem.priors.active[static_cast<std::size_t>(k)], reward_.data() + k * rows());
         }
         const Priors& priors = problem.priors;
-        for (Index d = 0; d < rows() && problem.alpha2 == 0; ++d) {
-            f_[static_cast<std::size_t>(d)] = threshold(d, rows(), cols(), {priors.log_p[d], problem.alpha1});
+        const bool free_instances = problem.alpha2.all_free();
+        for (Index d = 0; d < rows() && free_instances; ++d) {
+            f_[static_cast<std::size_t>(d)] = threshold(d, rows(), cols(), {priors.log_p[d], problem.alpha1[d]});
         }
-        for (Index k = 0; k < cols() && problem.alpha2 > 0; ++k) {
-            g_[static_cast<std::size_t>(k)] = threshold(k * rows(), 1, rows(), {priors.log_q[k], problem.alpha2});
+        for (Index k = 0; k < cols() && !free_instances; ++k) {
+            g_[static_cast<std::size_t>(k)] = threshold(k * rows(), 1, rows(), {priors.log_q[k], problem.alpha2[k]});
         }
     }
 
@@ -92,9 +93,10 @@ private:
 /// a side is not hard (the reward drops out, and the plan is constant along that side).
 template <std::same_as<Quadratic> R>
 struct ClosedFormOf<R> {
-    static bool exists(Real alpha0, Real alpha1, Real alpha2) {
-        if (std::isinf(alpha0)) return std::isfinite(alpha1) || std::isfinite(alpha2);
-        return alpha1 == 0 || alpha2 == 0;
+    template <BagScalar Scalar>
+    static bool exists(const UotProblem<Scalar, R>& problem) {
+        if (std::isinf(problem.alpha0)) return !has_hard_lines(problem.features) || !has_hard_lines(problem.instances);
+        return has_free_side(problem);
     }
 
     static SolvedPlan solve(const Inspection& problem, double tolerance) {
@@ -116,28 +118,30 @@ struct ClosedFormOf<R> {
     }
 
 private:
-    /// alpha0 = inf, at most one hard side: P_dn = p0_d / N (hard features), q0_n / D (hard instances), 0 (neither).
+    /// alpha0 = inf, hard lines on at most one side: P_dn = p0_d / N (hard features), q0_n / D (hard instances), 0 (all
+    /// others).
     static SolvedPlan constant_plan(const Inspection& problem) {
         const Real infinity = std::numeric_limits<Real>::infinity();
-        const bool of_features = std::isinf(problem.alpha1);
-        const bool of_instances = !of_features && std::isinf(problem.alpha2);
+        const auto log_part = [&](const Alphas& alphas, Index i, Real part) {
+            return std::isinf(alphas[i]) ? part : -infinity;
+        };
         const Priors& priors = problem.priors;
         const Real log_rows = std::log(static_cast<Real>(problem.features()));
         const Real log_cols = std::log(static_cast<Real>(problem.active_instances()));
         RealVector log_scale(problem.features());
         std::vector<Real> log_weight(priors.active.size(), 0);
-        for (Index d = 0; d < log_scale.size(); ++d) {
-            log_scale[d] = of_features ? priors.log_p[d] - log_cols : of_instances ? 0 : -infinity;
-        }
-        for (std::size_t k = 0; of_instances && k < log_weight.size(); ++k) {
-            log_weight[k] = priors.log_q[static_cast<Index>(k)] - log_rows;
+        for (Index d = 0; d < log_scale.size(); ++d)
+            log_scale[d] = log_part(problem.alpha1, d, priors.log_p[d] - log_cols);
+        Real log_mass = log_sum_exp(log_scale.data(), log_scale.size()) + log_cols;
+        if (log_mass == -infinity && !problem.alpha2.all([](Real alpha) { return std::isfinite(alpha); })) {
+            log_scale.setZero();
+            for (Index k = 0; k < priors.log_q.size(); ++k)
+                log_weight[static_cast<std::size_t>(k)] = log_part(problem.alpha2, k, priors.log_q[k] - log_rows);
+            log_mass = log_sum_exp(log_weight.data(), static_cast<Index>(log_weight.size())) + log_rows;
         }
         SolvedPlan found;
-        const bool has_mass = of_features || of_instances;
-        found.outcome.status = has_mass ? Status::converged : Status::mass_out_of_range;
-        found.log_mass = std::numeric_limits<double>::lowest();
-        if (of_features) found.log_mass = log_sum_exp(priors.log_p.data(), priors.log_p.size());
-        if (of_instances) found.log_mass = log_sum_exp(priors.log_q.data(), priors.log_q.size());
+        found.outcome.status = log_mass > -infinity ? Status::converged : Status::mass_out_of_range;
+        found.log_mass = (std::max)(log_mass, std::numeric_limits<double>::lowest());
         found.feature_potential = RealVector::Zero(problem.features());
         found.instance_potential = RealVector::Zero(problem.reward.cols());
         found.log_plan =

@@ -35,7 +35,9 @@ public:
         problem_.reward = AnyView(MatrixView<Real>(std::move(reward)));
         for (Work& highest : problem_.highest) highest = std::ldexp(highest, -exponent_);
         problem_.lowest = std::ldexp(given.lowest, -exponent_);
-        problem_.set_alphas(alpha(given.alpha0), alpha(given.alpha1), alpha(given.alpha2));
+        problem_.alpha0 = alpha(given.alpha0);
+        for (Alphas* alphas : {&problem_.alpha1, &problem_.alpha2})
+            alphas->transform([&](Work of_line) { return alpha(of_line); });
     }
 
     /// The problem in the other unit. Its plan views no memory but its own.

@@ -36,7 +36,7 @@ public:
         }
         feature_potential_.resize(rows());
         log_scale_.resize(rows());
-        if (problem.alpha2 == 0) {
+        if (problem.alpha2.all_free()) {
             plan_.best.assign(problem.highest.begin(), problem.highest.end());
             free_instances();
         } else {
@@ -59,7 +59,7 @@ public:
                                  plan_.active);
         check_mass_range(found, is_float);
         // With two free sides the mass is unbounded; the plan is then the limit under the constraint sum P = 1.
-        if (problem_.alpha1 == 0 && problem_.alpha2 == 0) found.outcome.status = Status::mass_out_of_range;
+        if (problem_.alpha1.all_free() && problem_.alpha2.all_free()) found.outcome.status = Status::mass_out_of_range;
         return found;
     }
 
@@ -88,31 +88,33 @@ private:
     Index cols() const { return scaled_.kernel.cols(); }
     std::size_t size_of_cols() const { return static_cast<std::size_t>(cols()); }
 
+    /// log(mass / prior) of a line whose highest reward this is.
+    static Real log_growth(Real highest, Real alpha) {
+        return std::isinf(alpha) ? 0 : std::clamp(highest / alpha, lowest_exponent, -lowest_exponent);
+    }
+
     void free_instances() {
         const RealVector& highest = problem_.highest;
-        const Real alpha1 = problem_.alpha1;
+        const Alphas& alpha1 = problem_.alpha1;
         RealVector log_marginal = problem_.priors.log_p;
-        if (alpha1 == 0) {
+        if (alpha1.all_free()) {
             for (Index d = 0; d < rows(); ++d) {
                 if (highest[d] != scaled_.highest_reward) log_marginal[d] = nothing;
             }
             const Real log_sum = log_sum_exp(log_marginal.data(), rows());
             for (Real& m : log_marginal) m -= log_sum;
-        } else if (std::isfinite(alpha1)) {
-            for (Index d = 0; d < rows(); ++d) {
-                log_marginal[d] += std::clamp(highest[d] / alpha1, lowest_exponent, -lowest_exponent);
-            }
+        } else {
+            for (Index d = 0; d < rows(); ++d) log_marginal[d] += log_growth(highest[d], alpha1[d]);
         }
         log_mass_ = log_sum_exp(log_marginal.data(), rows());
         const RealVector log_weight = log_winners_weight();
         for (Index d = 0; d < rows(); ++d) {
-            feature_potential_[d] = alpha1 == 0 ? 0 : -highest[d];
+            feature_potential_[d] = alpha1[d] == 0 ? 0 : -highest[d];
             log_scale_[d] = log_marginal[d] - log_weight[d];
         }
     }
 
     void free_features() {
-        const Real alpha2 = problem_.alpha2;
         const Priors& priors = problem_.priors;
         std::vector<Real> log_marginal(priors.log_q.begin(), priors.log_q.end());
         std::vector<Real> x(static_cast<std::size_t>(rows()));
@@ -120,9 +122,7 @@ private:
             problem_.reward.copy_column(plan_.active[k], x.data());
             const Real highest = *std::max_element(x.begin(), x.end());
             plan_.potential[k] = -highest;
-            if (std::isfinite(alpha2)) {
-                log_marginal[k] += std::clamp(highest / alpha2, lowest_exponent, -lowest_exponent);
-            }
+            log_marginal[k] += log_growth(highest, problem_.alpha2[static_cast<Index>(k)]);
             Real sharing = 0;
             for (std::size_t d = 0; d < x.size(); ++d) {
                 plan_.best[d] = (std::max)(plan_.best[d], x[d] - highest);

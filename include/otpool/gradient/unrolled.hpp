@@ -65,6 +65,7 @@ struct Unrolled {
         detail::validate(solver.options);
         detail::validate(steps, *solver.options.iterations);
         detail::require_kullback_leibler("Unrolled", problem);
+        detail::require_common_alphas("Unrolled", problem);
         for (const StepParameters& step : steps) {
             detail::require_kullback_leibler("Unrolled", detail::with_parameters(problem, step));
         }

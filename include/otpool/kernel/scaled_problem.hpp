@@ -21,8 +21,8 @@ namespace otpool::detail {
 /// These are "kernel potentials", f/alpha0 + anchor. The kernel has differences of rewards, so that shifted rewards
 /// lose no digits: each feature's largest reward is taken off (or each instance's, if features are free and only
 /// instances compare features). The largest of all is also taken off the problem if a side is hard, as the plan stays
-/// the same, or if penalties are KullbackLeibler, as its mass changes by a known factor: with reward X + c it is
-/// exp(c / (alpha0 + alpha1 + alpha2)) times as large.
+/// the same, or if penalties are KullbackLeibler with one alpha for each side, as its mass changes by a known factor: with
+/// reward X + c it is exp(c / (alpha0 + alpha1 + alpha2)) times as large.
 ///
 /// If the inspection was a glance, the largest rewards cover a few instances, and z may be above 0; nothing else
 /// changes.
@@ -35,7 +35,7 @@ struct ScaledProblem {
     Real mass_shift = 0;  ///< offset / (alpha0 + alpha1 + alpha2)
 
     /// The offset that a hard side's potential makes up for, as its mass is fixed; if both are hard, the features'.
-    Real offset_of_features() const { return offset; }
+    Real offset_of_features() const { return features.is_hard() ? offset : 0; }
     Real offset_of_instances() const { return features.is_hard() ? 0 : offset; }
 
     /// A feature and an instance whose reward is the largest of all. Cost: O(D + N).
@@ -71,7 +71,7 @@ struct ScaledProblem {
         instances.kept_sum = priors.kept_sum_of_q;
         copy(priors.log_p, features.log_prior);
         copy(priors.log_q, instances.log_prior);
-        kernel.shifts_rows = features.alpha > 0 || instances.alpha == 0;
+        kernel.shifts_rows = !features.has_no_penalty() || instances.has_no_penalty();
         if (kernel.shifts_rows) {
             copy(problem.highest, kernel.row_shift);
         } else {
@@ -83,14 +83,16 @@ struct ScaledProblem {
         }
         const Buffer<Real>& shift = kernel.shifts_rows ? kernel.row_shift : kernel.col_shift;
         highest_reward = *std::max_element(shift.begin(), shift.end());
-        const bool takes_offset = features.is_hard() || instances.is_hard() || problem.is_kullback_leibler();
+        const bool differ = features.differ() || instances.differ();
+        const bool takes_offset =
+            features.is_hard() || instances.is_hard() || (problem.is_kullback_leibler() && !differ);
         offset = takes_offset ? highest_reward : 0;
         set_anchor(features, kernel.row_shift, kernel.shifts_rows, problem.regularizer.prior_weight);
         set_anchor(instances, kernel.col_shift, !kernel.shifts_rows, problem.regularizer.prior_weight);
         const Real infinity = std::numeric_limits<Real>::infinity();
         kernel.lowest = problem.looked_at_all ? problem.lowest : -infinity;
         kernel.highest = problem.looked_at_all ? highest_reward : infinity;
-        const Real stiffness = alpha0 + problem.alpha1 + problem.alpha2;
+        const Real stiffness = alpha0 + features.common.alpha + instances.common.alpha;  // NaN if alphas differ
         mass_shift = stiffness > 0 ? std::clamp(offset / stiffness, lowest_exponent, -lowest_exponent) : 0;
     }
 

@@ -24,12 +24,13 @@ struct ScaledPotential {
     const Buffer<Real>& penalty;  ///< potential / alpha, if the side is soft
 };
 
-/// Potential i in the reward's unit: alpha (penalty - mass_shift) on a soft side, alpha0 (kernel - anchor) - offset on
-/// a hard side, 0 on a free side.
+/// Potential i in the reward's unit: alpha (penalty - mass_shift) on a soft line, alpha0 (kernel - anchor) - offset on
+/// a hard line, 0 on a free line.
 inline Real unscaled(const Side& side, const ScaledPotential& potential, Index i, Real alpha0, Real mass_shift,
                      Real offset) {
-    if (side.alpha == 0) return 0;
-    if (!side.is_hard()) return side.alpha * (potential.penalty[i] - mass_shift);
+    const Stiffness& line = side.line(i);
+    if (line.alpha == 0) return 0;
+    if (!line.is_hard()) return line.alpha * (potential.penalty[i] - mass_shift);
     const Real scaled = potential.kernel[i] - side.anchor[i];
     return (scaled == 0 ? 0 : alpha0 * scaled) - offset;
 }
@@ -107,7 +108,8 @@ Real residual_of_plan(const Plan& found, const ScaledProblem& scaled) {
     log_c.resize(kernel.cols());
     const auto violation = [&](const Side& side, const Buffer<Real>& log_marginal, const auto& potential_of) {
         penalty.resize(side.size());
-        for (Index i = 0; i < side.size(); ++i) penalty[i] = side.is_hard() ? 0 : potential_of(i) / side.alpha;
+        for (Index i = 0; i < side.size(); ++i)
+            penalty[i] = side.line(i).is_hard() ? 0 : potential_of(i) / side.line(i).alpha;
         return side.violation(log_marginal.data(), penalty.data());
     };
     found.log_plan.for_each_log_column([&](Index k, Index, const RealVector& log_column) {

@@ -108,13 +108,15 @@ struct Solution {
         Real constant = 0;
         const auto add_penalty = [&](const Marginal<Scalar>& side, const std::vector<Real>& m,
                                      const RealVector& prior) {
-            const Real alpha = Real(side.alpha);
-            if (!detail::is_kullback_leibler(side.penalty, alpha)) {
-                constant += alpha * penalty_of(side.penalty, m, prior);
-                return;
+            const bool is_kullback_leibler = side.penalty.is_kullback_leibler();
+            for (Index i = 0; i < prior.size(); ++i) {
+                const Real alpha = detail::alpha_of(side, i);
+                const Real part = m[static_cast<std::size_t>(i)];
+                const Real log_ratio = part > 0 ? std::log(part / prior[i]) + log_mass - 1 : 0;
+                per_mass += is_kullback_leibler ? weighted(alpha, part * log_ratio) : 0;
+                const bool has_penalty = is_kullback_leibler || prior[i] == 0;
+                constant += weighted(alpha, has_penalty ? prior[i] : penalty_of(side.penalty, part, prior[i]));
             }
-            per_mass += weighted(alpha, relative_entropy(m, prior) + log_mass - 1);
-            constant += weighted(alpha, prior.sum());
         };
         add_penalty(problem.features, r, p);
         add_penalty(problem.instances, c, q);
@@ -129,22 +131,9 @@ struct Solution {
     }
 
 private:
-    /// sum_i p_i psi(m_i / p_i), given m but for its mass.
-    Real penalty_of(const AnyPenalty& penalty, const std::vector<Real>& m, const RealVector& prior) const {
-        Real sum = 0;
-        for (Index i = 0; i < prior.size(); ++i) {
-            const Real p = prior[i];
-            if (p > 0)
-                sum += p * penalty.value(m[static_cast<std::size_t>(i)] * detail::saturated_exp<Real>(log_mass) / p);
-        }
-        return sum;
-    }
-    static Real relative_entropy(const std::vector<Real>& a, const RealVector& b) {
-        Real sum = 0;
-        for (std::size_t i = 0; i < a.size(); ++i) {
-            sum += a[i] > 0 ? a[i] * std::log(a[i] / b[static_cast<Index>(i)]) : 0;
-        }
-        return sum;
+    /// p psi(part exp(log_mass) / p)
+    Real penalty_of(const AnyPenalty& penalty, Real part, Real p) const {
+        return p * penalty.value(part * detail::saturated_exp<Real>(log_mass) / p);
     }
 };
 

@@ -11,6 +11,7 @@
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
+#include "otpool/problem/alphas.hpp"
 #include "otpool/problem/priors.hpp"
 #include "otpool/problem/reward_range.hpp"
 #include "otpool/problem/uot_problem.hpp"
@@ -21,7 +22,8 @@ namespace otpool::detail {
 struct Inspection {
     AnyView reward;
     AnyView values;  ///< Empty if they are the reward.
-    Real alpha0 = 0, alpha1 = 0, alpha2 = 0;
+    Real alpha0 = 0;
+    Alphas alpha1, alpha2;  ///< Of the features and of the active instances.
     AnyPenalty feature_penalty, instance_penalty;
     AnyRegularizer regularizer;
     Priors priors;
@@ -33,8 +35,8 @@ struct Inspection {
     Index features() const { return reward.rows(); }
     /// Whether both sides act as KullbackLeibler.
     bool is_kullback_leibler() const {
-        return detail::is_kullback_leibler(feature_penalty, alpha1) &&
-               detail::is_kullback_leibler(instance_penalty, alpha2);
+        return (feature_penalty.is_kullback_leibler() || !alpha1.any_soft()) &&
+               (instance_penalty.is_kullback_leibler() || !alpha2.any_soft());
     }
     Index active_instances() const { return static_cast<Index>(priors.active.size()); }
     bool all_active() const { return active_instances() == reward.cols(); }
@@ -72,11 +74,11 @@ struct Inspection {
         require_finite(problem.values, "values", execution);
     }
 
-    /// Replaces only the alphas.
+    /// Replaces only the alphas, by one for all lines.
     void set_alphas(Real alpha0_, Real alpha1_, Real alpha2_) {
         alpha0 = alpha0_;
-        alpha1 = alpha1_;
-        alpha2 = alpha2_;
+        alpha1.set(alpha1_);
+        alpha2.set(alpha2_);
     }
 
 private:
@@ -90,6 +92,17 @@ private:
         instance_penalty = problem.instances.penalty;
         regularizer = AnyRegularizer::of<R>();
         priors.set(problem);
+        set_own_alphas(problem);
+    }
+
+    template <class Scalar, class R>
+    void set_own_alphas(const UotProblem<Scalar, R>& problem) {
+        const auto set = [](Alphas& alphas, const Marginal<Scalar>& marginal, Index count, const auto& line) {
+            if (marginal.alphas.size() > 0) alphas.set(count, [&](Index i) { return alpha_of(marginal, line(i)); });
+        };
+        set(alpha1, problem.features, features(), [](Index d) { return d; });
+        set(alpha2, problem.instances, active_instances(),
+            [&](Index k) { return priors.active[static_cast<std::size_t>(k)]; });
     }
 
     template <class Scalar, class R>
@@ -98,7 +111,9 @@ private:
         range.set(problem.reward, priors.active, execution);
         const bool forbids_pairs = (!range.all_finite || !all_active()) && require_reward(problem, execution);
         take(range);
-        if (forbids_pairs) leave_out_forbidden();
+        if (!forbids_pairs) return;
+        leave_out_forbidden();
+        set_own_alphas(problem);
     }
 
     /// Leaves out instances that every feature is forbidden to draw on. Other priors stay as they are.

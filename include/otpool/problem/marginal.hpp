@@ -37,12 +37,68 @@ struct Marginal {
     /// Whether the prior has masses of any sum, taken as they are. Two hard marginals must have the same sum, within
     /// 1e-3; q0 is then brought to that of p0.
     bool has_masses = false;
+    /// An alpha for each feature or instance, instead of `alpha`: free, soft and hard ones may mix. Empty: `alpha` for
+    /// all. Sinkhorn, Newton (but not with Quadratic) and closed forms take them.
+    Vector<Scalar> alphas = {};
 };
 
 namespace detail {
 
-inline void require_alpha(double alpha, const char* name) {
+inline void require_alpha(double alpha, const auto& name) {
     require_that(alpha >= 0, name, alpha, "0 to inf");  // false for NaN, too
+}
+
+/// Throws unless the marginal's alphas are numbers from 0 to inf, for all lines or for each of `size`.
+template <class Scalar>
+void require_alphas(const Marginal<Scalar>& marginal, Index size, const char* name) {
+    require_alpha(Real(marginal.alpha), name);
+    const Index given = marginal.alphas.size();
+    if (given == 0) return;
+    require_that(given == size, text("number of alphas of ", name), given, size);
+    for (Index i = 0; i < size; ++i) require_alpha(Real(marginal.alphas[i]), text(name, "[", i, "]"));
+}
+
+template <class Scalar>
+Real alpha_of(const Marginal<Scalar>& marginal, Index i) {
+    return Real(marginal.alphas.size() > 0 ? marginal.alphas[i] : marginal.alpha);
+}
+
+/// Whether holds(alpha) for every line that is not excluded.
+template <class Scalar>
+bool all_alphas(const Marginal<Scalar>& marginal, const auto& holds) {
+    if (marginal.alphas.size() == 0) return holds(Real(marginal.alpha));
+    for (Index i = 0; i < marginal.alphas.size(); ++i) {
+        const bool excluded = marginal.prior.size() > 0 && marginal.prior[i] == 0;
+        if (!excluded && !holds(alpha_of(marginal, i))) return false;
+    }
+    return true;
+}
+
+template <class Scalar>
+bool is_hard(const Marginal<Scalar>& marginal) {
+    return all_alphas(marginal, [](Real alpha) { return std::isinf(alpha); });
+}
+
+template <class Scalar>
+bool is_free(const Marginal<Scalar>& marginal) {
+    return all_alphas(marginal, [](Real alpha) { return alpha == 0; });
+}
+
+template <class Scalar>
+bool has_hard_lines(const Marginal<Scalar>& marginal) {
+    return !all_alphas(marginal, [](Real alpha) { return !std::isinf(alpha); });
+}
+
+template <class Scalar>
+bool has_free_lines(const Marginal<Scalar>& marginal) {
+    return !all_alphas(marginal, [](Real alpha) { return alpha != 0; });
+}
+
+/// Whether the marginal's penalty acts as KullbackLeibler: others differ from it only on soft lines.
+template <class Scalar>
+bool is_kullback_leibler(const Marginal<Scalar>& marginal) {
+    return marginal.penalty.is_kullback_leibler() ||
+           all_alphas(marginal, [](Real alpha) { return alpha == 0 || std::isinf(alpha); });
 }
 
 template <class Scalar>
@@ -76,6 +132,20 @@ void require_prior(const Vector<Scalar>& prior, Index size, bool zeros_allowed, 
 template <class Scalar>
 Real prior_mass(const Marginal<Scalar>& marginal) {
     return marginal.has_masses && marginal.prior.size() > 0 ? sum_of(marginal.prior) : 1;
+}
+
+/// The sum of the priors of hard lines.
+template <class Scalar>
+Real hard_mass(const Marginal<Scalar>& marginal) {
+    const Real mass = prior_mass(marginal);
+    if (marginal.alphas.size() == 0) return std::isinf(marginal.alpha) ? mass : 0;
+    const auto size = static_cast<Real>(marginal.alphas.size());
+    const Real sum = marginal.prior.size() > 0 ? sum_of(marginal.prior) : size;
+    Real hard_sum = 0;
+    for (Index i = 0; i < marginal.alphas.size(); ++i) {
+        if (std::isinf(marginal.alphas[i])) hard_sum += marginal.prior.size() > 0 ? Real(marginal.prior[i]) : 1;
+    }
+    return hard_sum / sum * mass;
 }
 
 /// The prior as `size` doubles of this sum.

@@ -70,12 +70,4 @@ private:
     std::shared_ptr<const Any> own_;  ///< Null: KullbackLeibler.
 };
 
-namespace detail {
-
-/// Whether a side acts as KullbackLeibler; penalties differ from it only where alpha is neither 0 nor infinite.
-inline bool is_kullback_leibler(const AnyPenalty& penalty, double alpha) {
-    return penalty.is_kullback_leibler() || alpha == 0 || std::isinf(alpha);
-}
-
-}  // namespace detail
 }  // namespace otpool

@@ -37,8 +37,9 @@ Work lowest_that_matters(const Inspection& problem, std::vector<Work>& rewards) 
     Work needed = *std::min_element(problem.highest.begin(), problem.highest.end());
     for (Index i = 0; i < seen; ++i) {
         Work* const column = rewards.data() + i * rows;
-        problem.reward.copy_column(problem.priors.active[static_cast<std::size_t>(i * cols / seen)], column);
-        if (std::isinf(problem.alpha2)) needed = (std::min)(needed, *std::max_element(column, column + rows));
+        const Index k = i * cols / seen;
+        problem.reward.copy_column(problem.priors.active[static_cast<std::size_t>(k)], column);
+        if (std::isinf(problem.alpha2[k])) needed = (std::min)(needed, *std::max_element(column, column + rows));
     }
     std::sort(rewards.begin(), rewards.end(), std::greater<>());
     const Work top = rewards.front();

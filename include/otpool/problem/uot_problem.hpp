@@ -21,8 +21,9 @@ namespace otpool {
 ///     min over P >= 0 (D x N)   -<X, P> + alpha0 R(P) + alpha1 KL(P 1_N | p0) + alpha2 KL(P^T 1_D | q0),
 ///     KL(r | p) = sum_i r_i log(r_i / p_i) - r_i + p_i
 ///
-/// or with a penalty other than KL (MarginalPenalty). P_dn says how much feature d draws on instance n. Every alpha may
-/// be 0 or infinity: alpha0 = inf leaves only the regulariser, but a hard marginal stays hard.
+/// or with a penalty other than KL (MarginalPenalty), or with an alpha for each feature or instance (Marginal::alphas).
+/// P_dn says how much feature d draws on instance n. Every alpha may be 0 or infinity: alpha0 = inf leaves only the
+/// regulariser, but a hard marginal stays hard.
 ///
 /// It views its matrices, which must outlive it and all its solutions.
 template <BagScalar Scalar, class R = Entropy>
@@ -82,8 +83,8 @@ bool require_reward(const UotProblem<Scalar, R>& problem, const Execution& execu
             any = true;
             allowed[static_cast<std::size_t>(d)] = 1;
         }
-        require_that(any || excluded || !std::isinf(problem.instances.alpha), text("reward of instance ", n),
-                     "-inf at all features", "a finite reward, as the instances' marginal is hard");
+        require_that(any || excluded || !std::isinf(alpha_of(problem.instances, n)), text("reward of instance ", n),
+                     "-inf at all features", "a finite reward, as its marginal is hard");
     }
     for (Index d = 0; d < reward.rows(); ++d) {
         require_that(allowed[static_cast<std::size_t>(d)] != 0, text("reward of feature ", d),
@@ -92,6 +93,23 @@ bool require_reward(const UotProblem<Scalar, R>& problem, const Execution& execu
     require_that(!problem.values.empty(), "values", "empty", "finite values, as the reward has entries of -inf");
     require_that(std::isfinite(problem.alpha0), "alpha0", problem.alpha0, "finite, as the reward has entries of -inf");
     return true;
+}
+
+/// Throws unless there is a mass that both marginals can have, as far as their hard lines say.
+template <class Scalar>
+void require_common_mass(const Marginal<Scalar>& features, const Marginal<Scalar>& instances) {
+    const Real of_features = prior_mass(features);
+    const Real of_instances = prior_mass(instances);
+    if (is_hard(features) && is_hard(instances)) {
+        require_that(std::abs(of_instances - of_features) <= 1e-3 * of_features, "sum of q0", of_instances,
+                     text(of_features, ", the sum of p0, within 0.001 of it, as both marginals are hard"));
+    } else if (is_hard(instances)) {
+        require_that(hard_mass(features) < of_instances, "sum of p0 over hard features", hard_mass(features),
+                     text("less than ", of_instances, ", the sum of q0, as all instances are hard"));
+    } else if (is_hard(features)) {
+        require_that(hard_mass(instances) < of_features, "sum of q0 over hard instances", hard_mass(instances),
+                     text("less than ", of_features, ", the sum of p0, as all features are hard"));
+    }
 }
 
 /// validate() without the entries of reward and values.
@@ -104,15 +122,11 @@ void validate_fields(const UotProblem<Scalar, R>& problem) {
                  "shape of values", shape_text(values.rows(), values.cols()),
                  text(shape_text(reward.rows(), reward.cols()), ", the shape of the reward"));
     require_alpha(Real(alpha0), "alpha0");
-    require_alpha(Real(features.alpha), "alpha1");
-    require_alpha(Real(instances.alpha), "alpha2");
+    require_alphas(features, reward.rows(), "alpha1");
+    require_alphas(instances, reward.cols(), "alpha2");
     require_prior(features.prior, reward.rows(), false, "p0", features.has_masses);
     require_prior(instances.prior, reward.cols(), true, "q0", instances.has_masses);
-    if (!std::isinf(features.alpha) || !std::isinf(instances.alpha)) return;
-    const Real mass = prior_mass(features);
-    const Real of_instances = prior_mass(instances);
-    require_that(std::abs(of_instances - mass) <= 1e-3 * mass, "sum of q0", of_instances,
-                 text(mass, ", the sum of p0, within 0.001 of it, as both marginals are hard"));
+    require_common_mass(features, instances);
 }
 
 /// The number of instances that are not excluded.
@@ -125,8 +139,7 @@ Index active_instances(const UotProblem<Scalar, R>& problem) {
 
 template <class Scalar, class R>
 bool is_kullback_leibler(const UotProblem<Scalar, R>& problem) {
-    return is_kullback_leibler(problem.features.penalty, Real(problem.features.alpha)) &&
-           is_kullback_leibler(problem.instances.penalty, Real(problem.instances.alpha));
+    return is_kullback_leibler(problem.features) && is_kullback_leibler(problem.instances);
 }
 
 /// Throws UnsupportedProblem, in the solver's name, unless both penalties are KullbackLeibler.
@@ -135,6 +148,20 @@ void require_kullback_leibler(const char* solver, const UotProblem<Scalar, R>& p
     if (is_kullback_leibler(problem)) return;
     throw UnsupportedProblem(solver, "a penalty other than KullbackLeibler",
                              "KullbackLeibler (Sinkhorn and BregmanAdmm take every penalty)");
+}
+
+/// Whether features or instances have an alpha each.
+template <class Scalar, class R>
+bool has_own_alphas(const UotProblem<Scalar, R>& problem) {
+    return problem.features.alphas.size() > 0 || problem.instances.alphas.size() > 0;
+}
+
+/// Throws UnsupportedProblem, in the solver's name, if they have.
+template <class Scalar, class R>
+void require_common_alphas(const char* solver, const UotProblem<Scalar, R>& problem) {
+    if (!has_own_alphas(problem)) return;
+    throw UnsupportedProblem(solver, "alphas for each feature or instance",
+                             "one alpha for all (Sinkhorn, and Newton with an entropic regulariser, take them)");
 }
 
 }  // namespace detail

@@ -32,7 +32,7 @@ template <std::same_as<Real> Work>
 SolvedPlan solve_by_active_set(const Inspection& problem, const AnyRun& run, const std::vector<Work>& f,
                                const std::vector<Work>& g) {
     const Work range = range_of_rewards<Work>(problem);
-    const Work alpha = problem.alpha1 + problem.alpha2;
+    const Work alpha = problem.alpha1.common() + problem.alpha2.common();
     const Work unit = range > 0 ? range : std::isinf(alpha) || alpha == 0 ? 1 : alpha;
     const OrientedProblem<Work> oriented(problem, unit, problem.highest_of_all());
     std::vector<Work> row = f.empty() ? f : starting_rows(problem, f, g);
@@ -100,6 +100,7 @@ private:
         if (options.iterations) {
             throw UnsupportedProblem("ActiveSet", "a fixed number of iterations", "max_iterations instead");
         }
+        if (!detail::takes_closed_form(run)) detail::require_common_alphas("ActiveSet", run.problem());
         run.inspect();
         if (run.problem().alpha0 != 0) {
             throw UnsupportedProblem("ActiveSet", "alpha0 > 0", "alpha0 = 0 (the other solvers take alpha0 > 0)");
@@ -110,7 +111,7 @@ private:
     template <BagScalar Scalar, Regularizer R>
     static bool takes_closed_form(const detail::SolverRun<Scalar, R>& run) {
         const detail::Inspection& problem = run.inspection();
-        return detail::takes_closed_form(run) || (problem.alpha1 == 0 && problem.alpha2 == 0);
+        return detail::takes_closed_form(run) || (problem.alpha1.all_free() && problem.alpha2.all_free());
     }
 
     template <BagScalar Scalar, Regularizer R>

@@ -29,6 +29,7 @@ namespace otpool {
 /// |---|---|
 /// | entropic, alpha0 > 0 | Sinkhorn for b = 80 + 2 min(D, N) iterations, Newton, BregmanAdmm |
 /// | Quadratic, alpha0 > 0 | Newton, BregmanAdmm |
+/// | entropic, alpha0 > 0, an alpha for each feature or instance | Sinkhorn, Newton |
 /// | alpha0 = 0 | ActiveSet, BregmanAdmm |
 /// | a regulariser of your own | BregmanAdmm |
 /// | a penalty of your own | Sinkhorn if entropic with alpha0 > 0, BregmanAdmm |
@@ -131,8 +132,10 @@ private:
         const auto likely = [&](Real spread) { return 3 * std::pow(spread / inspection.alpha0, 0.7); };
         if (likely(inspection.range()) <= iterations) return false;  // the spread is less
         const Real spread = detail::RewardSpread<>().standard_deviation(inspection, {});
-        const bool is_stiff = (std::min)(inspection.alpha1, inspection.alpha2) > spread / 2;
-        return is_stiff && likely(spread) > iterations;
+        const auto is_stiff = [&](const detail::Alphas& alphas) {
+            return !alphas.differ() && alphas.common() > spread / 2;
+        };
+        return is_stiff(inspection.alpha1) && is_stiff(inspection.alpha2) && likely(spread) > iterations;
     }
 
     /// Calls solve(solver) with one solver after the other, as long as there is a need.
@@ -150,7 +153,8 @@ private:
             if (attempts.again() && !is_limit && takes_newton) solve(Newton{attempts.options()});
         }
         if (attempts.again() && is_limit && takes_newton) solve(ActiveSet{attempts.options()});
-        if (attempts.again()) solve(BregmanAdmm{attempts.options()});
+        const bool is_last = EntropicRegularizer<R> && !is_limit && detail::has_own_alphas(problem);
+        if (attempts.again() && !is_last) solve(BregmanAdmm{attempts.options()});
     }
 };
 

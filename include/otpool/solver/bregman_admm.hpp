@@ -49,7 +49,7 @@ struct BregmanAdmm {
     DualStep dual_step = DualStep::scaled;  ///< How the dual moves after a step.
 
     /// Throws InvalidArgument if the problem is not well formed, UnsupportedProblem for alpha0 = inf with a penalty
-    /// other than KullbackLeibler. Thread-safe.
+    /// other than KullbackLeibler, and for alphas for each feature or instance. Thread-safe.
     template <BagScalar Scalar, Regularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
         detail::SolverRun<Scalar, R> own(options, problem, run);
@@ -81,6 +81,7 @@ private:
     void inspect(auto& run) const {
         const double given_rho = rho.value_or(1);
         detail::require_that(given_rho > 0 && std::isfinite(given_rho), "rho", given_rho, "finite and > 0");
+        if (!detail::takes_closed_form(run)) detail::require_common_alphas("BregmanAdmm", run.problem());
         run.inspect();
     }
 

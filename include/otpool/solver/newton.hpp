@@ -54,7 +54,7 @@ struct Newton {
     template <BagScalar Scalar, NewtonRegularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
         detail::SolverRun<Scalar, R> own(options, problem, run);
-        detail::require_kullback_leibler("Newton", problem);
+        require_taken(problem);
         own.inspect();
         if (detail::takes_closed_form(own)) return detail::solve_closed_form(own);
         return detail::solution_of(problem, find(own));
@@ -65,7 +65,7 @@ struct Newton {
     Outcome pool(const UotProblem<Scalar, R>& problem, PooledVector<Scalar> pooled,
                  const Run<Scalar, R>& run = {}) const {
         detail::SolverRun<Scalar, R> own(options, problem, run);
-        detail::require_kullback_leibler("Newton", problem);
+        require_taken(problem);
         own.inspect();
         return detail::pool_plan<Scalar>(
             own, detail::takes_closed_form(own), [&] { return find(own); }, pooled);
@@ -76,6 +76,13 @@ private:
     static constexpr Real easy_range = 10;
     /// The residual at which the continuation goes on to a smaller alpha0.
     static constexpr Real good_start = 0.1;
+
+    template <BagScalar Scalar, NewtonRegularizer R>
+    static void require_taken(const UotProblem<Scalar, R>& problem) {
+        detail::require_kullback_leibler("Newton", problem);
+        if (!EntropicRegularizer<R> && !detail::has_closed_form(problem))
+            detail::require_common_alphas("Newton", problem);
+    }
 
     template <BagScalar Scalar, NewtonRegularizer R>
     detail::SolvedPlan find(const detail::SolverRun<Scalar, R>& run) const {
@@ -154,7 +161,7 @@ private:
         }
         for (Index k = 0; k < instances.size(); ++k) {
             const Real f = instance_potential[k] - instances.anchor[k];
-            newton.penalty[k] = instances.is_soft() ? instances.ratio * f : 0;
+            newton.penalty[k] = instances.line(k).is_soft() ? instances.line(k).ratio * f : 0;
         }
     }
 };

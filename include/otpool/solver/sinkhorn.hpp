@@ -22,6 +22,12 @@
 
 namespace otpool {
 
+/// The half step that comes first in each of Sinkhorn's iterations.
+enum class HalfStep : unsigned char {
+    features,  ///< f, then g: the instances' condition holds at the end.
+    instances  ///< g, then f: the features' condition holds at the end.
+};
+
 namespace detail {
 
 /// A tape of Sinkhorn's steps that keeps nothing.
@@ -31,15 +37,20 @@ struct NoTape {
 };
 
 /// Sinkhorn's iterations. Each calls tape.begin(scaling) first, which may restart the scaling, and
-/// tape.keep(scaling, t / alpha0) last.
+/// tape.keep(scaling, t / alpha0) last. If they end on the features, the last one leaves out its half step of the
+/// instances.
 template <class Scaling, class Tape>
-void sinkhorn_steps(Scaling& scaling, Iterations& iterations, bool translation, int anderson_memory,
-                    Workspace& workspace, Tape&& tape) {
+void sinkhorn_steps(Scaling& scaling, Iterations& iterations, bool translation, bool ends_on_features,
+                    int anderson_memory, Workspace& workspace, Tape&& tape) {
     auto& anderson = workspace.get<AndersonSteps<>>();
     anderson.set(anderson_memory, scaling.log_row_sum().size());
     Real residual = (std::numeric_limits<Real>::max)();
     while (iterations.again()) {
         tape.begin(scaling);
+        if (ends_on_features && iterations.is_last()) {
+            iterations.record(scaling.end_on_features(), scaling.attainable());
+            break;
+        }
         scaling.update_features();
         const Real t = translation ? scaling.translate() : 0;
         if (anderson.active()) scaling.move_features(anderson.step(scaling.features().kernel.data(), residual));
@@ -64,7 +75,8 @@ void sinkhorn_steps(Scaling& scaling, Iterations& iterations, bool translation, 
 /// An iteration costs one pass over exponentials, which are kept if D N is at most 2^20 floats or 2^22 doubles
 /// (AbsorbedKernel); otherwise one pass over the reward and one exp per element. Other memory is O(D + N). A fixed
 /// number of iterations that only pools runs in scalings (ScalingSteps), in the bag's scalar if its range suffices, and
-/// without the translation, which does not change the mean. Everything else is computed in double. The number of
+/// without the translation, which does not change the mean (with an alpha for each line it does, and steps that translate
+/// are not taken in scalings). Everything else is computed in double. The number of
 /// iterations grows as alpha0 falls; prefer Newton if it is far below the reward's spread.
 ///
 /// Solves to a tolerance are accelerated (Anderson), in f after its translation. An iteration is then a pass, whether
@@ -77,6 +89,9 @@ struct Sinkhorn {
     bool translation = true;
     /// For solves to a tolerance; a fixed number of iterations is not accelerated.
     Anderson acceleration = {};
+    /// Which half step is first; its potential's update reads the other side's potential of 0. It matters for a fixed
+    /// number of iterations. After a warm start, from its g, the features' is always first.
+    HalfStep first = HalfStep::features;
 
     /// Throws InvalidArgument if the problem is not well formed, UnsupportedProblem for alpha0 = 0 without a closed
     /// form and for alpha0 = inf with a penalty other than KullbackLeibler. Thread-safe.
@@ -108,7 +123,7 @@ private:
         scaled.set(own.inspection());
         auto& scaling = start<K>(own, scaled);
         detail::Iterations iterations(own.any(), default_limit);
-        iterate(scaling, iterations, own.any());
+        iterate(scaling, iterations, own);
         detail::SolvedPlan found = scaling.solution(Real(problem.alpha0));
         found.outcome = iterations.outcome();
         detail::check_promise(found, scaled, scaling.attainable(), own.any().tolerance);
@@ -139,7 +154,7 @@ private:
         scaled.set(run.inspection());
         auto& scaling = start<K>(run, scaled);
         detail::Iterations iterations(run.any(), default_limit);
-        iterate(scaling, iterations, run.any());
+        iterate(scaling, iterations, run);
         scaling.pool(run.inspection().values, run.mean());
         return iterations.outcome();
     }
@@ -150,9 +165,9 @@ private:
 
     /// Whether iterations may run in scalings, without potentials.
     template <class K, BagScalar Scalar, EntropicRegularizer R>
-    static bool takes_scalings(const detail::SolverRun<Scalar, R>& run) {
-        return has_scalings<K> && run.problem().alpha0 > 0 && run.takes_unseen_steps() &&
-               detail::is_kullback_leibler(run.problem());
+    bool takes_scalings(const detail::SolverRun<Scalar, R>& run) const {
+        return has_scalings<K> && first == HalfStep::features && run.problem().alpha0 > 0 && run.takes_unseen_steps() &&
+               detail::is_kullback_leibler(run.problem()) && !(translation && detail::has_own_alphas(run.problem()));
     }
 
     /// The state before the first iteration: from the priors, or the run's warm start.
@@ -162,6 +177,7 @@ private:
         auto& scaling = run.workspace().template get<detail::Scaling<K>>();
         if (run.warm_start() == nullptr) {
             scaling.start(scaled, scaled.instances.anchor, run.any().execution);
+            if (first == HalfStep::instances) scaling.start_on_instances();
         } else {
             scaling.start(scaled, detail::kernel_potential_of(scaled, run.warm_start()->instance_potential),
                           run.any().execution);
@@ -169,9 +185,11 @@ private:
         return scaling;
     }
 
-    void iterate(auto& scaling, detail::Iterations& iterations, const detail::AnyRun& run) const {
+    void iterate(auto& scaling, detail::Iterations& iterations, const auto& run) const {
         const int memory = options.iterations ? 0 : acceleration.memory;
-        detail::sinkhorn_steps(scaling, iterations, translation, memory, run.workspace, detail::NoTape());
+        const bool ends_on_features = options.iterations && first == HalfStep::instances && run.warm_start() == nullptr;
+        detail::sinkhorn_steps(scaling, iterations, translation, ends_on_features, memory, run.workspace(),
+                               detail::NoTape());
     }
 };
 

@@ -91,8 +91,8 @@ TEMPLATE_TEST_CASE("A half step in scalings is a power", "[scaling_steps]", floa
             }
             const auto log_scaling = [&](Index i) {
                 const Wide F = Wide(absorbed[i]) * std::log(Wide(2));
-                return side.damping * (side.log_prior[i] - std::log(Wide(sums[i]))) +
-                       side.relaxation * (side.anchor[i] - F);
+                return side.common.damping * (side.log_prior[i] - std::log(Wide(sums[i]))) +
+                       side.common.relaxation * (side.anchor[i] - F);
             };
             detail::ScalingHalfStep<Scalar> half_step;
             half_step.set(side, absorbed);

@@ -146,7 +146,7 @@ private:
         });
         const auto set = [](const RealVector& curvature, const Side& side, const RealVector& mass, RealVector& out) {
             for (Index i = 0; i < out.size(); ++i) {
-                const Real diagonal = std::log(curvature[i] + side.ratio) + mass[i];
+                const Real diagonal = std::log(curvature[i] + side.common.ratio) + mass[i];
                 out[i] = diagonal > nothing ? diagonal : -nothing;
             }
         };

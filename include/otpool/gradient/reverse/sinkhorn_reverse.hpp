@@ -80,7 +80,7 @@ private:
         term_of_cols_.row_factor = RealVector::Ones(features_.size());
         term_of_cols_.col_exponent = -tape_->log_col_sum(k);
         const auto& sums = terms_.add_for_sums(has_term_ ? &term_ : nullptr, term_of_cols_, [&](Index i, Real sum) {
-            return -side.damping * (instances_[i] + sum);  // dL/du
+            return -side.common.damping * (instances_[i] + sum);  // dL/du
         });
         features_.vector() += sums.of_rows.vector();
         instances_.vector() += sums.of_cols.vector();
@@ -95,7 +95,7 @@ private:
         if (translation == 0) return;
         const Side& features = tape_->scaled(k).features;
         const Side& instances = tape_->scaled(k).instances;
-        const Real of_difference = features_.vector().sum() / (features.ratio + instances.ratio);
+        const Real of_difference = features_.vector().sum() / (features.common.ratio + instances.common.ratio);
         pull_back_log_sum(k, features, term_of_cols_.row_exponent, translation, of_difference, translation, features_,
                           log_p_, gradient_->alpha1);
         pull_back_log_sum(k, instances, term_.col_exponent, 0, -of_difference, -translation, instances_, log_q_,
@@ -107,7 +107,7 @@ private:
         const Side& side = tape_->scaled(k).features;
         half_step(k, side, tape_->log_row_sum(k), features_, log_p_, gradient_->alpha1);
         set_term(k);
-        term_.row_factor = -side.damping * features_.vector();  // dL/ds
+        term_.row_factor = -side.common.damping * features_.vector();  // dL/ds
         term_.slope.resize(0);
         features_.vector().setZero();
     }
@@ -239,14 +239,14 @@ private:
                    Buffer<Real>& of_log_prior, auto& alpha) {
         Real of_damping = 0;
         for (Index i = 0; i < of_potential.size(); ++i) {
-            const HalfStepDerivatives<Real> of(of_potential[i], 0, side.damping, side.log_prior[i],
+            const HalfStepDerivatives<Real> of(of_potential[i], 0, side.common.damping, side.log_prior[i],
                                                log_sum[i] + side.anchor[i]);
             of_log_prior[i] += of.of_prior;
             of_damping += of.of_damping;
             total_ += of.of_log_sum;  // the weights of a log sum add up to 1
         }
         of_step(gradient_->alpha0, k) +=
-            pull_back_damping(of_damping, side.alpha, tape_->parameters[k].alpha0, of_step(alpha, k));
+            pull_back_damping(of_damping, side.common.alpha, tape_->parameters[k].alpha0, of_step(alpha, k));
     }
 
     /// The reverse of LSE(log prior - th F), F = potential - taken - anchor, and of the th in T's denominator, given
@@ -256,18 +256,18 @@ private:
         const Index size = side.size();
         weight_.resize(size);
         const auto F = [&](Index i) { return potential[i] - taken - side.anchor[i]; };
-        for (Index i = 0; i < size; ++i) weight_[i] = side.log_prior[i] - side.ratio * F(i);
+        for (Index i = 0; i < size; ++i) weight_[i] = side.log_prior[i] - side.common.ratio * F(i);
         bounded_exp(weight_.data(), size, weight_.data(), log_sum_exp(weight_.data(), size));
         Real of_ratio = -of_log_sum * translation;
         for (Index i = 0; i < size; ++i) {
             const Real of_exponent = of_log_sum * weight_[i];
             of_log_prior[i] += of_exponent;
-            of_potential[i] -= side.ratio * of_exponent;
+            of_potential[i] -= side.common.ratio * of_exponent;
             of_ratio -= of_exponent * F(i);
         }
         if (side.is_hard()) return;
-        of_step(gradient_->alpha0, k) += of_ratio / side.alpha;
-        of_step(alpha, k) -= of_ratio * side.ratio / side.alpha;
+        of_step(gradient_->alpha0, k) += of_ratio / side.common.alpha;
+        of_step(alpha, k) -= of_ratio * side.common.ratio / side.common.alpha;
     }
 
     const SinkhornTape* tape_ = nullptr;

@@ -58,7 +58,8 @@ private:
     static void half_step(const Side& side, const auto& log_sum, Buffer<Real>& potential) {
         potential.resize(side.size());
         for (Index i = 0; i < side.size(); ++i) {
-            potential[i] = side.damping * (side.log_prior[i] - log_sum[i]) + side.relaxation * side.anchor[i];
+            potential[i] =
+                side.common.damping * (side.log_prior[i] - log_sum[i]) + side.common.relaxation * side.anchor[i];
         }
     }
 };

@@ -57,6 +57,8 @@ public:
                bool pooled_only, Workspace& workspace) {
         const Run<Scalar, R> run{.workspace = &workspace};
         SolverRun<Scalar, R> own(solver.options, problem, run);
+        if (solver.first != HalfStep::features)
+            throw UnsupportedProblem("Unrolled Sinkhorn", "the instances' half step first", "the features' first");
         start_tape(problem, steps, *solver.options.iterations);
         pooled_only = pooled_only && !solver.options.history;
         const bool by_scalings = pooled_only && steps.empty();
@@ -69,7 +71,7 @@ public:
         Iterations iterations(own.any(), 0);
         Recorder recorder{tape_, workspace.get<Inspection>()};
         const bool translation = solver.translation && !pooled_only;
-        sinkhorn_steps(scaling, iterations, translation, 0, workspace, recorder);
+        sinkhorn_steps(scaling, iterations, translation, false, 0, workspace, recorder);
         recorder.end(scaling);
         outcome = iterations.outcome();
         const UotProblem<Scalar, R> last = steps.empty() ? problem : with_parameters(problem, steps.back());

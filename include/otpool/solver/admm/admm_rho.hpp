@@ -22,8 +22,8 @@ inline Real largest_separable_entry(const Inspection& problem) {
     const Real log_p = highest_of(problem.priors.log_p);
     const Real log_q = highest_of(problem.priors.log_q);
     Real log_bound = std::numeric_limits<Real>::infinity();
-    if (std::isinf(problem.alpha1)) log_bound = (std::min)(log_bound, log_p);
-    if (std::isinf(problem.alpha2)) log_bound = (std::min)(log_bound, log_q);
+    if (std::isinf(problem.alpha1.common())) log_bound = (std::min)(log_bound, log_p);
+    if (std::isinf(problem.alpha2.common())) log_bound = (std::min)(log_bound, log_q);
     if (std::isfinite(log_bound)) return std::exp(log_bound);
 
     const Real highest = problem.highest_of_all();
@@ -32,7 +32,7 @@ inline Real largest_separable_entry(const Inspection& problem) {
     while (high - low > 0.01) {
         const Real middle = (low + high) / 2;
         const Real bound = problem.alpha0 * problem.regularizer.derivative(std::exp(middle)) +
-                           problem.alpha1 * (middle - log_p) + problem.alpha2 * (middle - log_q);
+                           problem.alpha1.common() * (middle - log_p) + problem.alpha2.common() * (middle - log_q);
         (bound <= highest ? low : high) = middle;
     }
     return std::exp(high);

@@ -34,8 +34,8 @@ struct AdmmSide {
         side.set(alpha, weight);
     }
 
-    bool is_hard() const { return std::isinf(side.alpha); }
-    bool is_soft() const { return side.alpha > 0 && !is_hard(); }
+    bool is_hard() const { return std::isinf(side.common.alpha); }
+    bool is_soft() const { return side.common.alpha > 0 && !is_hard(); }
     Index size() const { return side.size(); }
 
     /// shift <- k (log prior - log sum), k = alpha / (alpha + weight), given the log sums of its lines in its copy.
@@ -44,7 +44,7 @@ struct AdmmSide {
     /// In units of rho.
     Real potential(Index i) const {
         if (is_hard()) return weight * shift[i] + constant;
-        return is_soft() ? side.alpha * (penalty[i] + constant) : 0;
+        return is_soft() ? side.common.alpha * (penalty[i] + constant) : 0;
     }
     Real largest_potential() const {
         Real largest = 0;
@@ -104,8 +104,8 @@ struct AdmmSides {
     void set_parameters(const Inspection& problem, Real rho_) {
         entropic = problem.regularizer.separable == nullptr;
         alpha0 = problem.alpha0;
-        alpha1 = problem.alpha1;
-        alpha2 = problem.alpha2;
+        alpha1 = problem.alpha1.common();
+        alpha2 = problem.alpha2.common();
         rho = rho_;
         inverse_rho = std::isinf(alpha0) ? 0 : 1 / rho;
         strength = !std::isinf(alpha0) ? alpha0 / rho : entropic ? 1 : 1 / problem.regularizer.curvature(1);
@@ -134,7 +134,7 @@ struct AdmmSides {
         // The multiplier of the plan's mass: the mean of  alpha0 R'(P) - X - f - g  under it.
         const Real of_scale = entropic ? strength * log_scale : 0;
         const Real lambda = mean_excess + of_scale - features.mean_potential(log_r) - instances.mean_potential(log_c);
-        const Real stiffness = strength + features.side.alpha + instances.side.alpha;
+        const Real stiffness = strength + features.side.common.alpha + instances.side.common.alpha;
         if (features.is_hard()) {
             features.constant = lambda;
         } else if (instances.is_hard()) {

@@ -81,8 +81,8 @@ public:
         rho_ = rho;
         sides_.set_parameters(*problem_, rho);
         weight_ = sides_.features.weight;
-        feature_damping_ = sides_.features.side.damping;
-        instance_damping_ = sides_.instances.side.damping;
+        feature_damping_ = sides_.features.side.common.damping;
+        instance_damping_ = sides_.instances.side.common.damping;
         // R is Entropy with reward X + alpha0 prior_weight log(p0 q0^T).
         const Real of_prior = problem_->regularizer.prior_weight * sides_.strength;
         for (Index d = 0; d < rows(); ++d) {
@@ -188,9 +188,9 @@ public:
         const auto gap = plan_.gap(smooth_.view(), potential_.view(), sides_.strength == 0, log_r_, log_c_);
         sides_.read(log_r_.data(), log_c_.data(), mean_excess(gap.mean_x));
         // A free side adds nothing. But pooling uses the rows' weights, and with a regulariser every row has some.
-        const bool rows_count = sides_.features.side.alpha > 0 || sides_.strength > 0;
+        const bool rows_count = sides_.features.side.common.alpha > 0 || sides_.strength > 0;
         return (std::max)({sides_.violation(log_r_.data(), log_c_.data()), rows_count ? gap.of_rows : 0,
-                           sides_.instances.side.alpha > 0 ? gap.of_cols : 0});
+                           sides_.instances.side.common.alpha > 0 ? gap.of_cols : 0});
     }
 
     /// The residual that rounding alone can leave.

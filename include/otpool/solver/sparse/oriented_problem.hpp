@@ -36,8 +36,8 @@ struct OrientedProblem {
 
     OrientedProblem(const Inspection& problem, Work unit, Work offset) : problem_(&problem), unit_(unit) {
         const Priors& priors = problem.priors;
-        const Work alpha1 = problem.alpha1;
-        const Work alpha2 = problem.alpha2;
+        const Work alpha1 = problem.alpha1.common();
+        const Work alpha2 = problem.alpha2.common();
         features_are_rows = problem.features() <= problem.active_instances();
         rows = (std::min)(problem.features(), problem.active_instances());
         cols = (std::max)(problem.features(), problem.active_instances());
@@ -59,7 +59,8 @@ struct OrientedProblem {
     /// Potentials of the rows, in the reward's unit.
     std::vector<Work> given_rows(std::vector<Work> potential) const {
         for (Work& f : potential) {
-            f = features_are_rows ? given(f, problem_->alpha1, share_) : given(f, problem_->alpha2, 1 - share_);
+            f = features_are_rows ? given(f, problem_->alpha1.common(), share_)
+                                  : given(f, problem_->alpha2.common(), 1 - share_);
         }
         return potential;
     }
@@ -70,8 +71,8 @@ struct OrientedProblem {
             features_are_rows ? std::vector<Work>(row, row + rows) : std::vector<Work>(col, col + cols);
         std::vector<Work> g =
             features_are_rows ? std::vector<Work>(col, col + cols) : std::vector<Work>(row, row + rows);
-        for (Work& potential : f) potential = given(potential, problem_->alpha1, share_);
-        for (Work& potential : g) potential = given(potential, problem_->alpha2, 1 - share_);
+        for (Work& potential : f) potential = given(potential, problem_->alpha1.common(), share_);
+        for (Work& potential : g) potential = given(potential, problem_->alpha2.common(), 1 - share_);
         return sparse_solution(*problem_, features_are_rows ? std::move(log_plan) : transposed(log_plan), f.data(),
                                g.data());
     }
@@ -106,7 +107,7 @@ private:
     }
 
     void set_lines(const Work* log_prior, Index size, Work alpha, std::vector<MarginalLine>& lines) const {
-        const Work total = problem_->alpha1 + problem_->alpha2;
+        const Work total = problem_->alpha1.common() + problem_->alpha2.common();
         for (Index i = 0; i < size; ++i) {
             MarginalLine line = MarginalLine{log_prior[i], alpha}.in_units_of(unit_);
             if (line.is_soft()) line.log_prior += std::clamp(offset_ / total, lowest_exponent, -lowest_exponent);

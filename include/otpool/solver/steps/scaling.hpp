@@ -16,6 +16,7 @@
 #include "otpool/plan/exponential_solution.hpp"
 #include "otpool/problem/side.hpp"
 #include "otpool/simd/arrays.hpp"
+#include "otpool/solver/steps/translation.hpp"
 
 namespace otpool::detail {
 
@@ -25,9 +26,10 @@ Buffer<Real> kernel_potential_of(const ScaledProblem& scaled, const Potential& i
     using Number = typename Potential::Scalar;
     Buffer<Real> potential = scaled.instances.anchor;
     const Side& side = scaled.instances;
-    const Real taken =
-        side.is_hard() ? scaled.offset_of_instances() : side.alpha * scaled.mass_shift;  // see unscaled()
     for (Index k = 0; k < potential.size(); ++k) {
+        const Stiffness& line = side.line(k);
+        const Real taken =
+            line.is_hard() ? scaled.offset_of_instances() : line.alpha * scaled.mass_shift;  // see unscaled()
         const Number g = instance_potential[scaled.kernel.instance(k)];
         if (g == std::numeric_limits<Number>::lowest()) continue;  // it was excluded there
         const Real moved = (static_cast<Real>(g) + taken) * scaled.kernel.inverse_alpha0;
@@ -50,13 +52,20 @@ public:
         pass_.col_potential = instance_potential;
         const Side& side = problem.instances;
         for (Index k = 0; k < side.size(); ++k) {
-            pass_.col_penalty[k] = side.is_soft() ? side.ratio * (instance_potential[k] - side.anchor[k]) : 0;
+            const Stiffness& line = side.line(k);
+            pass_.col_penalty[k] = line.is_soft() ? line.ratio * (instance_potential[k] - side.anchor[k]) : 0;
         }
         log_row_sum_.resize(problem.kernel.rows());
         in_range_ = kernel_.log_row_sums(pass_.col_potential.data(), log_row_sum_.data());
         if (!in_range_) log_domain_.log_row_sums(pass_.col_potential.data(), log_row_sum_.data());
         for (Buffer<Real>* of_rows : {&feature_potential_, &feature_penalty_})
             of_rows->assign(problem.kernel.rows(), 0);
+    }
+
+    /// Starts from f = 0 instead, with the instances' half step.
+    void start_on_instances() {
+        feature_potential_ = problem_->features.anchor;
+        update_instances();
     }
 
     /// f <- k1 a0 (log p0 - LSE_n((X + g)/a0))
@@ -66,25 +75,27 @@ public:
         for (Index d = 0; d < rows; ++d) pass_.log_row_mass[d] = feature_potential_[d] + log_row_sum_[d];
     }
 
-    /// f <- f + t, g <- g - t with the t that maximises the dual,
-    ///     t = (LSE(log p0 - f/a1) - LSE(log q0 - g/a2)) / (1/a1 + 1/a2),
-    /// where both sides agree on the total mass; a hard side has 1/a = 0. (g itself need not move, as the next update
-    /// of the instances only reads f.) Returns t / alpha0.
+    /// f <- f + t, g <- g - t with the t that maximises the dual, where both sides ask for the same mass (AskedMass). With
+    /// one alpha for each side,
+    ///     t = (LSE(log p0 - f/a1) - LSE(log q0 - g/a2)) / (1/a1 + 1/a2);
+    /// a hard side has 1/a = 0. Free features do not move. (g itself need not move, as the next update of the instances
+    /// only reads f.) Returns t / alpha0.
     Real translate() {
         const Side& features = problem_->features;
         const Side& instances = problem_->instances;
-        const bool has_translation = !features.is_free() && !instances.is_free() && features.is_kullback_leibler() &&
-                                     instances.is_kullback_leibler();
+        // The mass of free instances is not known before their update.
+        const bool has_translation = !features.is_free() && !instances.has_free_lines() &&
+                                     features.is_kullback_leibler() && instances.is_kullback_leibler();
         if (!has_translation || (features.is_hard() && instances.is_hard())) return 0;
-        const auto log_mass = [&](const Side& side, const Buffer<Real>& penalty) {
-            log_marginal_.resize(side.size());
-            for (Index i = 0; i < side.size(); ++i) log_marginal_[i] = side.log_prior[i] - penalty[i];
-            return log_sum_exp(log_marginal_.data(), log_marginal_.size());
-        };
-        const Real t = (log_mass(features, feature_penalty_) - log_mass(instances, pass_.col_penalty)) /
-                       (features.ratio + instances.ratio);
-        for (Real& f : feature_potential_) f += t;
-        for (Real& penalty : feature_penalty_) penalty += features.ratio * t;
+        asked_of_features_.set(features, feature_penalty_, pass_.log_row_mass.data());
+        asked_of_instances_.set(instances, pass_.col_penalty, nullptr);
+        const Real t = balancing_translation(asked_of_features_, asked_of_instances_);
+        for (Index d = 0; d < features.size(); ++d) {
+            const Stiffness& line = features.line(d);
+            if (line.is_free()) continue;
+            feature_potential_[d] += t;
+            feature_penalty_[d] += line.ratio * t;
+        }
         return t;
     }
 
@@ -93,7 +104,7 @@ public:
         const Side& side = problem_->features;
         for (Index d = 0; d < side.size(); ++d) {
             feature_potential_[d] += step[d];
-            if (side.is_soft()) feature_penalty_[d] += side.ratio * step[d];
+            if (side.line(d).is_soft()) feature_penalty_[d] += side.line(d).ratio * step[d];
         }
     }
 
@@ -114,6 +125,21 @@ public:
         mean = conditional_mean(solution(1).log_plan, values.empty() ? problem_->kernel.reward : values);
     }
 
+    /// The features' half step as the last one. Returns the residual, which is then the instances' violation. Cost: a pass.
+    Real end_on_features() {
+        update_features();
+        Buffer<Real> log_row_mass = pass_.log_row_mass;
+        Buffer<Real> potential = pass_.col_potential;
+        Buffer<Real> penalty = pass_.col_penalty;
+        update_instances();  // for the sums over features alone: its potentials are not taken
+        pass_.log_row_mass.swap(log_row_mass);
+        pass_.col_potential.swap(potential);
+        pass_.col_penalty.swap(penalty);
+        Buffer<Real> log_col_mass = pass_.log_col_sum;
+        for (Index k = 0; k < log_col_mass.size(); ++k) log_col_mass[k] += pass_.col_potential[k];
+        return problem_->instances.violation(log_col_mass.data(), pass_.col_penalty.data());
+    }
+
     ScaledPotential features() const { return {feature_potential_, feature_penalty_}; }
     ScaledPotential instances() const { return {pass_.col_potential, pass_.col_penalty}; }
 
@@ -132,8 +158,8 @@ public:
         // If alpha0 = inf keeps features from meeting their prior, the marginal gives their potential.
         const Side& side = problem_->features;
         Buffer<Real> penalty = feature_penalty_;
-        if (side.is_free()) {
-            for (Index d = 0; d < side.size(); ++d) penalty[d] = side.log_prior[d] - pass_.log_row_mass[d];
+        for (Index d = 0; d < side.size(); ++d) {
+            if (side.line(d).is_free()) penalty[d] = side.log_prior[d] - pass_.log_row_mass[d];
         }
         return exponential_solution(*problem_, alpha0, {feature_potential_, penalty}, instances(),
                                     log_sum_exp(pass_.log_row_mass.data(), pass_.log_row_mass.size()));
@@ -148,7 +174,7 @@ private:
     Buffer<Real> log_row_sum_;  ///< LSE_k(z_dk + instance potential_k)
     Buffer<Real> feature_potential_;
     Buffer<Real> feature_penalty_;
-    Buffer<Real> log_marginal_;
+    AskedMass<> asked_of_features_, asked_of_instances_;
 };
 
 }  // namespace otpool::detail

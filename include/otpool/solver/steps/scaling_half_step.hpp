@@ -20,7 +20,11 @@ public:
     void set(const Side& side, const Buffer<Work>& absorbed) {
         side_ = &side;
         absorbed_ = &absorbed;
-        for (Buffer<Work>* one_each : {&log_factor_, &log_sum_, &log_scaling_}) one_each->resize(absorbed.size());
+        for (Buffer<Work>* one_each : {&damping_, &log_factor_, &log_sum_, &log_scaling_})
+            one_each->resize(absorbed.size());
+        damping_.assign(absorbed.size(), static_cast<Work>(side.common.damping * log2_e));
+        for (Index i = 0; side.differ() && i < side.size(); ++i)
+            damping_[i] = static_cast<Work>(side.line(i).damping * log2_e);
     }
 
     /// Reads the absorbed potentials of [first, first + count).
@@ -30,23 +34,25 @@ public:
         const Work* F = absorbed_->data() + first;
         Work* log_factor = log_factor_.data() + first;
         for (Index i = 0; i < count; ++i) {
-            const Real log_a = side_->damping * log_prior[i] + side_->relaxation * anchor[i];
-            log_factor[i] = static_cast<Work>(log_a * log2_e - side_->relaxation * static_cast<Real>(F[i]));
+            const Stiffness& line = side_->line(first + i);
+            const Real log_a = line.damping * log_prior[i] + line.relaxation * anchor[i];
+            log_factor[i] = static_cast<Work>(log_a * log2_e - line.relaxation * static_cast<Real>(F[i]));
         }
     }
 
     /// scaling_i <- a_i s_i^-damping for i in [first, first + count). Both arrays have `count` entries, and do not
     /// overlap. Returns whether it is in range.
     bool operator()(Index first, Index count, const Work* sum, Work* scaling) {
-        const auto damping = static_cast<Work>(side_->damping * log2_e);
         L low(Work(0));
         L high(Work(0));
+        const Work* dampings = damping_.data() + first;
         const Work* factors = log_factor_.data() + first;
         Work* log_sums = log_sum_.data() + first;
         Work* log_scalings = log_scaling_.data() + first;
         for_each_lanes(count, [&](Index i, Index lanes) {
             const L log_sum = log_of_normal(load_some(sum + i, lanes, Work(1)));
-            const L log_scaling = load_some(factors + i, lanes, Work(0)) - L(damping) * log_sum;
+            const L damped = load_some(dampings + i, lanes, Work(0)) * log_sum;
+            const L log_scaling = load_some(factors + i, lanes, Work(0)) - damped;
             low = lower(low, log_scaling);
             high = higher(high, log_scaling);
             store_some(log_sum, log_sums + i, lanes);
@@ -75,6 +81,7 @@ private:
 
     const Side* side_ = nullptr;
     const Buffer<Work>* absorbed_ = nullptr;
+    Buffer<Work> damping_;                             ///< times log2 e
     Buffer<Work> log_factor_, log_sum_, log_scaling_;  ///< In units of log 2, except the sums.
 };
 

@@ -27,9 +27,9 @@ namespace otpool::detail {
 /// maximised over the rows' potential f,
 ///
 ///     gradient   p exp(-f/alpha) - r
-///     Hessian   -[diag(r + theta p exp(-f/alpha)) - k P diag(1/c) P^T] / alpha0,
+///     Hessian   -[diag(r + theta p exp(-f/alpha)) - P diag(k/c) P^T] / alpha0,
 ///
-/// theta = alpha0/alpha, k the columns' damping.
+/// theta = alpha0/alpha of each row, k the columns' damping. Free rows stay at 0.
 ///
 /// A Sinkhorn step is block coordinate ascent on the same dual, so the two mix freely.
 template <std::same_as<Real> Work = Real>
@@ -115,7 +115,8 @@ private:
     void move(Work length) {
         for (Index i = 0; i < size(); ++i) {
             potential[i] = from_potential_[i] + length * direction_[i];
-            penalty[i] = from_penalty_[i] + (rows_.is_soft() ? rows_.ratio * length * direction_[i] : 0);
+            const Stiffness& line = rows_.line(i);
+            penalty[i] = from_penalty_[i] + (line.is_soft() ? line.ratio * length * direction_[i] : 0);
         }
         kernel_.sweep(potential.data(), columns_, pass);
     }
@@ -152,8 +153,9 @@ private:
             const Work gradient = std::expm1((std::min)(rows_.log_prior[i] - penalty[i] - log_r[i], 100.0));
             root_r[i] = std::exp((std::max)((log_r[i] - highest_r) / 2, -300.0));
             right_side[i] = root_r[i] * gradient;
-            hessian_(i, i) += 1 + (rows_.is_soft() ? rows_.ratio : 0) * (1 + gradient);
+            hessian_(i, i) += 1 + (rows_.line(i).is_soft() ? rows_.line(i).ratio : 0) * (1 + gradient);
         }
+        leave_out_free_rows(right_side);
         if (rows_.is_hard() && columns_.is_hard()) {
             // f + t, g - t give the same plan: fix the multiple of sqrt(r) in y, which this leaves open.
             hessian_.template selfadjointView<Eigen::Lower>().rankUpdate(root_r / root_r.norm());
@@ -171,12 +173,27 @@ private:
         }
     }
 
-    /// hessian_ <- -k B B^T, its lower triangle. At small alpha0 most of B is zero; then column by column.
+    /// Makes the step of free rows 0.
+    void leave_out_free_rows(Vector<Work>& right_side) {
+        if (!rows_.has_free_lines()) return;
+        for (Index i = 0; i < size(); ++i) {
+            if (!rows_.line(i).is_free()) continue;
+            hessian_.row(i).setZero();
+            hessian_.col(i).setZero();
+            hessian_(i, i) = 1;
+            right_side[i] = 0;
+        }
+    }
+
+    /// hessian_ <- -B diag(k) B^T, its lower triangle. At small alpha0 most of B is zero; then column by column.
     void subtract_products(Work pairs) {
         hessian_.setZero(size(), size());
         if (20 * pairs > static_cast<Work>(size() * size() * kernel_.cols())) {
-            hessian_.template selfadjointView<Eigen::Lower>().rankUpdate(balanced_plan_.topRows(size()),
-                                                                         -columns_.damping);
+            const auto B = balanced_plan_.topRows(size());
+            for (Index k = 0; columns_.differ() && k < kernel_.cols(); ++k)
+                balanced_plan_.col(k) *= std::sqrt(columns_.line(k).damping);
+            hessian_.template selfadjointView<Eigen::Lower>().rankUpdate(
+                B, columns_.differ() ? -1 : -columns_.common.damping);
             return;
         }
         present_.resize(static_cast<std::size_t>(kernel_.lanes()) + 1);
@@ -191,7 +208,7 @@ private:
                 }
             }
             for (std::size_t a = 0; a < count; ++a) {
-                const Work scaled = columns_.damping * entries[present_[a]];
+                const Work scaled = columns_.line(k).damping * entries[present_[a]];
                 Work* const of_column = hessian_.data() + present_[a] * size();
                 for (std::size_t b = a; b < count; ++b) of_column[present_[b]] -= scaled * entries[present_[b]];
             }

@@ -1,0 +1,64 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "otpool/core/buffer.hpp"
+#include "otpool/core/matrix.hpp"
+
+namespace otpool::detail {
+
+/// The alphas of the lines (features or instances) of a side: one for all of them, or one each.
+class Alphas {
+public:
+    Alphas() = default;
+    /// One for all lines.
+    explicit(false) Alphas(Real alpha) : common_(alpha) {}
+
+    void set(Real alpha) {
+        common_ = alpha;
+        own_.resize(0);
+    }
+    /// alpha_of(i) for line i of `count`. If these are all alike, they are one for all lines.
+    void set(Index count, const auto& alpha_of) {
+        own_.resize(count);
+        for (Index i = 0; i < count; ++i) own_[i] = alpha_of(i);
+        if (std::all_of(own_.begin(), own_.end(), [&](Real alpha) { return alpha == own_[0]; })) set(own_[0]);
+    }
+
+    /// How many lines have alphas of their own.
+    Index size() const { return own_.size(); }
+    /// Whether lines have alphas of their own.
+    bool differ() const { return own_.size() > 0; }
+    /// The alpha of all lines, unless they differ.
+    Real common() const { return common_; }
+    Real operator[](Index i) const { return differ() ? own_[i] : common_; }
+
+    bool all_hard() const {
+        return all([](Real alpha) { return std::isinf(alpha); });
+    }
+    bool all_free() const {
+        return all([](Real alpha) { return alpha == 0; });
+    }
+    bool any_soft() const {
+        return !all([](Real alpha) { return alpha == 0 || std::isinf(alpha); });
+    }
+
+    /// Whether holds(alpha) for every line.
+    bool all(const auto& holds) const {
+        return differ() ? std::all_of(own_.begin(), own_.end(), holds) : holds(common_);
+    }
+
+    /// Replaces every alpha by f(alpha).
+    void transform(const auto& f) {
+        common_ = f(common_);
+        std::transform(own_.begin(), own_.end(), own_.begin(), f);
+    }
+
+private:
+    Real common_ = 0;
+    Buffer<Real> own_;  ///< Empty: common_ for all.
+};
+
+}  // namespace otpool::detail

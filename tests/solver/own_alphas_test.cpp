@@ -1,0 +1,233 @@
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <string>
+
+#include "otpool/otpool.hpp"
+#include "support/catch.hpp"
+#include "support/message_of.hpp"
+#include "support/optimality.hpp"
+#include "support/random_bags.hpp"
+
+// An alpha for each feature or instance: free, soft and hard ones in one problem.
+
+namespace own_alphas_test {
+
+using namespace otpool;
+using namespace tests;
+
+/// A random problem whose features and instances mostly have alphas of their own. Not copyable: it views its bag.
+template <class Scalar, class R = Entropy>
+struct Mixed {
+    Matrix<Scalar> bag;
+    UotProblem<Scalar, R> problem;
+
+    explicit Mixed(std::uint64_t seed, double least_alpha0 = 0.02, double most_alpha0 = 5) {
+        Random random(seed);
+        const BagKind kind = all_bag_kinds[static_cast<std::size_t>(random.integer(0, 1))];
+        bag = random_bag<Scalar>(random, random.integer(1, 8), random.integer(1, 30), kind);
+        const double unit = std::max(spread(bag), 1e-3);
+        problem.reward = bag;
+        problem.alpha0 = static_cast<Scalar>(unit * random.log_uniform(least_alpha0, most_alpha0));
+        if (random.chance(0.5)) problem.features.prior = uneven_prior<Scalar>(random, bag.rows(), false);
+        if (random.chance(0.5)) problem.instances.prior = uneven_prior<Scalar>(random, bag.cols(), true);
+        do {
+            draw(random, problem.features, bag.rows(), unit);
+            draw(random, problem.instances, bag.cols(), unit);
+        } while (!has_solution());
+    }
+    Mixed(const Mixed&) = delete;
+    Mixed& operator=(const Mixed&) = delete;
+
+    Real unit() const { return std::max(spread(bag), 1e-3); }
+
+private:
+    /// Alphas of kinds that are drawn first: all, or only some, of free, soft and hard.
+    static void draw(Random& random, Marginal<Scalar>& marginal, Index size, double unit) {
+        marginal.alpha = Scalar(-1);  // does not count
+        marginal.alphas.resize(size);
+        const bool may_be[] = {random.chance(0.5), random.chance(0.7), random.chance(0.6)};
+        const double kinds[] = {0, 1, infinity};
+        for (Index i = 0; i < size; ++i) {
+            auto kind = static_cast<std::size_t>(random.integer(0, 2));
+            if (!may_be[kind]) kind = may_be[2] ? 2 : 1;
+            marginal.alphas[i] = static_cast<Scalar>(kind == 1 ? unit * random.log_uniform(0.05, 100) : kinds[kind]);
+        }
+        marginal.alpha = Scalar(1);
+    }
+
+    /// Whether some lines hold the mass, and hard ones go together.
+    bool has_solution() const {
+        const auto held = [](const Marginal<Scalar>& side) { return side.alphas.maxCoeff() > 0; };
+        try {
+            validate(problem);
+        } catch (const InvalidArgument&) {
+            return false;
+        }
+        return held(problem.features) || held(problem.instances);
+    }
+};
+
+template <class Scalar, class R>
+void check_optimal(const Solution<Scalar, R>& solution, double unit) {
+    const bool in_double = std::same_as<Scalar, double>;
+    CHECK(solution.status == Status::converged);
+    CHECK(marginal_violation(solution) < (in_double ? 2e-9 : 2e-4));
+    CHECK(std::abs(duality_gap(solution, unit)) < (in_double ? 1e-8 : 1e-3));
+    CHECK(std::abs(solution.mass() - solution.plan().sum()) <= (in_double ? 1e-9 : 1e-4) * solution.mass());
+}
+
+TEMPLATE_TEST_CASE("solvers take an alpha for each feature and instance", "", double, float) {
+    const double tolerance = std::same_as<TestType, double> ? 1e-10 : 1e-6;
+    for (std::uint64_t seed = 0; seed < 300; ++seed) {
+        INFO("seed " << seed);
+        const auto check = [&](const auto& mixed) {
+            check_optimal(Newton{{.tolerance = tolerance}}.solve(mixed.problem), mixed.unit());
+            check_optimal(Sinkhorn{{.tolerance = tolerance}}.solve(mixed.problem), mixed.unit());
+            check_optimal(Automatic{{.tolerance = tolerance}}.solve(mixed.problem), mixed.unit());
+        };
+        check(Mixed<TestType, Entropy>(seed));
+        check(Mixed<TestType, RelativeEntropy>(seed));
+    }
+}
+
+TEST_CASE("Newton takes alphas of their own at small alpha0") {
+    for (std::uint64_t seed = 0; seed < 200; ++seed) {
+        INFO("seed " << seed);
+        const Mixed<double> mixed(seed, 1e-3, 0.02);
+        check_optimal(Newton{{.tolerance = 1e-9}}.solve(mixed.problem), mixed.unit());
+    }
+}
+
+TEST_CASE("Sinkhorn's translation goes with alphas for each feature") {
+    int with = 0;
+    int without = 0;
+    for (std::uint64_t seed = 0; seed < 10; ++seed) {
+        Random random(seed);
+        const Matrix<double> bag = random_bag<double>(random, 6, 40, BagKind::normal);
+        UotProblem<double> problem{.reward = bag, .alpha0 = 0.3 * spread(bag)};
+        problem.features.alphas.resize(6);
+        for (double& alpha : problem.features.alphas) alpha = spread(bag) * random.log_uniform(10, 100);
+        problem.instances.alpha = 30 * spread(bag);
+        const Sinkhorn plain{{.tolerance = 1e-10, .max_iterations = 100000}, false, {.memory = 0}};
+        const Sinkhorn translated{{.tolerance = 1e-10}, true, {.memory = 0}};
+        const auto solution = translated.solve(problem);
+        check_optimal(solution, spread(bag));
+        with += solution.iterations;
+        without += plain.solve(problem).iterations;
+    }
+    CHECK(5 * with < without);
+}
+
+TEST_CASE("alphas that are all alike are one alpha") {
+    for (std::uint64_t seed = 0; seed < 40; ++seed) {
+        INFO("seed " << seed);
+        Random random(seed);
+        const Matrix<double> bag = random_bag<double>(random, 5, 12, BagKind::normal);
+        const double alphas[] = {0, 0.3, 20, infinity};
+        UotProblem<double> problem{.reward = bag, .alpha0 = random.log_uniform(0.05, 2)};
+        problem.features.alpha = alphas[random.integer(1, 3)];
+        problem.instances.alpha = alphas[random.integer(0, 3)];
+        auto each = problem;
+        each.features.alphas = Vector<double>::Constant(5, problem.features.alpha);
+        each.instances.alphas = Vector<double>::Constant(12, problem.instances.alpha);
+        for (const double alpha0 : {problem.alpha0, double(infinity)}) {
+            problem.alpha0 = each.alpha0 = alpha0;
+            const auto difference = [&](const auto& solver) {
+                const auto expected = solver.solve(problem);
+                const auto found = solver.solve(each);
+                CHECK(std::abs(found.mass() - expected.mass()) < 1e-8 * expected.mass());
+                return (found.plan() - expected.plan()).cwiseAbs().maxCoeff() / expected.mass();
+            };
+            CHECK(difference(Sinkhorn{{.tolerance = 1e-11}}) < 1e-8);
+            CHECK(difference(Newton{{.tolerance = 1e-11}}) < 1e-8);
+            CHECK(difference(Sinkhorn{{.iterations = 4}}) < 1e-9);
+        }
+    }
+}
+
+TEST_CASE("at alpha0 = inf alphas of their own have a closed form") {
+    for (std::uint64_t seed = 0; seed < 200; ++seed) {
+        INFO("seed " << seed);
+        const auto check = [&](auto& mixed) {
+            auto large = mixed.problem;
+            large.alpha0 = 1e9 * mixed.unit() * 100;
+            mixed.problem.alpha0 = infinity;
+            const auto solution = ClosedForm{}.solve(mixed.problem);
+            CHECK(solution.status == Status::converged);
+            CHECK(marginal_violation(solution) < 1e-9);
+            const Matrix<double> expected = Newton{{.tolerance = 1e-12}}.solve(large).plan();
+            CHECK((solution.plan() - expected).cwiseAbs().maxCoeff() < 1e-7 * expected.maxCoeff());
+            Vector<double> pooled(mixed.bag.rows());
+            ClosedForm{}.pool(mixed.problem, pooled);
+            const Vector<double> mean =
+                (expected.cwiseProduct(mixed.bag).rowwise().sum()).cwiseQuotient(expected.rowwise().sum());
+            CHECK((pooled - mean).cwiseAbs().maxCoeff() < 1e-7 * (1 + mixed.bag.cwiseAbs().maxCoeff()));
+        };
+        Mixed<double> entropy(seed);
+        check(entropy);
+        Mixed<double, RelativeEntropy> relative(seed);
+        check(relative);
+    }
+}
+
+TEST_CASE("a free side leaves closed forms for alphas of their own") {
+    for (std::uint64_t seed = 0; seed < 100; ++seed) {
+        INFO("seed " << seed);
+        Mixed<double, Quadratic> quadratic(seed, 0.1, 5);
+        quadratic.problem.instances.alphas = {};
+        quadratic.problem.instances.alpha = 0;
+        check_optimal(Newton{{.tolerance = 1e-10}}.solve(quadratic.problem), quadratic.unit());
+        std::swap(quadratic.problem.features, quadratic.problem.instances);
+        quadratic.bag.transposeInPlace();
+        quadratic.problem.reward = quadratic.bag;
+        for (double& p : quadratic.problem.features.prior) p = std::max(p, 1e-6);
+        for (double& q : quadratic.problem.instances.prior) q = std::max(q, 1e-6);
+        check_optimal(ClosedForm{}.solve(quadratic.problem), quadratic.unit());
+    }
+    const Matrix<double> bag{{1, 3, 2}, {0, -1, 0.5}, {2, 2.5, -1}};
+    UotProblem<double> limit{.reward = bag, .alpha0 = 0};
+    limit.features.alphas = Vector<double>{{2, hard, 4}};
+    const auto solution = ClosedForm{}.solve(limit);
+    CHECK(solution.converged());
+    const Matrix<double> expected{{0, std::exp(1.5) / 3, 0}, {0, 0, 1.0 / 3}, {0, std::exp(2.5 / 4) / 3, 0}};
+    CHECK((solution.plan() - expected).cwiseAbs().maxCoeff() < 1e-12);
+    UotProblem<double, Quadratic> constant{.reward = bag, .alpha0 = infinity};
+    constant.features.alphas = Vector<double>{{2, hard, 4}};
+    const Matrix<double> hard_row{{0, 0, 0}, {1.0 / 9, 1.0 / 9, 1.0 / 9}, {0, 0, 0}};
+    CHECK((ClosedForm{}.solve(constant).plan() - hard_row).cwiseAbs().maxCoeff() < 1e-12);
+}
+
+TEST_CASE("a fixed number of Sinkhorn steps with alphas for each line pools what its plan says") {
+    for (std::uint64_t seed = 0; seed < 60; ++seed) {
+        INFO("seed " << seed);
+        const Mixed<double> mixed(seed, 0.2, 5);
+        const Sinkhorn steps{{.iterations = 3, .closed_forms = false}};
+        const Matrix<double> plan = steps.solve(mixed.problem).plan();
+        Vector<double> pooled(mixed.bag.rows());
+        steps.pool(mixed.problem, pooled);
+        const Vector<double> mean = (plan.cwiseProduct(mixed.bag).rowwise().sum()).cwiseQuotient(plan.rowwise().sum());
+        CHECK((pooled - mean).cwiseAbs().maxCoeff() < 1e-10 * (1 + mixed.bag.cwiseAbs().maxCoeff()));
+    }
+}
+
+TEST_CASE("alphas that do not go with the problem are refused") {
+    const Matrix<double> bag = Matrix<double>::Random(3, 4);
+    UotProblem<double> problem{.reward = bag};
+    problem.features.alphas = Vector<double>::Ones(2);
+    CHECK(message_of<InvalidArgument>([&] { Sinkhorn{}.solve(problem); }) ==
+          "number of alphas of alpha1 is 2; allowed: 3");
+    problem.features.alphas = Vector<double>{{1, -1, 2}};
+    CHECK(message_of<InvalidArgument>([&] { Sinkhorn{}.solve(problem); }) == "alpha1[1] is -1; allowed: 0 to inf");
+    problem.features.alphas = Vector<double>{{1, infinity, infinity}};
+    problem.features.prior = Vector<double>{{1e-17, 0.5, 0.5}};
+    problem.instances.alpha = hard;
+    CHECK(message_of<InvalidArgument>([&] { Sinkhorn{}.solve(problem); }) ==
+          "sum of p0 over hard features is 1; allowed: less than 1, the sum of q0, as all instances are hard");
+    problem.features.prior = {};
+    CHECK(message_of<UnsupportedProblem>([&] { BregmanAdmm{}.solve(problem); }) ==
+          "BregmanAdmm does not solve a problem with alphas for each feature or instance; allowed: one alpha for all "
+          "(Sinkhorn, and Newton with an entropic regulariser, take them)");
+}
+
+}  // namespace own_alphas_test
