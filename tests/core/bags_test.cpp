@@ -159,8 +159,8 @@ TEMPLATE_TEST_CASE("Reward and prior must fit the instances", "", float, double)
         return message_of<InvalidArgument>([&] { Bags<TestType>(X, {0, 6}, reward, prior); });
     };
     CHECK(refusal(X, {}) == "no error");
-    CHECK(refusal(X.leftCols(5), {}) == "shape of reward is 3 x 5; allowed: 3 x 6, the shape of the instances");
-    CHECK(refusal(X.transpose(), {}) == "shape of reward is 6 x 3; allowed: 3 x 6, the shape of the instances");
+    CHECK(refusal(X.leftCols(5), {}) == "columns of the reward is 5; allowed: 6, those of the instances");
+    CHECK(refusal(X.transpose(), {}) == "columns of the reward is 3; allowed: 6, those of the instances");
     CHECK(refusal({}, Vector<TestType>::Ones(5)) ==
           "length of the instance prior is 5; allowed: 6, the number of instances");
     CHECK(refusal({}, Vector<TestType>::Ones(7)) ==

@@ -20,8 +20,9 @@ namespace otpool {
 /// One bag: D x N instances, and optionally a reward and a prior of its own.
 template <BagScalar Scalar>
 struct Bag {
-    MatrixView<Scalar> instances;    ///< D x N, column n is instance n.
-    MatrixView<Scalar> reward = {};  ///< D x N; if empty, the pooling computes it from the instances.
+    MatrixView<Scalar> instances;  ///< D x N, column n is instance n.
+    /// D x N, or K x N for a pooling to K slots; if empty, the pooling computes it from the instances.
+    MatrixView<Scalar> reward = {};
     /// q0, N entries >= 0 that sum to 1, or empty. A prior that a pooling computes is multiplied by it; 0 excludes.
     Vector<Scalar> prior = {};
 };
@@ -51,7 +52,7 @@ void require_reward_shape(const MatrixView<Scalar>& reward, const MatrixView<Sca
 template <BagScalar Scalar>
 class Bags {
 public:
-    /// instances: D x sum N. offsets: B + 1 non-decreasing entries from 0 to sum N. reward: D x sum N, or empty.
+    /// instances: D x sum N. offsets: B + 1 non-decreasing entries from 0 to sum N. reward: D (of slots K) x sum N, or empty.
     /// prior: sum N entries that sum to 1 in every bag, or empty. Throws InvalidArgument for wrong offsets or shapes.
     Bags(MatrixView<Scalar> instances, std::vector<std::int64_t> offsets, MatrixView<Scalar> reward = {},
          Vector<Scalar> prior = {})
@@ -101,6 +102,7 @@ public:
     /// Where bag b begins: a column, or a place in the list of indices.
     Index first_instance(Index b) const { return offsets_[static_cast<std::size_t>(b)]; }
     const MatrixView<Scalar>& instances() const { return instances_; }  ///< D x sum N, or D x M: see of_indices().
+    const MatrixView<Scalar>& reward() const { return reward_; }        ///< As many columns, or empty.
     /// The columns of all bags; unset if they are side by side.
     const std::optional<std::vector<std::int64_t>>& indices() const { return indices_; }
 
@@ -181,7 +183,8 @@ private:
         }
         require_that(offsets_.back() == listed, text("offsets[", offsets_.size() - 1, "]"), offsets_.back(),
                      text("the number of ", of_what, ", ", listed));
-        detail::require_reward_shape(reward_, instances_);
+        require_that(reward_.empty() || reward_.cols() == instances_.cols(), "columns of the reward", reward_.cols(),
+                     text(instances_.cols(), ", those of the instances"));
         require_that(prior_.size() == 0 || prior_.size() == listed, "length of the instance prior", prior_.size(),
                      text(listed, ", the number of ", of_what));
     }

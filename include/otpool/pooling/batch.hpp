@@ -51,16 +51,17 @@ struct BagTask {
     Eigen::Ref<Vector<Scalar>> pooled;
 };
 
-/// Pools every bag of a batch: pool_one(task) sets task.pooled, and throws if an entry of the bag is not finite. Throws
+/// Pools every bag of a batch to `rows` numbers: pool_one(task) sets task.pooled, and throws if an entry of the bag is not
+/// finite. Throws
 /// InvalidArgument that names bag, feature and instance if it does, or if a bag is empty and `empty_bag` is unset.
 template <BagScalar Scalar>
-Matrix<Scalar> pool_batch(const Bags<Scalar>& bags, const std::optional<Scalar>& empty_bag, const Execution& execution,
-                          const std::function<void(const BagTask<Scalar>&)>& pool_one) {
+Matrix<Scalar> pool_batch(Index rows, const Bags<Scalar>& bags, const std::optional<Scalar>& empty_bag,
+                          const Execution& execution, const std::function<void(const BagTask<Scalar>&)>& pool_one) {
     for (Index b = 0; b < bags.size(); ++b) {
         require_that(empty_bag.has_value() || bags.bag_size(b) > 0, text("bag ", b), "empty",
                      "at least one instance, or a fill value for empty bags");
     }
-    Matrix<Scalar> pooled(bags.features(), bags.size());
+    Matrix<Scalar> pooled(rows, bags.size());
     std::vector<BagMemory<Scalar>> memory(static_cast<std::size_t>(bags.indices() ? execution.workers() : 0));
     for_each_bag(bags, execution, [&](Index b, const Execution& inside, Index worker) {
         if (bags.bag_size(b) == 0) {
@@ -77,6 +78,13 @@ Matrix<Scalar> pool_batch(const Bags<Scalar>& bags, const std::optional<Scalar>&
         }
     });
     return pooled;
+}
+
+/// The same to as many numbers as there are features.
+template <BagScalar Scalar>
+Matrix<Scalar> pool_batch(const Bags<Scalar>& bags, const std::optional<Scalar>& empty_bag, const Execution& execution,
+                          const std::function<void(const BagTask<Scalar>&)>& pool_one) {
+    return pool_batch(bags.features(), bags, empty_bag, execution, pool_one);
 }
 
 }  // namespace otpool::detail

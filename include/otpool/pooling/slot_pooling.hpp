@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
-#include <cmath>
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -66,6 +66,16 @@ struct SlotPooling {
     Matrix<Scalar> operator()(const Bag<Scalar>& bag) const { return pool(bag, execution); }
     /// Pools one bag without its own reward or prior.
     Matrix<Scalar> operator()(const MatrixView<Scalar>& instances) const { return (*this)(Bag<Scalar>{instances}); }
+
+    /// Pools a batch of B bags: (D K) x B. Bags with a reward of their own have one of K x sum N.
+    Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
+        const Index slots = bags.reward().empty() ? reward.slots() : bags.reward().rows();
+        return detail::pool_batch<Scalar>(
+            bags.features() * slots, bags, empty_bag, execution, [&](const detail::BagTask<Scalar>& task) {
+                const Matrix<Scalar> pooled = pool(task.bag, task.inside);
+                std::copy_n(pooled.data(), pooled.size(), PooledVector<Scalar>(task.pooled).data());
+            });
+    }
 
 private:
     struct Stated {

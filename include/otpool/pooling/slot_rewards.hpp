@@ -9,7 +9,7 @@
 #include "otpool/core/matrix.hpp"
 
 // Rewards of slots: functions of a bag (D x N) and its prior that return S, K x N. A column whose prior is 0 does not
-// count: it may hold anything, and no other column depends on it.
+// count: it may hold anything, and no other column depends on it. slots() is K.
 
 namespace otpool {
 
@@ -37,9 +37,17 @@ Matrix<Scalar> squared_distances(const Matrix<Scalar>& prototypes, const MatrixV
 
 /// The reward that comes with the bag, K x N.
 struct GivenReward {
+    /// Throws InvalidArgument, as below.
+    Index slots() const { return refuse(); }
     /// Throws InvalidArgument: it is only called for a bag without a reward.
     template <BagScalar Scalar>
     Matrix<Scalar> operator()(const MatrixView<Scalar>& /*instances*/, const Vector<Scalar>& /*prior*/) const {
+        refuse();
+        return {};
+    }
+
+private:
+    static Index refuse() {
         throw InvalidArgument("reward of the bag", "empty", "K x N numbers, one per slot and instance");
     }
 };
@@ -49,6 +57,8 @@ template <BagScalar Scalar>
 struct DotProduct {
     Matrix<Scalar> prototypes;  ///< W, D x K
     Vector<Scalar> bias = {};   ///< b, K entries; empty means 0.
+
+    Index slots() const { return prototypes.cols(); }  ///< K
 
     /// S. Cost: one matrix product.
     Matrix<Scalar> operator()(const MatrixView<Scalar>& instances, const Vector<Scalar>& /*prior*/) const {
@@ -66,6 +76,8 @@ template <BagScalar Scalar>
 struct SquaredDistance {
     Matrix<Scalar> prototypes;  ///< W, D x K
 
+    Index slots() const { return prototypes.cols(); }  ///< K
+
     /// S. Cost: 3 K N D flops.
     Matrix<Scalar> operator()(const MatrixView<Scalar>& instances, const Vector<Scalar>& /*prior*/) const {
         detail::require_prototypes(prototypes, instances.rows());
@@ -80,6 +92,8 @@ template <BagScalar Scalar>
 struct RelativeDistance {
     Matrix<Scalar> prototypes;  ///< W, D x K
     int power = 2;              ///< 1 or 2
+
+    Index slots() const { return prototypes.cols(); }  ///< K
 
     /// S. Cost: 3 K N D flops.
     Matrix<Scalar> operator()(const MatrixView<Scalar>& instances, const Vector<Scalar>& prior) const {
