@@ -139,11 +139,11 @@ private:
     void finish() {
         const ScaledProblem& scaled = tape_->scaled(0);
         const auto pull_back = [](const Side& side, auto& log_prior) {
-            pull_back_normalization(side.log_prior.data(), side.size(), side.kept_sum, log_prior.data());
+            return pull_back_normalization(side.log_prior.data(), side.size(), side.kept_sum, log_prior.data());
         };
         pull_back(scaled.features, log_p_);
-        pull_back(scaled.instances, log_q_);
-        add_prior_gradients(scaled.kernel.active, log_p_.data(), log_q_.data(), *gradient_);
+        const Real per_mass = pull_back(scaled.instances, log_q_);
+        add_prior_gradients(scaled.kernel.active, scaled.forbidden, per_mass, log_p_.data(), log_q_.data(), *gradient_);
         const auto [d, n] = scaled.highest();
         if (of_reward_.size() > 0) {  // looked at in saturate()
             of_reward_[n * log_p_.size() + d] += offset_;
