@@ -29,7 +29,7 @@ namespace otpool::detail {
 ///
 /// Exact half steps of the rows and the balancing shift ascend the same dual, so they mix freely with Newton's steps.
 ///
-/// An entry X + f + g may be far smaller than its terms: where alpha0 or masses are small. So potentials have 32 digits.
+/// An entry X + f + g may be far smaller than its terms, where alpha0 or masses are small: potentials have 32 digits.
 template <std::same_as<Real> Work = Real>
 class QuadraticNewton {
 public:
