@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "otpool/closed_form/rescaled.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
@@ -17,6 +18,7 @@ template <class R>
 struct ClosedFormOf {
     /// Whether the solution is known without iterating.
     static bool exists(Real /*alpha0*/, Real /*alpha1*/, Real /*alpha2*/) { return false; }
+    /// Of a problem whose differences of rewards and 1 / alpha0 are numbers (see closed_form_of()).
     static SolvedPlan solve(const Inspection&, double /*tolerance*/) { return {}; }
     /// mean <- the conditional mean of the values. `Scalar` is the bag's.
     template <BagScalar Scalar>
@@ -24,6 +26,14 @@ struct ClosedFormOf {
         return {};
     }
 };
+
+/// The solution of a problem that has a closed form, also near the ends of double's range.
+template <class R>
+SolvedPlan closed_form_of(const Inspection& problem, double tolerance) {
+    if (!Rescaled<>::is_needed(problem)) return ClosedFormOf<R>::solve(problem, tolerance);
+    const Rescaled<> rescaled(problem);
+    return rescaled.restored(ClosedFormOf<R>::solve(rescaled.problem(), tolerance));
+}
 
 template <BagScalar Scalar, Regularizer R>
 bool has_closed_form(const UotProblem<Scalar, R>& problem) {
