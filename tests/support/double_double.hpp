@@ -23,10 +23,10 @@ struct DoubleDouble {
     explicit operator double() const { return high; }
 
     friend DoubleDouble operator+(DoubleDouble a, DoubleDouble b) {
-        const DoubleDouble high = sum(a.high, b.high);
-        const DoubleDouble low = sum(a.low, b.low);
-        const DoubleDouble both = sum(high.high, high.low + low.high);
-        return sum(both.high, both.low + low.low);
+        const DoubleDouble first = sum(a.high, b.high);
+        const DoubleDouble second = sum(a.low, b.low);
+        const DoubleDouble both = sum(first.high, first.low + second.high);
+        return sum(both.high, both.low + second.low);
     }
     friend DoubleDouble operator-(DoubleDouble a) {
         a.high = -a.high;
@@ -35,8 +35,8 @@ struct DoubleDouble {
     }
     friend DoubleDouble operator-(DoubleDouble a, DoubleDouble b) { return a + -b; }
     friend DoubleDouble operator*(DoubleDouble a, DoubleDouble b) {
-        const double high = a.high * b.high;
-        return sum(high, std::fma(a.high, b.high, -high) + (a.high * b.low + a.low * b.high));
+        const double product = a.high * b.high;
+        return sum(product, std::fma(a.high, b.high, -product) + (a.high * b.low + a.low * b.high));
     }
     friend DoubleDouble operator/(DoubleDouble a, DoubleDouble b) {
         const double first = a.high / b.high;
