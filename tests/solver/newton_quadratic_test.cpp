@@ -86,6 +86,17 @@ TEST_CASE("Newton solves Quadratic where alpha0 is small or large") {
     CHECK(converged >= count - count / 50);
 }
 
+TEST_CASE("Newton solves Quadratic to 1e-10 where entries are far smaller than potentials") {
+    int converged = 0;
+    int count = 0;
+    for (std::uint64_t seed = 1000; seed < 1160; ++seed) {
+        if (!in_sample(seed)) continue;
+        ++count;
+        converged += check<double>({seed, 1e-5, 1e-3}, 1e-10) ? 1 : 0;
+    }
+    CHECK(converged >= count - (count + 49) / 50);
+}
+
 TEST_CASE("Newton for Quadratic does not depend on the reward's unit") {
     for (std::uint64_t seed = 2000; seed < 2100; ++seed) {
         if (!in_sample(seed)) continue;

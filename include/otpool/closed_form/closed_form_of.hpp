@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "otpool/closed_form/rescaled.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
@@ -20,6 +21,7 @@ struct ClosedFormOf {
     static bool exists(const UotProblem<Scalar, R>& /*problem*/) {
         return false;
     }
+    /// Of a problem whose differences of rewards and 1 / alpha0 are numbers (see closed_form_of()).
     static SolvedPlan solve(const Inspection&, double /*tolerance*/) { return {}; }
     /// mean <- the conditional mean of the values. `Scalar` is the bag's.
     template <BagScalar Scalar>
@@ -37,6 +39,14 @@ bool has_free_side(const UotProblem<Scalar, R>& problem) {
     };
     return (is_free(problem.instances) && is_held(problem.features)) ||
            (is_free(problem.features) && is_held(problem.instances));
+}
+
+/// The solution of a problem that has a closed form, also near the ends of double's range.
+template <class R>
+SolvedPlan closed_form_of(const Inspection& problem, double tolerance) {
+    if (!Rescaled<>::is_needed(problem)) return ClosedFormOf<R>::solve(problem, tolerance);
+    const Rescaled<> rescaled(problem);
+    return rescaled.restored(ClosedFormOf<R>::solve(rescaled.problem(), tolerance));
 }
 
 template <BagScalar Scalar, Regularizer R>

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "otpool/closed_form/closed_form_of.hpp"
-#include "otpool/closed_form/rescaled.hpp"
 #include "otpool/closed_form/weighted_mean.hpp"
 #include "otpool/closed_form/winners.hpp"
 #include "otpool/core/matrix.hpp"
@@ -33,10 +32,6 @@ struct ClosedFormOf<R> {
 
     /// Cost: two to four passes over the reward, at most two exps per element.
     static SolvedPlan solve(const Inspection& problem, double tolerance) {
-        if (Rescaled<>::is_needed(problem)) {
-            const Rescaled<> rescaled(problem);
-            return rescaled.restored(solve(rescaled.problem(), tolerance));
-        }
         if (problem.alpha0 == 0) return WinnersLimit<>(problem).solution();
         const ScaledProblem scaled(problem);
         HalfSteps steps(scaled);
@@ -58,7 +53,7 @@ struct ClosedFormOf<R> {
         if (problem.alpha0 == 0 && problem.alpha2.all_free() && problem.regularizer.prior_weight == 0) {
             pool_winners(problem, workspace, mean);
         } else if (problem.alpha0 == 0 || !pool_weighted<Scalar>(problem, execution, workspace, mean)) {
-            mean = conditional_mean(solve(problem, tolerance).log_plan, problem.pooled_values());
+            mean = conditional_mean(closed_form_of<R>(problem, tolerance).log_plan, problem.pooled_values());
         }
         return found;
     }

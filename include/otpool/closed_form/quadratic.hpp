@@ -11,7 +11,6 @@
 
 #include "otpool/closed_form/closed_form_of.hpp"
 #include "otpool/closed_form/quadratic_line.hpp"
-#include "otpool/closed_form/rescaled.hpp"
 #include "otpool/closed_form/winners.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/plan/conditional_mean.hpp"
@@ -100,10 +99,6 @@ struct ClosedFormOf<R> {
     }
 
     static SolvedPlan solve(const Inspection& problem, double tolerance) {
-        if (Rescaled<>::is_needed(problem)) {
-            const Rescaled<> rescaled(problem);
-            return rescaled.restored(solve(rescaled.problem(), tolerance));
-        }
         if (problem.alpha0 == 0) return WinnersLimit<>(problem).solution();
         if (std::isinf(problem.alpha0)) return constant_plan(problem);
         return ThresholdLimit<>(problem).solution(tolerance);
@@ -112,7 +107,7 @@ struct ClosedFormOf<R> {
     /// mean <- the conditional mean of the values.
     template <BagScalar Scalar>
     static Outcome pool(const Inspection& problem, double tolerance, const Execution&, Workspace&, RealVector& mean) {
-        SolvedPlan found = solve(problem, tolerance);
+        SolvedPlan found = closed_form_of<R>(problem, tolerance);
         mean = conditional_mean(found.log_plan, problem.pooled_values());
         return std::move(found.outcome);
     }

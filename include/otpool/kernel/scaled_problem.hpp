@@ -10,6 +10,7 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/kernel/scaled_reward.hpp"
 #include "otpool/problem/inspection.hpp"
+#include "otpool/problem/priors.hpp"
 #include "otpool/problem/side.hpp"
 
 namespace otpool::detail {
@@ -30,6 +31,7 @@ struct ScaledProblem {
     ScaledReward kernel;
     Side features;
     Side instances;
+    LogPriors forbidden;  ///< Priors::forbidden
     Real highest_reward = 0;
     Real offset = 0;      ///< Taken off every reward: the highest, or 0.
     Real mass_shift = 0;  ///< offset / (alpha0 + alpha1 + alpha2)
@@ -60,6 +62,7 @@ struct ScaledProblem {
         const Priors& priors = problem.priors;
         kernel.reward = problem.reward;
         kernel.active = priors.active;
+        forbidden = priors.forbidden;
         kernel.inverse_alpha0 = (std::min)(1 / alpha0, (std::numeric_limits<Real>::max)());
         kernel.row_shift.assign(kernel.rows(), 0);
         kernel.col_shift.assign(kernel.cols(), 0);

@@ -141,9 +141,10 @@ struct UotLayer {
     /// The gradient of L with respect to bags and parameters, given dL/dpooled (D x B). Pass an old gradient to reuse
     /// its memory: new memory costs up to a third of the time for large bags.
     ///
-    /// Sinkhorn's gradient divides by alpha0 what exp has of the rounded exponents: at alpha0 = s spreads of the bag's
-    /// reward, its rounding error is up to 1e-16 / s^2 where features share instances. At s < 1e-16 no digit is left:
-    /// InvalidArgument. BregmanAdmm divides by rho + alpha0, and keeps its digits.
+    /// The exponents of Sinkhorn's plans are potentials / alpha0, up to 1 / s in size at alpha0 = s spreads of the bag's
+    /// reward. Rounding them costs a gradient up to 1e-16 / s of its largest derivative; those with respect to alphas
+    /// are taken times alpha, and may be much smaller. If exponents are above 1e9, InvalidArgument: fewer than six
+    /// digits are left. BregmanAdmm divides by rho + alpha0, and keeps its digits.
     Gradient backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled, Gradient gradient = {}) const {
         Workspaces workspaces;
         return backward(forward, dL_dpooled, std::move(gradient), workspaces);
@@ -151,7 +152,10 @@ struct UotLayer {
     /// The same in the memory of `workspaces`, which the next pass can reuse.
     Gradient backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled, Gradient gradient,
                       Workspaces& workspaces) const {
-        require_digits(forward);
+        if constexpr (!has_rho) {
+            Index bag = 0;
+            for (const auto& tape : forward.pooling.tapes) tape.trajectory->require_digits(bag++);
+        }
         ProblemGradient<Scalar> of =
             pooling().backward(forward.pooling, dL_dpooled, {.reward = std::move(gradient.instances)}, workspaces);
         gradient = {detail::of_instances(of), {}};
@@ -205,35 +209,6 @@ private:
         if constexpr (has_rho) validate(parameters.rho, "rho");
         require_that(parameters.p0.size() == 0 || parameters.p0.size() == features, "length of p0",
                      parameters.p0.size(), text(features, ", the number of features, or 0 for a uniform prior"));
-    }
-
-    /// Throws InvalidArgument if the exponents of a Sinkhorn plan have no digits.
-    void require_digits(const Forward& forward) const {
-        if constexpr (!has_rho) {
-            double alpha0 = std::numeric_limits<double>::infinity();
-            for (const StepParameters& step : step_parameters()) alpha0 = (std::min)(alpha0, step.alpha0);
-            Index b = 0;
-            for (const auto& tape : forward.pooling.tapes) {
-                const double least = 1e-16 * spread(tape.problem);
-                detail::require_that(alpha0 >= least, detail::text("alpha0 at bag ", b++), alpha0,
-                                     detail::text("at least 1e-16 times the spread of the bag's reward, ", least,
-                                                  ", if a gradient is taken"));
-            }
-        }
-    }
-
-    /// Highest reward minus lowest, over the instances that are not excluded.
-    static double spread(const UotProblem<Scalar, R>& problem) {
-        double lowest = std::numeric_limits<double>::infinity();
-        double highest = -lowest;
-        const Vector<Scalar>& prior = problem.instances.prior;
-        for (Index n = 0; n < problem.reward.cols(); ++n) {
-            if (prior.size() > 0 && prior[n] == 0) continue;
-            const auto x = problem.reward.matrix().col(n);
-            lowest = (std::min)(lowest, static_cast<double>(x.minCoeff()));
-            highest = (std::max)(highest, static_cast<double>(x.maxCoeff()));
-        }
-        return highest - lowest;
     }
 
     /// With parameters per step, unless all steps share them, which costs less.

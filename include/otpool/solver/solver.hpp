@@ -128,7 +128,7 @@ bool takes_closed_form(const SolverRun<Scalar, R>& run) {
 /// The closed-form solution of an inspected problem that has one.
 template <BagScalar Scalar, Regularizer R>
 Solution<Scalar, R> solve_closed_form(const SolverRun<Scalar, R>& run) {
-    return solution_of(run.problem(), ClosedFormOf<R>::solve(run.inspection(), run.any().tolerance));
+    return solution_of(run.problem(), closed_form_of<R>(run.inspection(), run.any().tolerance));
 }
 
 /// mean <- what that solution pools.

@@ -69,19 +69,25 @@ TEMPLATE_TEST_CASE("Terms of a kernel add up", "", float, double) {
             CHECK((found - wanted).cwiseAbs().maxCoeff() <= tolerance * of.cwiseAbs().sum());
         };
         const auto check_columns = [&](bool has_slope) {
-            const double scale = tolerance * Y.cwiseAbs().sum();
+            RealMatrix found_Y = RealMatrix::Zero(D, N);
+            RealMatrix found_W = found_Y;
+            const auto add = [&](RealMatrix& to, Index k, const auto* numbers) {
+                for (Index d = 0; d < D; ++d) to(d, k) += static_cast<double>(numbers[d]);
+            };
             Index visited = 0;
             terms.for_each_column([&](Index k, const Scalar* Y_k, const Scalar* W_k) {
-                const auto error = [&](const Scalar* found, const RealMatrix& wanted) {
-                    const Vector<Scalar> entries = Eigen::Map<const Vector<Scalar>>(found, D);
-                    return (entries.template cast<double>() - wanted.col(k)).cwiseAbs().maxCoeff();
-                };
-                CHECK(error(Y_k, Y) <= scale);
-                if (has_slope) CHECK(error(W_k, W) <= scale);
+                add(found_Y, k, Y_k);
+                if (W_k != nullptr) add(found_W, k, W_k);
                 ++visited;
             });
             CHECK(visited == N);
-            CHECK(terms.has_slope() == has_slope);
+            const detail::LogDomainSum& out_of_range = terms.log_domain();
+            for (Index k = 0; k < N; ++k) {
+                if (out_of_range.has_terms()) add(found_Y, k, out_of_range.Y(k));
+                if (out_of_range.has_slope()) add(found_W, k, out_of_range.W(k));
+            }
+            check(found_Y.reshaped(), Y.reshaped(), Y);
+            if (has_slope) check(found_W.reshaped(), W.reshaped(), Y);
         };
 
         const ScaledKernel alone = random_term(0);
@@ -112,6 +118,47 @@ TEMPLATE_TEST_CASE("Terms of a kernel add up", "", float, double) {
             first.reset();
         }
         check_columns(true);
+    }
+}
+
+TEST_CASE("In the log domain, weights have the sum 1 whatever the size of their exponents") {
+    using Weights = ScaledKernel::Weights;
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        Random random(seed);
+        const Index D = random.integer(1, 6);
+        const Index N = random.integer(1, 8);
+        Matrix<double> bag = tests::random_bag<double>(random, D, N, tests::BagKind::normal);
+        const double alpha0 = random.log_uniform(1e-17, 1);
+        const UotProblem<double> problem{.reward = bag, .alpha0 = alpha0};
+        const ScaledProblem scaled{detail::Inspection(problem)};
+        detail::LogDomainSum sum;
+        sum.start(scaled.kernel, MatrixView<double>(bag));
+        ScaledKernel term{buffer_of(random_vector(random, D, 0, 1 / alpha0)), buffer_of(random_vector(random, D, 0, 2)),
+                          buffer_of(random_vector(random, N, 0, 1 / alpha0)),
+                          buffer_of(random_vector(random, N, 0, 2))};
+        const RealVector row_factor = term.row_factor.vector();
+        const RealVector col_factor = term.col_factor.vector();
+        INFO("seed " << seed);
+        // Of columns: each is a convex combination of the row factors, times its own.
+        term.row_factor = RealVector::Ones(D);
+        term.weights = Weights::of_cols;
+        detail::Buffer<double> of_cols, of_rows;
+        sum.add(term, &of_cols, &of_rows);
+        CHECK((of_cols.vector() - col_factor).cwiseAbs().maxCoeff() <= 1e-15 * col_factor.cwiseAbs().maxCoeff());
+        CHECK(std::abs(of_rows.vector().sum() - col_factor.sum()) <= 1e-14);
+        // Of rows, whose entries have the sums that are asked for.
+        term.row_factor = row_factor;
+        term.col_factor = RealVector::Ones(N);
+        term.slope = buffer_of(random_vector(random, D, 0, 2));
+        term.weights = Weights::of_rows;
+        term.row_sum = buffer_of(random_vector(random, D, 0, 1));
+        sum.start(scaled.kernel, MatrixView<double>(bag));
+        sum.add(term, &of_cols, &of_rows);
+        CHECK((of_rows.vector() - term.row_sum.vector()).cwiseAbs().maxCoeff() <= 1e-14);
+        CHECK(std::abs(of_cols.vector().sum() - term.row_sum.vector().sum()) <= 1e-13);
+        RealVector slope = RealVector::Zero(D);
+        for (Index k = 0; k < N; ++k) slope += Eigen::Map<const RealVector>(sum.W(k), D);
+        CHECK((slope - term.slope.vector()).cwiseAbs().maxCoeff() <= 1e-14);
     }
 }
 

@@ -139,11 +139,11 @@ private:
     }
 };
 
-/// Replaces derivatives with respect to log prior_i by those of a prior that keeps this sum, by those through its
-/// normalisation; none if it is 0.
+/// Replaces derivatives with respect to log prior_i, of a prior that keeps this sum, by those through its normalisation;
+/// none if it is 0. Returns what that takes from the derivative per mass of the prior.
 template <std::same_as<Real> Number>
-void pull_back_normalization(const Number* log_prior, Index size, Number kept_sum, Number* derivative) {
-    if (kept_sum == 0) return;
+Number pull_back_normalization(const Number* log_prior, Index size, Number kept_sum, Number* derivative) {
+    if (kept_sum == 0) return 0;
     Number total = 0;
     for (Index i = 0; i < size; ++i) total += derivative[i];
     total /= kept_sum;
@@ -151,22 +151,27 @@ void pull_back_normalization(const Number* log_prior, Index size, Number kept_su
         const Lanes<Number> prior = bounded_exp(load_some(log_prior + i, count, Number(0)));
         store_some(load_some(derivative + i, count, Number(0)) - prior * Lanes<Number>(total), derivative + i, count);
     });
+    return total;
 }
 
-/// Adds derivatives with respect to the log-priors, log_q those of the active instances.
+/// Adds derivatives with respect to the log-priors, log_q those of the active instances. Forbidden ones have a derivative
+/// only through the normalisation, which takes q_per_mass from it per mass of the prior.
 template <BagScalar Scalar>
-void add_prior_gradients(const std::vector<Index>& active, const Real* log_p, const Real* log_q,
-                         BagGradient<Scalar>& gradient) {
+void add_prior_gradients(const std::vector<Index>& active, const LogPriors& forbidden, Real q_per_mass,
+                         const Real* log_p, const Real* log_q, BagGradient<Scalar>& gradient) {
     for (Index d = 0; d < gradient.log_p0.size(); ++d) gradient.log_p0[d] += static_cast<Scalar>(log_p[d]);
     for (std::size_t k = 0; k < active.size(); ++k) gradient.log_q0[active[k]] += static_cast<Scalar>(log_q[k]);
+    for (const auto& [n, log_prior] : forbidden) {
+        gradient.log_q0[n] -= static_cast<Scalar>(std::exp(log_prior) * q_per_mass);
+    }
 }
 /// The same through the priors' normalisation. Overwrites log_p and log_q.
 template <BagScalar Scalar>
 void add_prior_gradients(const Priors& priors, RealVector& log_p, RealVector& log_q, BagGradient<Scalar>& gradient) {
-    const auto& [log_p0, log_q0, active, sum_of_p, sum_of_q] = priors;
+    const auto& [log_p0, log_q0, active, forbidden, sum_of_p, sum_of_q] = priors;
     pull_back_normalization(log_p0.data(), log_p0.size(), sum_of_p, log_p.data());
-    pull_back_normalization(log_q0.data(), log_q0.size(), sum_of_q, log_q.data());
-    add_prior_gradients(active, log_p.data(), log_q.data(), gradient);
+    const Real per_mass = pull_back_normalization(log_q0.data(), log_q0.size(), sum_of_q, log_q.data());
+    add_prior_gradients(active, forbidden, per_mass, log_p.data(), log_q.data(), gradient);
 }
 
 template <BagScalar Scalar>

@@ -11,6 +11,8 @@
 #include "otpool/core/any_view.hpp"
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/gradient/reverse/log_domain_sum.hpp"
+#include "otpool/gradient/reverse/scaled_kernel.hpp"
 #include "otpool/kernel/exponential_range.hpp"
 #include "otpool/kernel/kernel_blocks.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
@@ -18,24 +20,13 @@
 
 namespace otpool::detail {
 
-/// A kernel times a factor for each row and column, of which the logarithms may be large:
-///
-///     exp(z_dk + row_exponent_d + col_exponent_k) (row_factor_d + slope_d value_dk) col_factor_k
-struct ScaledKernel {
-    Buffer<Real> row_exponent, row_factor;
-    Buffer<Real> col_exponent, col_factor;
-    Buffer<Real> slope = {};  ///< Empty for 0.
-
-    bool has_slope() const { return slope.size() > 0; }
-};
-
 /// A sum Y of scaled kernels, its terms, of which one may have a slope. Only their vectors are kept. The D x N entries
 /// are computed a column at a time, all in Work, with one multiplication per element and term:
 ///
 ///     Y = M * (R C^T) + W * values,   M_dk = exp(z_dk + F_d + G_k),   W = M times the slope of that term
 ///
 /// Values are taken relative to where their factor is zero, so that shifted values lose no digits. A term outside the
-/// range of Work is computed in the log domain, with one exp per element.
+/// range of Work goes to a LogDomainSum. So do all where potentials are so large that the rounding of exponents counts.
 template <BagScalar Work>
 class ScaledKernelSum {
 public:
@@ -47,27 +38,27 @@ public:
         lanes_ = padded(kernel.rows());
         sum_.resize((std::max)(lanes_, padded(kernel.cols())));
         for (Buffer<Work>* of_columns : {&Y_, &W_}) of_columns->resize(columns_together * lanes_);
-        for (Buffer<Real>* of_rows : {&column_, &value_, &row_factor_}) of_rows->resize(kernel.rows());
         blocks_.set(kernel, {}, true);
-        in_range_ = blocks_.absorb(row_potential, col_potential);
+        in_range_ = has_digits(row_potential, kernel.rows()) && has_digits(col_potential, kernel.cols()) &&
+                    blocks_.absorb(row_potential, col_potential);
         row_factors_.clear();
         col_factors_.clear();
         with_slope_.slope.resize(0);
-        has_slope_ = false;
-        log_terms_.clear();
+        log_domain_.start(kernel, values);
     }
 
-    void add(const ScaledKernel& term) { add(term, first_, set_factors(term, first_)); }
-
-    /// Whether a term has a slope, and there is a W.
-    bool has_slope() const { return has_slope_; }
+    void add(const ScaledKernel& term) {
+        if (set_factors(term, first_)) return add(term, first_);
+        log_domain_.add(term, nullptr, nullptr);
+    }
 
     /// Adds a term; returns its column sums. Cost: one pass.
     const Buffer<Real>& add_for_col_sums(const ScaledKernel& term) {
         sums_.of_cols.resize(kernel_->cols());
-        const bool in_range = start_col_sums(term);
-        if (in_range) blocks_.for_each_block([&](const Block& block) { set_col_sums(block); });
-        add(term, first_, in_range);
+        if (start_col_sums(term)) {
+            blocks_.for_each_block([&](const Block& block) { set_col_sums(block); });
+            add(term, first_);
+        }
         return sums_.of_cols;
     }
 
@@ -85,41 +76,48 @@ public:
         const bool has_first = first != nullptr && start_col_sums(*first);
         second.col_factor = RealVector::Ones(kernel_->cols());
         bool has_second = set_factors(second, second_);
-        blocks_.for_each_block([&](const Block& block) {
-            if (has_first) set_col_sums(block);
-            for (Index k = block.first; k < block.first + block.count; ++k) {
-                second.col_factor[k] = col_factor(k, sums_.of_cols[k]);
-                if (has_second) second_.col[k] *= static_cast<Work>(second.col_factor[k]);
-            }
-            if (!has_second) return;
-            std::fill_n(sum_.data(), lanes_, Work(0));
-            blocks_.add_sum_over_cols(block, second_.col.data() + block.first, sum_.data());
-            for (Index d = 0; d < kernel_->rows(); ++d) sums_.of_rows[d] += static_cast<Real>(sum_[d]);
-        });
+        const auto set_col_factor = [&](Index k) { second.col_factor[k] = col_factor(k, sums_.of_cols[k]); };
+        if (!in_range_) {
+            for (Index k = 0; k < kernel_->cols(); ++k) set_col_factor(k);
+        } else {
+            blocks_.for_each_block([&](const Block& block) {
+                if (has_first) set_col_sums(block);
+                for (Index k = block.first; k < block.first + block.count; ++k) {
+                    set_col_factor(k);
+                    if (has_second) second_.col[k] *= static_cast<Work>(second.col_factor[k]);
+                }
+                if (has_second) add_row_sums(block);
+            });
+        }
+        if (has_first) add(*first, first_);
         has_second = has_second && is_finite(second_.col);
         if (has_second) {
             for (Index d = 0; d < kernel_->rows(); ++d) sums_.of_rows[d] *= static_cast<Real>(second_.row[d]);
+            add(second, second_);
         } else {
-            set_sums_in_log_domain(second, nullptr, &sums_.of_rows);
+            log_domain_.add(second, nullptr, &sums_.of_rows);
         }
-        if (first != nullptr) add(*first, first_, has_first);
-        add(second, second_, has_second);
         return sums_;
     }
 
-    /// visit(k, Y_k, W_k) of every column, two pointers; W_k is unspecified unless has_slope().
+    /// The terms out of range. They are not in what for_each_column() visits.
+    const LogDomainSum& log_domain() const { return log_domain_; }
+
+    /// visit(k, Y_k, W_k) of every column, two pointers, unless all terms are out of range; W_k is null if no term has
+    /// a slope.
     template <class Visit>
     void for_each_column(const Visit& visit) {
+        if (row_factors_.empty()) return;
+        const bool has_slope = with_slope_.slope.size() > 0;
         blocks_.for_each_block([&](const Block& block) {
-            const Work* const* value = with_slope_.slope.size() > 0 ? blocks_.item_lanes(values_, block) : nullptr;
+            const Work* const* value = has_slope ? blocks_.item_lanes(values_, block) : nullptr;
             Index j = 0;
             const auto visit_next = [&](auto count) {
                 set_columns<count>(block, j, value);
                 for (Index c = 0; c < count; ++c, ++j) {
-                    Work* const Y = Y_.data() + c * lanes_;
-                    Work* const W = W_.data() + c * lanes_;
-                    add_log_terms(block.first + j, Y, W);
-                    visit(block.first + j, static_cast<const Work*>(Y), static_cast<const Work*>(W));
+                    const Work* const Y = Y_.data() + c * lanes_;
+                    const Work* const W = has_slope ? W_.data() + c * lanes_ : nullptr;
+                    visit(block.first + j, Y, W);
                 }
             };
             while (j + columns_together <= block.count) visit_next(std::integral_constant<int, columns_together>());
@@ -138,6 +136,14 @@ private:
     struct Factors {
         Buffer<Work> row, col, slope, reference;
     };
+
+    /// Potentials beyond this are weights' large exponents, whose rounding dL/dX has divided by alpha0 once more. The
+    /// relative error of dL/dX is up to the last digit of Work times the square of it.
+    static constexpr Real largest_potential = 1000;
+
+    static bool has_digits(const Real* potential, Index size) {
+        return within(potential, size, -largest_potential, largest_potential);
+    }
 
     /// Whether the range of Work holds the factors; if not, they are unspecified.
     bool set_factors(const ScaledKernel& term, Factors& factors) const {
@@ -169,19 +175,24 @@ private:
 
     static bool is_finite(const Buffer<Work>& vector) { return all_finite(vector.data(), vector.size()); }
 
-    void add(const ScaledKernel& term, const Factors& factors, bool in_range) {
-        has_slope_ |= term.has_slope();
-        if (!in_range) return log_terms_.push_back(term);
+    void add(const ScaledKernel& term, const Factors& factors) {
         if (term.has_slope()) with_slope_ = factors;
         row_factors_.insert(row_factors_.end(), factors.row.begin(), factors.row.end());
         col_factors_.insert(col_factors_.end(), factors.col.begin(), factors.col.end());
     }
 
-    /// Whether the range of Work holds the term, in first_; else its column sums are set now.
+    /// Whether the range of Work holds the term, in first_; if not, it is added, and its column sums are set.
     bool start_col_sums(const ScaledKernel& term) {
         if (set_factors(term, first_)) return true;
-        set_sums_in_log_domain(term, &sums_.of_cols, nullptr);
+        log_domain_.add(term, &sums_.of_cols, nullptr);
         return false;
+    }
+
+    /// Adds a block's row sums of second_, but for the factor of the row.
+    void add_row_sums(const Block& block) {
+        std::fill_n(sum_.data(), lanes_, Work(0));
+        blocks_.add_sum_over_cols(block, second_.col.data() + block.first, sum_.data());
+        for (Index d = 0; d < kernel_->rows(); ++d) sums_.of_rows[d] += static_cast<Real>(sum_[d]);
     }
 
     /// Sets a block's column sums of first_.
@@ -246,38 +257,6 @@ private:
         }
     }
 
-    void add_log_terms(Index k, Work* Y, Work* W) {
-        using Column = Eigen::Map<Vector<Work>>;
-        for (const ScaledKernel& term : log_terms_) {
-            set_log_domain_column(term, k);
-            Column(Y, column_.size()) += column_.vector().cwiseProduct(row_factor_.vector()).template cast<Work>();
-            if (!term.has_slope()) continue;
-            Column(W, column_.size()) = column_.vector().cwiseProduct(term.slope.vector()).template cast<Work>();
-        }
-    }
-
-    /// The term's column is row_factor_ times column_.
-    void set_log_domain_column(const ScaledKernel& term, Index k) {
-        kernel_->column(k, column_.data());
-        for (Index d = 0; d < kernel_->rows(); ++d) column_[d] += term.row_exponent[d] + term.col_exponent[k];
-        exp_or_zero(column_.data(), kernel_->rows(), column_.data());
-        column_.vector() *= term.col_factor[k];
-        row_factor_ = term.row_factor;
-        if (!term.has_slope()) return;
-        values_.copy_column(kernel_->instance(k), value_.data());
-        row_factor_.vector() += term.slope.vector().cwiseProduct(value_.vector());
-    }
-
-    /// Sets those of a term's sums that are asked for.
-    void set_sums_in_log_domain(const ScaledKernel& term, Buffer<Real>* of_cols, Buffer<Real>* of_rows) {
-        if (of_rows != nullptr) of_rows->vector().setZero();
-        for (Index k = 0; k < kernel_->cols(); ++k) {
-            set_log_domain_column(term, k);
-            if (of_rows != nullptr) of_rows->vector() += column_.vector().cwiseProduct(row_factor_.vector());
-            if (of_cols != nullptr) (*of_cols)[k] = column_.vector().dot(row_factor_.vector());
-        }
-    }
-
     const ScaledReward* kernel_ = nullptr;
     AnyView values_;
     KernelBlocks<Work> blocks_;
@@ -288,11 +267,9 @@ private:
     std::vector<Work> row_factors_;  ///< R, one term after the other.
     std::vector<Work> col_factors_;  ///< C, likewise.
     Factors with_slope_;             ///< Those of the term that has a slope, if it is in range.
-    bool has_slope_ = false;
-    std::vector<ScaledKernel> log_terms_;
+    LogDomainSum log_domain_;
     Buffer<Work> sum_;
     Buffer<Work> Y_, W_;  ///< Of columns_together columns.
-    Buffer<Real> column_, value_, row_factor_;
 };
 
 }  // namespace otpool::detail

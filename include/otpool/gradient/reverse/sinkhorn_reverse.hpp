@@ -1,9 +1,7 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "otpool/core/any_view.hpp"
 #include "otpool/core/buffer.hpp"
@@ -12,12 +10,12 @@
 #include "otpool/gradient/reverse/half_step_reverse.hpp"
 #include "otpool/gradient/reverse/parameter_sets.hpp"
 #include "otpool/gradient/reverse/plan_gradient.hpp"
+#include "otpool/gradient/reverse/reward_gradient_column.hpp"
 #include "otpool/gradient/reverse/scaled_kernel_sum.hpp"
 #include "otpool/gradient/reverse/sinkhorn_tape.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
 #include "otpool/problem/side.hpp"
 #include "otpool/simd/arrays.hpp"
-#include "otpool/simd/prefetch.hpp"
 
 namespace otpool::detail {
 
@@ -50,6 +48,9 @@ private:
         const ScaledReward& kernel = tape.scaled(0).kernel;
         features_ = log_p_ = RealVector::Zero(kernel.rows());
         instances_ = log_q_ = RealVector::Zero(kernel.cols());
+        term_.weights = ScaledKernel::Weights::of_rows;
+        term_of_cols_.weights = ScaledKernel::Weights::of_cols;
+        of_reward_.resize(0);
         offset_ = total_ = 0;
     }
 
@@ -60,7 +61,7 @@ private:
         features_ = of_plan.slope.cwiseProduct(mean) - of_plan.offset;
         term_.row_factor = -of_plan.offset;
         term_.slope = of_plan.slope;
-        set_term(last + 1);
+        set_term(last + 1, features_);
         const Real total = features_.vector().sum();
         total_ += total;
         const StepParameters& parameters = tape_->parameters[last];
@@ -106,9 +107,9 @@ private:
     void update_features(Index k) {
         const Side& side = tape_->scaled(k).features;
         half_step(k, side, tape_->log_row_sum(k), features_, log_p_, gradient_->alpha1);
-        set_term(k);
         term_.row_factor = -side.common.damping * features_.vector();  // dL/ds
         term_.slope.resize(0);
+        set_term(k, term_.row_factor);
         features_.vector().setZero();
     }
 
@@ -138,12 +139,18 @@ private:
     void finish() {
         const ScaledProblem& scaled = tape_->scaled(0);
         const auto pull_back = [](const Side& side, auto& log_prior) {
-            pull_back_normalization(side.log_prior.data(), side.size(), side.kept_sum, log_prior.data());
+            return pull_back_normalization(side.log_prior.data(), side.size(), side.kept_sum, log_prior.data());
         };
         pull_back(scaled.features, log_p_);
-        pull_back(scaled.instances, log_q_);
-        add_prior_gradients(scaled.kernel.active, log_p_.data(), log_q_.data(), *gradient_);
+        const Real per_mass = pull_back(scaled.instances, log_q_);
+        add_prior_gradients(scaled.kernel.active, scaled.forbidden, per_mass, log_p_.data(), log_q_.data(), *gradient_);
         const auto [d, n] = scaled.highest();
+        if (of_reward_.size() > 0) {  // looked at in saturate()
+            of_reward_[n * log_p_.size() + d] += offset_;
+            Scalar* const to = gradient_->reward.sum().data();
+            for (Index i = 0; i < of_reward_.size(); ++i) to[i] += static_cast<Scalar>(of_reward_[i]);
+            return;
+        }
         Scalar& of_highest = gradient_->reward.sum(n)[d];
         of_highest += static_cast<Scalar>(offset_);
         gradient_->reward.set_finite(is_finite_ && std::isfinite(of_highest));
@@ -157,9 +164,10 @@ private:
         terms_.start(tape_->scaled(k).kernel, values_, term_of_cols_.row_exponent.data(), term_.col_exponent.data());
     }
 
-    /// term_ <- exp(y + its col_exponent - s), s of step k, but for the factor of the row.
-    void set_term(Index k) {
+    /// term_ <- exp(y + its col_exponent - s), s of step k, but for the factor of the row, which gives it these sums.
+    void set_term(Index k, const Buffer<Real>& row_sum) {
         has_term_ = true;
+        term_.row_sum = row_sum;
         term_.row_exponent = -tape_->log_row_sum(k);
         term_.col_factor = RealVector::Ones(instances_.size());
     }
@@ -168,33 +176,22 @@ private:
     void close(Index k) {
         const ScaledProblem& scaled = tape_->scaled(k);
         const ScaledReward& kernel = scaled.kernel;
-        const Index rows = kernel.rows();
-        scratch_.resize(rows);
-        Real moment = 0;  // <dL/dy, X - max X>
+        scratch_.resize(kernel.rows());
+        Real moment = close_log_domain(scaled);  // <dL/dy, X - max X>
         const bool in_reward = gradient_->values.empty();
-        const bool sets = gradient_->reward.is_new() && kernel.cols() == kernel.reward.cols();
-        Scalar* const reward = (sets ? gradient_->reward.columns() : gradient_->reward.sum()).data();
-        Column column{static_cast<Scalar>(kernel.inverse_alpha0), static_cast<Scalar>(scaled.offset), rows};
+        RewardGradientColumn<Scalar> column{static_cast<Scalar>(kernel.inverse_alpha0),
+                                            static_cast<Scalar>(scaled.offset), kernel.rows()};
         L nothing(Scalar(0));  // NaN where a derivative is NaN or infinite
+        const bool sets = gradient_->reward.is_new() && kernel.cols() == kernel.reward.cols();
         terms_.for_each_column([&](Index col, const Scalar* Y, const Scalar* W) {
             const Index n = kernel.instance(col);
             column.Y = Y;
-            column.W = terms_.has_slope() && in_reward ? W : nullptr;
+            column.W = in_reward ? W : nullptr;
             column.x = kernel.reward.column(n, scratch_.data());
-            Scalar* const to = reward + n * rows;
+            Scalar* const to = (sets ? gradient_->reward.columns() : gradient_->reward.sum()).col(n).data();
             moment += static_cast<Real>(column.add_to(to, sets ? nullptr : to, nothing));
-            if (terms_.has_slope() && !in_reward) {
-                Scalar* const of_values = gradient_->values.sum(n);
-                for (Index d = 0; d < rows; ++d) of_values[d] += W[d];
-            }
-            if (tape_->prior_weight != 0) {
-                Real sum = 0;
-                for (Index d = 0; d < rows; ++d) {
-                    log_p_[d] += tape_->prior_weight * static_cast<Real>(Y[d]);
-                    sum += static_cast<Real>(Y[d]);
-                }
-                log_q_[col] += tape_->prior_weight * sum;
-            }
+            if (W != nullptr && !in_reward) add_to_values(n, W);
+            add_prior_weights(col, Y);
         });
         is_finite_ = sum(nothing) == 0;
         offset_ -= total_ * kernel.inverse_alpha0;
@@ -202,37 +199,48 @@ private:
         of_step(gradient_->alpha0, k) -= moment * kernel.inverse_alpha0 * kernel.inverse_alpha0;
     }
 
-    /// What a column of dL/dX is computed from.
-    struct Column {
-        Scalar slope, offset;
-        Index size;
-        const Scalar* Y = nullptr;
-        const Scalar* W = nullptr;  ///< May be null.
-        const Scalar* x = nullptr;
-
-        /// to <- slope Y + W + before, which may be null; returns <Y, x - offset>. `seen` becomes NaN if any number stored
-        /// is NaN or infinite.
-        Scalar add_to(Scalar* to, const Scalar* before, L& seen) const {
-            const Column own = *this;  // copies, which stay in registers
-            const L lowest_x(std::numeric_limits<Scalar>::lowest() + (std::max)(own.offset, Scalar(0)));
-            L moment(Scalar(0));
-            L nothing = seen;
-            for_each_lanes(size, [&](Index d, Index count) {
-                const auto or_zero = [d, count](const Scalar* from) {
-                    return from == nullptr ? L(Scalar(0)) : load_some(from + d, count, Scalar(0));
-                };
-                fetch_ahead(to + d);
-                const L y = load_some(own.Y + d, count, Scalar(0));
-                const L sum = multiply_add(y, L(own.slope), or_zero(before) + or_zero(own.W));
-                store_some(sum, to + d, count);
-                nothing = multiply_add(sum, L(Scalar(0)), nothing);
-                const L reward = higher(load_some(own.x + d, count, own.offset), lowest_x);  // Y is 0 at -inf
-                moment = multiply_add(y, reward - L(own.offset), moment);
-            });
-            seen = nothing;
-            return sum(moment);
+    /// The same for terms in the log domain, which cancel between steps: their dL/dX stays in double until the end.
+    Real close_log_domain(const ScaledProblem& scaled) {
+        const LogDomainSum& sum = terms_.log_domain();
+        if (!sum.has_terms()) return 0;
+        const ScaledReward& kernel = scaled.kernel;
+        const Index rows = kernel.rows();
+        if (of_reward_.size() == 0) of_reward_.assign(rows * kernel.reward.cols(), 0);
+        weight_.resize(rows);
+        Real moment = 0;
+        for (Index col = 0; col < kernel.cols(); ++col) {
+            const Index n = kernel.instance(col);
+            const Real* const Y = sum.Y(col);
+            const Real* const x = kernel.reward.column(n, weight_.data());
+            Real* const to = of_reward_.data() + n * rows;
+            for (Index d = 0; d < rows; ++d) {
+                to[d] += kernel.inverse_alpha0 * Y[d];
+                if (Y[d] != 0) moment += Y[d] * (x[d] - scaled.offset);
+            }
+            if (sum.has_slope() && gradient_->values.empty()) {
+                for (Index d = 0; d < rows; ++d) to[d] += sum.W(col)[d];
+            } else if (sum.has_slope()) {
+                add_to_values(n, sum.W(col));
+            }
+            add_prior_weights(col, Y);
         }
-    };
+        return moment;
+    }
+
+    void add_to_values(Index n, const auto* W) {
+        Scalar* const of_values = gradient_->values.sum(n);
+        for (Index d = 0; d < gradient_->log_p0.size(); ++d) of_values[d] += static_cast<Scalar>(W[d]);
+    }
+
+    void add_prior_weights(Index col, const auto* Y) {
+        if (tape_->prior_weight == 0) return;
+        Real sum = 0;
+        for (Index d = 0; d < log_p_.size(); ++d) {
+            log_p_[d] += tape_->prior_weight * static_cast<Real>(Y[d]);
+            sum += static_cast<Real>(Y[d]);
+        }
+        log_q_[col] += tape_->prior_weight * sum;
+    }
 
     /// F = k (log prior - s) + (1 - k) anchor
     void half_step(Index k, const Side& side, const auto& log_sum, const Buffer<Real>& of_potential,
@@ -285,6 +293,7 @@ private:
     Buffer<Real> log_p_, log_q_;
     Buffer<Scalar> scratch_;  ///< For a column of the reward.
     Buffer<Real> weight_;
+    Buffer<Real> of_reward_;  ///< dL/dX of terms in the log domain, D x N, or empty.
 };
 
 }  // namespace otpool::detail

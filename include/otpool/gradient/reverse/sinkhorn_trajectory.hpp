@@ -94,6 +94,9 @@ public:
         workspace.get<SinkhornReverse<Scalar>>().run(tape_, of_plan, pass.problem.pooled_values(), pass.mean, gradient);
     }
 
+    /// As SinkhornTape::require_digits().
+    void require_digits(Index bag) const { tape_.require_digits(bag); }
+
 private:
     /// Puts what Sinkhorn's loop tells of its steps onto the tape.
     struct Recorder {

@@ -1,10 +1,6 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
-#include "otpool/core/compiler.hpp"  // before Eigen
-
-#include <Eigen/Cholesky>
-
 #include <algorithm>
 #include <cmath>
 #include <concepts>
@@ -19,6 +15,8 @@
 #include "otpool/plan/solved_plan.hpp"
 #include "otpool/solver/sparse/balancing_shift.hpp"
 #include "otpool/solver/sparse/oriented_problem.hpp"
+#include "otpool/solver/sparse/quadratic_direction.hpp"
+#include "otpool/solver/sparse/two_doubles.hpp"
 
 namespace otpool::detail {
 
@@ -30,6 +28,8 @@ namespace otpool::detail {
 ///     Hessian   -[diag(A 1 + theta1 p exp(-f theta1)) - A diag(1 / (A^T 1 + theta2 c)) A^T]
 ///
 /// Exact half steps of the rows and the balancing shift ascend the same dual, so they mix freely with Newton's steps.
+///
+/// An entry X + f + g may be far smaller than its terms, where alpha0 or masses are small: potentials have 32 digits.
 template <std::same_as<Real> Work = Real>
 class QuadraticNewton {
 public:
@@ -37,7 +37,9 @@ public:
     QuadraticNewton(const OrientedProblem<Work>& problem, const Work* start)
         : problem_(problem),
           f_(count(rows()), 0),
+          f_low_(count(rows()), 0),
           g_(count(cols()), 0),
+          g_low_(count(cols()), 0),
           plan_(problem.reward.size()),
           log_r_(count(rows())),
           log_c_(count(cols())),
@@ -72,8 +74,8 @@ public:
     }
 
 private:
-    using DenseMatrix = Matrix<Work>;
     using DenseVector = Vector<Work>;
+    using Two = TwoDoubles<Work>;
 
     static constexpr int patience = 12;  ///< Steps without a smaller residual.
     static constexpr Work nothing = -std::numeric_limits<Work>::infinity();
@@ -91,12 +93,19 @@ private:
     QuadraticLine<Work> solve_line(Index size, const MarginalLine& line) {
         highest_ = *std::max_element(x_.begin(), x_.begin() + size);
         for (Index i = 0; i < size; ++i) gap_[count(i)] = gap_of(i);
-        return QuadraticLine<Work>(gap_.data(), size, highest_, line);
+        return QuadraticLine<Work>(gap_.data(), size, highest_.high, line);
+    }
+    /// The potential of the line, in two doubles.
+    void set_potential(const QuadraticLine<Work>& line, bool is_free, Work& high, Work& low) const {
+        const bool is_exact = !is_free && line.support > 0 && std::isfinite(line.excess);
+        const Two found = is_exact ? Two{-highest_.high, -highest_.low}.plus(line.excess) : Two{line.potential};
+        high = found.high;
+        low = found.low;
     }
     /// Infinite where there is no reward, also if no entry of the line has one.
     Work gap_of(Index i) const {
-        const Work x = x_[count(i)];
-        return x > nothing ? highest_ - x : -nothing;
+        const Two& x = x_[count(i)];
+        return x.high > nothing ? highest_.minus(x) : -nothing;
     }
 
     /// Eliminates the columns: sets g and the plan from f.
@@ -106,9 +115,9 @@ private:
         std::fill(row_support_.begin(), row_support_.end(), 0);
         for (Index k = 0; k < cols(); ++k) {
             const Work* reward = problem_.column(k);
-            for (Index i = 0; i < rows(); ++i) x_[count(i)] = reward[i] + f_[count(i)];
+            for (Index i = 0; i < rows(); ++i) x_[count(i)] = Two::sum(reward[i], f_[count(i)]).plus(f_low_[count(i)]);
             const QuadraticLine<Work> line = solve_line(rows(), col_line(count(k)));
-            g_[count(k)] = line.potential;
+            set_potential(line, col_line(count(k)).is_free(), g_[count(k)], g_low_[count(k)]);
             log_c_[count(k)] = line.log_mass;
             col_support_[count(k)] = line.support;
             for (Index i = 0; i < rows(); ++i) {
@@ -129,19 +138,31 @@ private:
 
     /// Solves a row, given the columns' potentials.
     QuadraticLine<Work> solve_row(Index i) {
-        for (Index k = 0; k < cols(); ++k) x_[count(k)] = problem_.column(k)[i] + g_[count(k)];
+        for (Index k = 0; k < cols(); ++k) {
+            x_[count(k)] = Two::sum(problem_.column(k)[i], g_[count(k)]).plus(g_low_[count(k)]);
+        }
         return solve_line(cols(), row_line(count(i)));
     }
 
+    void set_row(Index i, const QuadraticLine<Work>& line) {
+        set_potential(line, row_line(count(i)).is_free(), f_[count(i)], f_low_[count(i)]);
+    }
+    /// f_i <- high + low + step
+    void add_to_row(std::size_t i, Work high, Work low, Work step) {
+        const Two moved = Two{high, low}.plus(step);
+        f_[i] = moved.high;
+        f_low_[i] = moved.low;
+    }
+
     void half_step() {
-        for (Index i = 0; i < rows(); ++i) f_[count(i)] = solve_row(i).potential;
+        for (Index i = 0; i < rows(); ++i) set_row(i, solve_row(i));
         const HeldLines of_rows{problem_.row_lines.data(), f_.data(), nullptr, rows()};
         const HeldLines of_cols{problem_.col_lines.data(), g_.data(), nullptr, cols()};
         // Without this shift, the rest contracts slowly along it where marginals are weak, and cancels where they are
         // strong.
         if (!of_rows.any_free() && !of_cols.any_free() && !(of_rows.all_hard() && of_cols.all_hard())) {
             const Work shift = balancing_shift<Work>(of_rows, of_cols);
-            for (Work& f : f_) f += shift;
+            for (std::size_t i = 0; i < f_.size(); ++i) add_to_row(i, f_[i], f_low_[i], shift);
         }
         sweep();
         set_residual();
@@ -157,10 +178,10 @@ private:
         for (std::size_t k = 0; k < g_.size(); ++k) add(col_line(k).violation(log_c_[k], g_[k]));
     }
 
-    /// Rows so light that rounding of the potentials is felt in their mass get it from their own equation, in relative
+    /// Rows so light that rounding of the entries is felt in their mass get it from their own equation, in relative
     /// precision, if the columns that they draw on are heavier and so feel it less. Sets rounding_.
     void polish() {
-        const Work of_slack = epsilon * (problem_.largest_reward + largest_of(f_));
+        const Work of_entry = rounding_of_entry();
         rounding_ = 0;
         for (Index i = 0; i < rows(); ++i) {
             if (row_line(count(i)).is_free()) continue;
@@ -168,12 +189,12 @@ private:
             for (Index k = 0; k < cols(); ++k) {
                 if (entry(i, k) > 0) lightest = (std::min)(lightest, log_c_[count(k)]);
             }
-            const Work error = of_slack * (1 + row_support_[count(i)]) / target(count(i));
+            const Work error = of_entry * (1 + row_support_[count(i)]) / target(count(i));
             const Work violation = row_line(count(i)).violation(log_r_[count(i)], f_[count(i)]);
             const bool is_near = error > 1 || violation < 1e-3 + error;
             if (error > 1e-13 && is_near && log_r_[count(i)] < lightest + std::log1p(row_support_[count(i)])) {
                 polish_row(i);
-                rounding_ = (std::max)(rounding_, of_slack * std::exp(-lightest));
+                rounding_ = (std::max)(rounding_, of_entry * (1 + row_support_[count(i)]) * std::exp(-lightest));
             } else {
                 rounding_ = (std::max)(rounding_, error);
             }
@@ -189,29 +210,35 @@ private:
     void polish_row(Index i) {
         is_polished_ = true;
         const QuadraticLine<Work> line = solve_row(i);
-        f_[count(i)] = line.potential;
+        set_row(i, line);
         log_r_[count(i)] = line.log_mass;
         for (Index k = 0; k < cols(); ++k) entry(i, k) = line.entry(gap_of(k));
     }
-    static Work largest_of(const std::vector<Work>& potential) {
-        Work largest = 0;
-        for (const Work f : potential) largest = (std::max)(largest, finite_magnitude(f));
-        return largest;
+    /// What rounding can change in an entry: of potentials, and of differences within a line.
+    Work rounding_of_entry() const {
+        Work largest = problem_.largest_reward;
+        for (const Work f : f_) largest = (std::max)(largest, finite_magnitude(f));
+        return 8 * epsilon * epsilon * largest + epsilon * *std::max_element(plan_.begin(), plan_.end());
     }
 
-    /// Moves along Newton's direction to where the dual has lost half its slope; near the optimum, by all of it.
+    /// Moves along Newton's direction to where the dual has lost half its slope; near the optimum, by all of it. Goes
+    /// little beyond the dual's highest point, as steps that do may take turns.
     void newton_step() {
+        constexpr Work overshoot = 0.1;
         const DenseVector direction = newton_direction();
         const std::vector<Work> from = f_;
+        const std::vector<Work> from_low = f_low_;
         const Work from_slope = direction.dot(gradient_);
         if (!(from_slope > 0)) return;
         const auto move = [&](Work length) {
-            for (std::size_t i = 0; i < f_.size(); ++i) f_[i] = from[i] + length * direction[static_cast<Index>(i)];
+            for (std::size_t i = 0; i < f_.size(); ++i) {
+                add_to_row(i, from[i], from_low[i], length * direction[static_cast<Index>(i)]);
+            }
             sweep();
             const Work slope = direction.dot(gradient_);
             return std::abs(slope) <= rounding_of_slope(direction) ? 0 : slope;
         };
-        if (move(1) >= -0.5 * from_slope) {
+        if (move(1) >= -overshoot * from_slope) {
             damping_ = (std::max)(damping_ / 4, 1e-9);
             return;
         }
@@ -221,83 +248,38 @@ private:
         for (int halving = 0; halving < 60; ++halving) {
             const Work length = (shorter + longer) / 2;
             const Work now = move(length);
-            if (std::abs(now) <= 0.5 * from_slope) return;
+            if (now <= 0.5 * from_slope && now >= -overshoot * from_slope) return;
             (now > 0 ? shorter : longer) = length;
         }
     }
 
     /// What rounding of the plan can change in the dual's slope along a direction.
     Work rounding_of_slope(const DenseVector& direction) const {
-        const Work of_slack = epsilon * (problem_.largest_reward + largest_of(f_));
+        const Work of_entry = rounding_of_entry();
         Work rounded = 0;
         for (std::size_t i = 0; i < f_.size(); ++i) {
             const Work mass = row_line(i).is_free() ? 0 : target(i);
-            rounded += std::abs(direction[static_cast<Index>(i)]) * (epsilon * mass + of_slack * row_support_[i]);
+            rounded += std::abs(direction[static_cast<Index>(i)]) * (epsilon * mass + of_entry * row_support_[i]);
         }
         return rounded;
     }
 
-    /// Solves (H + damping) direction = gradient, H scaled to unit diagonal. Damped, because H is singular where parts of
-    /// the plan do not touch.
     DenseVector newton_direction() {
-        DenseVector root(rows());
-        for (Index i = 0; i < rows(); ++i) {
-            const MarginalLine& line = row_line(count(i));
-            // A row without entries counts as if it had one.
-            root[i] = std::sqrt((std::max)(row_support_[count(i)], Work(1)) +
-                                (line.is_soft() ? target(count(i)) / line.alpha : 0));
-        }
-        set_hessian(root);
-        const Work least = std::clamp(damping_ * (std::min)(residual_, Work(1)), Work(1e-13), Work(1e-4));
-        for (Work damping = least;; damping *= 10) {
-            DenseMatrix damped = hessian_;
-            damped.diagonal().array() += damping;
-            cholesky_.compute(damped);
-            if (cholesky_.info() == Eigen::Success || damping > 1) break;
-        }
-        DenseVector direction = gradient_.cwiseQuotient(root);
-        cholesky_.solveInPlace(direction);
-        direction = direction.cwiseQuotient(root);
-        // Along a singular direction, the step is far too long.
-        const Work longest = 20 * (std::max)(problem_.largest_reward, *std::max_element(plan_.begin(), plan_.end()));
-        const Work length = direction.cwiseAbs().maxCoeff();
-        if (length > longest) direction *= longest / length;
-        return direction;
-    }
-
-    /// The lower triangle of H, divided by the roots of its diagonal. Cost: the sum of squared supports of the columns.
-    void set_hessian(const DenseVector& root) {
-        hessian_.setZero(rows(), rows());
-        std::vector<Index> present;
-        for (Index k = 0; k < cols(); ++k) {
-            const MarginalLine& line = col_line(count(k));
-            if (line.is_free() || col_support_[count(k)] == 0) continue;
-            const Work c = std::exp((std::min)(log_c_[count(k)], Work(600)));
-            const Work weight = 1 / (col_support_[count(k)] + (line.is_soft() ? c / line.alpha : 0));
-            present.clear();
-            for (Index i = 0; i < rows(); ++i) {
-                if (entry(i, k) > 0) present.push_back(i);
-            }
-            for (auto a = present.begin(); a != present.end(); ++a) {
-                Work* const of_column = hessian_.data() + *a * rows();
-                for (auto b = a; b != present.end(); ++b) of_column[*b] -= weight;
-            }
-        }
-        for (Index j = 0; j < rows(); ++j) {
-            for (Index i = j; i < rows(); ++i) hessian_(i, j) /= root[i] * root[j];
-            hessian_(j, j) += 1;
-        }
+        std::vector<Work> targets(f_.size());
+        for (std::size_t i = 0; i < f_.size(); ++i) targets[i] = row_line(i).is_free() ? 0 : target(i);
+        const Work damping = std::clamp(damping_ * (std::min)(residual_, Work(1)), Work(1e-15), Work(1e-4));
+        return direction_(problem_, {plan_, log_c_, row_support_, col_support_}, targets, gradient_, damping);
     }
 
     const OrientedProblem<Work>& problem_;
-    std::vector<Work> f_, g_;
-    std::vector<Work> plan_;  ///< A column after the other.
+    std::vector<Work> f_, f_low_, g_, g_low_;  ///< The potentials are sums of two doubles.
+    std::vector<Work> plan_;                   ///< A column after the other.
     std::vector<Work> log_r_, log_c_, row_support_, col_support_;
-    std::vector<Work> x_, gap_;  ///< Of a line.
-    Work highest_ = 0;           ///< Of x_
+    std::vector<Two> x_;  ///< Of a line.
+    std::vector<Work> gap_;
+    Two highest_;  ///< Of x_
     DenseVector gradient_;
-    DenseMatrix hessian_;
-    Eigen::LLT<DenseMatrix> cholesky_;
+    QuadraticDirection<Work> direction_;
     Work damping_ = 1e-4;
     Work residual_ = 0;
     Work best_residual_ = std::numeric_limits<Work>::infinity();
