@@ -51,10 +51,10 @@ double, to a residual of 1e-13 or to rounding, on the same rounded input. (The r
 right.) At alpha0 = 0 and for Quadratic, the error is the duality gap of plan and potentials /
 (spread * mass). *Residual*: the largest violation of the optimality conditions, in log-marginal units.
 *Not solved*: the status, the marginals, and the largest error and residual there. `mass_out_of_range` is a solution with more
-or less mass than the scalar can hold. `false converged` would be a solution whose residual, recomputed from its plan and
-potentials, is above the tolerance. `iteration_limit` is no matter of rounding: at the smallest alpha0, at alpha0 = 0 and for
-Quadratic, `Sinkhorn` and `BregmanAdmm` converge slowly on some problems, and 10000 iterations are not enough. `Newton`,
-`ActiveSet` and `Automatic`, the default, solve these.
+or less mass than the scalar can hold (1e-308 to 2e308 in double, 1e-38 to 3e38 in float). `false converged` would be a
+solution whose residual, recomputed from its plan and potentials, is above the tolerance. `iteration_limit` is not rounding,
+but slow convergence: on some problems with the smallest alpha0, alpha0 = 0 or Quadratic, `Sinkhorn` and `BregmanAdmm` need
+more than 10000 iterations. `Newton`, `ActiveSet` and `Automatic`, the default, solve these.
 )";
 
 constexpr const char* explanation_of_wide =
@@ -67,7 +67,8 @@ constexpr const char* explanation_of_wide =
 - priors are uniform, uneven, or from 1e-30 to 1; some are masses, with sums of 1e-3 to 1e3.
 
 Each has 1 to 64 features and 1 to 300 instances. *Solved* and *residual* are as above.
-*Not solved*: the status, the largest residual there, and the first problem's number.
+*Not solved*: the status, the largest residual there, and the first problem's number. With `precision_limit`, the rounding of
+the potentials alone leaves this residual: about 1e-15 times the largest potential / alpha0, unless for Quadratic.
 )";
 
 template <class Scalar>
