@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 
 // How accurate the solvers are: error of the pooled vector, residual, iterations and failures on random problems, as the
-// Markdown table of bench/README.md. Every run gives the same table.
+// Markdown tables of bench/README.md. Every run gives the same tables.
 
 #include <algorithm>
 #include <charconv>
@@ -19,6 +19,7 @@
 #include "measure/checks.hpp"
 #include "measure/problems.hpp"
 #include "measure/tally.hpp"
+#include "measure/wide_problems.hpp"
 #include "support/output_files.hpp"
 #include "support/progress.hpp"
 
@@ -27,13 +28,14 @@ namespace {
 using namespace measure;
 
 constexpr const char* usage =
-    R"(usage: accuracy [--output FILE] [--problems N]
+    R"(usage: accuracy [--output FILE] [--problems N] [--wide N]
 
-Solves random problems with every solver, in float and double. Prints a Markdown table of how far the pooled vectors are
+Solves random problems with every solver, in float and double. Prints Markdown tables of how far the pooled vectors are
 from a reference, and of which problems were not solved.
 
-  --output FILE   write the table to FILE instead of standard output
+  --output FILE   write the tables to FILE instead of standard output
   --problems N    problems in each row, 1 to 1000 (default 32)
+  --wide N        problems of the whole range, solved by Automatic, 1 to 100000 (default 1000)
   --help          print this text
 )";
 
@@ -45,12 +47,28 @@ iterations. The unit is the *spread*, the standard deviation of a problem's rewa
 100. Shifted or scaled: 1000 or -1000 is added to the rewards, or they are multiplied by 1e30 or 1e-30.
 
 *Error*: the largest entry of |pooled - reference| / spread, over the solved problems. The reference is Newton in
-double, to a residual of 1e-13 or to rounding, on the same rounded input. (The rows of the other two solvers show that Newton is
+double, to a residual of 1e-13 or to rounding, on the same rounded input. (The rows of the other solvers show that Newton is
 right.) At alpha0 = 0 and for Quadratic, the error is the duality gap of plan and potentials /
 (spread * mass). *Residual*: the largest violation of the optimality conditions, in log-marginal units.
 *Not solved*: the status, the marginals, and the largest error and residual there. `mass_out_of_range` is a solution with more
-or less mass than the scalar can hold. `false converged` would be a solution whose residual, recomputed from its plan and
-potentials, is above the tolerance.
+or less mass than the scalar can hold (1e-308 to 2e308 in double, 1e-38 to 3e38 in float). `false converged` would be a
+solution whose residual, recomputed from its plan and potentials, is above the tolerance. `iteration_limit` is not rounding,
+but slow convergence: on some problems with the smallest alpha0, alpha0 = 0 or Quadratic, `Sinkhorn` and `BregmanAdmm` need
+more than 10000 iterations. `Newton`, `ActiveSet` and `Automatic`, the default, solve these.
+)";
+
+constexpr const char* explanation_of_wide =
+    R"({problems} random problems of the whole range, each solved by `Automatic`:
+
+- alpha0 is 0, or 1e-4 to 1e4 spreads; alpha1 and alpha2 are 0, infinite, or 1e-4 to 1e4 spreads;
+- Entropy, RelativeEntropy and Quadratic, in turn;
+- rewards are normal, rectified, or rounded (many are equal); up to 1000 spreads are added, and they are scaled by 1e-30 to 1e30;
+- pairs are forbidden by rewards of -inf, instances are excluded by priors of 0;
+- priors are uniform, uneven, or from 1e-30 to 1; some are masses, with sums of 1e-3 to 1e3.
+
+Each has 1 to 64 features and 1 to 300 instances. *Solved* and *residual* are as above.
+*Not solved*: the status, the largest residual there, and the first problem's number. With `precision_limit`, the rounding of
+the potentials alone leaves this residual: about 1e-15 times the largest potential / alpha0, unless for Quadratic.
 )";
 
 template <class Scalar>
@@ -71,8 +89,8 @@ std::string failure(const otpool::Solution<Scalar, R>& solution, const otpool::V
     if (!pooled.allFinite() || !std::isfinite(solution.residual) || !solution.plan().allFinite()) return "not finite";
     if (!solution.converged()) return otpool::name(solution.status);
     if (solution.residual > tolerance<Scalar>) return "false converged";
-    if (is_representable(solution)) {
-        const Recomputed recomputed(solution);
+    const Recomputed recomputed(solution);
+    if (recomputed.is_representable()) {
         if (!(recomputed.residual() <= 1.01 * tolerance<Scalar> + recomputed.rounding())) return "false converged";
     }
     return "";
@@ -88,8 +106,9 @@ double error(const Case<Scalar>& made, const otpool::Solution<Scalar, R>& soluti
             return (pooled.template cast<double>() - *expected).cwiseAbs().maxCoeff() / made.spread;
         }
     }
-    if (!is_representable(solution)) return std::numeric_limits<double>::quiet_NaN();
-    return Recomputed(solution).duality_gap(made.spread);
+    const Recomputed recomputed(solution);
+    return recomputed.is_representable() ? recomputed.duality_gap(made.spread)
+                                         : std::numeric_limits<double>::quiet_NaN();
 }
 
 template <class Scalar, class R, class Solver>
@@ -107,7 +126,7 @@ void solve(const Solver& solver, const Case<Scalar>& made, const std::optional<o
 
 /// The rows of one regime: one for each solver that takes its problems.
 struct Rows {
-    Tally sinkhorn, admm, newton, active_set;
+    Tally sinkhorn, admm, newton, active_set, automatic;
     int without_reference = 0;
 };
 
@@ -128,6 +147,7 @@ void solve_by_all(const Case<Scalar>& made, const Regime& regime, Rows& rows) {
         solve<Scalar, R>(otpool::ActiveSet{options}, made, expected, rows.active_set);
     }
     solve<Scalar, R>(otpool::BregmanAdmm{options}, made, expected, rows.admm);
+    solve<Scalar, R>(otpool::Automatic{options}, made, expected, rows.automatic);
 }
 
 template <class Scalar>
@@ -161,6 +181,7 @@ std::string table(std::size_t problems, support::ProgressBar& progress) {
         } else {
             row("ActiveSet", rows.active_set);
         }
+        row("Automatic", rows.automatic);
         if (rows.without_reference > 0) {
             out << "| " << regime.name << " | *no reference* | " << rows.without_reference << " | | | | | | |\n";
         }
@@ -168,39 +189,85 @@ std::string table(std::size_t problems, support::ProgressBar& progress) {
     return out.str();
 }
 
-std::string document(std::size_t problems) {
-    support::ProgressBar progress("accuracy", 2 * problems * regimes().size());
-    std::string header = explanation;
+/// Solves a problem of the whole range by Automatic.
+template <class R, class Scalar>
+void solve_wide(const Case<Scalar>& made, std::size_t index, WideTally& tally) {
+    try {
+        const otpool::Solution<Scalar, R> solution =
+            otpool::Automatic{{.tolerance = tolerance<Scalar>}}.solve(made.template problem<R>());
+        tally.add(failure(solution, otpool::ConditionalReadout{}(solution)), solution.residual, index);
+    } catch (const otpool::Error& error) {
+        tally.add(error.what(), 0, index);
+    }
+}
+
+/// The rows of the second table of one scalar.
+template <class Scalar>
+std::string wide_rows(const char* scalar, std::size_t problems, support::ProgressBar& progress) {
+    const char* const names[] = {"Entropy", "RelativeEntropy", "Quadratic", "any, alpha0 = 0"};
+    WideTally tallies[std::size(names)];
+    for (std::size_t i = 0; i < problems; ++i) {
+        const Case<Scalar> made = wide_case<Scalar>(i);
+        WideTally& tally = tallies[made.alpha0 == 0 ? 3 : i % 3];
+        if (i % 3 == 0) solve_wide<otpool::Entropy>(made, i, tally);
+        if (i % 3 == 1) solve_wide<otpool::RelativeEntropy>(made, i, tally);
+        if (i % 3 == 2) solve_wide<otpool::Quadratic>(made, i, tally);
+        progress.advance();
+    }
+    std::string rows;
+    for (std::size_t i = 0; i < std::size(names); ++i) {
+        rows += std::string("| ") + scalar + " | " + names[i] + " | " + tallies[i].cells() + " |\n";
+    }
+    return rows;
+}
+
+std::string with_count(std::string text, std::size_t problems) {
     const std::string place = "{problems}";
-    header.replace(header.find(place), place.size(), std::to_string(problems));
+    return text.replace(text.find(place), place.size(), std::to_string(problems));
+}
+
+std::string document(std::size_t problems, std::size_t wide) {
+    support::ProgressBar progress("accuracy", 2 * (problems * regimes().size() + wide));
     auto in_double = std::async(std::launch::async, [&] { return table<double>(problems, progress); });
     const std::string in_float = table<float>(problems, progress);
-    return header + "\n**double, tolerance 1e-10**\n\n" + in_double.get() + "\n**float, tolerance 1e-6**\n\n" +
-           in_float;
+    auto wide_in_double = std::async(std::launch::async, [&] { return wide_rows<double>("double", wide, progress); });
+    const std::string wide_in_float = wide_rows<float>("float", wide, progress);
+    return with_count(explanation, problems) + "\n**double, tolerance 1e-10**\n\n" + in_double.get() +
+           "\n**float, tolerance 1e-6**\n\n" + in_float + "\n**Automatic, the whole range**\n\n" +
+           with_count(explanation_of_wide, wide) +
+           "\n| scalar | regulariser | solved | largest residual | not solved |\n|---|---|--:|--:|---|\n" +
+           wide_in_double.get() + wide_in_float;
 }
 
 struct Arguments {
     std::string output = {};
     std::size_t problems = 32;
+    std::size_t wide = 1000;
 };
+
+/// Throws std::invalid_argument.
+std::size_t parse_count(const std::string& option, const std::string& value, std::size_t most) {
+    std::size_t count = 0;
+    const char* end = value.data() + value.size();
+    const auto [rest, failed] = std::from_chars(value.data(), end, count);
+    if (failed != std::errc{} || rest != end || count < 1 || count > most) {
+        throw std::invalid_argument(option + " is " + value + "; allowed: 1 to " + std::to_string(most));
+    }
+    return count;
+}
 
 /// Throws std::invalid_argument.
 Arguments parse(const std::vector<std::string>& words) {
     Arguments arguments;
     for (std::size_t i = 0; i < words.size(); ++i) {
         const std::string& option = words[i];
-        if (option != "--output" && option != "--problems") throw std::invalid_argument("unknown option " + option);
-        if (++i == words.size()) throw std::invalid_argument(option + " needs a value");
-        const std::string& value = words[i];
-        if (option == "--output") {
-            arguments.output = value;
-        } else {
-            const char* end = value.data() + value.size();
-            const auto [rest, failed] = std::from_chars(value.data(), end, arguments.problems);
-            if (failed != std::errc{} || rest != end || arguments.problems < 1 || arguments.problems > 1000) {
-                throw std::invalid_argument("--problems is " + value + "; allowed: 1 to 1000");
-            }
+        if (option != "--output" && option != "--problems" && option != "--wide") {
+            throw std::invalid_argument("unknown option " + option);
         }
+        if (++i == words.size()) throw std::invalid_argument(option + " needs a value");
+        if (option == "--output") arguments.output = words[i];
+        if (option == "--problems") arguments.problems = parse_count(option, words[i], 1000);
+        if (option == "--wide") arguments.wide = parse_count(option, words[i], 100000);
     }
     return arguments;
 }
@@ -215,12 +282,12 @@ int main(int argc, char** argv) try {
     }
     const Arguments arguments = parse(words);
     if (arguments.output.empty()) {
-        std::cout << document(arguments.problems);
+        std::cout << document(arguments.problems, arguments.wide);
         return 0;
     }
     support::OutputFiles files;
     support::OutputFile& output = files.add(arguments.output);
-    output.stream() << document(arguments.problems);
+    output.stream() << document(arguments.problems, arguments.wide);
     files.commit();
 } catch (const std::exception& error) {
     std::cerr << "accuracy: " << error.what() << '\n';

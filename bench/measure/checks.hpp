@@ -15,19 +15,19 @@ namespace measure {
 namespace detail {
 
 template <class Scalar>
-otpool::RealVector prior_or_uniform(const otpool::Vector<Scalar>& prior, otpool::Index size) {
-    if (prior.size() == 0) return otpool::RealVector::Constant(size, 1 / static_cast<double>(size));
-    const otpool::RealVector in_double = prior.template cast<double>();
-    return in_double / in_double.sum();
+otpool::RealVector prior_or_uniform(const otpool::Marginal<Scalar>& marginal, otpool::Index size) {
+    if (marginal.prior.size() == 0) return otpool::RealVector::Constant(size, 1 / static_cast<double>(size));
+    const otpool::RealVector in_double = marginal.prior.template cast<double>();
+    return marginal.has_masses ? in_double : otpool::RealVector(in_double / in_double.sum());
 }
 
-/// max |log(marginal / prior) + potential / alpha| over the entries of prior > 0, alpha > 0.
+/// max |log(marginal / prior) + potential / alpha| over the entries of prior > 0; 0 if alpha = 0.
 template <class Scalar>
 double marginal_violation(const otpool::RealVector& marginal, const otpool::RealVector& prior, double alpha,
                           const otpool::Vector<Scalar>& potential) {
     double largest = 0;
     for (otpool::Index i = 0; i < prior.size(); ++i) {
-        if (prior[i] == 0) continue;
+        if (prior[i] == 0 || alpha == 0) continue;
         const double penalty = std::isinf(alpha) ? 0 : static_cast<double>(potential[i]) / alpha;
         largest = std::max(largest, std::abs(std::log(marginal[i] / prior[i]) + penalty));
     }
@@ -56,9 +56,14 @@ struct Recomputed {
 
     explicit Recomputed(const otpool::Solution<Scalar, R>& of) : solution(of) {
         const auto& problem = of.problem;
-        p = detail::prior_or_uniform(problem.features.prior, problem.reward.rows());
-        q = detail::prior_or_uniform(problem.instances.prior, problem.reward.cols());
-        plan = of.plan().template cast<double>();
+        p = detail::prior_or_uniform(problem.features, problem.reward.rows());
+        q = detail::prior_or_uniform(problem.instances, problem.reward.cols());
+        // The masses of two hard marginals differ by rounding.
+        if (std::isinf(problem.features.alpha) && std::isinf(problem.instances.alpha)) q *= p.sum() / q.sum();
+        plan = otpool::RealMatrix::Zero(p.size(), q.size());
+        of.log_plan.for_each_log_column([&](otpool::Index, otpool::Index n, const otpool::RealVector& log_column) {
+            for (otpool::Index d = 0; d < plan.rows(); ++d) plan(d, n) = std::exp(log_column[d]);
+        });
         slack = problem.reward.matrix().template cast<double>();
         slack.colwise() += of.feature_potential.template cast<double>();
         slack.rowwise() += of.instance_potential.template cast<double>().transpose();
@@ -76,6 +81,7 @@ struct Recomputed {
         for (otpool::Index n = 0; n < plan.cols(); ++n) {
             if (q[n] == 0) continue;
             for (otpool::Index d = 0; d < plan.rows(); ++d) {
+                if (std::isinf(slack(d, n)) && plan(d, n) == 0) continue;  // a forbidden pair
                 if (problem.alpha0 > 0) {
                     gap(d, n) =
                         std::abs(plan(d, n) - detail::generated_entry<R>(slack(d, n), problem.alpha0, p[d] * q[n]));
@@ -84,15 +90,26 @@ struct Recomputed {
                     gap(d, n) = plan(d, n) * std::abs(slack(d, n)) / alpha_unit();
                 }
             }
-            largest = std::max(largest, gap.col(n).sum() / c[n]);
+            if (problem.instances.alpha > 0) largest = std::max(largest, gap.col(n).sum() / c[n]);
         }
-        return std::max(largest, (gap.rowwise().sum().array() / r.array()).maxCoeff());
+        const bool rows_count = problem.features.alpha > 0 || problem.alpha0 > 0;
+        return rows_count ? std::max(largest, (gap.rowwise().sum().array() / r.array()).maxCoeff()) : largest;
+    }
+
+    /// Whether doubles hold the plan's marginals and products of them.
+    bool is_representable() const {
+        const double limit = 0.5 * std::log(std::numeric_limits<double>::max());
+        return std::abs(solution.log_mass) < limit && plan.rowwise().sum().minCoeff() > std::exp(-limit) &&
+               smallest_active_mass() > std::exp(-limit);
     }
 
     /// What the rounding of reward, potentials and plan to Scalar may add to residual().
     double rounding() const {
         const auto& problem = solution.problem;
-        double largest = problem.reward.matrix().cwiseAbs().maxCoeff();
+        double largest = 0;
+        for (const Scalar x : problem.reward.matrix().reshaped()) {
+            if (std::isfinite(x)) largest = std::max<double>(largest, std::abs(x));
+        }
         largest = std::max<double>(largest, solution.feature_potential.cwiseAbs().maxCoeff());
         for (otpool::Index n = 0; n < q.size(); ++n) {
             if (q[n] > 0) largest = std::max<double>(largest, std::abs(solution.instance_potential[n]));
@@ -104,9 +121,11 @@ struct Recomputed {
             const double smallest_mass = std::min(plan.rowwise().sum().minCoeff(), smallest_active_mass());
             if (problem.alpha0 > 0) return epsilon * (1 + largest / problem.alpha0 * entries / smallest_mass);
         }
-        double smallest_alpha = std::min(problem.features.alpha, problem.instances.alpha);
         // the unit that residual() compares slacks in
-        smallest_alpha = std::min<double>(smallest_alpha, problem.alpha0 > 0 ? problem.alpha0 : alpha_unit());
+        double smallest_alpha = problem.alpha0 > 0 ? static_cast<double>(problem.alpha0) : alpha_unit();
+        for (const Scalar alpha : {problem.features.alpha, problem.instances.alpha}) {
+            if (alpha > 0) smallest_alpha = std::min<double>(smallest_alpha, alpha);
+        }
         return epsilon * (1 + largest / smallest_alpha);
     }
 
@@ -173,12 +192,5 @@ private:
         return sum;
     }
 };
-
-/// Whether the plan's entries can be looked at as Scalars: neither saturated nor lost below the smallest.
-template <class Scalar, class R>
-bool is_representable(const otpool::Solution<Scalar, R>& solution) {
-    const double limit = 0.5 * std::log(static_cast<double>(std::numeric_limits<Scalar>::max()));
-    return std::abs(solution.log_mass) < limit && solution.feature_marginal().minCoeff() > std::exp(-limit);
-}
 
 }  // namespace measure

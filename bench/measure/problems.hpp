@@ -51,6 +51,7 @@ inline const std::vector<std::string>& marginal_names() {
 template <class Scalar>
 struct Case {
     otpool::Matrix<Scalar> reward;
+    otpool::Matrix<Scalar> values = {};  ///< Empty if the rewards are pooled.
     Scalar alpha0 = 0;
     otpool::Marginal<Scalar> features = {};
     otpool::Marginal<Scalar> instances = {};
@@ -60,7 +61,10 @@ struct Case {
 
     template <class R>
     otpool::UotProblem<Scalar, R> problem() const {
-        return {.reward = reward, .alpha0 = alpha0, .features = features, .instances = instances};
+        otpool::UotProblem<Scalar, R> made{
+            .reward = reward, .alpha0 = alpha0, .features = features, .instances = instances};
+        if (values.size() > 0) made.values = values;
+        return made;
     }
 
     /// The very same problem in double.

@@ -101,4 +101,46 @@ private:
     double largest_residual_ = 0;
 };
 
+/// What a row of the table of wide problems says.
+class WideTally {
+public:
+    /// `failure` as in Outcome; `index` is the problem's.
+    void add(const std::string& failure, double residual, std::size_t index) {
+        ++count_;
+        if (failure.empty()) {
+            ++solved_;
+            largest_residual_ = std::max(largest_residual_, residual);
+            return;
+        }
+        Failure& of = failures_.try_emplace(failure, Failure{.first = index}).first->second;
+        ++of.count;
+        of.largest_residual = std::max(of.largest_residual, residual);
+    }
+
+    /// The columns after scalar and regulariser.
+    std::string cells() const {
+        std::string text =
+            std::to_string(solved_) + " of " + std::to_string(count_) + " | " + short_number(largest_residual_) + " | ";
+        std::string separator;
+        for (const auto& [name, failure] : failures_) {
+            text += separator + std::to_string(failure.count) + " " + name + " (residual " +
+                    short_number(failure.largest_residual) + "; no. " + std::to_string(failure.first) + ")";
+            separator = "; ";
+        }
+        return text;
+    }
+
+private:
+    struct Failure {
+        std::size_t first = 0;
+        int count = 0;
+        double largest_residual = 0;
+    };
+
+    std::map<std::string, Failure> failures_;
+    int count_ = 0;
+    int solved_ = 0;
+    double largest_residual_ = 0;
+};
+
 }  // namespace measure

@@ -128,8 +128,8 @@ TEMPLATE_TEST_CASE("Sinkhorn and Newton do not iterate at alpha0 = 0", "", float
         return tests::message_of<otpool::UnsupportedProblem>([&] { pooling(bag); });
     };
     const std::string message =
-        " does not solve a problem with alpha0 = 0 and no closed form; allowed: alpha0 > 0 (BregmanAdmm "
-        "takes alpha0 = 0)";
+        " does not solve a problem with alpha0 = 0 and no closed form; allowed: alpha0 > 0 (ActiveSet, Automatic and "
+        "BregmanAdmm take alpha0 = 0)";
     CHECK(refusal(otpool::max_pooling<TestType>(Sinkhorn{iterated})) == "Sinkhorn" + message);
     CHECK(refusal(otpool::max_pooling<TestType>(Newton{iterated})) == "Newton" + message);
     CHECK(refusal(otpool::max_pooling<TestType>(Sinkhorn{})) == "no error");

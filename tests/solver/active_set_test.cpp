@@ -180,6 +180,33 @@ TEST_CASE("ActiveSet takes priors down to 1e-30") {
     }
 }
 
+TEST_CASE("ActiveSet keeps the digits of lines whose weak penalty leaves next to nothing") {
+    for (std::uint64_t seed = 4000; seed < 4040; ++seed) {
+        if (!in_sample(seed)) continue;
+        SparseProblem<double, Entropy> made(seed, 0, 0);
+        Random random(seed);
+        auto& weak = seed % 2 == 0 ? made.problem.features : made.problem.instances;
+        auto& other = seed % 2 == 0 ? made.problem.instances : made.problem.features;
+        weak.alpha = spread(made.bag) * random.log_uniform(1e-4, 1e-3);
+        other.alpha = hard;
+        if (made.is_constant()) continue;
+        INFO(made);
+        const auto solution = ActiveSet{{.tolerance = 1e-10}}.solve(made.problem);
+        CHECK(solution.converged());
+        CHECK(std::abs(duality_gap(solution)) <= 1e-10);
+        CHECK(tightness(solution) <= 1e-13);
+        const Vector<double> pooled = ConditionalReadout{}(solution);
+        CHECK(pooled.allFinite());
+        CHECK((pooled.array() <= made.bag.rowwise().maxCoeff().array()).all());
+        // Most of the features' masses, about exp(-10000), are known only by their logarithms.
+        if (std::isinf(made.problem.features.alpha)) continue;
+        const auto log_p = wide_prior(made.problem.features, made.drawn.D).array().log().cast<double>().eval();
+        Vector<double> log_mass = detail::log_row_sums(solution.log_plan) + solution.log_plan.log_scale();
+        const Vector<double> wanted = log_p - solution.feature_potential.array() / made.problem.features.alpha;
+        CHECK((log_mass - wanted).cwiseAbs().maxCoeff() <= 1e-9);
+    }
+}
+
 TEST_CASE("ActiveSet has the iteration control of other solvers") {
     const SparseProblem<double, Entropy> made(sizeable_seed, 0, 0);
     INFO(made);

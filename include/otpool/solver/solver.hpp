@@ -162,7 +162,8 @@ Outcome pool_plan(const SolverRun<Scalar, R>& run, bool closed_form, const auto&
 
 inline void require_positive_alpha0(const std::string& solver, const Inspection& problem) {
     if (!(problem.alpha0 > 0)) {
-        throw UnsupportedProblem(solver, "alpha0 = 0 and no closed form", "alpha0 > 0 (BregmanAdmm takes alpha0 = 0)");
+        throw UnsupportedProblem(solver, "alpha0 = 0 and no closed form",
+                                 "alpha0 > 0 (ActiveSet, Automatic and BregmanAdmm take alpha0 = 0)");
     }
 }
 

@@ -60,6 +60,14 @@ public:
 private:
     static constexpr int default_limit = 10000;
 
+    /// Keeps nothing, and keeps the digits of sweeps.
+    struct CenteringTape : NoAdmmTape {
+        bool begin(auto& state) const {
+            if constexpr (requires { state.center(); }) state.center();
+            return true;
+        }
+    };
+
     /// Whether exponential plans suffice. Not for a fixed number of steps: their solution has to have the bits of their
     /// tape's, which keeps the whole state.
     bool takes_sweeps() {
@@ -83,7 +91,7 @@ private:
     /// Whether all steps were in the state's range.
     template <class State>
     bool iterate(State& state) {
-        return admm_steps(state, iterations_.emplace(run_, default_limit), NoAdmmTape());
+        return admm_steps(state, iterations_.emplace(run_, default_limit), CenteringTape());
     }
 
     const Inspection& problem_;

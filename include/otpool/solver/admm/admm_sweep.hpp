@@ -34,7 +34,7 @@ namespace otpool::detail {
 ///
 /// Z + rho log T is X + rho log S up to a constant per column. So after every step, log S is a multiple of X plus a
 /// constant per row and per column: an exponential plan. Of the state's three matrices, only Z has to be kept. With
-/// x_dn the reward minus its feature's highest,
+/// x_dn the reward minus an anchor of its feature, at first its highest, and later one of its instance (center()),
 ///
 ///     log S_dn = smooth.slope x_dn + smooth.row_d + smooth.col_n
 ///     log T_dn = transport.slope x_dn + transport.row_d + transport.col_n - Z_dn / rho
@@ -85,12 +85,27 @@ public:
         instance_damping_ = sides_.instances.side.common.damping;
         // R is Entropy with reward X + alpha0 prior_weight log(p0 q0^T).
         const Real of_prior = problem_->regularizer.prior_weight * sides_.strength;
+        const Buffer<Real>& anchor = plan_.row_anchor();
         for (Index d = 0; d < rows(); ++d) {
-            reward_row_[d] =
-                (problem_->highest[d] - sides_.offset) * sides_.inverse_rho + of_prior * problem_->priors.log_p[d];
+            reward_row_[d] = (anchor[d] - sides_.offset) * sides_.inverse_rho + of_prior * problem_->priors.log_p[d];
         }
-        std::transform(log_q_.data(), log_q_.data() + padded_cols(), reward_col_.data(),
-                       [=](Real log_q) { return of_prior * log_q; });
+        const Buffer<Real>& col_anchor = plan_.col_anchor();
+        for (Index k = 0; k < padded_cols(); ++k) {
+            reward_col_[k] = col_anchor[k] * sides_.inverse_rho + of_prior * log_q_[k];
+        }
+    }
+
+    /// Call this before steps to a tolerance, not after keep_duals(). At small alpha0, slope x, row and col are large
+    /// and cancel where S has mass. Then their rounding is more than the tolerance after many steps. Every few steps,
+    /// this moves the anchors such that x is log S / slope: where S has mass, all three are small.
+    void center() {
+        if (steps_ == 0 || steps_ % steps_between_centers != 0 || !is_off_center()) return;
+        plan_.move_anchors([this](Buffer<Real>& of_rows, Buffer<Real>& of_cols) {
+            center(of_rows, smooth_.row, transport_.row);
+            center(of_cols, smooth_.col, transport_.col);
+        });
+        set_parameters(rho_);
+        set_gap();
     }
 
     /// Starts from these potentials' plan instead, exp((X + f + g) / alpha0), and the Z that is optimal for it. For
@@ -147,8 +162,7 @@ public:
             plan_.add(smooth_.view(), tile, x, part);
         });
         if (!end_step(false)) return false;
-        gaps_[(steps_ - 1) % gaps_.size()].set(transport_.view(), smooth_.view(), rows(), padded_cols(),
-                                               relative_rho());
+        set_gap();
         return true;
     }
 
@@ -189,8 +203,11 @@ public:
         sides_.read(log_r_.data(), log_c_.data(), mean_excess(gap.mean_x));
         // A free side adds nothing. But pooling uses the rows' weights, and with a regulariser every row has some.
         const bool rows_count = sides_.features.side.common.alpha > 0 || sides_.strength > 0;
-        return (std::max)({sides_.violation(log_r_.data(), log_c_.data()), rows_count ? gap.of_rows : 0,
-                           sides_.instances.side.common.alpha > 0 ? gap.of_cols : 0});
+        const Real of_plan =
+            (std::max)(rows_count ? gap.of_rows : 0, sides_.instances.side.common.alpha > 0 ? gap.of_cols : 0);
+        const Real of_constants = rows_count ? distance_of_potentials() : 0;
+        return (std::max)(sides_.violation(log_r_.data(), log_c_.data()),
+                          of_plan + of_constants + of_plan * of_constants);
     }
 
     /// The residual that rounding alone can leave.
@@ -203,9 +220,8 @@ public:
         kernel.reward = problem_->reward;
         kernel.active = problem_->priors.active;
         kernel.inverse_alpha0 = smooth_.slope;
-        kernel.row_shift.resize(rows());
-        kernel.col_shift.assign(plan_.cols(), 0);
-        std::copy(problem_->highest.begin(), problem_->highest.end(), kernel.row_shift.begin());
+        kernel.row_shift = plan_.row_anchor();
+        kernel.col_shift = plan_.col_anchor();
         RealVector log_scale(rows());
         for (Index d = 0; d < rows(); ++d) log_scale[d] = smooth_.row[d] + sides_.log_factor();
         found.log_plan = exponential_plan(std::move(kernel), smooth_.col, std::move(log_scale));
@@ -244,6 +260,9 @@ private:
     /// Up to it, pooled vectors in float were right within 5e-7 of the values' range on 6000 random problems. An
     /// exponent of this size is rounded by up to 2e-5, but its entry is far below the largest ones.
     static constexpr Real largest_exponent = single ? 300 : 1e6;
+    static constexpr std::size_t steps_between_centers = 8;
+    /// Rounding numbers of this size takes no digit that counts, even after many steps.
+    static constexpr Real largest_off_center = 100;
     /// Work can hold rewards, and what they are multiplied by, up to this.
     static constexpr Real largest_factor = single ? 1e30 : 1e300;
     /// The least ratio between rho and the first step's, either way, at which Z keeps its digits.
@@ -273,6 +292,26 @@ private:
     void start_duals(const typename AdmmDuals<Work>::Storage& storage) {
         duals_.start(rows(), plan_.count(), storage);
         gaps_.resize(storage.gaps());
+    }
+
+    void set_gap() {
+        gaps_[(steps_ - 1) % gaps_.size()].set(transport_.view(), smooth_.view(), rows(), padded_cols(),
+                                               relative_rho());
+    }
+
+    bool is_off_center() const {
+        return largest_magnitude(smooth_.row.data(), rows()) > largest_off_center ||
+               largest_magnitude(smooth_.col.data(), plan_.cols()) > largest_off_center;
+    }
+    /// Takes smooth / slope off the anchors, and changes the planes by exactly what the rounded anchors moved.
+    void center(Buffer<Real>& anchor, Buffer<Real>& smooth, Buffer<Real>& transport) const {
+        for (Index i = 0; i < anchor.size(); ++i) {
+            const Real before = anchor[i];
+            anchor[i] -= smooth[i] / smooth_.slope;
+            const Real moved = anchor[i] - before;
+            smooth[i] = std::fma(smooth_.slope, moved, smooth[i]);
+            transport[i] = std::fma(transport_.slope, moved, transport[i]);
+        }
     }
 
     void begin_step(bool pools) {
@@ -351,6 +390,15 @@ private:
         for (Index k = 0; k < plan_.cols(); ++k) {
             potential_.col[k] = (reward_col_[k] + sides_.instances.shift[k]) / unit;
         }
+    }
+
+    /// How far the plan of the potentials that were read is from potential_'s, relative to each entry. They differ by
+    /// constants, and only until the steps have converged.
+    Real distance_of_potentials() const {
+        const Real apart = sides_.features.potential_of_constant() + sides_.instances.potential_of_constant() +
+                           weight_ * smooth_log_mass_;
+        if (sides_.strength == 0) return std::abs(apart);
+        return std::abs(std::expm1(apart / sides_.strength - sides_.log_scale));
     }
 
     /// The mean of (alpha0 log S - X) / rho under S, given that of x.

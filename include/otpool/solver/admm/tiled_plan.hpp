@@ -23,8 +23,8 @@
 namespace otpool::detail {
 
 /// Sums over the exponential plan of a LogPlane, S_dn = exp(slope x_dn + row_d + col_n), where x is the reward minus
-/// its feature's highest, in tiles of instances. Tiles are visited in parts (InstanceParts) that may run at the same
-/// time. Entries are computed in Work, sums over all instances in double.
+/// anchors per feature and instance, in tiles of instances. Tiles are visited in parts (InstanceParts) that may run at
+/// the same time. Entries are computed in Work, sums over all instances in double.
 template <BagScalar Work>
 class TiledPlan {
 public:
@@ -37,9 +37,25 @@ public:
         problem_ = &problem;
         execution_ = execution;
         x_.set(problem.reward, problem.priors.active, problem.highest, execution.workers());
+        row_anchor_.resize(rows());
+        std::copy_n(problem.highest.data(), rows(), row_anchor_.data());
+        col_anchor_.assign(padded_cols(), 0);
         tiles_ = InstanceParts(x_.size(), x_.count());
         parts_.resize(static_cast<std::size_t>(tiles_.count()));
         gaps_.resize(parts_.size());
+        has_moved_ = false;
+        has_row_units_ = false;
+    }
+
+    /// x_dn is the reward minus row_anchor_d minus col_anchor_n. At first these are the feature's highest reward and 0.
+    const Buffer<Real>& row_anchor() const { return row_anchor_; }
+    const Buffer<Real>& col_anchor() const { return col_anchor_; }
+    /// Calls move(row_anchor, col_anchor), which changes them; then the reward is read again.
+    template <class Move>
+    void move_anchors(const Move& move) {
+        move(row_anchor_, col_anchor_);
+        x_.set_anchors(row_anchor_, col_anchor_);
+        has_moved_ = true;
         has_row_units_ = false;
     }
 
@@ -57,8 +73,9 @@ public:
             reference_.set(problem_->highest);
         } else {
             reference_.set(problem_->values, problem_->reward, problem_->priors.active);
-            values_.set(problem_->values, problem_->priors.active, reference_.numbers(), execution_.workers());
         }
+        if (pools_x()) return;
+        values_.set(problem_->pooled_values(), problem_->priors.active, reference_.numbers(), execution_.workers());
     }
 
     /// Calls visit(tile, worker, x, part) for every tile, then adds up the parts' sums.
@@ -86,7 +103,7 @@ public:
 
     /// The same, and adds entries times values.
     void add_pooled(const LogPlane& S, Index tile, Index worker, const Work* x, Part& part) {
-        const Work* values = problem_->values.empty() ? x : values_.tile(tile, worker);
+        const Work* values = pools_x() ? x : values_.tile(tile, worker);
         Work* weight = part.weight_lanes.data();
         Work* value = part.value_lanes.data();
         for_each_entry(S, tile, part, [=](Index at, const L& slope, const L& rest, const auto& power) {
@@ -163,6 +180,9 @@ private:
     static constexpr Real smallest_sum = single ? 1e-25 : 1e-280;
     static constexpr Real largest_sum = single ? 1e35 : 1e300;
 
+    /// Whether x is what is pooled, minus the reference.
+    bool pools_x() const { return problem_->values.empty() && !has_moved_; }
+
     /// A tile's col_n minus a level, in base two; very low in lanes without an instance.
     L col_in_base_two(const LogPlane& plane, Index tile, Real level = 0) const {
         std::array<Work, lanes> numbers;
@@ -238,9 +258,9 @@ private:
         L above = none;
         L moment = none;
         for (Index d = 0, at = 0; d < rows(); ++d, at += lanes) {
-            const L exponent = L::load(x + at) * slope;
-            const L S = bounded_exp2(exponent + in_base_two(plane_of_S.row[d]) + col);
-            const L of_P = multiply_add(L::load(x + at), slope_of_P, in_base_two(plane_of_P.row[d]) + col_of_P);
+            const L of_x = L::load(x + at);
+            const L S = bounded_exp2(multiply_add(of_x, slope, in_base_two(plane_of_S.row[d]) + col));
+            const L of_P = multiply_add(of_x, slope_of_P, in_base_two(plane_of_P.row[d]) + col_of_P);
             L apart;
             if constexpr (in_limit) {
                 const L slack = first_lanes(of_P * L(Work(log_2)), used, Work(0));
@@ -254,19 +274,20 @@ private:
             (L::load(of_rows + at) + apart).store(of_rows + at);
             mass += S;
             gap += apart;
-            moment = multiply_add(exponent, S, moment);
+            moment = multiply_add(of_x, S, moment);
         }
         converted<Real>(log_of_normal(mass)).store(log_c.data() + tile * lanes);
         of_part.of_cols = (std::max)(of_part.of_cols, static_cast<Real>(highest(gap / mass + above)));
-        const Real moment_of_tile = static_cast<Real>(sum(first_lanes(moment, used, Work(0))));
-        of_part.mean_x += moment_of_tile / (plane_of_S.slope * log2_e);
+        of_part.mean_x += static_cast<Real>(sum(first_lanes(moment, used, Work(0))));
     }
 
     const Inspection* problem_ = nullptr;
     Execution execution_;
     InstanceTiles<Work> x_;
-    InstanceTiles<Work> values_;       ///< Unless they are the reward.
-    ReferenceValues<Work> reference_;  ///< Subtracted from values before weighing.
+    Buffer<Real> row_anchor_, col_anchor_;  ///< col_anchor is padded to whole tiles.
+    bool has_moved_ = false;                ///< Whether the anchors are no more the first ones.
+    InstanceTiles<Work> values_;            ///< Minus the reference, unless x is that.
+    ReferenceValues<Work> reference_;       ///< Subtracted from values before weighing.
     InstanceParts tiles_{1, 1};
     std::vector<Part> parts_;
     std::vector<Gap> gaps_;       ///< One per part.

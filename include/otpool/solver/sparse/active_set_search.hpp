@@ -35,7 +35,7 @@ public:
         lines_ = problem.row_lines;
         lines_.insert(lines_.end(), problem.col_lines.begin(), problem.col_lines.end());
         potential_.assign(lines_.size(), 0);
-        flow_ = rounded_ = potential_;
+        flow_.resize(lines_.size());
         log_marginal_.assign(lines_.size(), nothing);
         row_speed_.assign(at(problem.rows), 0);
         set_start(start);
@@ -60,19 +60,16 @@ public:
         forest_.set_trees();
         settle_potentials(problem_.reward);
         log_plan_.assign(reward_.size(), nothing);
-        std::vector<Work> marginal(lines_.size(), 0);
+        std::vector<Flow> marginal(lines_.size());
         for (Index tree = 0; tree < forest_.trees(); ++tree) {
-            const Work level = set_flows(tree, [&](const Edge& edge, Work flow) {
-                if (!(flow > 0)) return;
-                log_plan_[place(edge)] = std::log(flow);
-                marginal[at(edge.row)] += flow;
-                marginal[of_col(edge.col)] += flow;
+            set_flows(tree, [&](const Edge& edge, const Flow& flow) {
+                if (!(flow.mass > 0)) return;
+                log_plan_[place(edge)] = flow.log_mass();
+                marginal[at(edge.row)].add(flow);
+                marginal[of_col(edge.col)].add(flow);
             });
-            for (const Index* node = forest_.begin(tree); node != forest_.end(tree); ++node) {
-                log_marginal_[at(*node)] = std::log(marginal[at(*node)]) + level;
-            }
-            for_each_entry(tree, [&](const Edge& edge) { log_plan_[place(edge)] += level; });
         }
+        for (std::size_t i = 0; i < lines_.size(); ++i) log_marginal_[i] = marginal[i].log_mass();
     }
 
     /// The largest violation of the optimality conditions, in log-marginal units, and the largest X + f + g. Call after
@@ -98,6 +95,25 @@ private:
     static constexpr Work tie_breaker = 3e-14;
     static constexpr Work nothing = -std::numeric_limits<Work>::infinity();
     static constexpr Work epsilon = std::numeric_limits<Work>::epsilon();
+
+    /// mass exp(level), and the rounding error of the mass. The level is that of the largest mass added: so lines far
+    /// lighter than others, as soft ones can be, keep their digits.
+    struct Flow {
+        Work mass = 0;
+        Work rounded = 0;
+        Work level = nothing;
+
+        void add(const Flow& other) {
+            if (other.level == nothing) return;
+            const Work higher = (std::max)(level, other.level);
+            const Work factor = std::exp(level - higher);
+            const Work of_other = std::exp(other.level - higher);
+            mass = mass * factor + other.mass * of_other;
+            rounded = rounded * factor + other.rounded * of_other;
+            level = higher;
+        }
+        Work log_mass() const { return mass > 0 ? std::log(mass) + level : nothing; }
+    };
 
     static std::size_t at(Index i) { return static_cast<std::size_t>(i); }
     std::size_t of_col(Index k) const { return at(problem_.rows + k); }
@@ -226,32 +242,21 @@ private:
         return line.is_free() ? -nothing : line.log_mass(potential_[at(node)]);
     }
 
-    /// Computes a tree's entries, relative to exp() of what it returns, and calls visit(entry, flow) for each.
+    /// Computes a tree's entries, and calls visit(entry, flow) for each.
     template <class Visit>
-    Work set_flows(Index tree, const Visit& visit) {
-        Work level = nothing;
-        for (const Index* node = forest_.begin(tree); node != forest_.end(tree); ++node) {
-            if (!lines_[at(*node)].is_free()) level = (std::max)(level, log_mass(*node));
-            flow_[at(*node)] = rounded_[at(*node)] = 0;
-        }
+    void set_flows(Index tree, const Visit& visit) {
+        for (const Index* node = forest_.begin(tree); node != forest_.end(tree); ++node) flow_[at(*node)] = {};
         // A line leaves to its parent what its other entries, flow_, do not take of its mass.
         forest_.for_each_to_root(root_of(tree), [&](Index node, Index parent) {
             if (parent < 0) return;
-            const Work taken = flow_[at(node)];
-            const Work mass = lines_[at(node)].is_free() ? taken : std::exp(log_mass(node) - level);
-            const Work rounded = rounded_[at(node)] + epsilon * (mass + std::abs(taken));
-            const Work flow = std::abs(mass - taken) <= 2 * rounded ? 0 : mass - taken;
-            flow_[at(parent)] += flow;
-            rounded_[at(parent)] += rounded;
+            Flow flow = flow_[at(node)];
+            flow.rounded += epsilon * std::abs(flow.mass);
+            const bool is_free = lines_[at(node)].is_free();
+            flow.mass = is_free ? 0 : -flow.mass;
+            if (!is_free) flow.add({1, epsilon, log_mass(node)});
+            if (std::abs(flow.mass) <= 2 * flow.rounded) flow.mass = 0;
+            flow_[at(parent)].add(flow);
             visit(forest_.between(node, parent), flow);
-        });
-        return level;
-    }
-
-    template <class Visit>
-    void for_each_entry(Index tree, const Visit& visit) {
-        forest_.for_each_from_root(*forest_.begin(tree), [&](Index node, Index parent) {
-            if (parent >= 0) visit(forest_.between(node, parent));
         });
     }
 
@@ -260,35 +265,26 @@ private:
         std::optional<Edge> found;
         Work lowest = -1e-12;
         for (Index tree = 0; tree < forest_.trees(); ++tree) {
-            negative_.clear();
-            const Work level = set_flows(tree, [&](const Edge& edge, Work flow) {
-                if (flow < 0) negative_.push_back({edge, flow});
-            });
-            for (const auto& [edge, flow] : negative_) {
+            set_flows(tree, [&](const Edge& edge, const Flow& flow) {
+                if (!(flow.mass < 0)) return;
                 const Work lighter = (std::min)(log_mass(edge.row), log_mass(problem_.rows + edge.col));
-                const Work relative = flow / std::exp((std::max)(lighter - level, Work(-700)));
-                if (!(relative < lowest)) continue;
+                const Work relative = flow.mass * std::exp((std::min)(flow.level - lighter, Work(700)));
+                if (!(relative < lowest)) return;
                 lowest = relative;
                 found = edge;
-            }
+            });
         }
         return found;
     }
-
-    struct Negative {
-        Edge edge;
-        Work flow;
-    };
 
     const OrientedProblem<Work>& problem_;
     std::vector<Work> reward_;         ///< With the tie breaker.
     std::vector<MarginalLine> lines_;  ///< Of all nodes: rows, then columns.
     std::vector<Work> potential_;
     Forest<> forest_;
-    std::vector<Work> speed_;           ///< Of each tree.
-    std::vector<Work> row_speed_;       ///< Of each row's tree.
-    std::vector<Work> flow_, rounded_;  ///< Of each node.
-    std::vector<Negative> negative_;
+    std::vector<Work> speed_;      ///< Of each tree.
+    std::vector<Work> row_speed_;  ///< Of each row's tree.
+    std::vector<Flow> flow_;       ///< Of each node.
     std::vector<Work> log_marginal_, log_plan_;
     bool is_done_ = false;
 };
