@@ -47,7 +47,7 @@ struct AdmmSide {
         return is_soft() ? side.common.alpha * (penalty[i] + constant) : 0;
     }
     /// potential(i) - weight shift_i, the same for all lines but for rounding.
-    Real potential_of_constant() const { return is_hard() ? constant : is_soft() ? side.alpha * constant : 0; }
+    Real potential_of_constant() const { return is_hard() ? constant : is_soft() ? side.common.alpha * constant : 0; }
     Real largest_potential() const {
         Real largest = 0;
         for (Index i = 0; i < size(); ++i) largest = (std::max)(largest, std::abs(potential(i)));
