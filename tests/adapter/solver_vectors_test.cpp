@@ -16,33 +16,20 @@ namespace solver_vectors_test {
 using namespace otpool;
 using namespace tests;
 
-/// The cases whose alphas are the same for all lines of a side; none without the file.
-std::vector<Json> cases(const char* file) {
-    const auto is_constant = [](const Json& alphas) {
-        return std::all_of(alphas.begin(), alphas.end(), [&](const Json& alpha) { return alpha == alphas[0]; });
-    };
-    std::vector<Json> found;
-    for (const Json& entry : cases_of(file)) {
-        const Json& of = entry.at("parameters");
-        if (is_constant(of.at("alpha_slots")) && is_constant(of.at("alpha_instances"))) found.push_back(entry);
-    }
-    return found;
-}
-
 /// visit(problem, outputs) of each case. The problem views its reward.
 template <class R, class Visit>
 void for_each_problem(const char* file, const Visit& visit) {
-    for (const Json& entry : cases(file)) {
+    for (const Json& entry : cases_of(file)) {
         const Json& inputs = entry.at("inputs");
         const Json& of = entry.at("parameters");
         const Matrix<double> reward = rows(inputs.at("reward"));
         const UotProblem<double, R> problem{
             .reward = reward,
             .alpha0 = number(of.at("alpha0")),
-            .features = {number(of.at("alpha_slots")[0]), vector(inputs.at("p0"))},
-            .instances = {number(of.at("alpha_instances")[0]), vector(inputs.at("q0"))}};
-        INFO(reward.rows() << " x " << reward.cols() << ", alphas " << problem.alpha0 << ' ' << problem.features.alpha
-                           << ' ' << problem.instances.alpha);
+            .features = {.prior = vector(inputs.at("p0")), .alphas = vector(of.at("alpha_slots"))},
+            .instances = {.prior = vector(inputs.at("q0")), .alphas = vector(of.at("alpha_instances"))}};
+        INFO(reward.rows() << " x " << reward.cols() << ", alphas " << problem.alpha0 << "; "
+                           << problem.features.alphas.transpose() << "; " << problem.instances.alphas.transpose());
         visit(problem, entry.at("outputs"));
     }
 }

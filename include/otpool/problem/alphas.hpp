@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
@@ -60,5 +61,12 @@ private:
     Real common_ = 0;
     Buffer<Real> own_;  ///< Empty: common_ for all.
 };
+
+/// alpha1 + alpha2: infinite if a side is hard, else NaN if lines of a side differ.
+inline Real sum_of_alphas(const Alphas& alpha1, const Alphas& alpha2) {
+    if (alpha1.all_hard() || alpha2.all_hard()) return std::numeric_limits<Real>::infinity();
+    if (alpha1.differ() || alpha2.differ()) return std::numeric_limits<Real>::quiet_NaN();
+    return alpha1.common() + alpha2.common();
+}
 
 }  // namespace otpool::detail

@@ -156,12 +156,23 @@ bool has_own_alphas(const UotProblem<Scalar, R>& problem) {
     return problem.features.alphas.size() > 0 || problem.instances.alphas.size() > 0;
 }
 
+/// Throws UnsupportedProblem, in the solver's name, if free features may draw on free instances without end, as only some
+/// lines are free.
+template <class Scalar, class R>
+void require_bounded_mass(const char* solver, const UotProblem<Scalar, R>& problem) {
+    const bool all_free = is_free(problem.features) && is_free(problem.instances);
+    if (problem.alpha0 > 0 || all_free || !has_free_lines(problem.features) || !has_free_lines(problem.instances))
+        return;
+    throw UnsupportedProblem(solver, "alpha0 = 0 and both free features and free instances",
+                             "free lines on one side, or all lines free");
+}
+
 /// Throws UnsupportedProblem, in the solver's name, if they have.
 template <class Scalar, class R>
 void require_common_alphas(const char* solver, const UotProblem<Scalar, R>& problem) {
     if (!has_own_alphas(problem)) return;
     throw UnsupportedProblem(solver, "alphas for each feature or instance",
-                             "one alpha for all (Sinkhorn, and Newton with an entropic regulariser, take them)");
+                             "one alpha for all (Sinkhorn, Newton and ActiveSet take them)");
 }
 
 }  // namespace detail

@@ -32,8 +32,8 @@ template <std::same_as<Real> Work>
 SolvedPlan solve_by_active_set(const Inspection& problem, const AnyRun& run, const std::vector<Work>& f,
                                const std::vector<Work>& g) {
     const Work range = range_of_rewards<Work>(problem);
-    const Work alpha = problem.alpha1.common() + problem.alpha2.common();
-    const Work unit = range > 0 ? range : std::isinf(alpha) || alpha == 0 ? 1 : alpha;
+    const Work alpha = sum_of_alphas(problem.alpha1, problem.alpha2);
+    const Work unit = range > 0 ? range : alpha > 0 && std::isfinite(alpha) ? alpha : 1;
     const OrientedProblem<Work> oriented(problem, unit, problem.highest_of_all());
     std::vector<Work> row = f.empty() ? f : starting_rows(problem, f, g);
     for (Work& potential : row) potential = oriented.row_potential(potential);
@@ -100,7 +100,7 @@ private:
         if (options.iterations) {
             throw UnsupportedProblem("ActiveSet", "a fixed number of iterations", "max_iterations instead");
         }
-        if (!detail::takes_closed_form(run)) detail::require_common_alphas("ActiveSet", run.problem());
+        detail::require_bounded_mass("ActiveSet", run.problem());
         run.inspect();
         if (run.problem().alpha0 != 0) {
             throw UnsupportedProblem("ActiveSet", "alpha0 > 0", "alpha0 = 0 (the other solvers take alpha0 > 0)");

@@ -29,10 +29,10 @@ namespace otpool {
 /// |---|---|
 /// | entropic, alpha0 > 0 | Sinkhorn for b = 80 + 2 min(D, N) iterations, Newton, BregmanAdmm |
 /// | Quadratic, alpha0 > 0 | Newton, BregmanAdmm |
-/// | entropic, alpha0 > 0, an alpha for each feature or instance | Sinkhorn, Newton |
 /// | alpha0 = 0 | ActiveSet, BregmanAdmm |
 /// | a regulariser of your own | BregmanAdmm |
 /// | a penalty of your own | Sinkhorn if entropic with alpha0 > 0, BregmanAdmm |
+/// | an alpha for each feature or instance | the same without BregmanAdmm |
 /// | a fixed number of iterations | Sinkhorn if entropic with alpha0 > 0, else BregmanAdmm |
 ///
 /// So many iterations of Sinkhorn take half as long as Newton takes on the whole where Sinkhorn is slow. It is left out
@@ -153,7 +153,7 @@ private:
             if (attempts.again() && !is_limit && takes_newton) solve(Newton{attempts.options()});
         }
         if (attempts.again() && is_limit && takes_newton) solve(ActiveSet{attempts.options()});
-        const bool is_last = EntropicRegularizer<R> && !is_limit && detail::has_own_alphas(problem);
+        const bool is_last = takes_newton && (is_limit || NewtonRegularizer<R>)&&detail::has_own_alphas(problem);
         if (attempts.again() && !is_last) solve(BregmanAdmm{attempts.options()});
     }
 };

@@ -56,7 +56,7 @@ struct Newton {
     template <BagScalar Scalar, NewtonRegularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
         detail::SolverRun<Scalar, R> own(options, problem, run);
-        require_taken(problem);
+        detail::require_kullback_leibler("Newton", problem);
         own.inspect();
         if (detail::takes_closed_form(own)) return detail::solve_closed_form(own);
         return detail::solution_of(problem, find(own));
@@ -67,7 +67,7 @@ struct Newton {
     Outcome pool(const UotProblem<Scalar, R>& problem, PooledVector<Scalar> pooled,
                  const Run<Scalar, R>& run = {}) const {
         detail::SolverRun<Scalar, R> own(options, problem, run);
-        require_taken(problem);
+        detail::require_kullback_leibler("Newton", problem);
         own.inspect();
         return detail::pool_plan<Scalar>(
             own, detail::takes_closed_form(own), [&] { return find(own); }, pooled);
@@ -78,13 +78,6 @@ private:
     static constexpr Real easy_range = 10;
     /// The residual at which the continuation goes on to a smaller alpha0.
     static constexpr Real good_start = 0.1;
-
-    template <BagScalar Scalar, NewtonRegularizer R>
-    static void require_taken(const UotProblem<Scalar, R>& problem) {
-        detail::require_kullback_leibler("Newton", problem);
-        if (!EntropicRegularizer<R> && !detail::has_closed_form(problem))
-            detail::require_common_alphas("Newton", problem);
-    }
 
     template <BagScalar Scalar, NewtonRegularizer R>
     detail::SolvedPlan find(const detail::SolverRun<Scalar, R>& run) const {

@@ -5,7 +5,7 @@
 
 #include "otpool/closed_form/quadratic_line.hpp"
 #include "otpool/closed_form/wright_omega.hpp"
-#include "otpool/solver/sparse/balancing_shift.hpp"
+#include "otpool/solver/sparse/held_lines.hpp"
 #include "support/catch.hpp"
 #include "support/random_bags.hpp"
 
@@ -121,8 +121,9 @@ TEST_CASE("the balancing shift makes both sides ask for the same mass") {
         rows[0].alpha = random.log_uniform(0.05, 50);
         for (double& potential : f) potential = random.normal();
         for (double& potential : g) potential = random.normal();
-        const double t = otpool::detail::balancing_shift({rows.data(), f.data(), nullptr, Index(f.size())},
-                                                         {cols.data(), g.data(), nullptr, Index(g.size())});
+        const otpool::detail::HeldMass<> of_rows({rows.data(), f.data(), nullptr, Index(f.size())});
+        const otpool::detail::HeldMass<> of_cols({cols.data(), g.data(), nullptr, Index(g.size())});
+        const double t = otpool::detail::balancing_shift(of_rows, of_cols);
         // If only one side is soft it has to be able to ask for what the other has; a soft line asks for any mass,
         // unless hard ones ask for more already.
         double lowest = 0;

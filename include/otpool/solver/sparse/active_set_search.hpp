@@ -12,8 +12,8 @@
 
 #include "otpool/core/matrix.hpp"
 #include "otpool/plan/marginal_line.hpp"
-#include "otpool/solver/sparse/balancing_shift.hpp"
 #include "otpool/solver/sparse/forest.hpp"
+#include "otpool/solver/sparse/held_lines.hpp"
 #include "otpool/solver/sparse/oriented_problem.hpp"
 
 namespace otpool::detail {
@@ -169,8 +169,10 @@ private:
         if (rows.any_free() || cols.any_free()) return 0;
         if (rows.size == 0) return nothing;
         if (cols.size == 0) return -nothing;
-        if (!rows.all_hard() || !cols.all_hard()) return balancing_shift<Work>(rows, cols);
-        const Work excess = HeldMass<Work>(rows, 0).log_mass - HeldMass<Work>(cols, 0).log_mass;
+        const HeldMass<Work> of_rows(rows);
+        const HeldMass<Work> of_cols(cols);
+        if (!rows.all_hard() || !cols.all_hard()) return balancing_shift<Work>(of_rows, of_cols);
+        const Work excess = of_rows.at(0).log - of_cols.at(0).log;
         return std::abs(excess) < 1e-13 ? 0 : excess > 0 ? -nothing : nothing;
     }
 

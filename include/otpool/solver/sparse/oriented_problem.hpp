@@ -25,7 +25,7 @@ namespace otpool::detail {
 ///     reward' = (reward - offset) / unit,   potential' = (potential + share offset) / unit,   alpha' = alpha / unit
 ///
 /// The shares of the two sides add up to 1: alpha1 / (alpha1 + alpha2) and the rest. Priors make up for them on a soft
-/// side. The plan is the same. A reward of -inf stays one, and means that the entry has no mass.
+/// side; if lines have alphas of their own and no side is hard, there is no offset. The plan is the same. A reward of -inf stays one, and means that the entry has no mass.
 template <std::same_as<Real> Work = Real>
 struct OrientedProblem {
     bool features_are_rows = true;
@@ -36,13 +36,14 @@ struct OrientedProblem {
 
     OrientedProblem(const Inspection& problem, Work unit, Work offset) : problem_(&problem), unit_(unit) {
         const Priors& priors = problem.priors;
-        const Work alpha1 = problem.alpha1.common();
-        const Work alpha2 = problem.alpha2.common();
+        const Alphas& alpha1 = problem.alpha1;
+        const Alphas& alpha2 = problem.alpha2;
+        total_ = sum_of_alphas(alpha1, alpha2);
         features_are_rows = problem.features() <= problem.active_instances();
         rows = (std::min)(problem.features(), problem.active_instances());
         cols = (std::max)(problem.features(), problem.active_instances());
-        offset_ = alpha1 + alpha2 > 0 ? offset : 0;
-        share_ = std::isinf(alpha1) ? 1 : std::isinf(alpha2) || alpha1 + alpha2 == 0 ? 0 : alpha1 / (alpha1 + alpha2);
+        offset_ = total_ > 0 ? offset : 0;
+        share_ = alpha1.all_hard() ? 1 : total_ > 0 && std::isfinite(total_) ? alpha1.common() / total_ : 0;
         set_reward();
         set_lines(priors.log_p.data(), problem.features(), alpha1, features_are_rows ? row_lines : col_lines);
         set_lines(priors.log_q.data(), problem.active_instances(), alpha2, features_are_rows ? col_lines : row_lines);
@@ -58,10 +59,8 @@ struct OrientedProblem {
 
     /// Potentials of the rows, in the reward's unit.
     std::vector<Work> given_rows(std::vector<Work> potential) const {
-        for (Work& f : potential) {
-            f = features_are_rows ? given(f, problem_->alpha1.common(), share_)
-                                  : given(f, problem_->alpha2.common(), 1 - share_);
-        }
+        const Work share = features_are_rows ? share_ : 1 - share_;
+        set_given(potential, features_are_rows ? problem_->alpha1 : problem_->alpha2, share);
         return potential;
     }
 
@@ -71,8 +70,8 @@ struct OrientedProblem {
             features_are_rows ? std::vector<Work>(row, row + rows) : std::vector<Work>(col, col + cols);
         std::vector<Work> g =
             features_are_rows ? std::vector<Work>(col, col + cols) : std::vector<Work>(row, row + rows);
-        for (Work& potential : f) potential = given(potential, problem_->alpha1.common(), share_);
-        for (Work& potential : g) potential = given(potential, problem_->alpha2.common(), 1 - share_);
+        set_given(f, problem_->alpha1, share_);
+        set_given(g, problem_->alpha2, 1 - share_);
         return sparse_solution(*problem_, features_are_rows ? std::move(log_plan) : transposed(log_plan), f.data(),
                                g.data());
     }
@@ -80,10 +79,13 @@ struct OrientedProblem {
 private:
     static constexpr Work largest = 1e280;
 
-    /// A potential in the reward's unit.
-    Work given(Work potential, Work alpha, Work share) const {
-        if (alpha == 0) return 0;
-        return (potential == 0 ? 0 : potential * unit_) - share * offset_;
+    /// Brings potentials to the reward's unit.
+    void set_given(std::vector<Work>& potential, const Alphas& alphas, Work share) const {
+        for (std::size_t i = 0; i < potential.size(); ++i) {
+            const bool is_free = alphas[static_cast<Index>(i)] == 0;
+            const Work scaled = potential[i] == 0 ? 0 : potential[i] * unit_;
+            potential[i] = is_free ? 0 : scaled - share * offset_;
+        }
     }
 
     Work in_unit(Work x) const { return std::clamp((x / 2 - offset_ / 2) / (unit_ / 2), -largest, largest); }
@@ -106,11 +108,11 @@ private:
         }
     }
 
-    void set_lines(const Work* log_prior, Index size, Work alpha, std::vector<MarginalLine>& lines) const {
-        const Work total = problem_->alpha1.common() + problem_->alpha2.common();
+    void set_lines(const Work* log_prior, Index size, const Alphas& alphas, std::vector<MarginalLine>& lines) const {
+        const Work growth = offset_ == 0 ? 0 : std::clamp(offset_ / total_, lowest_exponent, -lowest_exponent);
         for (Index i = 0; i < size; ++i) {
-            MarginalLine line = MarginalLine{log_prior[i], alpha}.in_units_of(unit_);
-            if (line.is_soft()) line.log_prior += std::clamp(offset_ / total, lowest_exponent, -lowest_exponent);
+            MarginalLine line = MarginalLine{log_prior[i], alphas[i]}.in_units_of(unit_);
+            if (line.is_soft()) line.log_prior += growth;
             lines.push_back(line);
         }
     }
@@ -128,6 +130,7 @@ private:
 
     const Inspection* problem_;
     Work unit_, offset_ = 0, share_ = 0;
+    Work total_ = 0;  ///< sum_of_alphas()
 };
 
 /// The highest reward minus the lowest one, without those of -inf.

@@ -19,7 +19,7 @@ namespace otpool::detail {
 
 /// Newton's direction on the semi-dual of a Quadratic problem (QuadraticNewton has the formulas). It solves
 /// (H + damping) direction = gradient, H scaled to unit diagonal. Damped, because H is singular where parts of the plan
-/// do not touch.
+/// do not touch. Free rows do not move: they leave the system.
 template <std::same_as<Real> Work = Real>
 class QuadraticDirection {
 public:
@@ -73,7 +73,8 @@ private:
             const Work* const column = plan.entries.data() + static_cast<Index>(k) * rows;
             present.clear();
             for (Index i = 0; i < rows; ++i) {
-                if (column[i] > 0) present.push_back(i);
+                const bool is_free = problem.row_lines[static_cast<std::size_t>(i)].is_free();
+                if (column[i] > 0 && !is_free) present.push_back(i);
             }
             for (auto a = present.begin(); a != present.end(); ++a) {
                 Work* const of_column = hessian_.data() + *a * rows;

@@ -13,7 +13,7 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/plan/marginal_line.hpp"
 #include "otpool/plan/solved_plan.hpp"
-#include "otpool/solver/sparse/balancing_shift.hpp"
+#include "otpool/solver/sparse/held_lines.hpp"
 #include "otpool/solver/sparse/oriented_problem.hpp"
 #include "otpool/solver/sparse/quadratic_direction.hpp"
 #include "otpool/solver/sparse/two_doubles.hpp"
@@ -161,7 +161,7 @@ private:
         // Without this shift, the rest contracts slowly along it where marginals are weak, and cancels where they are
         // strong.
         if (!of_rows.any_free() && !of_cols.any_free() && !(of_rows.all_hard() && of_cols.all_hard())) {
-            const Work shift = balancing_shift<Work>(of_rows, of_cols);
+            const Work shift = balancing_shift<Work>(HeldMass<Work>(of_rows), HeldMass<Work>(of_cols));
             for (std::size_t i = 0; i < f_.size(); ++i) add_to_row(i, f_[i], f_low_[i], shift);
         }
         sweep();

@@ -22,9 +22,9 @@ namespace otpool::detail {
 /// hard, that is the F of a plan that has n equal entries F = 2 alpha0 P, with  log(n P) = (highest - F) / alpha.
 template <std::same_as<Real> Work = Real>
 Work quadratic_offset(const Inspection& problem, Work unit) {
-    const Work alpha = problem.alpha1.common() + problem.alpha2.common();
+    const Work alpha = sum_of_alphas(problem.alpha1, problem.alpha2);
     const Work highest = problem.highest_of_all();
-    if (std::isinf(alpha) || std::isinf(unit) || alpha == 0) return highest;
+    if (!(alpha > 0) || std::isinf(alpha) || std::isinf(unit)) return highest;
     const Work size = static_cast<Work>((std::max)(problem.features(), problem.active_instances()));
     const Work x = highest / alpha - std::log(size * alpha / unit);
     return std::isfinite(x) ? highest - (std::min)(alpha * wright_omega(x), (std::max)(highest, Work(0))) : 0;

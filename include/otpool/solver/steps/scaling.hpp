@@ -75,7 +75,7 @@ public:
         for (Index d = 0; d < rows; ++d) pass_.log_row_mass[d] = feature_potential_[d] + log_row_sum_[d];
     }
 
-    /// f <- f + t, g <- g - t with the t that maximises the dual, where both sides ask for the same mass (AskedMass). With
+    /// f <- f + t, g <- g - t with the t that maximises the dual, where both sides ask for the same mass (TranslatedMass). With
     /// one alpha for each side,
     ///     t = (LSE(log p0 - f/a1) - LSE(log q0 - g/a2)) / (1/a1 + 1/a2);
     /// a hard side has 1/a = 0. Free features do not move. (g itself need not move, as the next update of the instances
@@ -89,7 +89,7 @@ public:
         if (!has_translation || (features.is_hard() && instances.is_hard())) return 0;
         asked_of_features_.set(features, feature_penalty_, pass_.log_row_mass.data());
         asked_of_instances_.set(instances, pass_.col_penalty, nullptr);
-        const Real t = balancing_translation(asked_of_features_, asked_of_instances_);
+        const Real t = balancing_shift<Real>(asked_of_features_, asked_of_instances_);
         for (Index d = 0; d < features.size(); ++d) {
             const Stiffness& line = features.line(d);
             if (line.is_free()) continue;
@@ -174,7 +174,7 @@ private:
     Buffer<Real> log_row_sum_;  ///< LSE_k(z_dk + instance potential_k)
     Buffer<Real> feature_potential_;
     Buffer<Real> feature_penalty_;
-    AskedMass<> asked_of_features_, asked_of_instances_;
+    TranslatedMass<> asked_of_features_, asked_of_instances_;
 };
 
 }  // namespace otpool::detail
