@@ -37,7 +37,7 @@ inline otpool::RealVector wide_weights(bench::Random& random, Index size, int pr
     return weights;
 }
 
-/// Forbids at least half of the pairs of a share, but none on a cycle through all features and instances. Sets priors
+/// Forbids a random share of the pairs, but none on a cycle through all features and instances. Sets priors
 /// to the marginals of a plan on the other pairs, so that they can be met if both are hard.
 inline void forbid_pairs(bench::Random& random, otpool::RealMatrix& reward, otpool::RealVector& p,
                          otpool::RealVector& q) {
@@ -56,8 +56,8 @@ inline void forbid_pairs(bench::Random& random, otpool::RealMatrix& reward, otpo
 
 }  // namespace detail
 
-/// Problem `index` of those that Automatic is measured with. Every number and property is drawn on its own, but for
-/// problems without a solution: alpha0, alpha1 and alpha2 are not all 0. The same for float and double but for rounding.
+/// Problem `index` of those that Automatic is measured with. Numbers and properties are drawn independently, but alpha0,
+/// alpha1 and alpha2 are not all 0: no such plan is best. The same for float and double but for rounding.
 template <class Scalar>
 Case<Scalar> wide_case(std::size_t index) {
     bench::Random random(std::uint64_t{1000000} + index);
