@@ -99,6 +99,27 @@ TEST_CASE("Newton takes alphas of their own at small alpha0") {
     }
 }
 
+TEST_CASE("Newton for Quadratic takes alphas of their own") {
+    for (std::uint64_t seed = 0; seed < 200; ++seed) {
+        INFO("seed " << seed);
+        const Mixed<double, Quadratic> mixed(seed, 0.1, 10);
+        check_optimal(Newton{{.tolerance = 1e-10}}.solve(mixed.problem), mixed.unit());
+        check_optimal(Automatic{{.tolerance = 1e-10}}.solve(mixed.problem), mixed.unit());
+    }
+}
+
+TEST_CASE("ActiveSet takes alphas of their own, with free lines on one side") {
+    for (std::uint64_t seed = 0; seed < 200; ++seed) {
+        INFO("seed " << seed);
+        Mixed<double> mixed(seed);
+        mixed.problem.alpha0 = 0;
+        auto& alphas = seed % 2 == 0 ? mixed.problem.features.alphas : mixed.problem.instances.alphas;
+        for (double& alpha : alphas) alpha = alpha > 0 ? alpha : mixed.unit();
+        check_optimal(ActiveSet{{.tolerance = 1e-10}}.solve(mixed.problem), mixed.unit());
+        check_optimal(Automatic{{.tolerance = 1e-10}}.solve(mixed.problem), mixed.unit());
+    }
+}
+
 TEST_CASE("Sinkhorn's translation goes with alphas for each feature") {
     int with = 0;
     int without = 0;
@@ -225,9 +246,16 @@ TEST_CASE("alphas that do not go with the problem are refused") {
     CHECK(message_of<InvalidArgument>([&] { Sinkhorn{}.solve(problem); }) ==
           "sum of p0 over hard features is 1; allowed: less than 1, the sum of q0, as all instances are hard");
     problem.features.prior = {};
+    problem.alpha0 = 0;
+    problem.features.alphas[0] = 0;
+    problem.instances.alphas = Vector<double>{{0, 1, 1, 1}};
+    CHECK(message_of<UnsupportedProblem>([&] { ActiveSet{}.solve(problem); }) ==
+          "ActiveSet does not solve a problem with alpha0 = 0 and both free features and free instances; allowed: free "
+          "lines on one side, or all lines free");
+    problem.alpha0 = 1;
     CHECK(message_of<UnsupportedProblem>([&] { BregmanAdmm{}.solve(problem); }) ==
           "BregmanAdmm does not solve a problem with alphas for each feature or instance; allowed: one alpha for all "
-          "(Sinkhorn, and Newton with an entropic regulariser, take them)");
+          "(Sinkhorn, Newton and ActiveSet take them)");
 }
 
 }  // namespace own_alphas_test
