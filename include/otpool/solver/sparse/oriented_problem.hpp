@@ -42,7 +42,9 @@ struct OrientedProblem {
         rows = (std::min)(problem.features(), problem.active_instances());
         cols = (std::max)(problem.features(), problem.active_instances());
         offset_ = alpha1 + alpha2 > 0 ? offset : 0;
-        share_ = std::isinf(alpha1) ? 1 : std::isinf(alpha2) || alpha1 + alpha2 == 0 ? 0 : alpha1 / (alpha1 + alpha2);
+        // Each of them by itself: the small one has digits that the other's difference from 1 has not.
+        feature_share_ = share(alpha1, alpha2);
+        instance_share_ = std::isinf(alpha1) ? 0 : share(alpha2, alpha1);
         set_reward();
         set_lines(priors.log_p.data(), problem.features(), alpha1, features_are_rows ? row_lines : col_lines);
         set_lines(priors.log_q.data(), problem.active_instances(), alpha2, features_are_rows ? col_lines : row_lines);
@@ -52,14 +54,15 @@ struct OrientedProblem {
 
     /// row'_i of a potential in the reward's unit: f of a feature or g of an instance.
     Work row_potential(Work potential) const {
-        const Work scaled = (potential + (features_are_rows ? share_ : 1 - share_) * offset_) / unit_;
+        const Work scaled = (potential + (features_are_rows ? feature_share_ : instance_share_) * offset_) / unit_;
         return std::clamp(scaled, -largest, largest);
     }
 
     /// Potentials of the rows, in the reward's unit.
     std::vector<Work> given_rows(std::vector<Work> potential) const {
         for (Work& f : potential) {
-            f = features_are_rows ? given(f, problem_->alpha1, share_) : given(f, problem_->alpha2, 1 - share_);
+            f = features_are_rows ? given(f, problem_->alpha1, feature_share_)
+                                  : given(f, problem_->alpha2, instance_share_);
         }
         return potential;
     }
@@ -70,14 +73,19 @@ struct OrientedProblem {
             features_are_rows ? std::vector<Work>(row, row + rows) : std::vector<Work>(col, col + cols);
         std::vector<Work> g =
             features_are_rows ? std::vector<Work>(col, col + cols) : std::vector<Work>(row, row + rows);
-        for (Work& potential : f) potential = given(potential, problem_->alpha1, share_);
-        for (Work& potential : g) potential = given(potential, problem_->alpha2, 1 - share_);
+        for (Work& potential : f) potential = given(potential, problem_->alpha1, feature_share_);
+        for (Work& potential : g) potential = given(potential, problem_->alpha2, instance_share_);
         return sparse_solution(*problem_, features_are_rows ? std::move(log_plan) : transposed(log_plan), f.data(),
                                g.data());
     }
 
 private:
     static constexpr Work largest = 1e280;
+
+    /// alpha / (alpha + other)
+    static Work share(Work alpha, Work other) {
+        return std::isinf(alpha) ? 1 : std::isinf(other) || alpha == 0 ? 0 : 1 / (1 + other / alpha);
+    }
 
     /// A potential in the reward's unit.
     Work given(Work potential, Work alpha, Work share) const {
@@ -108,9 +116,9 @@ private:
     void set_lines(const Work* log_prior, Index size, Work alpha, std::vector<MarginalLine>& lines) const {
         const Work total = problem_->alpha1 + problem_->alpha2;
         for (Index i = 0; i < size; ++i) {
-            MarginalLine line = MarginalLine{log_prior[i], alpha}.in_units_of(unit_);
+            MarginalLine line{log_prior[i], alpha};
             if (line.is_soft()) line.log_prior += std::clamp(offset_ / total, lowest_exponent, -lowest_exponent);
-            lines.push_back(line);
+            lines.push_back(line.in_units_of(unit_));
         }
     }
 
@@ -126,7 +134,7 @@ private:
     }
 
     const Inspection* problem_;
-    Work unit_, offset_ = 0, share_ = 0;
+    Work unit_, offset_ = 0, feature_share_ = 0, instance_share_ = 0;
 };
 
 /// The highest reward minus the lowest one, without those of -inf.
