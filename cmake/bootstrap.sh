@@ -10,7 +10,7 @@ Installs, with apt-get, dnf or brew, what is missing of:
   CLI11, nlohmann-json, cairo, a font, oneTBB, libzip
 
   --with-torch   also LibTorch, for train_mil and the adapter to it
-  --with-ci      also what only the continuous integration needs: clang with its OpenMP, lld, Doxygen, Python 3
+  --with-ci      also what only the continuous integration needs: clang with its sanitizers and OpenMP, lld, Doxygen, Python 3
   --help         this text"
 
 with_ci=false
@@ -33,7 +33,7 @@ if have apt-get; then
     packages="g++=g++ cmake=cmake ninja=ninja-build git=git pkg-config=pkg-config libeigen3-dev catch2
         libbenchmark-dev libcli11-dev nlohmann-json3-dev libcairo2-dev fonts-dejavu-core libtbb-dev
         libzip-dev"
-    ci_packages="clang++=clang ld.lld=lld libomp-dev doxygen=doxygen python3=python3"
+    ci_packages="clang++=clang libclang-rt-dev ld.lld=lld libomp-dev doxygen=doxygen python3=python3"
     torch_packages="libtorch-dev"
     installed() { dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
     install() {
@@ -45,7 +45,7 @@ elif have dnf; then
     packages="g++=gcc-c++ cmake=cmake ninja=ninja-build git=git pkg-config=pkgconf-pkg-config eigen3-devel catch-devel
         google-benchmark-devel cli11-devel json-devel cairo-devel dejavu-sans-fonts tbb-devel
         libzip-devel"
-    ci_packages="clang++=clang ld.lld=lld libomp-devel doxygen=doxygen python3=python3"
+    ci_packages="clang++=clang compiler-rt ld.lld=lld libomp-devel doxygen=doxygen python3=python3"
     torch_packages="pytorch-devel"
     installed() { rpm --query --quiet "$1"; }
     install() { as_root dnf install -y "$@"; }

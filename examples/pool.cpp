@@ -89,14 +89,17 @@ int run(const pool::Settings& settings, const pool::InstanceFiles& input) {
             throw support::FileError("stdout", "output", "an error while writing", "an open stdout");
         }
     }
-    if (pooled_file != nullptr) support::write_npy(pooled_file->stream(), results.pooled);
-    if (plan_file != nullptr) support::write_npy(plan_file->stream(), results.plan);
-    if (weights_file != nullptr) support::write_npy(weights_file->stream(), results.weights);
+    // Nor may it exist yet here: without memory, nlohmann_json ends the program.
+    std::string report_text;
     if (report_file != nullptr) {
         const auto report = pool::report(settings, results, inputs.offsets, input.names());
         // A file's name need not be UTF-8, which JSON is.
-        report_file->stream() << report.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
+        report_text = report.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
     }
+    if (pooled_file != nullptr) support::write_npy(pooled_file->stream(), results.pooled);
+    if (plan_file != nullptr) support::write_npy(plan_file->stream(), results.plan);
+    if (weights_file != nullptr) support::write_npy(weights_file->stream(), results.weights);
+    if (report_file != nullptr) report_file->stream() << report_text;
     outputs.commit();
     pool::print_warnings(settings, results, input.left_out());
     return results.missed(settings) > 0 ? exit_not_converged : 0;

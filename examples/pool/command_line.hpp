@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <limits>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -146,7 +147,7 @@ private:
     template <class Store>
     void option(const std::string& name, const std::string& type, const std::string& group, const std::string& meaning,
                 Store store) {
-        app_.add_option_function<std::string>(name, store, meaning)->type_name(type)->group(group);
+        options_[name] = app_.add_option_function<std::string>(name, store, meaning)->type_name(type)->group(group);
     }
 
     void file(const std::string& name, Settings::File& target, const std::string& group, const std::string& meaning) {
@@ -199,7 +200,8 @@ private:
         });
     }
 
-    bool given(const std::string& name) const { return app_.count(name) > 0; }
+    /// (CLI11's own look-up by name ends the program where it finds no memory.)
+    bool given(const std::string& name) const { return options_.at(name)->count() > 0; }
 
     /// Refuses options that the pooling does not take, and requires those that it needs.
     void check_pooling() const {
@@ -274,6 +276,7 @@ private:
     }
 
     CLI::App app_{"Pools each bag of instances into one vector, by unbalanced optimal transport.", "pool"};
+    std::map<std::string, const CLI::Option*> options_;
     Settings settings_;
     std::optional<SolverName> solver_;
 };

@@ -27,4 +27,17 @@ public:
     std::size_t bytes_held() const;  ///< allocated and not freed
 };
 
+/// Makes one allocation fail while it lives, as if there were no memory: the first one, the second one, ... as `number`
+/// says. By one thread, and not beside Allocations. Works where that counts.
+class FailingAllocation {
+public:
+    explicit FailingAllocation(std::size_t number);
+    ~FailingAllocation();
+    FailingAllocation(const FailingAllocation&) = delete;
+    FailingAllocation& operator=(const FailingAllocation&) = delete;
+
+    bool failed() const;                 ///< whether there were so many
+    std::ptrdiff_t blocks_held() const;  ///< allocated and not freed
+};
+
 }  // namespace tests

@@ -13,6 +13,7 @@
 #include "otpool/closed_form/quadratic_line.hpp"
 #include "otpool/closed_form/winners.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/kernel/scaled_reward.hpp"
 #include "otpool/plan/conditional_mean.hpp"
 #include "otpool/plan/log_plan.hpp"
 #include "otpool/plan/marginal_line.hpp"
@@ -73,13 +74,17 @@ private:
         };
         gap_.resize(static_cast<std::size_t>(size));
         for (Index i = 0; i < size; ++i) gap_[static_cast<std::size_t>(i)] = gap_of(i);
-        const QuadraticLine<Work> solved(gap_.data(), size, std::clamp(highest / unit, -1e300, 1e300),
-                                         line.in_units_of(unit));
+        MarginalLine scaled = line.in_units_of(unit);
+        // Made hard by an alpha far above alpha0: its potential is the reward's, -highest.
+        if (line.is_soft() && scaled.is_hard()) {
+            scaled.log_prior += std::clamp(highest / line.alpha, lowest_exponent, -lowest_exponent);
+        }
+        const QuadraticLine<Work> solved(gap_.data(), size, std::clamp(highest / unit, -1e300, 1e300), scaled);
         for (Index i = 0; i < size; ++i)
             log_plan_[static_cast<std::size_t>(first + i * stride)] = solved.log_entry(gap_of(i));
         residual_ = (std::max)(residual_, solved.error);
         // Of a hard line, the reward is not to lose digits, nor to overflow, in other units.
-        return line.is_hard() ? unit * solved.excess - highest : unit * solved.potential;
+        return scaled.is_hard() ? unit * solved.excess - highest : unit * solved.potential;
     }
 
     const Inspection& problem_;

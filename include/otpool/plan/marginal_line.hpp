@@ -18,10 +18,9 @@ struct MarginalLine {
     bool is_free() const { return alpha == 0; }
     bool is_soft() const { return alpha > 0 && !is_hard(); }
 
-    /// The same line where potentials and rewards are in another unit.
-    MarginalLine in_units_of(Real unit) const {
-        return {log_prior, is_soft() ? (std::min)(alpha / unit, 1e300) : alpha};
-    }
+    /// The same line where potentials and rewards are in another unit. A soft line becomes hard if its alpha leaves the
+    /// range of double: no potential that does not is a part of it.
+    MarginalLine in_units_of(Real unit) const { return {log_prior, is_soft() ? alpha / unit : alpha}; }
 
     /// The log mass that the potential asks for; not for free lines.
     Real log_mass(Real potential) const { return is_hard() ? log_prior : log_prior - potential / alpha; }

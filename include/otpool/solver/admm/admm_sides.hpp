@@ -8,6 +8,7 @@
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/kernel/scaled_reward.hpp"
 #include "otpool/plan/solved_plan.hpp"
 #include "otpool/problem/inspection.hpp"
 #include "otpool/problem/side.hpp"
@@ -163,7 +164,7 @@ struct AdmmSides {
     /// With the reward as given, the plan is exp(log_factor()) S.
     Real log_factor() const {
         const Real stiffness = alpha0 + alpha1 + alpha2;
-        return log_scale + (stiffness > 0 ? offset / stiffness : 0);
+        return log_scale + (stiffness > 0 ? std::clamp(offset / stiffness, lowest_exponent, -lowest_exponent) : 0);
     }
 
     /// Potentials and mass; the caller adds outcome and plan.

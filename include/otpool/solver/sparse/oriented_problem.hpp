@@ -43,7 +43,9 @@ struct OrientedProblem {
         rows = (std::min)(problem.features(), problem.active_instances());
         cols = (std::max)(problem.features(), problem.active_instances());
         offset_ = total_ > 0 ? offset : 0;
-        share_ = alpha1.all_hard() ? 1 : total_ > 0 && std::isfinite(total_) ? alpha1.common() / total_ : 0;
+        // Each of them by itself: the small one has digits that the other's difference from 1 has not.
+        feature_share_ = share(alpha1, alpha2);
+        instance_share_ = alpha1.all_hard() ? 0 : share(alpha2, alpha1);
         set_reward();
         set_lines(priors.log_p.data(), problem.features(), alpha1, features_are_rows ? row_lines : col_lines);
         set_lines(priors.log_q.data(), problem.active_instances(), alpha2, features_are_rows ? col_lines : row_lines);
@@ -53,14 +55,14 @@ struct OrientedProblem {
 
     /// row'_i of a potential in the reward's unit: f of a feature or g of an instance.
     Work row_potential(Work potential) const {
-        const Work scaled = (potential + (features_are_rows ? share_ : 1 - share_) * offset_) / unit_;
+        const Work scaled = (potential + (features_are_rows ? feature_share_ : instance_share_) * offset_) / unit_;
         return std::clamp(scaled, -largest, largest);
     }
 
     /// Potentials of the rows, in the reward's unit.
     std::vector<Work> given_rows(std::vector<Work> potential) const {
-        const Work share = features_are_rows ? share_ : 1 - share_;
-        set_given(potential, features_are_rows ? problem_->alpha1 : problem_->alpha2, share);
+        set_given(potential, features_are_rows ? problem_->alpha1 : problem_->alpha2,
+                  features_are_rows ? feature_share_ : instance_share_);
         return potential;
     }
 
@@ -70,14 +72,21 @@ struct OrientedProblem {
             features_are_rows ? std::vector<Work>(row, row + rows) : std::vector<Work>(col, col + cols);
         std::vector<Work> g =
             features_are_rows ? std::vector<Work>(col, col + cols) : std::vector<Work>(row, row + rows);
-        set_given(f, problem_->alpha1, share_);
-        set_given(g, problem_->alpha2, 1 - share_);
+        set_given(f, problem_->alpha1, feature_share_);
+        set_given(g, problem_->alpha2, instance_share_);
         return sparse_solution(*problem_, features_are_rows ? std::move(log_plan) : transposed(log_plan), f.data(),
                                g.data());
     }
 
 private:
     static constexpr Work largest = 1e280;
+
+    /// alpha / (alpha + other)
+    static Work share(const Alphas& alpha, const Alphas& other) {
+        if (alpha.all_hard()) return 1;
+        if (other.all_hard() || alpha.differ() || alpha.common() == 0) return 0;
+        return 1 / (1 + other.common() / alpha.common());
+    }
 
     /// Brings potentials to the reward's unit.
     void set_given(std::vector<Work>& potential, const Alphas& alphas, Work share) const {
@@ -111,9 +120,9 @@ private:
     void set_lines(const Work* log_prior, Index size, const Alphas& alphas, std::vector<MarginalLine>& lines) const {
         const Work growth = offset_ == 0 ? 0 : std::clamp(offset_ / total_, lowest_exponent, -lowest_exponent);
         for (Index i = 0; i < size; ++i) {
-            MarginalLine line = MarginalLine{log_prior[i], alphas[i]}.in_units_of(unit_);
+            MarginalLine line{log_prior[i], alphas[i]};
             if (line.is_soft()) line.log_prior += growth;
-            lines.push_back(line);
+            lines.push_back(line.in_units_of(unit_));
         }
     }
 
@@ -129,7 +138,7 @@ private:
     }
 
     const Inspection* problem_;
-    Work unit_, offset_ = 0, share_ = 0;
+    Work unit_, offset_ = 0, feature_share_ = 0, instance_share_ = 0;
     Work total_ = 0;  ///< sum_of_alphas()
 };
 

@@ -40,21 +40,21 @@ SolvedPlan solve_quadratic(const Inspection& problem, const AnyRun& run, const s
     const Work offset = quadratic_offset<Work>(problem, 2 * problem.alpha0);
     Iterations iterations(run, 200);
     std::vector<Work> row = f.empty() ? f : starting_rows(problem, f, g);
-    const Work range = range_of_rewards<Work>(problem) / (2 * problem.alpha0);
-    Work factor = row.empty() ? (std::max)(Work(1), range / easy_range) : 1;
+    const Work last = 2 * problem.alpha0;
+    Work unit = row.empty() ? (std::max)(last, range_of_rewards<Work>(problem) / easy_range) : last;
     while (true) {
-        const OrientedProblem<Work> oriented(problem, factor * 2 * problem.alpha0, offset);
+        const OrientedProblem<Work> oriented(problem, unit, offset);
         for (Work& potential : row) potential = oriented.row_potential(potential);
         QuadraticNewton<Work> newton(oriented, row.empty() ? nullptr : row.data());
-        while (iterations.again() && (factor == 1 || newton.residual() > good_start)) {
+        while (iterations.again() && (unit == last || newton.residual() > good_start)) {
             newton.step();
-            if (factor == 1) {
+            if (unit == last) {
                 iterations.record(newton.residual(), newton.attainable());
             } else {
                 iterations.record_on_the_way(newton.residual());
             }
         }
-        if (factor == 1) {
+        if (unit == last) {
             iterations.settle(newton.residual(), newton.attainable());  // iterations may have run out on the way
             SolvedPlan found = newton.solution();
             found.outcome = iterations.outcome();
@@ -62,7 +62,7 @@ SolvedPlan solve_quadratic(const Inspection& problem, const AnyRun& run, const s
             return found;
         }
         row = oriented.given_rows(newton.row_potential());
-        factor = (std::max)(Work(1), factor / 4);
+        unit = iterations.again() ? (std::max)(last, unit / 4) : last;
     }
 }
 

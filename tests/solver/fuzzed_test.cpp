@@ -1,0 +1,82 @@
+#include <cmath>
+#include <limits>
+
+#include "otpool/otpool.hpp"
+#include "support/catch.hpp"
+#include "support/optimality.hpp"
+
+// What tests/fuzz/solve_fuzz.cpp found: problems whose numbers are as far apart as double can hold.
+
+namespace fuzzed_test {
+
+using namespace otpool;
+using namespace tests;
+
+template <class R>
+UotProblem<double, R> problem_of(const Matrix<double>& reward, double alpha0, double alpha1, double alpha2) {
+    return {.reward = reward, .alpha0 = alpha0, .features = {.alpha = alpha1}, .instances = {.alpha = alpha2}};
+}
+
+TEST_CASE("Newton ends where the reward's range over alpha0 is infinite") {
+    const Matrix<double> reward{{0, 1e200, 3}, {2, -1e200, 0}};
+    for (const double alpha : {1.0, 1e-200, std::numeric_limits<double>::infinity()}) {
+        const auto solution = Newton{}.solve(problem_of<Quadratic>(reward, 1e-200, 1, alpha));
+        CHECK(ConditionalReadout{}(solution).allFinite());
+        CHECK((!solution.converged() || marginal_violation(solution) < 1e-6));
+    }
+}
+
+TEST_CASE("An alpha beyond the range of double over alpha0 keeps its marginal") {
+    const Matrix<double> reward = Matrix<double>::Ones(3, 1);
+    for (const double alpha2 : {0.25, 1.0, 4.0, 1e30, 1e300}) {
+        INFO("alpha2 " << alpha2);
+        // The entries cost nothing: log c = X / alpha2.
+        const auto solution = ClosedForm{}.solve(problem_of<Quadratic>(reward, 1e-300, 0, alpha2));
+        CHECK(solution.converged());
+        CHECK(std::abs(solution.log_mass - 1 / alpha2) < 1e-12);
+        CHECK(std::abs(solution.instance_potential[0] + 1) < 1e-12);
+    }
+    const Matrix<double> zeros = Matrix<double>::Zero(1, 8);
+    auto masses = problem_of<Quadratic>(zeros, 1e-300, 1, 1.7e308);
+    masses.features.prior = Vector<double>::Constant(1, 1e30);
+    masses.features.has_masses = true;
+    const auto solution = Newton{}.solve(masses);
+    CHECK((!solution.converged() || marginal_violation(solution) < 1e-6));
+}
+
+TEST_CASE("A marginal far weaker than the other has the potential of its mass") {
+    const Matrix<double> reward{{0, 1, 1}};
+    const Matrix<double> turned = reward.transpose();
+    for (const double weak : {1e-10, 1e-17, 1e-100, 1e-300}) {
+        INFO("weaker by " << weak);
+        const auto check = [](const auto& solution) {
+            CHECK(solution.converged());
+            CHECK(marginal_violation(solution) < 1e-7);
+        };
+        for (const Matrix<double>& bag : {reward, turned}) {
+            check(Newton{}.solve(problem_of<Quadratic>(bag, 1, 1, weak)));
+            check(Newton{}.solve(problem_of<Quadratic>(bag, 1, weak, 1)));
+            if (weak < 1e-14) continue;  // at alpha0 = 0 potentials are differences of rewards, and have their rounding
+            check(ActiveSet{}.solve(problem_of<Entropy>(bag, 0, 1, weak)));
+            check(ActiveSet{}.solve(problem_of<Entropy>(bag, 0, weak, 1)));
+        }
+    }
+}
+
+TEMPLATE_TEST_CASE("The log mass is finite where the reward over the alphas is not", "", Entropy, RelativeEntropy) {
+    for (const double x : {-3e76, 3e76}) {
+        const Matrix<double> reward = Matrix<double>::Constant(1, 1, x);
+        const auto problem = problem_of<TestType>(reward, 1e-300, 1e-300, 1e-300);
+        const auto check = [](const auto& solution) {
+            CHECK(solution.status == Status::mass_out_of_range);
+            CHECK(std::isfinite(solution.log_mass));
+            CHECK(std::isfinite(solution.objective()));
+            CHECK(solution.feature_marginal().allFinite());
+        };
+        check(Sinkhorn{}.solve(problem));
+        check(Newton{}.solve(problem));
+        check(BregmanAdmm{}.solve(problem));
+    }
+}
+
+}  // namespace fuzzed_test
