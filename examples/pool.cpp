@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <iostream>
 #include <new>
@@ -121,9 +122,16 @@ int fail(std::string message, int status) {
     return status;
 }
 
+/// The end where a library cannot throw any more: without memory, nlohmann_json cannot take a report apart.
+[[noreturn]] void give_up() {
+    std::fputs("pool: out of memory\n", stderr);
+    std::_Exit(exit_failure);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+    std::set_terminate(give_up);
     try {
         if (argc == 1) return pool::demo();
         const std::optional<pool::Settings> settings = pool::CommandLine().parse(argc, argv);

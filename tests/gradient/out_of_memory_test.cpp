@@ -126,6 +126,17 @@ TEST_CASE("A layer without memory throws std::bad_alloc and leaks nothing") {
                                        .parameters = parameters, .mode = {Sinkhorn{{.iterations = 3}}}});
     check_mode("BregmanAdmm's steps", DifferentiablePooling<double, Unrolled<BregmanAdmm>>{
                                           .parameters = parameters, .mode = {BregmanAdmm{{.iterations = 3}, 0.5}}});
+    using Prior = Attention<double>;
+    using Layer = UotLayer<double, Sinkhorn, Entropy, Prior>;
+    const Prior prior{Matrix<double>::Constant(2, 3, 0.3), Vector<double>::Ones(2)};
+    const Layer layer{.parameters = Layer::start(3, prior, true), .steps = 3};
+    check("UotLayer", [&](Workspaces&) -> Matrix<double> {
+        const auto forward = layer.forward(bags);
+        auto gradient = layer.backward(forward, dL_dpooled);
+        Matrix<double> all = gradient.instances;
+        for (const auto& array : named_arrays<double>(gradient)) all(0, 0) += array.values.sum();
+        return all;
+    });
     check_mode("the optimum",
                DifferentiablePooling<double, Implicit<Sinkhorn>>{.parameters = parameters, .mode = {Sinkhorn{}}});
 }

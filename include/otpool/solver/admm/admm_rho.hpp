@@ -39,7 +39,7 @@ inline Real largest_separable_entry(const Inspection& problem) {
 }
 
 /// BregmanAdmm's default rho: 0.1 sd(X) + alpha0; for a separable regulariser 0.1 sd(X), at least alpha0 P phi''(P)
-/// with P the largest entry that the plan can have. Cost: one pass.
+/// with P the largest entry that the plan can have, and 1e-12 max |X|. Cost: one pass.
 template <std::same_as<Real> Work = Real>
 Real default_rho(const Inspection& problem, const Execution& execution, Workspace& workspace) {
     Real rho = 0.1 * workspace.get<RewardSpread<Work>>().standard_deviation(problem, execution);
@@ -47,7 +47,10 @@ Real default_rho(const Inspection& problem, const Execution& execution, Workspac
         rho += problem.alpha0;
     } else {
         const Real P = largest_separable_entry(problem);
-        rho = (std::max)(rho, problem.alpha0 * P * problem.regularizer.curvature(P));
+        const Real largest =
+            (std::max)(std::abs(problem.highest_of_all()), std::abs(lowest_that_matters<Work>(problem)));
+        // X / rho is to keep its digits, too, where rewards are nearly equal.
+        rho = (std::max)({rho, problem.alpha0 * P * problem.regularizer.curvature(P), 1e-12 * largest});
     }
     if (rho == 0) rho = 1;  // equal rewards and no regulariser: any will do
     return std::clamp(rho, 1e-300, 1e300);

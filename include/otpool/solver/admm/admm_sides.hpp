@@ -172,10 +172,11 @@ struct AdmmSides {
         SolvedPlan found;
         const bool is_float = problem.reward.is_float();
         const Real shift = log_factor() - log_scale;
-        // If alpha0 = inf keeps a side from meeting its prior, the marginal gives its potential.
+        // A soft side that alpha0 keeps from its prior (alpha0 = inf, or next to it): the marginal gives its potential.
         const auto in_reward_units = [&](const AdmmSide& of, Index i, Real alpha, Real log_mass, bool takes_offset) {
             const Real log_excess = log_scale + log_mass - of.side.log_prior[i];
-            if (inverse_rho == 0 && std::isfinite(alpha)) return saturated(-alpha * log_excess, is_float);
+            const bool is_kept = inverse_rho == 0 || of.side.is_free();
+            if (is_kept && alpha > 0 && std::isfinite(alpha)) return saturated(-alpha * log_excess, is_float);
             const Real scaled = of.potential(i) == 0 ? 0 : of.potential(i) * rho;
             return saturated(scaled - (shift == 0 ? 0 : alpha * shift) - (takes_offset ? offset : 0), is_float);
         };
