@@ -95,10 +95,13 @@ private:
         for (Index i = 0; i < size; ++i) gap_[count(i)] = gap_of(i);
         return QuadraticLine<Work>(gap_.data(), size, highest_.high, line);
     }
-    /// The potential of the line, in two doubles.
-    void set_potential(const QuadraticLine<Work>& line, bool is_free, Work& high, Work& low) const {
-        const bool is_exact = !is_free && line.support > 0 && std::isfinite(line.excess);
-        const Two found = is_exact ? Two{-highest_.high, -highest_.low}.plus(line.excess) : Two{line.potential};
+    /// The potential of a line that was solved, in two doubles. Of two formulas, excess - highest and -alpha log(mass /
+    /// prior), the one that loses fewer digits counts.
+    void set_potential(const QuadraticLine<Work>& solved, const MarginalLine& line, Work& high, Work& low) const {
+        const Work digits_of_mass =
+            line.alpha * (std::max)({Work(1), std::abs(solved.log_mass), std::abs(line.log_prior)});
+        const bool is_exact = !line.is_free() && solved.support > 0 && solved.excess < digits_of_mass;
+        const Two found = is_exact ? Two{-highest_.high, -highest_.low}.plus(solved.excess) : Two{solved.potential};
         high = found.high;
         low = found.low;
     }
@@ -117,7 +120,7 @@ private:
             const Work* reward = problem_.column(k);
             for (Index i = 0; i < rows(); ++i) x_[count(i)] = Two::sum(reward[i], f_[count(i)]).plus(f_low_[count(i)]);
             const QuadraticLine<Work> line = solve_line(rows(), col_line(count(k)));
-            set_potential(line, col_line(count(k)).is_free(), g_[count(k)], g_low_[count(k)]);
+            set_potential(line, col_line(count(k)), g_[count(k)], g_low_[count(k)]);
             log_c_[count(k)] = line.log_mass;
             col_support_[count(k)] = line.support;
             for (Index i = 0; i < rows(); ++i) {
@@ -145,7 +148,7 @@ private:
     }
 
     void set_row(Index i, const QuadraticLine<Work>& line) {
-        set_potential(line, row_line(count(i)).is_free(), f_[count(i)], f_low_[count(i)]);
+        set_potential(line, row_line(count(i)), f_[count(i)], f_low_[count(i)]);
     }
     /// f_i <- high + low + step
     void add_to_row(std::size_t i, Work high, Work low, Work step) {
