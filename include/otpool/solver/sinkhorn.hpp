@@ -75,9 +75,9 @@ void sinkhorn_steps(Scaling& scaling, Iterations& iterations, bool translation, 
 /// An iteration costs one pass over exponentials, which are kept if D N is at most 2^20 floats or 2^22 doubles
 /// (AbsorbedKernel); otherwise one pass over the reward and one exp per element. Other memory is O(D + N). A fixed
 /// number of iterations that only pools runs in scalings (ScalingSteps), in the bag's scalar if its range suffices, and
-/// without the translation, which does not change the mean (with an alpha for each line it does, and steps that translate
-/// are not taken in scalings). Everything else is computed in double. The number of
-/// iterations grows as alpha0 falls; prefer Newton if it is far below the reward's spread.
+/// without the translation, which does not change the mean. (With an alpha for each line it does: then potentials run.)
+/// Everything else is computed in double. The number of iterations grows as alpha0 falls; prefer Newton if it is far below
+/// the reward's spread.
 ///
 /// Solves to a tolerance are accelerated (Anderson), in f after its translation. An iteration is then a pass, whether
 /// or not its extrapolation is kept. From alpha0 = 10 to 0.01 times the spread, this takes 1 to 10 times fewer
@@ -89,8 +89,8 @@ struct Sinkhorn {
     bool translation = true;
     /// For solves to a tolerance; a fixed number of iterations is not accelerated.
     Anderson acceleration = {};
-    /// Which half step is first; its potential's update reads the other side's potential of 0. It matters for a fixed
-    /// number of iterations. After a warm start, from its g, the features' is always first.
+    /// Which half step comes first in an iteration. The first one of all reads a potential of 0 of the other side. It
+    /// matters for a fixed number of iterations. A warm start gives g, so the features' half step is first then.
     HalfStep first = HalfStep::features;
 
     /// Throws InvalidArgument if the problem is not well formed, UnsupportedProblem for alpha0 = 0 without a closed
