@@ -79,4 +79,31 @@ TEMPLATE_TEST_CASE("The log mass is finite where the reward over the alphas is n
     }
 }
 
+TEST_CASE("BregmanAdmm keeps forbidden pairs empty where rewards are alike and large") {
+    Matrix<float> reward = Matrix<float>::Constant(4, 2, -8.1e10F);
+    reward(0, 0) = -std::numeric_limits<float>::infinity();
+    for (const float alpha0 : {1e-14F, 1e-3F, 1.0F, 1e10F}) {
+        const UotProblem<float, Quadratic> problem{.reward = reward,
+                                                   .values = Matrix<float>::Ones(4, 2),
+                                                   .alpha0 = alpha0,
+                                                   .features = {.alpha = 0},
+                                                   .instances = {.alpha = 1}};
+        const auto solution = BregmanAdmm{{.max_iterations = 200, .closed_forms = false}}.solve(problem);
+        CHECK(solution.plan()(0, 0) == 0);
+        CHECK(solution.mass() < 1e-30F);  // exp(-8.1e10), at most
+    }
+}
+
+TEST_CASE("BregmanAdmm's marginal gives its potential where alpha0 keeps it from its prior") {
+    const Matrix<double> reward = Matrix<double>::Zero(1, 2);
+    UotProblem<double> problem = problem_of<Entropy>(reward, 1, 1, 4.4e-312);
+    problem.instances.prior = Vector<double>{{5.0 / 6, 1.0 / 6}};
+    for (const int steps : {1, 100}) {
+        const auto solution = BregmanAdmm{{.max_iterations = steps}}.solve(problem);
+        CHECK((!solution.converged() || marginal_violation(solution) < 1e-6));
+        const Vector<double> ratio = solution.instance_marginal().cwiseQuotient(problem.instances.prior);
+        for (Index n = 0; n < 2; ++n) CHECK(std::log(ratio[n]) == Approx(-solution.instance_potential[n] / 4.4e-312));
+    }
+}
+
 }  // namespace fuzzed_test
