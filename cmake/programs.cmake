@@ -39,14 +39,25 @@ if(PkgConfig_FOUND)
     pkg_check_modules(libzip QUIET IMPORTED_TARGET libzip)
 endif()
 
-# otpool_add_program(<name> [<library target>...]) builds <name>.cpp, unless a library it needs is missing.
-function(otpool_add_program name)
+# otpool_has_libraries(<variable> <name> [<library target>...]) sets the variable to whether all are there that a program needs.
+# Says so if not.
+function(otpool_has_libraries variable name)
     foreach(library IN LISTS ARGN)
         if(NOT TARGET ${library})
             message(STATUS "otpool: ${name} is left out, it needs ${library} (see cmake/bootstrap.sh --help)")
+            set(${variable} OFF PARENT_SCOPE)
             return()
         endif()
     endforeach()
+    set(${variable} ON PARENT_SCOPE)
+endfunction()
+
+# otpool_add_program(<name> [<library target>...]) builds <name>.cpp, unless a library it needs is missing.
+function(otpool_add_program name)
+    otpool_has_libraries(complete ${name} ${ARGN})
+    if(NOT complete)
+        return()
+    endif()
     add_executable(${name} ${name}.cpp)
     target_link_libraries(${name} PRIVATE otpool_program ${ARGN})
 endfunction()

@@ -34,11 +34,12 @@ struct ClosedFormOf {
 /// none.
 template <BagScalar Scalar, Regularizer R>
 bool has_free_side(const UotProblem<Scalar, R>& problem) {
-    const auto is_held = [&](const Marginal<Scalar>& other) {
-        return problem.alpha0 > 0 || is_free(other) || !has_free_lines(other);
+    const Alphas alpha1 = alphas_of(problem.features);
+    const Alphas alpha2 = alphas_of(problem.instances);
+    const auto is_held = [&](const Alphas& other) {
+        return problem.alpha0 > 0 || other.all_free() || !other.any_free();
     };
-    return (is_free(problem.instances) && is_held(problem.features)) ||
-           (is_free(problem.features) && is_held(problem.instances));
+    return (alpha2.all_free() && is_held(alpha1)) || (alpha1.all_free() && is_held(alpha2));
 }
 
 /// The solution of a problem that has a closed form, also near the ends of double's range.

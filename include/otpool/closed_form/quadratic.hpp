@@ -99,7 +99,8 @@ template <std::same_as<Quadratic> R>
 struct ClosedFormOf<R> {
     template <BagScalar Scalar>
     static bool exists(const UotProblem<Scalar, R>& problem) {
-        if (std::isinf(problem.alpha0)) return !has_hard_lines(problem.features) || !has_hard_lines(problem.instances);
+        if (std::isinf(problem.alpha0))
+            return !alphas_of(problem.features).any_hard() || !alphas_of(problem.instances).any_hard();
         return has_free_side(problem);
     }
 
@@ -133,7 +134,7 @@ private:
         for (Index d = 0; d < log_scale.size(); ++d)
             log_scale[d] = log_part(problem.alpha1, d, priors.log_p[d] - log_cols);
         Real log_mass = log_sum_exp(log_scale.data(), log_scale.size()) + log_cols;
-        if (log_mass == -infinity && !problem.alpha2.all([](Real alpha) { return std::isfinite(alpha); })) {
+        if (log_mass == -infinity && problem.alpha2.any_hard()) {
             log_scale.setZero();
             for (Index k = 0; k < priors.log_q.size(); ++k)
                 log_weight[static_cast<std::size_t>(k)] = log_part(problem.alpha2, k, priors.log_q[k] - log_rows);

@@ -112,10 +112,13 @@ struct Solution {
             for (Index i = 0; i < prior.size(); ++i) {
                 const Real alpha = detail::alpha_of(side, i);
                 const Real part = m[static_cast<std::size_t>(i)];
-                const Real log_ratio = part > 0 ? std::log(part / prior[i]) + log_mass - 1 : 0;
-                per_mass += is_kullback_leibler ? weighted(alpha, part * log_ratio) : 0;
-                const bool has_penalty = is_kullback_leibler || prior[i] == 0;
-                constant += weighted(alpha, has_penalty ? prior[i] : penalty_of(side.penalty, part, prior[i]));
+                if (is_kullback_leibler) {
+                    const Real log_ratio = part > 0 ? std::log(part / prior[i]) + log_mass - 1 : 0;
+                    per_mass += weighted(alpha, part * log_ratio);
+                    constant += weighted(alpha, prior[i]);
+                } else if (prior[i] > 0) {
+                    constant += weighted(alpha, penalty_of(side.penalty, part, prior[i]));
+                }
             }
         };
         add_penalty(problem.features, r, p);

@@ -12,7 +12,12 @@
 namespace otpool {
 
 /// No dummy slot.
-struct NoDummySlot {};
+struct NoDummySlot {
+    double reward = 0;  ///< Of no matter.
+
+    /// 0
+    Real mass(Index /*slots*/, Index /*instances*/) const { return 0; }
+};
 
 /// Slots get the mass m of 1, the dummy slot 1 - m. If the instances are hard, an instance then gives its whole mass or
 /// less: partial transport (exactly so at alpha0 = 0; at alpha0 > 0 what it keeps back is regularised, too). Its reward

@@ -98,10 +98,8 @@ private:
         problem.reward =
             bag.reward.empty() ? MatrixView<Scalar>(without_excluded(reward(bag.instances, q0), q0)) : bag.reward;
         of_bag.slots = problem.reward.rows();
-        if constexpr (!std::same_as<Dummy, NoDummySlot>) {
-            const Real mass = dummy.mass(of_bag.slots, detail::active_instances(problem));
-            detail::append_dummy_slot(problem, mass, dummy.reward);
-        }
+        const Real mass = dummy.mass(of_bag.slots, detail::active_instances(problem));
+        detail::append_dummy_slot(problem, mass, dummy.reward);
         return of_bag;
     }
 

@@ -7,6 +7,7 @@
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/problem/penalties.hpp"
 
 namespace otpool::detail {
 
@@ -42,13 +43,14 @@ public:
     bool all_free() const {
         return all([](Real alpha) { return alpha == 0; });
     }
+    bool any_hard() const {
+        return !all([](Real alpha) { return !std::isinf(alpha); });
+    }
+    bool any_free() const {
+        return !all([](Real alpha) { return alpha != 0; });
+    }
     bool any_soft() const {
         return !all([](Real alpha) { return alpha == 0 || std::isinf(alpha); });
-    }
-
-    /// Whether holds(alpha) for every line.
-    bool all(const auto& holds) const {
-        return differ() ? std::all_of(own_.begin(), own_.end(), holds) : holds(common_);
     }
 
     /// Replaces every alpha by f(alpha).
@@ -58,9 +60,19 @@ public:
     }
 
 private:
+    /// Whether holds(alpha) for every line.
+    bool all(const auto& holds) const {
+        return differ() ? std::all_of(own_.begin(), own_.end(), holds) : holds(common_);
+    }
+
     Real common_ = 0;
     Buffer<Real> own_;  ///< Empty: common_ for all.
 };
+
+/// Whether a side's penalty acts as KullbackLeibler: others differ from it only on soft lines.
+inline bool is_kullback_leibler(const AnyPenalty& penalty, const Alphas& alphas) {
+    return penalty.is_kullback_leibler() || !alphas.any_soft();
+}
 
 /// alpha1 + alpha2: infinite if a side is hard, else NaN if lines of a side differ.
 inline Real sum_of_alphas(const Alphas& alpha1, const Alphas& alpha2) {

@@ -35,8 +35,8 @@ struct Inspection {
     Index features() const { return reward.rows(); }
     /// Whether both sides act as KullbackLeibler.
     bool is_kullback_leibler() const {
-        return (feature_penalty.is_kullback_leibler() || !alpha1.any_soft()) &&
-               (instance_penalty.is_kullback_leibler() || !alpha2.any_soft());
+        return detail::is_kullback_leibler(feature_penalty, alpha1) &&
+               detail::is_kullback_leibler(instance_penalty, alpha2);
     }
     Index active_instances() const { return static_cast<Index>(priors.active.size()); }
     bool all_active() const { return active_instances() == reward.cols(); }
@@ -87,22 +87,13 @@ private:
         validate_fields(problem);
         reward = problem.reward;
         values = problem.values;
-        set_alphas(Real(problem.alpha0), Real(problem.features.alpha), Real(problem.instances.alpha));
+        alpha0 = Real(problem.alpha0);
+        alpha1 = alphas_of(problem.features);
+        alpha2 = alphas_of(problem.instances);
         feature_penalty = problem.features.penalty;
         instance_penalty = problem.instances.penalty;
         regularizer = AnyRegularizer::of<R>();
         priors.set(problem);
-        set_own_alphas(problem);
-    }
-
-    template <class Scalar, class R>
-    void set_own_alphas(const UotProblem<Scalar, R>& problem) {
-        const auto set = [](Alphas& alphas, const Marginal<Scalar>& marginal, Index count, const auto& line) {
-            if (marginal.alphas.size() > 0) alphas.set(count, [&](Index i) { return alpha_of(marginal, line(i)); });
-        };
-        set(alpha1, problem.features, features(), [](Index d) { return d; });
-        set(alpha2, problem.instances, active_instances(),
-            [&](Index k) { return priors.active[static_cast<std::size_t>(k)]; });
     }
 
     template <class Scalar, class R>
@@ -113,7 +104,9 @@ private:
         take(range);
         if (!forbids_pairs) return;
         leave_out_forbidden();
-        set_own_alphas(problem);
+        if (!alpha2.differ()) return;
+        alpha2.set(active_instances(),
+                   [&](Index k) { return alpha_of(problem.instances, priors.active[static_cast<std::size_t>(k)]); });
     }
 
     /// Leaves out instances that every feature is forbidden to draw on. Other priors stay as they are.

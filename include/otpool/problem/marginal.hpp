@@ -3,11 +3,14 @@
 
 #include <cmath>
 #include <concepts>
+#include <cstddef>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/problem/alphas.hpp"
 #include "otpool/problem/penalties.hpp"
 
 namespace otpool {
@@ -63,42 +66,18 @@ Real alpha_of(const Marginal<Scalar>& marginal, Index i) {
     return Real(marginal.alphas.size() > 0 ? marginal.alphas[i] : marginal.alpha);
 }
 
-/// Whether holds(alpha) for every line that is not excluded.
+/// The alphas of the lines that are not excluded.
 template <class Scalar>
-bool all_alphas(const Marginal<Scalar>& marginal, const auto& holds) {
-    if (marginal.alphas.size() == 0) return holds(Real(marginal.alpha));
+Alphas alphas_of(const Marginal<Scalar>& marginal) {
+    Alphas alphas(Real(marginal.alpha));
+    if (marginal.alphas.size() == 0) return alphas;
+    std::vector<Real> own;
     for (Index i = 0; i < marginal.alphas.size(); ++i) {
         const bool excluded = marginal.prior.size() > 0 && marginal.prior[i] == 0;
-        if (!excluded && !holds(alpha_of(marginal, i))) return false;
+        if (!excluded) own.push_back(alpha_of(marginal, i));
     }
-    return true;
-}
-
-template <class Scalar>
-bool is_hard(const Marginal<Scalar>& marginal) {
-    return all_alphas(marginal, [](Real alpha) { return std::isinf(alpha); });
-}
-
-template <class Scalar>
-bool is_free(const Marginal<Scalar>& marginal) {
-    return all_alphas(marginal, [](Real alpha) { return alpha == 0; });
-}
-
-template <class Scalar>
-bool has_hard_lines(const Marginal<Scalar>& marginal) {
-    return !all_alphas(marginal, [](Real alpha) { return !std::isinf(alpha); });
-}
-
-template <class Scalar>
-bool has_free_lines(const Marginal<Scalar>& marginal) {
-    return !all_alphas(marginal, [](Real alpha) { return alpha != 0; });
-}
-
-/// Whether the marginal's penalty acts as KullbackLeibler: others differ from it only on soft lines.
-template <class Scalar>
-bool is_kullback_leibler(const Marginal<Scalar>& marginal) {
-    return marginal.penalty.is_kullback_leibler() ||
-           all_alphas(marginal, [](Real alpha) { return alpha == 0 || std::isinf(alpha); });
+    alphas.set(static_cast<Index>(own.size()), [&](Index i) { return own[static_cast<std::size_t>(i)]; });
+    return alphas;
 }
 
 template <class Scalar>
@@ -134,20 +113,6 @@ Real prior_mass(const Marginal<Scalar>& marginal) {
     return marginal.has_masses && marginal.prior.size() > 0 ? sum_of(marginal.prior) : 1;
 }
 
-/// The sum of the priors of hard lines.
-template <class Scalar>
-Real hard_mass(const Marginal<Scalar>& marginal) {
-    const Real mass = prior_mass(marginal);
-    if (marginal.alphas.size() == 0) return std::isinf(marginal.alpha) ? mass : 0;
-    const auto size = static_cast<Real>(marginal.alphas.size());
-    const Real sum = marginal.prior.size() > 0 ? sum_of(marginal.prior) : size;
-    Real hard_sum = 0;
-    for (Index i = 0; i < marginal.alphas.size(); ++i) {
-        if (std::isinf(marginal.alphas[i])) hard_sum += marginal.prior.size() > 0 ? Real(marginal.prior[i]) : 1;
-    }
-    return hard_sum / sum * mass;
-}
-
 /// The prior as `size` doubles of this sum.
 template <class Scalar>
 RealVector prior_of_mass(const Vector<Scalar>& prior, Index size, Real mass = 1) {
@@ -155,6 +120,17 @@ RealVector prior_of_mass(const Vector<Scalar>& prior, Index size, Real mass = 1)
     const Real sum = prior.size() == 0 ? static_cast<Real>(size) : sum_of(prior);
     for (Index i = 0; i < size; ++i) scaled[i] = (prior.size() == 0 ? 1 : static_cast<Real>(prior[i])) / (sum / mass);
     return scaled;
+}
+
+/// The sum of the priors of hard lines.
+template <class Scalar>
+Real hard_mass(const Marginal<Scalar>& marginal) {
+    const Real mass = prior_mass(marginal);
+    if (marginal.alphas.size() == 0) return std::isinf(marginal.alpha) ? mass : 0;
+    const RealVector prior = prior_of_mass(marginal.prior, marginal.alphas.size(), mass);
+    Real sum = 0;
+    for (Index i = 0; i < prior.size(); ++i) sum += std::isinf(marginal.alphas[i]) ? prior[i] : 0;
+    return sum;
 }
 
 /// Logarithms of the same, in a vector of any type.

@@ -36,7 +36,7 @@ struct Priors {
     template <class Scalar, class R>
     void set(const UotProblem<Scalar, R>& problem) {
         const Real mass = prior_mass(problem.features);
-        const bool both_hard = is_hard(problem.features) && is_hard(problem.instances);
+        const bool both_hard = alphas_of(problem.features).all_hard() && alphas_of(problem.instances).all_hard();
         const Real mass_of_q = both_hard ? mass : prior_mass(problem.instances);
         set_log_prior(problem.features.prior, problem.reward.rows(), mass, log_p);
         set_log_prior(problem.instances.prior, problem.reward.cols(), mass_of_q, log_q);

@@ -53,6 +53,12 @@ struct Stiffness {
     bool is_hard() const { return ratio == 0; }
     bool is_free() const { return damping == 0; }
     bool is_soft() const { return !is_hard() && !is_free(); }
+
+    /// The half step of KullbackLeibler, given excess = log prior - log sum: see Side::half_steps().
+    void half_step(Real excess, Real anchor, Real& potential, Real& penalty) const {
+        potential = damping * excess + relaxation * anchor;
+        penalty = relaxation * (excess - anchor);
+    }
 };
 
 /// One side of the plan: its lines (features or instances) and their penalty.
@@ -118,10 +124,7 @@ struct Side {
         const Real* anchors = anchor.data() + first;
         const auto set = [&](const auto& line_of) {
             for (Index i = 0; i < count; ++i) {
-                const Stiffness& line = line_of(i);
-                const Real excess = log_priors[i] - log_sum[i];
-                potential[i] = line.damping * excess + line.relaxation * anchors[i];
-                penalty[i] = line.relaxation * (excess - anchors[i]);
+                line_of(i).half_step(log_priors[i] - log_sum[i], anchors[i], potential[i], penalty[i]);
             }
         };
         if (!kind.is_kullback_leibler()) {
@@ -165,8 +168,7 @@ private:
             potential = f + anchor[i];
             penalty = of_line.ratio * f;
         } else {
-            potential = of_line.damping * excess + of_line.relaxation * anchor[i];
-            penalty = of_line.relaxation * (excess - anchor[i]);
+            of_line.half_step(excess, anchor[i], potential, penalty);
         }
     }
 

@@ -98,17 +98,23 @@ bool require_reward(const UotProblem<Scalar, R>& problem, const Execution& execu
 /// Throws unless there is a mass that both marginals can have, as far as their hard lines say.
 template <class Scalar>
 void require_common_mass(const Marginal<Scalar>& features, const Marginal<Scalar>& instances) {
+    const bool hard_features = alphas_of(features).all_hard();
+    const bool hard_instances = alphas_of(instances).all_hard();
     const Real of_features = prior_mass(features);
     const Real of_instances = prior_mass(instances);
-    if (is_hard(features) && is_hard(instances)) {
+    // The other side's lines that are not hard have some mass, too.
+    const auto require_less = [](Real hard, const char* name, Real mass, const char* why) {
+        require_that(hard < mass, name, hard, text("less than ", mass, why));
+    };
+    if (hard_features && hard_instances) {
         require_that(std::abs(of_instances - of_features) <= 1e-3 * of_features, "sum of q0", of_instances,
                      text(of_features, ", the sum of p0, within 0.001 of it, as both marginals are hard"));
-    } else if (is_hard(instances)) {
-        require_that(hard_mass(features) < of_instances, "sum of p0 over hard features", hard_mass(features),
-                     text("less than ", of_instances, ", the sum of q0, as all instances are hard"));
-    } else if (is_hard(features)) {
-        require_that(hard_mass(instances) < of_features, "sum of q0 over hard instances", hard_mass(instances),
-                     text("less than ", of_features, ", the sum of p0, as all features are hard"));
+    } else if (hard_instances) {
+        require_less(hard_mass(features), "sum of p0 over hard features", of_instances,
+                     ", the sum of q0, as all instances are hard");
+    } else if (hard_features) {
+        require_less(hard_mass(instances), "sum of q0 over hard instances", of_features,
+                     ", the sum of p0, as all features are hard");
     }
 }
 
@@ -139,7 +145,8 @@ Index active_instances(const UotProblem<Scalar, R>& problem) {
 
 template <class Scalar, class R>
 bool is_kullback_leibler(const UotProblem<Scalar, R>& problem) {
-    return is_kullback_leibler(problem.features) && is_kullback_leibler(problem.instances);
+    const auto holds = [](const Marginal<Scalar>& side) { return is_kullback_leibler(side.penalty, alphas_of(side)); };
+    return holds(problem.features) && holds(problem.instances);
 }
 
 /// Throws UnsupportedProblem, in the solver's name, unless both penalties are KullbackLeibler.
@@ -160,9 +167,10 @@ bool has_own_alphas(const UotProblem<Scalar, R>& problem) {
 /// lines are free.
 template <class Scalar, class R>
 void require_bounded_mass(const char* solver, const UotProblem<Scalar, R>& problem) {
-    const bool all_free = is_free(problem.features) && is_free(problem.instances);
-    if (problem.alpha0 > 0 || all_free || !has_free_lines(problem.features) || !has_free_lines(problem.instances))
-        return;
+    const Alphas alpha1 = alphas_of(problem.features);
+    const Alphas alpha2 = alphas_of(problem.instances);
+    const bool all_free = alpha1.all_free() && alpha2.all_free();
+    if (problem.alpha0 > 0 || all_free || !alpha1.any_free() || !alpha2.any_free()) return;
     throw UnsupportedProblem(solver, "alpha0 = 0 and both free features and free instances",
                              "free lines on one side, or all lines free");
 }

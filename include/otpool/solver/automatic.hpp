@@ -153,7 +153,8 @@ private:
             if (attempts.again() && !is_limit && takes_newton) solve(Newton{attempts.options()});
         }
         if (attempts.again() && is_limit && takes_newton) solve(ActiveSet{attempts.options()});
-        const bool is_last = takes_newton && (is_limit || NewtonRegularizer<R>)&&detail::has_own_alphas(problem);
+        const bool has_newton = is_limit || NewtonRegularizer<R>;
+        const bool is_last = takes_newton && has_newton && detail::has_own_alphas(problem);
         if (attempts.again() && !is_last) solve(BregmanAdmm{attempts.options()});
     }
 };
