@@ -1,4 +1,4 @@
-#include "otpool/gradient/reverse/scaled_kernel_sum.hpp"
+#include "otpool/gradient/reverse/sinkhorn/scaled_kernel_sum.hpp"
 
 #include <optional>
 

@@ -8,7 +8,7 @@
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
-#include "otpool/gradient/reverse/admm_sweep_tape.hpp"
+#include "otpool/gradient/reverse/admm/admm_sweep_tape.hpp"
 #include "otpool/kernel/feature_sums.hpp"
 #include "otpool/kernel/instance_tiles.hpp"
 #include "otpool/simd/arrays.hpp"

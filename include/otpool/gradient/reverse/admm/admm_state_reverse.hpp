@@ -9,7 +9,7 @@
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
-#include "otpool/gradient/reverse/admm_state_tape.hpp"
+#include "otpool/gradient/reverse/admm/admm_state_tape.hpp"
 #include "otpool/gradient/reverse/half_step_reverse.hpp"
 #include "otpool/gradient/reverse/parameter_sets.hpp"
 #include "otpool/simd/arrays.hpp"

@@ -8,7 +8,7 @@
 #include "otpool/core/any_view.hpp"
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
-#include "otpool/gradient/reverse/scaled_kernel.hpp"
+#include "otpool/gradient/reverse/sinkhorn/scaled_kernel.hpp"
 #include "otpool/kernel/scaled_reward.hpp"
 #include "otpool/simd/arrays.hpp"
 

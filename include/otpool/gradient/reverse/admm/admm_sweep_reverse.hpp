@@ -8,8 +8,8 @@
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
-#include "otpool/gradient/reverse/admm_reverse_tiles.hpp"
-#include "otpool/gradient/reverse/admm_sweep_tape.hpp"
+#include "otpool/gradient/reverse/admm/admm_reverse_tiles.hpp"
+#include "otpool/gradient/reverse/admm/admm_sweep_tape.hpp"
 #include "otpool/gradient/reverse/bag_gradient.hpp"
 #include "otpool/gradient/reverse/half_step_reverse.hpp"
 #include "otpool/gradient/reverse/parameter_sets.hpp"
