@@ -30,7 +30,9 @@ struct Parameters {
     Matrix<double> values = {};  ///< Empty: the reward.
     Vector<double> log_p0 = {};
     Vector<double> log_q0 = {};
-    bool has_masses = false;  ///< Whether the priors are exp(log_p0) and exp(log_q0) themselves.
+    Vector<double> alphas1 = {};  ///< Of each feature; empty: the shared alpha1.
+    Vector<double> alphas2 = {};  ///< Of each instance; empty: the shared alpha2.
+    bool has_masses = false;      ///< Whether the priors are exp(log_p0) and exp(log_q0) themselves.
     otpool::StepParameters shared = {};
     std::vector<otpool::StepParameters> steps = {};  ///< Empty: the shared ones.
 
@@ -40,6 +42,8 @@ struct Parameters {
         if (values.size() > 0) problem.values = values;
         problem.features = {shared.alpha1, prior(log_p0)};
         problem.instances = {shared.alpha2, prior(log_q0)};
+        problem.features.alphas = alphas1;
+        problem.instances.alphas = alphas2;
         problem.features.has_masses = problem.instances.has_masses = has_masses;
         return problem;
     }
@@ -55,6 +59,8 @@ private:
 inline std::ostream& operator<<(std::ostream& out, const Parameters& of) {
     out << "D " << of.reward.rows() << ", N " << of.reward.cols() << ", values " << of.values.size() << ", steps "
         << of.steps.size();
+    if (of.alphas1.size() > 0) out << ", alphas1 " << of.alphas1.transpose();
+    if (of.alphas2.size() > 0) out << ", alphas2 " << of.alphas2.transpose();
     return out << ", alphas " << of.shared.alpha0 << ' ' << of.shared.alpha1 << ' ' << of.shared.alpha2 << ", rho "
                << of.shared.rho;
 }
@@ -118,6 +124,8 @@ public:
         compare_steps("alpha0", &otpool::StepParameters::alpha0, gradient.alpha0);
         compare_steps("alpha1", &otpool::StepParameters::alpha1, gradient.alpha1);
         compare_steps("alpha2", &otpool::StepParameters::alpha2, gradient.alpha2);
+        compare_alphas("alphas1", at_.alphas1, gradient.alphas1);
+        compare_alphas("alphas2", at_.alphas2, gradient.alphas2);
         compare_steps("rho", &otpool::StepParameters::rho, gradient.rho);
     }
 
@@ -154,6 +162,13 @@ private:
         kinds_.push_back(kind);
     }
 
+    void compare_alphas(const char* name, Vector<double>& alphas, const Vector<double>& gradient) {
+        if (alphas.size() != gradient.size()) kinds_.push_back({name, std::numeric_limits<double>::infinity(), 1});
+        Kind kind{name};
+        for (Index i = 0; i < gradient.size(); ++i) compare_alpha(kind, alphas[i], gradient[i]);
+        kinds_.push_back(kind);
+    }
+
     void compare_steps(const char* name, double otpool::StepParameters::*parameter, const Vector<double>& gradient) {
         Kind kind{name};
         auto& steps = at_.steps;
@@ -162,11 +177,14 @@ private:
         }
         for (Index k = 0; k < gradient.size(); ++k) {
             otpool::StepParameters& step = steps.empty() ? at_.shared : steps[static_cast<std::size_t>(k)];
-            double& value = step.*parameter;
-            // Where alpha is 0 or infinite there is no other side to go to.
-            if (value > 0 && std::isfinite(value)) compare(kind, value, value, gradient[k]);
+            compare_alpha(kind, step.*parameter, gradient[k]);
         }
         kinds_.push_back(kind);
+    }
+
+    /// Where alpha is 0 or infinite there is no other side to go to.
+    void compare_alpha(Kind& kind, double& alpha, double derivative) {
+        if (alpha > 0 && std::isfinite(alpha)) compare(kind, alpha, alpha, derivative);
     }
 
     void compare(Kind& kind, double& value, double unit, double derivative) {
