@@ -109,6 +109,21 @@ inline void draw_steps(Random& random, int steps, double least_rho, Parameters& 
     }
 }
 
+/// Gives features or instances or both an alpha each: free, soft and hard ones.
+inline void draw_alphas(Random& random, Parameters& parameters, double least = 0.05, bool free = true) {
+    const auto draw = [&](Vector<double>& alphas, Index size) {
+        alphas.resize(size);
+        for (double& alpha : alphas) {
+            alpha = random.log_uniform(least, 20);
+            if (random.chance(0.25)) alpha = otpool::hard;
+            if (free && random.chance(0.25)) alpha = 0;
+        }
+    };
+    const Index sides = random.integer(1, 3);
+    if (sides != 2) draw(parameters.alphas1, parameters.reward.rows());
+    if (sides != 1) draw(parameters.alphas2, parameters.reward.cols());
+}
+
 /// The largest difference between a gradient and central differences, relative to the largest derivative of the kind of
 /// parameter, or to a thousandth of the largest of all where the kind hardly matters.
 class GradientCheck {
@@ -150,6 +165,19 @@ private:
         double scale = 0;
     };
 
+    /// A central difference of fourth order; its doubt is how far it is from those of second order.
+    struct Difference {
+        double derivative, doubt;
+
+        template <class At>
+        Difference(const At& at, double step) {
+            const double near = (at(step) - at(-step)) / (2 * step);
+            const double far = (at(2 * step) - at(-2 * step)) / (4 * step);
+            derivative = (4 * near - far) / 3;
+            doubt = std::abs(near - far);
+        }
+    };
+
     double relative_error(const Kind& kind) const {
         return kind.error / std::max({kind.scale, 1e-3 * largest_, 1e-12});
     }
@@ -189,17 +217,20 @@ private:
 
     void compare(Kind& kind, double& value, double unit, double derivative) {
         const double from = value;
-        const auto at = [&](double steps) {
-            value = from + steps * 1e-4 * unit;
+        const auto at = [&](double step) {
+            value = from + step;
             const double number = number_(at_);
             value = from;
             return number;
         };
-        // Of fourth order, and of second: they differ where there is a kink within reach.
-        const double near = (at(1) - at(-1)) / (2e-4 * unit);
-        const double far = (at(2) - at(-2)) / (4e-4 * unit);
-        const double numeric = (4 * near - far) / 3;
-        if (std::abs(near - far) > 1e-3 * (std::abs(numeric) + largest_) + 1e-8) {
+        Difference found(at, 1e-4 * unit);
+        // Near a kink. It shows only in part if it is at the edge of the step: then a smaller step is right.
+        if (found.doubt > 1e-5 * (std::abs(found.derivative) + largest_) + 1e-8) {
+            const Difference smaller(at, 1e-5 * unit);
+            if (smaller.doubt < found.doubt) found = smaller;
+        }
+        const double numeric = found.derivative;
+        if (found.doubt > 1e-3 * (std::abs(numeric) + largest_) + 1e-8) {
             ++kinks_;
             return;
         }

@@ -40,7 +40,7 @@ void add_gradient_of_optimum(const Readout& readout, const ForwardPass<Scalar, R
     const Optimum optimum(*pass.solution);
     if (optimum.alpha0 > 0) {
         OptimumGradient<>(optimum, of_plan).add_to(gradient);
-    } else if (optimum.alpha1 == 0 || optimum.alpha2 == 0) {
+    } else if (optimum.has_free_side) {
         UnregularizedGradient<>(optimum, of_plan).add_to(gradient);
     } else {
         VertexGradient<>(optimum, of_plan).add_to(gradient);
@@ -56,7 +56,8 @@ void add_gradient_of_optimum(const Readout& readout, const ForwardPass<Scalar, R
 /// At alpha0 = 0 without a free side, the plan has to be a vertex, as ActiveSet's is, and the gradient follows it.
 ///
 /// Where no derivative exists: at alpha0 = 0 the gradient goes to the winners, and ties share it as they share the
-/// plan; at alpha0 = inf the reward's derivative is 0; an infinite alpha's derivative is 0.
+/// plan, and the derivative with respect to an alpha of 0 is 0; at alpha0 = inf the reward's derivative is 0; an infinite
+/// alpha's derivative is 0.
 ///
 /// Cost besides the solver's, with m = min(D, N), M = max(D, N): M m^2 + m^3/3 flops up to m = 1000, above it conjugate
 /// gradients of 4 D N flops per step; about ten exps per element. Memory: one D x N and one m x m matrix of double.
@@ -80,7 +81,6 @@ struct Implicit {
     template <BagScalar Scalar, Regularizer R>
     Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool /*pooled_only*/, Workspace& workspace) const {
         detail::require_kullback_leibler("Implicit", problem);
-        detail::require_common_alphas("Implicit", problem);
         return detail::forward_pass_of(solver.solve(problem, {.workspace = &workspace}));
     }
 

@@ -15,6 +15,7 @@
 #include "otpool/gradient/reverse/bag_gradient.hpp"
 #include "otpool/plan/solution.hpp"
 #include "otpool/pooling/readout.hpp"
+#include "otpool/problem/marginal.hpp"
 #include "otpool/simd/arrays.hpp"
 
 namespace otpool::detail {
@@ -84,7 +85,7 @@ template <BagScalar Scalar, Regularizer R>
 PlanGradient pull_back_readout(const LogMeanExpReadout&, const ForwardPass<Scalar, R>& pass, const RealVector& dL_dy,
                                BagGradient<Scalar>& gradient) {
     const UotProblem<Scalar, R>& problem = pass.problem;
-    if (problem.instances.alpha > 0) {
+    if (!alphas_of(problem.instances).all_free()) {
         throw UnsupportedProblem("the gradient of LogMeanExpReadout", "alpha2 > 0", "alpha2 = 0");
     }
     const Real alpha0 = problem.alpha0;
