@@ -32,8 +32,10 @@ struct StepsAlone {};
 /// whether they converge or not. For Sinkhorn with alpha0 in (0, inf) and BregmanAdmm with alpha0 in [0, inf).
 ///
 /// All steps take the problem's parameters, or each step takes its own (`steps`); then the gradient has one entry per
-/// step. If the problem has a closed form and all steps share their parameters, the closed form is computed instead,
-/// and its gradient is exact; Options::closed_forms = false and StepsAlone prevent this.
+/// step. Where features or instances have an alpha each (Marginal::alphas; Sinkhorn alone), the steps share them, and
+/// alphas that are all alike count as one. If the problem has a closed form and all steps share their parameters, the
+/// closed form is computed instead, and its gradient is exact; Options::closed_forms = false and StepsAlone prevent
+/// this.
 ///
 /// Memory of a tape: D + N numbers per step for Sinkhorn. For BregmanAdmm, if the regulariser is entropic and the tape
 /// only pools, 3 (D + N) numbers per step and D N numbers of the bag's scalar every eighth step; otherwise 3 D N
@@ -54,6 +56,7 @@ struct Unrolled {
     /// Takes the steps. A tape that is `pooled_only` has no solution and serves only readouts that are multiples of the
     /// conditional mean. Throws InvalidArgument if the problem or `steps` is not well formed, if the number of
     /// iterations is not set, or if neither `steps` nor BregmanAdmm sets rho (its default depends on the bag).
+    /// UnsupportedProblem if `steps` go with alphas for each line, or with HalfStep::instances.
     template <BagScalar Scalar, Regularizer R>
     Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool pooled_only = false) const {
         Workspace workspace;
@@ -67,7 +70,7 @@ struct Unrolled {
         detail::validate(solver.options);
         detail::validate(steps, *solver.options.iterations);
         detail::require_kullback_leibler("Unrolled", problem);
-        detail::require_common_alphas("Unrolled", problem);
+        if (!steps.empty()) detail::require_common_alphas("Unrolled with parameters for each step", problem);
         for (const StepParameters& step : steps) {
             detail::require_kullback_leibler("Unrolled", detail::with_parameters(problem, step));
         }

@@ -33,8 +33,9 @@ struct ScaledProblem {
     Side instances;
     LogPriors forbidden;  ///< Priors::forbidden
     Real highest_reward = 0;
-    Real offset = 0;      ///< Taken off every reward: the highest, or 0.
-    Real mass_shift = 0;  ///< offset / (alpha0 + alpha1 + alpha2)
+    bool takes_offset = false;  ///< Whether the largest reward is taken off the problem.
+    Real offset = 0;            ///< Taken off every reward: the highest, or 0.
+    Real mass_shift = 0;        ///< offset / (alpha0 + alpha1 + alpha2)
 
     /// The offset that a hard side's potential makes up for, as its mass is fixed; if both are hard, the features'.
     Real offset_of_features() const { return features.is_hard() ? offset : 0; }
@@ -87,8 +88,7 @@ struct ScaledProblem {
         const Buffer<Real>& shift = kernel.shifts_rows ? kernel.row_shift : kernel.col_shift;
         highest_reward = *std::max_element(shift.begin(), shift.end());
         const bool differ = features.differ() || instances.differ();
-        const bool takes_offset =
-            features.is_hard() || instances.is_hard() || (problem.is_kullback_leibler() && !differ);
+        takes_offset = features.is_hard() || instances.is_hard() || (problem.is_kullback_leibler() && !differ);
         offset = takes_offset ? highest_reward : 0;
         set_anchor(features, kernel.row_shift, kernel.shifts_rows, problem.regularizer.prior_weight);
         set_anchor(instances, kernel.col_shift, !kernel.shifts_rows, problem.regularizer.prior_weight);

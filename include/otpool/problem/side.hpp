@@ -29,6 +29,13 @@ inline Real pull_back_damping(Real of_damping, Real alpha, Real weight, Real& of
     return -of_damping * (alpha / sum) / sum;
 }
 
+/// The reverse of weight / alpha, the ratio of a Stiffness, likewise. A free line has none.
+inline Real pull_back_ratio(Real of_ratio, Real alpha, Real weight, Real& of_alpha) {
+    if (std::isinf(alpha) || alpha == 0) return 0;
+    of_alpha -= of_ratio * (weight / alpha) / alpha;
+    return of_ratio / alpha;
+}
+
 /// A line has no mass to speak of below exp(log_no_mass) times the heaviest one's: doubles do not see it in any sum.
 inline constexpr Real log_no_mass = -700;
 
@@ -85,6 +92,15 @@ struct Side {
     bool differ() const { return !own.empty(); }
     const Stiffness& line(Index i) const { return differ() ? own[static_cast<std::size_t>(i)] : common; }
 
+    /// body(line_of), where line_of(i) is line(i): for loops over lines, which then look once whether lines differ.
+    void with_lines(const auto& body) const {
+        if (differ()) {
+            body([&](Index i) -> const Stiffness& { return own[static_cast<std::size_t>(i)]; });
+        } else {
+            body([common = common](Index) -> const Stiffness& { return common; });  // a copy, which no store changes
+        }
+    }
+
     /// Whether all lines are.
     bool is_hard() const {
         return all([](const Stiffness& line) { return line.is_hard(); });
@@ -122,18 +138,15 @@ struct Side {
     void half_steps(Index first, Index count, const Real* log_sum, Real* potential, Real* penalty) const {
         const Real* log_priors = log_prior.data() + first;
         const Real* anchors = anchor.data() + first;
-        const auto set = [&](const auto& line_of) {
-            for (Index i = 0; i < count; ++i) {
-                line_of(i).half_step(log_priors[i] - log_sum[i], anchors[i], potential[i], penalty[i]);
-            }
-        };
         if (!kind.is_kullback_leibler()) {
             for (Index i = 0; i < count; ++i) half_step_of_kind(first + i, log_sum[i], potential[i], penalty[i]);
-        } else if (differ()) {
-            set([&](Index i) -> const Stiffness& { return own[static_cast<std::size_t>(first + i)]; });
-        } else {
-            set([common = common](Index) -> const Stiffness& { return common; });  // a copy, which no store changes
+            return;
         }
+        with_lines([&](const auto& line_of) {
+            for (Index i = 0; i < count; ++i) {
+                line_of(first + i).half_step(log_priors[i] - log_sum[i], anchors[i], potential[i], penalty[i]);
+            }
+        });
     }
 
     /// The largest violation of the optimality condition: |log(marginal / prior) + f / alpha| for KullbackLeibler; for

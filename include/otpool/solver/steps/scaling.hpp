@@ -83,10 +83,7 @@ public:
     Real translate() {
         const Side& features = problem_->features;
         const Side& instances = problem_->instances;
-        // The mass of free instances is not known before their update.
-        const bool has_translation = !features.is_free() && !instances.has_free_lines() &&
-                                     features.is_kullback_leibler() && instances.is_kullback_leibler();
-        if (!has_translation || (features.is_hard() && instances.is_hard())) return 0;
+        if (!has_translation(features, instances)) return 0;
         asked_of_features_.set(features, feature_penalty_, pass_.log_row_mass.data());
         asked_of_instances_.set(instances, pass_.col_penalty, nullptr);
         const Real t = balancing_shift<Real>(asked_of_features_, asked_of_instances_);

@@ -12,6 +12,13 @@
 
 namespace otpool::detail {
 
+/// Whether Sinkhorn's translation moves the potentials of these sides. The mass of free instances is not known before
+/// their update; where both sides are hard, or the features are free, nothing moves.
+inline bool has_translation(const Side& features, const Side& instances) {
+    return !features.is_free() && !instances.has_free_lines() && !(features.is_hard() && instances.is_hard()) &&
+           features.is_kullback_leibler() && instances.is_kullback_leibler();
+}
+
 /// The total mass that a scaled problem's side asks for, as a function of t, where the potentials of its lines that are
 /// not free move by t alpha0:
 ///

@@ -46,6 +46,7 @@ public:
                const std::vector<StepParameters>& steps, bool pooled_only, Workspace& workspace) {
         const Run<Scalar, R> run{.workspace = &workspace};
         SolverRun<Scalar, R> own(solver.options, problem, run);
+        require_common_alphas("Unrolled BregmanAdmm", problem);
         own.inspect();
         require_that(solver.rho.has_value() || !steps.empty(), "rho of the steps to unroll", "not set",
                      "finite and > 0");

@@ -7,15 +7,16 @@
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/reverse/bag_gradient.hpp"
-#include "otpool/gradient/reverse/half_step_reverse.hpp"
 #include "otpool/gradient/reverse/parameter_sets.hpp"
 #include "otpool/gradient/reverse/plan_gradient.hpp"
 #include "otpool/gradient/reverse/sinkhorn/reward_gradient_column.hpp"
 #include "otpool/gradient/reverse/sinkhorn/scaled_kernel_sum.hpp"
+#include "otpool/gradient/reverse/sinkhorn/side_reverse.hpp"
 #include "otpool/gradient/reverse/sinkhorn/sinkhorn_tape.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
 #include "otpool/problem/side.hpp"
 #include "otpool/simd/arrays.hpp"
+#include "otpool/solver/steps/translation.hpp"
 
 namespace otpool::detail {
 
@@ -29,10 +30,13 @@ public:
              BagGradient<Scalar>& gradient) {
         start(tape, values, gradient);
         pull_back_plan(of_plan, mean);
+        if (tape.instances_first) end_on_features();
         for (Index k = tape.steps() - 1; k >= 0; --k) {
             update_instances(k);
-            translate(k);
-            update_features(k);
+            if (tape.has_features(k)) {
+                translate(k);
+                update_features(k);
+            }
             begin(k);
         }
         finish();
@@ -46,8 +50,10 @@ private:
         values_ = values;
         gradient_ = &gradient;
         const ScaledReward& kernel = tape.scaled(0).kernel;
-        features_ = log_p_ = RealVector::Zero(kernel.rows());
-        instances_ = log_q_ = RealVector::Zero(kernel.cols());
+        features_ = RealVector::Zero(kernel.rows());
+        instances_ = RealVector::Zero(kernel.cols());
+        of_features_.start(kernel.rows(), gradient.alphas1.size() > 0);
+        of_instances_.start(kernel.cols(), gradient.alphas2.size() > 0);
         term_.weights = ScaledKernel::Weights::of_rows;
         term_of_cols_.weights = ScaledKernel::Weights::of_cols;
         of_reward_.resize(0);
@@ -64,14 +70,23 @@ private:
         set_term(last + 1, features_);
         const Real total = features_.vector().sum();
         total_ += total;
-        const StepParameters& parameters = tape_->parameters[last];
-        const Real stiffness = parameters.alpha0 + parameters.alpha1 + parameters.alpha2;
-        if (std::isinf(stiffness)) return;
+        const ScaledProblem& scaled = tape_->scaled(last);
+        const Real stiffness =
+            tape_->parameters[last].alpha0 + scaled.features.common.alpha + scaled.instances.common.alpha;
+        if (!std::isfinite(stiffness) || !scaled.takes_offset) return;
         offset_ += total / stiffness;
-        const Real of_stiffness = -total * tape_->scaled(last).offset / stiffness / stiffness;
-        for (auto* alpha : {&gradient_->alpha0, &gradient_->alpha1, &gradient_->alpha2}) {
-            of_step(*alpha, last) += of_stiffness;
-        }
+        const Real of_stiffness = -total * scaled.offset / stiffness / stiffness;
+        of_step(gradient_->alpha0, last) += of_stiffness;
+        of_features_.add_to_alpha(of_stiffness, of_step(gradient_->alpha1, last));
+        of_instances_.add_to_alpha(of_stiffness, of_step(gradient_->alpha2, last));
+    }
+
+    /// s = LSE_n(y + G),  F = k1 (log p0 - s) after the last step. The weights of s are the plan's: it adds to that term.
+    void end_on_features() {
+        const Index end = tape_->steps();
+        const Buffer<Real>& of_log_sum = half_step_of_features(end - 1, tape_->log_row_sum(end));
+        term_.row_factor.vector() += of_log_sum.vector();
+        term_.row_sum.vector() += of_log_sum.vector();
     }
 
     /// u = LSE_d(y + F'),  G = k2 (log q0 - u)
@@ -79,45 +94,61 @@ private:
         const Side& side = tape_->scaled(k).instances;
         tape_->features(k, term_of_cols_.row_exponent);
         term_of_cols_.row_factor = RealVector::Ones(features_.size());
-        term_of_cols_.col_exponent = -tape_->log_col_sum(k);
+        term_of_cols_.col_exponent = -Eigen::Map<const RealVector>(tape_->log_col_sum(k), instances_.size());
         const auto& sums = terms_.add_for_sums(has_term_ ? &term_ : nullptr, term_of_cols_, [&](Index i, Real sum) {
-            return -side.common.damping * (instances_[i] + sum);  // dL/du
+            return -side.line(i).damping * (instances_[i] + sum);  // dL/du
         });
         features_.vector() += sums.of_rows.vector();
         instances_.vector() += sums.of_cols.vector();
-        half_step(k, side, tape_->log_col_sum(k), instances_, log_q_, gradient_->alpha2);
+        total_ += of_instances_.half_step(side, tape_->log_col_sum(k), instances_, alphas(k, gradient_->alpha2));
         instances_.vector().setZero();
         tape_->start(k, term_.col_exponent);
     }
 
-    /// T = (LSE(log p0 - th1 F) - LSE(log q0 - th2 G)) / (th1 + th2)
+    /// T makes the sides ask for equal masses, L and R. So dT = (d log L - d log R at fixed T) / (sum of their slopes).
     void translate(Index k) {
-        const Real translation = tape_->translation[static_cast<std::size_t>(k)];
-        if (translation == 0) return;
         const Side& features = tape_->scaled(k).features;
         const Side& instances = tape_->scaled(k).instances;
-        const Real of_difference = features_.vector().sum() / (features.common.ratio + instances.common.ratio);
-        pull_back_log_sum(k, features, term_of_cols_.row_exponent, translation, of_difference, translation, features_,
-                          log_p_, gradient_->alpha1);
-        pull_back_log_sum(k, instances, term_.col_exponent, 0, -of_difference, -translation, instances_, log_q_,
-                          gradient_->alpha2);
+        if (!tape_->translates || !has_translation(features, instances)) return;
+        const Real T = tape_->translation[static_cast<std::size_t>(k)];
+        const auto F = [&](Index d) { return term_of_cols_.row_exponent[d] - features.anchor[d]; };  // after it
+        const auto G = [&](Index n) { return term_.col_exponent[n] - T - instances.anchor[n]; };
+        const auto log_mass = [&](Index d) { return features.anchor[d] + tape_->log_row_sum(k)[d] - T; };
+        const auto none = [](Index) { return Real(0); };  // no instance is free
+        const Real slope =
+            of_features_.set_shares(features, F, log_mass) + of_instances_.set_shares(instances, G, none);
+        Real of_translation = 0;
+        for (Index d = 0; d < features_.size(); ++d) of_translation += features.line(d).is_free() ? 0 : features_[d];
+        const Real of_difference = of_translation / slope;
+        of_features_.pull_back_mass(features, of_difference, F, features_, alphas(k, gradient_->alpha1));
+        of_instances_.pull_back_mass(instances, -of_difference, G, instances_, alphas(k, gradient_->alpha2));
     }
 
     /// s = LSE_n(y + G),  F = k1 (log p0 - s)
     void update_features(Index k) {
-        const Side& side = tape_->scaled(k).features;
-        half_step(k, side, tape_->log_row_sum(k), features_, log_p_, gradient_->alpha1);
-        term_.row_factor = -side.common.damping * features_.vector();  // dL/ds
+        term_.row_factor = half_step_of_features(k, tape_->log_row_sum(k));
         term_.slope.resize(0);
         set_term(k, term_.row_factor);
+    }
+
+    /// Given dL/dF in features_, which is then 0. Returns dL/ds.
+    const Buffer<Real>& half_step_of_features(Index k, const Real* log_row_sum) {
+        total_ +=
+            of_features_.half_step(tape_->scaled(k).features, log_row_sum, features_, alphas(k, gradient_->alpha1));
         features_.vector().setZero();
+        return of_features_.of_log_sum();
+    }
+
+    /// alpha0 of step k, and the derivatives with respect to it and to this alpha.
+    StepAlphas alphas(Index k, auto& alpha) {
+        return {tape_->parameters[k].alpha0, of_step(gradient_->alpha0, k), of_step(alpha, k)};
     }
 
     /// The G that step k starts from is the one that step k - 1 ended with, in units of its own alpha0.
     void begin(Index k) {
         if (k > 0 && tape_->parameters.shared()) return;
         if (k == 0) {
-            terms_.add(term_);
+            if (tape_->has_features(k)) terms_.add(term_);
             return close(k);
         }
         instances_.vector() += terms_.add_for_col_sums(term_).vector();
@@ -141,12 +172,17 @@ private:
         const auto pull_back = [](const Side& side, auto& log_prior) {
             return pull_back_normalization(side.log_prior.data(), side.size(), side.kept_sum, log_prior.data());
         };
-        pull_back(scaled.features, log_p_);
-        const Real per_mass = pull_back(scaled.instances, log_q_);
-        add_prior_gradients(scaled.kernel.active, scaled.forbidden, per_mass, log_p_.data(), log_q_.data(), *gradient_);
+        Buffer<Real>& log_p = of_features_.log_prior();
+        Buffer<Real>& log_q = of_instances_.log_prior();
+        pull_back(scaled.features, log_p);
+        const Real per_mass = pull_back(scaled.instances, log_q);
+        add_prior_gradients(scaled.kernel.active, scaled.forbidden, per_mass, log_p.data(), log_q.data(), *gradient_);
+        gradient_->alphas1 += of_features_.alphas().vector();
+        const Buffer<Real>& alphas2 = of_instances_.alphas();
+        for (Index k = 0; k < alphas2.size(); ++k) gradient_->alphas2[scaled.kernel.instance(k)] += alphas2[k];
         const auto [d, n] = scaled.highest();
         if (of_reward_.size() > 0) {  // looked at in saturate()
-            of_reward_[n * log_p_.size() + d] += offset_;
+            of_reward_[n * log_p.size() + d] += offset_;
             Scalar* const to = gradient_->reward.sum().data();
             for (Index i = 0; i < of_reward_.size(); ++i) to[i] += static_cast<Scalar>(of_reward_[i]);
             return;
@@ -168,7 +204,7 @@ private:
     void set_term(Index k, const Buffer<Real>& row_sum) {
         has_term_ = true;
         term_.row_sum = row_sum;
-        term_.row_exponent = -tape_->log_row_sum(k);
+        term_.row_exponent = -Eigen::Map<const RealVector>(tape_->log_row_sum(k), features_.size());
         term_.col_factor = RealVector::Ones(instances_.size());
     }
 
@@ -194,7 +230,7 @@ private:
             add_prior_weights(col, Y);
         });
         is_finite_ = sum(nothing) == 0;
-        offset_ -= total_ * kernel.inverse_alpha0;
+        if (scaled.takes_offset) offset_ -= total_ * kernel.inverse_alpha0;
         total_ = 0;
         of_step(gradient_->alpha0, k) -= moment * kernel.inverse_alpha0 * kernel.inverse_alpha0;
     }
@@ -234,48 +270,13 @@ private:
 
     void add_prior_weights(Index col, const auto* Y) {
         if (tape_->prior_weight == 0) return;
+        Buffer<Real>& log_p = of_features_.log_prior();
         Real sum = 0;
-        for (Index d = 0; d < log_p_.size(); ++d) {
-            log_p_[d] += tape_->prior_weight * static_cast<Real>(Y[d]);
+        for (Index d = 0; d < log_p.size(); ++d) {
+            log_p[d] += tape_->prior_weight * static_cast<Real>(Y[d]);
             sum += static_cast<Real>(Y[d]);
         }
-        log_q_[col] += tape_->prior_weight * sum;
-    }
-
-    /// F = k (log prior - s) + (1 - k) anchor
-    void half_step(Index k, const Side& side, const auto& log_sum, const Buffer<Real>& of_potential,
-                   Buffer<Real>& of_log_prior, auto& alpha) {
-        Real of_damping = 0;
-        for (Index i = 0; i < of_potential.size(); ++i) {
-            const HalfStepDerivatives<Real> of(of_potential[i], 0, side.common.damping, side.log_prior[i],
-                                               log_sum[i] + side.anchor[i]);
-            of_log_prior[i] += of.of_prior;
-            of_damping += of.of_damping;
-            total_ += of.of_log_sum;  // the weights of a log sum add up to 1
-        }
-        of_step(gradient_->alpha0, k) +=
-            pull_back_damping(of_damping, side.common.alpha, tape_->parameters[k].alpha0, of_step(alpha, k));
-    }
-
-    /// The reverse of LSE(log prior - th F), F = potential - taken - anchor, and of the th in T's denominator, given
-    /// dL/d(LSE).
-    void pull_back_log_sum(Index k, const Side& side, const Buffer<Real>& potential, Real taken, Real of_log_sum,
-                           Real translation, Buffer<Real>& of_potential, Buffer<Real>& of_log_prior, auto& alpha) {
-        const Index size = side.size();
-        weight_.resize(size);
-        const auto F = [&](Index i) { return potential[i] - taken - side.anchor[i]; };
-        for (Index i = 0; i < size; ++i) weight_[i] = side.log_prior[i] - side.common.ratio * F(i);
-        bounded_exp(weight_.data(), size, weight_.data(), log_sum_exp(weight_.data(), size));
-        Real of_ratio = -of_log_sum * translation;
-        for (Index i = 0; i < size; ++i) {
-            const Real of_exponent = of_log_sum * weight_[i];
-            of_log_prior[i] += of_exponent;
-            of_potential[i] -= side.common.ratio * of_exponent;
-            of_ratio -= of_exponent * F(i);
-        }
-        if (side.is_hard()) return;
-        of_step(gradient_->alpha0, k) += of_ratio / side.common.alpha;
-        of_step(alpha, k) -= of_ratio * side.common.ratio / side.common.alpha;
+        of_instances_.log_prior()[col] += tape_->prior_weight * sum;
     }
 
     const SinkhornTape* tape_ = nullptr;
@@ -290,7 +291,7 @@ private:
     Real total_ = 0;                 ///< The sum of dL/dy.
     Real offset_ = 0;                ///< dL/dmax X
     bool is_finite_ = false;         ///< Whether all of dL/dX was finite at last.
-    Buffer<Real> log_p_, log_q_;
+    SideReverse<> of_features_, of_instances_;
     Buffer<Scalar> scratch_;  ///< For a column of the reward.
     Buffer<Real> weight_;
     Buffer<Real> of_reward_;  ///< dL/dX of terms in the log domain, D x N, or empty.

@@ -17,9 +17,14 @@
 namespace otpool::detail {
 
 /// The tape of K steps of Sinkhorn: their log sums, which say what the potentials were. Memory: D + N numbers a step.
+///
+/// Where the instances' half step comes first, step 0 has no other: its features' potential is 0. After the last step is
+/// then one more half step of the features, from the last of the log sums over instances.
 struct SinkhornTape {
     ParameterSets parameters = {};
-    Real prior_weight = 0;                     ///< The regulariser's.
+    Real prior_weight = 0;  ///< The regulariser's.
+    bool instances_first = false;
+    bool translates = false;                   ///< Whether a step has a translation, if that moves its sides.
     std::vector<ScaledProblem> problems = {};  ///< One for each set of parameters.
     LogSums log_sums = {};                     ///< s and u
     std::vector<Real> translation = {};        ///< T of every step
@@ -28,13 +33,23 @@ struct SinkhornTape {
     const ScaledProblem& scaled(Index k) const { return problems[parameters.place(k)]; }
     ScaledProblem& scaled(Index k) { return problems[parameters.place(k)]; }
 
-    auto log_row_sum(Index k) const { return log_sums.of_rows.col(k); }
-    auto log_col_sum(Index k) const { return log_sums.of_cols.col(k); }
+    /// Of the sums that step k starts from; after the last step, those that it ends with.
+    const Real* log_row_sum(Index k) const { return log_sums.of_rows.data() + k * log_sums.of_rows.rows(); }
+    const Real* log_col_sum(Index k) const { return log_sums.of_cols.data() + k * log_sums.of_cols.rows(); }
+
+    /// Whether step k has a half step of the features.
+    bool has_features(Index k) const { return k > 0 || !instances_first; }
 
     /// potential <- the features' kernel potential after the translation of step k.
     void features(Index k, Buffer<Real>& potential) const {
-        half_step(scaled(k).features, log_row_sum(k), potential);
-        for (Real& f : potential) f += translation[static_cast<std::size_t>(k)];
+        const Side& side = scaled(k).features;
+        if (!has_features(k)) {
+            potential = side.anchor;
+            return;
+        }
+        half_step(side, log_row_sum(k), potential);
+        const Real t = translation[static_cast<std::size_t>(k)];
+        for (Index d = 0; d < potential.size(); ++d) potential[d] += side.line(d).is_free() ? 0 : t;
     }
     /// potential <- the instances' after step k.
     void instances(Index k, Buffer<Real>& potential) const {
@@ -75,12 +90,14 @@ struct SinkhornTape {
 
 private:
     /// As Side::half_steps().
-    static void half_step(const Side& side, const auto& log_sum, Buffer<Real>& potential) {
+    static void half_step(const Side& side, const Real* log_sum, Buffer<Real>& potential) {
         potential.resize(side.size());
-        for (Index i = 0; i < side.size(); ++i) {
-            potential[i] =
-                side.common.damping * (side.log_prior[i] - log_sum[i]) + side.common.relaxation * side.anchor[i];
-        }
+        side.with_lines([&](const auto& line_of) {
+            for (Index i = 0; i < side.size(); ++i) {
+                const Stiffness& line = line_of(i);
+                potential[i] = line.damping * (side.log_prior[i] - log_sum[i]) + line.relaxation * side.anchor[i];
+            }
+        });
     }
 };
 

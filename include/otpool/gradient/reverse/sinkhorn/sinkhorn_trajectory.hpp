@@ -39,12 +39,16 @@ namespace otpool::detail {
 ///     F' = F + T,         T = (LSE(log p0 - th1 F) - LSE(log q0 - th2 G)) / (th1 + th2)
 ///     u = LSE_d(y + F'),  G = k2 (log q0 - u)
 ///
+/// k and th are those of each line. Where they differ, T is the root of TranslatedMass, and free features do not move.
+/// Where the instances' half step comes first, the steps start with it from F = 0, and end on the features.
+///
 /// Only s, u and T of every step are kept: F' and G follow from them. The reverse needs the plans exp(y + G - s) and
 /// exp(y + F' - u), which are exp(y) scaled by vectors, and so is what they add to dL/dy. So steps with the same
 /// parameters share one exp per element, and their 2K rank-one updates are one product (ScaledKernelSum). Memory: the
 /// D x N gradient of the reward, and SinkhornTape.
 ///
-/// T is left out where only the conditional mean is wanted, as in Sinkhorn: the mean and its gradient do not depend on it.
+/// T is left out where only the conditional mean is wanted, as in Sinkhorn: the mean and its gradient do not depend on
+/// it, unless lines have alphas of their own.
 template <BagScalar Scalar, EntropicRegularizer R>
 class Trajectory<Sinkhorn, Scalar, R> {
 public:
@@ -57,11 +61,11 @@ public:
                bool pooled_only, Workspace& workspace) {
         const Run<Scalar, R> run{.workspace = &workspace};
         SolverRun<Scalar, R> own(solver.options, problem, run);
-        if (solver.first != HalfStep::features)
-            throw UnsupportedProblem("Unrolled Sinkhorn", "the instances' half step first", "the features' first");
-        start_tape(problem, steps, *solver.options.iterations);
+        start_tape(solver, problem, steps);
         pooled_only = pooled_only && !solver.options.history;
-        const bool by_scalings = pooled_only && steps.empty();
+        tape_.translates = solver.translation && (!pooled_only || has_own_alphas(problem));
+        const bool moves_mean = tape_.translates && pooled_only;
+        const bool by_scalings = pooled_only && steps.empty() && !tape_.instances_first && !moves_mean;
         if (by_scalings && pool_by_scalings(own, tape_.problems.front(), mean, &tape_.log_sums)) {
             outcome = {.status = Status::iteration_limit, .iterations = *solver.options.iterations};
             return;
@@ -69,10 +73,9 @@ public:
         if (!by_scalings) own.inspect();
         auto& scaling = workspace.get<Scaling<>>();
         Iterations iterations(own.any(), 0);
-        Recorder recorder{tape_, workspace.get<Inspection>()};
-        const bool translation = solver.translation && !pooled_only;
-        sinkhorn_steps(scaling, iterations, translation, false, 0, workspace, recorder);
-        recorder.end(scaling);
+        Recorder recorder{tape_, workspace.get<Inspection>(), !steps.empty()};
+        sinkhorn_steps(scaling, iterations, tape_.translates, tape_.instances_first, 0, workspace, recorder);
+        if (!tape_.instances_first) recorder.end(scaling);
         outcome = iterations.outcome();
         const UotProblem<Scalar, R> last = steps.empty() ? problem : with_parameters(problem, steps.back());
         if (!pooled_only) {
@@ -101,7 +104,8 @@ private:
     /// Puts what Sinkhorn's loop tells of its steps onto the tape.
     struct Recorder {
         SinkhornTape& tape;
-        Inspection& problem;  ///< Its alphas become those of the present step.
+        Inspection& problem;
+        bool sets_alphas;  ///< Whether the problem's become those of the present step.
         Index step = 0;
         Buffer<Real> potential = {};
 
@@ -109,12 +113,16 @@ private:
         void begin(Scaling<>& scaling) {
             if (step == 0 || !tape.parameters.shared()) {
                 const StepParameters& parameters = tape.parameters[step];
-                problem.set_alphas(parameters.alpha0, parameters.alpha1, parameters.alpha2);
+                if (sets_alphas) problem.set_alphas(parameters.alpha0, parameters.alpha1, parameters.alpha2);
                 ScaledProblem& scaled = tape.scaled(step);
                 scaled.set(problem);
                 if (step == 0) tape.log_sums.resize(scaled.kernel.rows(), scaled.kernel.cols(), tape.steps());
                 tape.start(step, potential);
                 scaling.start(scaled, potential, {});
+                if (tape.instances_first) {
+                    scaling.start_on_instances();
+                    keep(scaling, 0);
+                }
             }
             copy(scaling.log_row_sum(), tape.log_sums.rows_of(step));
         }
@@ -129,15 +137,21 @@ private:
         static void copy(const Buffer<Real>& from, Real* to) { std::copy(from.begin(), from.end(), to); }
     };
 
-    void start_tape(const UotProblem<Scalar, R>& problem, const std::vector<StepParameters>& steps, int count) {
+    void start_tape(const Sinkhorn& solver, const UotProblem<Scalar, R>& problem,
+                    const std::vector<StepParameters>& steps) {
         tape_.prior_weight = R::prior_weight;
+        tape_.instances_first = solver.first == HalfStep::instances;
+        if (tape_.instances_first && !steps.empty()) {
+            throw UnsupportedProblem("Unrolled Sinkhorn", "parameters for each step and the instances' half step first",
+                                     "the same parameters for all steps, or the features' half step first");
+        }
         tape_.parameters = parameter_sets(steps, problem);
         for (const StepParameters& step : tape_.parameters.sets) {
             if (step.alpha0 > 0 && std::isfinite(step.alpha0)) continue;
             throw UnsupportedProblem("Unrolled Sinkhorn", "alpha0 = " + printed(step.alpha0), "alpha0 > 0 and finite");
         }
         tape_.problems.resize(tape_.parameters.sets.size());
-        tape_.translation.assign(static_cast<std::size_t>(count), 0);
+        tape_.translation.assign(static_cast<std::size_t>(*solver.options.iterations), 0);
     }
 
     SinkhornTape tape_;
