@@ -24,6 +24,37 @@ double central_difference(const At& at, double step) {
     return (8 * (at(step) - at(-step)) - (at(2 * step) - at(-2 * step))) / (12 * step);
 }
 
+/// A central difference of fourth order; its doubt is how far it is from those of second order.
+struct Difference {
+    double derivative, doubt;
+
+    template <class At>
+    Difference(const At& at, double step) {
+        const double near = (at(step) - at(-step)) / (2 * step);
+        const double far = (at(2 * step) - at(-2 * step)) / (4 * step);
+        derivative = (4 * near - far) / 3;
+        doubt = std::abs(near - far);
+    }
+
+    /// d number / d value, which is moved in steps of 1e-4 unit, or smaller where there is a kink: at the edge of the
+    /// step that shows only in part. `largest`: the size of the derivatives so far.
+    static Difference of(double& value, double unit, double largest, const auto& number) {
+        const double from = value;
+        const auto at = [&](double step) {
+            value = from + step;
+            const double found = number();
+            value = from;
+            return found;
+        };
+        const Difference found(at, 1e-4 * unit);
+        if (found.doubt <= 1e-5 * (std::abs(found.derivative) + largest) + 1e-8) return found;
+        const Difference smaller(at, 1e-5 * unit);
+        return smaller.doubt < found.doubt ? smaller : found;
+    }
+    /// Whether there is a kink within the step, and so no derivative to compare with.
+    bool has_kink(double largest) const { return doubt > 1e-3 * (std::abs(derivative) + largest) + 1e-8; }
+};
+
 /// A problem whose every number can be moved.
 struct Parameters {
     Matrix<double> reward;
@@ -165,19 +196,6 @@ private:
         double scale = 0;
     };
 
-    /// A central difference of fourth order; its doubt is how far it is from those of second order.
-    struct Difference {
-        double derivative, doubt;
-
-        template <class At>
-        Difference(const At& at, double step) {
-            const double near = (at(step) - at(-step)) / (2 * step);
-            const double far = (at(2 * step) - at(-2 * step)) / (4 * step);
-            derivative = (4 * near - far) / 3;
-            doubt = std::abs(near - far);
-        }
-    };
-
     double relative_error(const Kind& kind) const {
         return kind.error / std::max({kind.scale, 1e-3 * largest_, 1e-12});
     }
@@ -216,24 +234,12 @@ private:
     }
 
     void compare(Kind& kind, double& value, double unit, double derivative) {
-        const double from = value;
-        const auto at = [&](double step) {
-            value = from + step;
-            const double number = number_(at_);
-            value = from;
-            return number;
-        };
-        Difference found(at, 1e-4 * unit);
-        // Near a kink. It shows only in part if it is at the edge of the step: then a smaller step is right.
-        if (found.doubt > 1e-5 * (std::abs(found.derivative) + largest_) + 1e-8) {
-            const Difference smaller(at, 1e-5 * unit);
-            if (smaller.doubt < found.doubt) found = smaller;
-        }
-        const double numeric = found.derivative;
-        if (found.doubt > 1e-3 * (std::abs(numeric) + largest_) + 1e-8) {
+        const auto found = Difference::of(value, unit, largest_, [&] { return number_(at_); });
+        if (found.has_kink(largest_)) {
             ++kinks_;
             return;
         }
+        const double numeric = found.derivative;
         kind.error = std::max(kind.error, std::abs(numeric - derivative));
         kind.scale = std::max(kind.scale, std::abs(numeric));
         largest_ = std::max(largest_, std::abs(numeric));

@@ -32,12 +32,11 @@ ForwardPass<Scalar, R> forward_pass_of(Solution<Scalar, R>&& solution) {
             std::move(solution)};
 }
 
-/// Adds dL/d(problem), taking the pass's solution for the optimum.
-template <class Readout, BagScalar Scalar, Regularizer R>
-void add_gradient_of_optimum(const Readout& readout, const ForwardPass<Scalar, R>& pass, const RealVector& dL_dy,
-                             BagGradient<Scalar>& gradient) {
-    const PlanGradient of_plan = pull_back(readout, pass, dL_dy, gradient);
-    const Optimum optimum(*pass.solution);
+/// Adds dL/d(problem), taking the solution for the optimum.
+template <BagScalar Scalar, Regularizer R>
+void add_gradient_of_optimum(const Solution<Scalar, R>& solution, PlanGradient of_plan, BagGradient<Scalar>& gradient) {
+    pull_back_values(solution.log_plan, of_plan, gradient);
+    const Optimum optimum(solution);
     if (optimum.alpha0 > 0) {
         OptimumGradient<>(optimum, of_plan).add_to(gradient);
     } else if (optimum.has_free_side) {
@@ -99,11 +98,19 @@ struct Implicit {
     /// Like backward(), but adds to a bag's part of a batch's gradient.
     template <class Readout, BagScalar Scalar, Regularizer R>
     void add_gradient(const Readout& readout, const ForwardPass<Scalar, R>& tape, const RealVector& dL_dy,
-                      detail::BagGradient<Scalar>& gradient, Workspace& /*workspace*/) const {
+                      detail::BagGradient<Scalar>& gradient, Workspace& workspace) const {
+        add_gradient_of_plan(tape, detail::pull_back_readout(readout, tape, dL_dy, gradient), gradient, workspace);
+    }
+
+    /// The same, given what is read out of the plan; its values may be others than the problem's. Theirs is the
+    /// derivative that becomes that of the values.
+    template <BagScalar Scalar, Regularizer R>
+    void add_gradient_of_plan(const ForwardPass<Scalar, R>& tape, const detail::PlanGradient& of_plan,
+                              detail::BagGradient<Scalar>& gradient, Workspace& /*workspace*/) const {
         const Status status = tape.outcome.status;
         detail::require_that(tape.outcome.converged() || status == Status::mass_out_of_range || accept_unconverged,
                              "status of the solution", name(status), "converged, or any with accept_unconverged");
-        detail::add_gradient_of_optimum(readout, tape, dL_dy, gradient);
+        detail::add_gradient_of_optimum(*tape.solution, of_plan, gradient);
     }
 };
 

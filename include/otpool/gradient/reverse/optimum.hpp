@@ -22,7 +22,7 @@ namespace otpool::detail {
 /// A problem and its solution, of any scalar and regulariser, as the gradient of an optimum needs them. Views the
 /// solution.
 struct Optimum {
-    AnyView reward, values;
+    AnyView reward;
     Real alpha0;
     Alphas alpha1, alpha2;  ///< Of the features and of the active instances.
     bool has_free_side;     ///< As closed forms ask for it.
@@ -35,7 +35,6 @@ struct Optimum {
     template <BagScalar Scalar, Regularizer R>
     explicit Optimum(const Solution<Scalar, R>& solution)
         : reward(solution.problem.reward),
-          values(solution.problem.pooled_values()),
           alpha0(Real(solution.problem.alpha0)),
           alpha1(alphas_of(solution.problem.features)),
           alpha2(alphas_of(solution.problem.instances)),

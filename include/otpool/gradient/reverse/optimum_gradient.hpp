@@ -168,7 +168,7 @@ private:
             const RealVector& K =
                 exponentials([&](Index d) { return log_W_[d] + relative_r_[d] - (log_rows_[d] + log_cols_[k]) / 2; });
             std::copy(K.begin(), K.end(), system_.K.data() + k * rows());
-            optimum_.values.copy_column(n, value_.data());
+            of_plan_.values.copy_column(n, value_.data());
             lambda_ += times_derivative([&](Index d) { return log_W_[d] - log_rows_[d] / 2; });
             mu_[k] = times_derivative([&](Index d) { return log_W_[d] - log_cols_[k] / 2; }).sum();
         });
@@ -176,7 +176,7 @@ private:
 
     /// H of the present column.
     void set_H(Index k, Index n) {
-        optimum_.values.copy_column(n, value_.data());
+        of_plan_.values.copy_column(n, value_.data());
         H_ = times_derivative([&](Index d) { return log_W_[d]; });
         subtract([&](Index d) { return log_rows_[d]; }, [&](Index d) { return lambda_[d]; });
         subtract([&](Index) { return log_cols_[k]; }, [&](Index) { return mu_[k]; });

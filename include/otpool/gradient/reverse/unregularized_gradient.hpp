@@ -67,9 +67,7 @@ public:
 private:
     static constexpr Real nothing = -std::numeric_limits<Real>::infinity();
 
-    void for_each_column(const auto& visit) const {
-        of_plan_.for_each_column(optimum_.log_plan, optimum_.values, visit);
-    }
+    void for_each_column(const auto& visit) const { of_plan_.for_each_column(optimum_.log_plan, visit); }
 
     /// log m = log prior + x_max / alpha
     static void add_line(Real of_mass, Real log_excess, Real alpha, Real& of_log_prior, Real& of_alpha) {

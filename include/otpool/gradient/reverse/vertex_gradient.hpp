@@ -82,7 +82,7 @@ private:
         std::vector<Work> log_column;
         for (Index d = 0; d < optimum_.rows(); ++d) log_mass_[at(d)] = of_plan_.log_row_sum[d] + scale[d];
         optimum_.log_plan.for_each_column([&](Index k, Index n, const RealVector& score) {
-            optimum_.values.copy_column(n, value.data());
+            of_plan_.values.copy_column(n, value.data());
             log_column.clear();
             for (Index d = 0; d < score.size(); ++d) {
                 if (score[d] + scale[d] == nothing) continue;
