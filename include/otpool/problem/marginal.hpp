@@ -73,7 +73,7 @@ Alphas alphas_of(const Marginal<Scalar>& marginal) {
     if (marginal.alphas.size() == 0) return alphas;
     std::vector<Real> own;
     for (Index i = 0; i < marginal.alphas.size(); ++i) {
-        const bool excluded = marginal.prior.size() > 0 && marginal.prior[i] == 0;
+        const bool excluded = i < marginal.prior.size() && marginal.prior[i] == 0;
         if (!excluded) own.push_back(alpha_of(marginal, i));
     }
     alphas.set(static_cast<Index>(own.size()), [&](Index i) { return own[static_cast<std::size_t>(i)]; });
