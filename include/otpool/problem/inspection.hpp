@@ -92,7 +92,7 @@ private:
         alpha2 = alphas_of(problem.instances);
         feature_penalty = problem.features.penalty;
         instance_penalty = problem.instances.penalty;
-        regularizer = AnyRegularizer::of<R>();
+        regularizer = AnyRegularizer::of(problem.regularizer);
         priors.set(problem);
     }
 

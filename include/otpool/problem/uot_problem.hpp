@@ -35,6 +35,7 @@ struct UotProblem {
     Scalar alpha0 = 1;                            ///< Strength of the regulariser, in [0, inf].
     Marginal<Scalar> features = {.alpha = hard};  ///< alpha1 and p0 (D entries).
     Marginal<Scalar> instances = {.alpha = 0};    ///< alpha2 and q0 (N entries).
+    [[no_unique_address]] R regularizer = {};     ///< R, if it has settings, as KSparse has.
 
     /// The values, or the reward if there are none.
     const MatrixView<Scalar>& pooled_values() const { return values.empty() ? reward : values; }
@@ -121,7 +122,7 @@ void require_common_mass(const Marginal<Scalar>& features, const Marginal<Scalar
 /// validate() without the entries of reward and values.
 template <class Scalar, class R>
 void validate_fields(const UotProblem<Scalar, R>& problem) {
-    const auto& [reward, values, alpha0, features, instances] = problem;
+    const auto& [reward, values, alpha0, features, instances, regularizer] = problem;
     require_that(!reward.empty(), "shape of reward", shape_text(reward.rows(), reward.cols()),
                  "at least one feature and one instance");
     require_that(values.empty() || (values.rows() == reward.rows() && values.cols() == reward.cols()),
@@ -133,6 +134,7 @@ void validate_fields(const UotProblem<Scalar, R>& problem) {
     require_prior(features.prior, reward.rows(), false, "p0", features.has_masses);
     require_prior(instances.prior, reward.cols(), true, "q0", instances.has_masses);
     require_common_mass(features, instances);
+    if constexpr (LimitedRegularizer<R>) require_that(regularizer.most >= 1, "most", regularizer.most, "at least 1");
 }
 
 /// The number of instances that are not excluded.
