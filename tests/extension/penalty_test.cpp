@@ -112,7 +112,7 @@ TEST_CASE("Total variation's plan is the best of its neighbours") {
         random.problem.instances.penalty = TotalVariation();
         const auto solution = Sinkhorn{{.tolerance = 1e-10, .max_iterations = 200000}}.solve(random.problem);
         const auto objective = [&](const Matrix<double>& plan) {
-            const auto& [reward, values, alpha0, features, instances, mass] = random.problem;
+            const auto& [reward, values, alpha0, features, instances, mass, regularizer] = random.problem;
             const auto penalty = [&](const Marginal<double>& side, const Vector<double>& m) {
                 const Vector<double> uniform = Vector<double>::Constant(m.size(), 1 / static_cast<double>(m.size()));
                 const Vector<double> prior =

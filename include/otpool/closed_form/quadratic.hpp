@@ -25,7 +25,8 @@
 namespace otpool::detail {
 
 /// Quadratic with 0 < alpha0 < inf and a free side: the plan max(0, X + f + g) / (2 alpha0), exactly. Free instances:
-/// g = 0, and each f_d is found by itself. Free features: f = 0, and each g_n is found by itself.
+/// g = 0, and each f_d is found by itself. Free features: f = 0, and each g_n is found by itself. With a limit m (KSparse,
+/// TopK), a line that is found so has its m largest rewards only.
 template <std::same_as<Real> Work = Real>
 class ThresholdLimit {
 public:
@@ -39,7 +40,8 @@ public:
             problem.reward.copy_column(problem.priors.active[static_cast<std::size_t>(k)], reward_.data() + k * rows());
         }
         const Priors& priors = problem.priors;
-        const bool free_instances = problem.alpha2.all_free();
+        // Both may be free: then a limit says which lines to solve.
+        const bool free_instances = problem.alpha2.all_free() && !problem.regularizer.limits_instances;
         for (Index d = 0; d < rows() && free_instances; ++d) {
             f_[static_cast<std::size_t>(d)] = threshold(d, rows(), cols(), {priors.log_p[d], problem.alpha1[d]});
         }
@@ -74,6 +76,8 @@ private:
         };
         gap_.resize(static_cast<std::size_t>(size));
         for (Index i = 0; i < size; ++i) gap_[static_cast<std::size_t>(i)] = gap_of(i);
+        if (const Index most = problem_.regularizer.most; most > 0 && most < size) keep_smallest(most);
+        kept_gap_ = gap_;  // the line reorders its own
         MarginalLine scaled = line.in_units_of(unit);
         // Made hard by an alpha far above alpha0: its potential is the reward's, -highest.
         if (line.is_soft() && scaled.is_hard()) {
@@ -81,15 +85,26 @@ private:
         }
         const QuadraticLine<Work> solved(gap_.data(), size, std::clamp(highest / unit, -1e300, 1e300), scaled);
         for (Index i = 0; i < size; ++i)
-            log_plan_[static_cast<std::size_t>(first + i * stride)] = solved.log_entry(gap_of(i));
+            log_plan_[static_cast<std::size_t>(first + i * stride)] =
+                solved.log_entry(kept_gap_[static_cast<std::size_t>(i)]);
         residual_ = (std::max)(residual_, solved.error);
         // Of a hard line, the reward is not to lose digits, nor to overflow, in other units.
         return scaled.is_hard() ? unit * solved.excess - highest : unit * solved.potential;
     }
 
+    /// Leaves so many gaps, the smallest ones; the others have no mass.
+    void keep_smallest(Index most) {
+        order_.resize(gap_.size());
+        for (std::size_t i = 0; i < order_.size(); ++i) order_[i] = i;
+        std::nth_element(order_.begin(), order_.begin() + most, order_.end(),
+                         [&](std::size_t a, std::size_t b) { return gap_[a] < gap_[b]; });
+        for (auto i = order_.begin() + most; i != order_.end(); ++i) gap_[*i] = std::numeric_limits<Work>::infinity();
+    }
+
     const Inspection& problem_;
     std::vector<Work> reward_, log_plan_;  ///< D x N, one column per active instance
-    std::vector<Work> f_, g_, gap_;
+    std::vector<Work> f_, g_, gap_, kept_gap_;
+    std::vector<std::size_t> order_;
     Real residual_ = 0;
 };
 
@@ -150,6 +165,29 @@ private:
                         Index k, Real* score) { std::fill_n(score, rows, weight[static_cast<std::size_t>(k)]); },
                     std::move(log_scale), priors.active);
         return found;
+    }
+};
+
+/// A limit on the lines of one side leaves a closed form where the other side is free: KSparse with free features, TopK with
+/// free instances.
+template <LimitedRegularizer R>
+struct ClosedFormOf<R> {
+    template <BagScalar Scalar>
+    static bool exists(const UotProblem<Scalar, R>& problem) {
+        const Alphas other = alphas_of(std::same_as<R, TopK> ? problem.instances : problem.features);
+        return problem.alpha0 > 0 && std::isfinite(problem.alpha0) && other.all_free() && is_kullback_leibler(problem);
+    }
+
+    static SolvedPlan solve(const Inspection& problem, double tolerance) {
+        return ThresholdLimit<>(problem).solution(tolerance);
+    }
+
+    /// mean <- the conditional mean of the values.
+    template <BagScalar Scalar>
+    static Outcome pool(const Inspection& problem, double tolerance, const Execution&, Workspace&, RealVector& mean) {
+        SolvedPlan found = closed_form_of<R>(problem, tolerance);
+        mean = conditional_mean(found.log_plan, problem.pooled_values());
+        return std::move(found.outcome);
     }
 };
 

@@ -22,6 +22,8 @@ enum class Status {
                         ///< and an instance that meet are below 1e-16 of the plan's largest entry.
     mass_out_of_range,  ///< Converged, but the plan's mass is outside the range of the scalar: plan() saturates or is
                         ///< all zero. The pooled vector and log_mass are right.
+    not_exact,          ///< KSparse: the dual's maximum is at a tie, where it is only a bound (dual_bound()). The plan
+                        ///< keeps the limit, but its marginals are off by the residual.
 };
 
 /// The name of the status: "converged" for Status::converged.
@@ -32,6 +34,7 @@ inline const char* name(Status status) {
         case Status::stopped: return "stopped";
         case Status::precision_limit: return "precision_limit";
         case Status::mass_out_of_range: return "mass_out_of_range";
+        case Status::not_exact: return "not_exact";
     }
     return "unknown";
 }

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "otpool/closed_form/quadratic.hpp"
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/pooling/slot_pooling.hpp"
@@ -93,6 +94,18 @@ auto lot_embedding(Matrix<Scalar> reference) {
         .reward = {std::move(reference)},
         .parameters = {.alpha0 = 0, .features = {.alpha = hard}, .instances = {.alpha = hard}},
         .readout = {.centres = std::move(centres)}};
+}
+
+/// Top-k pooling: a slot draws on the m instances of the largest rewards, with weights that are the projection of their
+/// rewards over 2 alpha0 onto the simplex; y_k is the mean of the instances with these weights. m = 1 is the instance of the
+/// largest reward, a large alpha0 the plain mean of the m, m = N sparsemax (Martins & Astudillo, ICML 2016). TopK with
+/// hard slots and free instances. Give it other parameters for soft slots; others than free instances are refused.
+template <BagScalar Scalar, class Reward = GivenReward>
+auto top_k_pooling(Index m, Reward reward = {}, Scalar alpha0 = 1) {
+    return SlotPooling<Scalar, Reward, ClosedForm, ConditionalSlots, NoDummySlot, TopK>{
+        .reward = std::move(reward),
+        .parameters = {.alpha0 = alpha0, .features = {.alpha = hard}, .instances = {.alpha = 0}},
+        .regularizer = {m}};
 }
 
 /// Shares of N instances in K slots, K x N, from scores: columns sum to 1 and rows to N/K, up to the number of steps. SwAV

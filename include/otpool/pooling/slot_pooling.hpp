@@ -47,6 +47,7 @@ struct SlotPooling {
     std::optional<Scalar> empty_bag = {};       ///< Fills an empty bag's result; if unset, an empty bag is an error.
     /// Runs the bags of a batch, and parts of a bag that dominates the batch; Sequential by default.
     Execution execution = {};
+    [[no_unique_address]] R regularizer = {};  ///< R, if it has settings, as KSparse and TopK have.
 
     /// The UOT problem of one bag. With a dummy slot, that is the last row. Throws InvalidArgument.
     UotProblem<Scalar, R> problem(const Bag<Scalar>& bag) const { return stated(bag).problem; }
@@ -87,6 +88,7 @@ private:
         Stated of_bag;
         UotProblem<Scalar, R>& problem = of_bag.problem;
         problem.alpha0 = parameters.alpha0;
+        problem.regularizer = regularizer;
         problem.features = parameters.features;
         problem.instances = parameters.instances;
         if (bag.prior.size() > 0) problem.instances.prior = bag.prior;

@@ -94,7 +94,7 @@ private:
         alpha2 = alphas_of(problem.instances);
         feature_penalty = problem.features.penalty;
         instance_penalty = problem.instances.penalty;
-        regularizer = AnyRegularizer::of<R>();
+        regularizer = AnyRegularizer::of(problem.regularizer);
         log_mass = fixed_mass(problem);
         if (log_mass) log_mass = std::log(*log_mass);
         priors.set(problem);

@@ -26,6 +26,30 @@ struct Quadratic {
     static double entry_at(double slack) { return (std::max)(slack, 0.0) / 2; }  ///< As in SeparableRegularizer.
 };
 
+/// Quadratic with at most m slots (rows of the plan) per instance: every column of P has at most m entries above 0 (Liu,
+/// Puigcerver & Blondel, "Sparsity-Constrained Optimal Transport", ICLR 2023). Not convex; Newton takes it, and finds
+/// the optimum or says Status::not_exact. ClosedForm takes it if all features are free.
+struct KSparse {
+    Index most = 1;  ///< m, at least 1.
+
+    static double value(double entry) { return Quadratic::value(entry); }            ///< As Quadratic's.
+    static double derivative(double entry) { return Quadratic::derivative(entry); }  ///< As Quadratic's.
+    static double curvature(double entry) { return Quadratic::curvature(entry); }    ///< As Quadratic's.
+    static double entry_at(double slack) { return Quadratic::entry_at(slack); }      ///< As Quadratic's.
+};
+
+/// Quadratic with at most m instances per slot: every row of P has at most m entries above 0. ClosedForm takes it, if all
+/// instances are free: the m largest rewards of a row, projected onto the simplex (hard slots). If instances wanted mass,
+/// the slots could often not reach them all.
+struct TopK {
+    Index most = 1;  ///< m, at least 1.
+
+    static double value(double entry) { return Quadratic::value(entry); }            ///< As Quadratic's.
+    static double derivative(double entry) { return Quadratic::derivative(entry); }  ///< As Quadratic's.
+    static double curvature(double entry) { return Quadratic::curvature(entry); }    ///< As Quadratic's.
+    static double entry_at(double slack) { return Quadratic::entry_at(slack); }      ///< As Quadratic's.
+};
+
 /// R(P) = <P, log P - 1> - w (<P, log p0 q0^T> - 1), w = prior_weight: the regularisers whose plans are exponential,
 /// P = (p0 q0^T)^w exp((X + f + g) / alpha0). Every solver takes them.
 template <class R>
@@ -47,6 +71,14 @@ concept SeparableRegularizer = requires(double number) {
 /// Either of them.
 template <class R>
 concept Regularizer = EntropicRegularizer<R> || SeparableRegularizer<R>;
+
+/// A regulariser with a limit on the plan's entries: KSparse and TopK.
+template <class R>
+concept LimitedRegularizer = std::same_as<R, KSparse> || std::same_as<R, TopK>;
+
+/// A regulariser without one. ActiveSet and BregmanAdmm take no others.
+template <class R>
+concept ConvexRegularizer = Regularizer<R> && !LimitedRegularizer<R>;
 
 namespace detail {
 
@@ -75,11 +107,15 @@ inline constexpr SeparableFunctions functions_of_separable = {[](Real* x, Index 
 struct AnyRegularizer {
     Real prior_weight = 0;                          ///< If an EntropicRegularizer.
     const SeparableFunctions* separable = nullptr;  ///< Null unless a SeparableRegularizer.
+    Index most = 0;                                 ///< m of KSparse and TopK; 0 without a limit.
+    bool limits_instances = false;                  ///< Whether it is KSparse's.
 
     template <Regularizer R>
-    static constexpr AnyRegularizer of() {
+    static constexpr AnyRegularizer of(const R& regularizer = {}) {
         if constexpr (EntropicRegularizer<R>) {
             return {R::prior_weight, nullptr};
+        } else if constexpr (LimitedRegularizer<R>) {
+            return {0, &functions_of_separable<R>, regularizer.most, std::same_as<R, KSparse>};
         } else {
             return {0, &functions_of_separable<R>};
         }

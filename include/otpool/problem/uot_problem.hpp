@@ -41,6 +41,7 @@ struct UotProblem {
     /// 1e-3, and changes nothing. Else the plan is exp((X + f + g + lambda) / alpha0), lambda the multiplier of
     /// sum P = m, as if the reward were X + lambda. Sinkhorn and Newton take it, for entropic problems with alpha0 > 0.
     std::optional<Scalar> mass = {};
+    [[no_unique_address]] R regularizer = {};     ///< R, if it has settings, as KSparse has.
 
     /// The values, or the reward if there are none.
     const MatrixView<Scalar>& pooled_values() const { return values.empty() ? reward : values; }
@@ -162,7 +163,7 @@ void require_free_mass(const char* solver, const UotProblem<Scalar, R>& problem)
 /// validate() without the entries of reward and values.
 template <class Scalar, class R>
 void validate_fields(const UotProblem<Scalar, R>& problem) {
-    const auto& [reward, values, alpha0, features, instances, mass] = problem;
+    const auto& [reward, values, alpha0, features, instances, mass, regularizer] = problem;
     require_that(!reward.empty(), "shape of reward", shape_text(reward.rows(), reward.cols()),
                  "at least one feature and one instance");
     require_that(values.empty() || (values.rows() == reward.rows() && values.cols() == reward.cols()),
@@ -175,6 +176,7 @@ void validate_fields(const UotProblem<Scalar, R>& problem) {
     require_prior(instances.prior, reward.cols(), true, "q0", instances.has_masses);
     require_common_mass(features, instances);
     require_mass(problem);
+    if constexpr (LimitedRegularizer<R>) require_that(regularizer.most >= 1, "most", regularizer.most, "at least 1");
 }
 
 /// The number of instances that are not excluded.

@@ -75,7 +75,7 @@ struct ActiveSet {
 
     /// Throws InvalidArgument if the problem is not well formed, UnsupportedProblem for alpha0 > 0, for a penalty other
     /// than KullbackLeibler and for a fixed number of iterations. Thread-safe.
-    template <BagScalar Scalar, Regularizer R>
+    template <BagScalar Scalar, ConvexRegularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
         detail::SolverRun<Scalar, R> own(options, problem, run);
         inspect(own);
@@ -84,7 +84,7 @@ struct ActiveSet {
     }
 
     /// pooled <- the conditional mean of the values under the plan, D numbers. Throws as solve() does.
-    template <BagScalar Scalar, Regularizer R>
+    template <BagScalar Scalar, ConvexRegularizer R>
     Outcome pool(const UotProblem<Scalar, R>& problem, PooledVector<Scalar> pooled,
                  const Run<Scalar, R>& run = {}) const {
         detail::SolverRun<Scalar, R> own(options, problem, run);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <concepts>
 #include <optional>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/active_set.hpp"
 #include "otpool/solver/bregman_admm.hpp"
+#include "otpool/solver/closed_form.hpp"
 #include "otpool/solver/newton.hpp"
 #include "otpool/solver/options.hpp"
 #include "otpool/solver/sinkhorn.hpp"
@@ -29,6 +31,8 @@ namespace otpool {
 /// |---|---|
 /// | entropic, alpha0 > 0 | Sinkhorn for b = 80 + 2 min(D, N) iterations, Newton, BregmanAdmm |
 /// | Quadratic, alpha0 > 0 | Newton, BregmanAdmm |
+/// | KSparse | Newton |
+/// | TopK | ClosedForm |
 /// | alpha0 = 0 | ActiveSet, BregmanAdmm |
 /// | a regulariser of your own | BregmanAdmm |
 /// | a penalty of your own | Sinkhorn if entropic with alpha0 > 0, BregmanAdmm |
@@ -141,6 +145,17 @@ private:
     /// Calls solve(solver) with one solver after the other, as long as there is a need.
     template <BagScalar Scalar, Regularizer R>
     static void for_each_solver(const UotProblem<Scalar, R>& problem, const Attempts& attempts, const auto& solve) {
+        if constexpr (LimitedRegularizer<R>) {
+            using Only = std::conditional_t<NewtonRegularizer<R>, Newton, ClosedForm>;
+            solve(Only{attempts.options()});
+        } else {
+            for_each_convex_solver(problem, attempts, solve);
+        }
+    }
+
+    template <BagScalar Scalar, ConvexRegularizer R>
+    static void for_each_convex_solver(const UotProblem<Scalar, R>& problem, const Attempts& attempts,
+                                       const auto& solve) {
         const bool is_limit = problem.alpha0 == 0;
         const bool takes_newton = detail::is_kullback_leibler(problem) && !attempts.options().iterations;
         if constexpr (EntropicRegularizer<R>) {

@@ -50,7 +50,7 @@ struct BregmanAdmm {
 
     /// Throws InvalidArgument if the problem is not well formed, UnsupportedProblem for alpha0 = inf with a penalty
     /// other than KullbackLeibler, and for alphas for each feature or instance. Thread-safe.
-    template <BagScalar Scalar, Regularizer R>
+    template <BagScalar Scalar, ConvexRegularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
         detail::SolverRun<Scalar, R> own(options, problem, run);
         inspect(own);
@@ -60,7 +60,7 @@ struct BregmanAdmm {
     }
 
     /// pooled <- the conditional mean of the values under the plan, D numbers. Throws as solve() does.
-    template <BagScalar Scalar, Regularizer R>
+    template <BagScalar Scalar, ConvexRegularizer R>
     Outcome pool(const UotProblem<Scalar, R>& problem, PooledVector<Scalar> pooled,
                  const Run<Scalar, R>& run = {}) const {
         detail::SolverRun<Scalar, R> own(options, problem, run);
@@ -95,7 +95,7 @@ private:
         return detail::default_rho(run.inspection(), execution, workspace);
     }
 
-    template <BagScalar Scalar, Regularizer R>
+    template <BagScalar Scalar, ConvexRegularizer R>
     Outcome pool(detail::SolverRun<Scalar, R>& run) const {
         if (detail::takes_closed_form(run)) return detail::pool_closed_form(run, run.mean());
         const double penalty = weight(run);

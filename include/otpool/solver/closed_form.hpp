@@ -36,9 +36,16 @@ struct ClosedForm {
     }
 
 private:
-    static void inspect(auto& run) {
+    template <BagScalar Scalar, Regularizer R>
+    static void inspect(detail::SolverRun<Scalar, R>& run) {
         run.inspect();
-        if (!detail::has_closed_form(run.problem())) {
+        if (detail::has_closed_form(run.problem())) return;
+        if constexpr (LimitedRegularizer<R>) {
+            throw UnsupportedProblem(
+                "ClosedForm", "KSparse or TopK, and no closed form",
+                "0 < alpha0 < inf and KullbackLeibler; KSparse with alpha1 = 0 (Newton takes other "
+                "alphas), or TopK with alpha2 = 0");
+        } else {
             throw UnsupportedProblem(
                 "ClosedForm", "alpha0 finite and no free side",
                 "alpha0 = inf, alpha1 = 0 or alpha2 = 0; Sinkhorn, Newton and BregmanAdmm iterate");

@@ -29,9 +29,9 @@ namespace otpool {
 
 /// The regularisers that Newton takes.
 template <class R>
-concept NewtonRegularizer = EntropicRegularizer<R> || std::same_as<R, Quadratic>;
+concept NewtonRegularizer = EntropicRegularizer<R> || std::same_as<R, Quadratic> || std::same_as<R, KSparse>;
 
-/// Newton's method on the semi-dual, for entropic problems and Quadratic, with alpha0 > 0 and KullbackLeibler: the larger
+/// Newton's method on the semi-dual, for entropic problems, Quadratic and KSparse, with alpha0 > 0 and KullbackLeibler: the larger
 /// side's potential is eliminated exactly, and the smaller side's equations are solved by Newton steps with a line
 /// search. It needs tens of steps where other solvers need thousands. Semi-dual: Cuturi & Peyre, "Semidual Regularized
 /// Optimal Transport", SIAM Review 60 (2018).
@@ -48,6 +48,9 @@ concept NewtonRegularizer = EntropicRegularizer<R> || std::same_as<R, Quadratic>
 /// line search. Memory is two m x M and three m x m matrices. Potentials have 32 digits, so alpha0 may be small.
 /// Rounding leaves an entry off by 1e-16 of the plan's largest one, unless its line gets it from its own mass: a line
 /// lighter than 1e-16 of that entry has its digits if it meets heavier ones, and may have none if it meets one as light.
+///
+/// KSparse: the same steps on the features' equations, after steps of BFGS that start from the optimum of Quadratic. An
+/// iteration costs a partial sort over each column for every trial of the line search, and D^2 or D^3/3 flops.
 struct Newton {
     Options options = {};  ///< When to stop, and what to record.
 

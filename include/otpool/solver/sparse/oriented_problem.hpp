@@ -19,8 +19,14 @@
 
 namespace otpool::detail {
 
-/// A problem's rewards as a matrix with at most as many rows as columns, in a unit of its own and less an offset, so
-/// that potentials are numbers of moderate size. Rows are features, or active instances if there are fewer of them.
+/// Whether an oriented problem's rows are features: if there are at most as many as active instances, or if instances,
+/// which then must be columns, have a limit (KSparse).
+inline bool features_are_rows(const Inspection& problem) {
+    return problem.features() <= problem.active_instances() || problem.regularizer.most > 0;
+}
+
+/// A problem's rewards as a matrix, in a unit of its own and less an offset, so that potentials are numbers of moderate
+/// size. Its rows are the smaller side, or features (features_are_rows()).
 ///
 ///     reward' = (reward - offset) / unit,   potential' = (potential + share offset) / unit,   alpha' = alpha / unit
 ///
@@ -39,9 +45,9 @@ struct OrientedProblem {
         const Alphas& alpha1 = problem.alpha1;
         const Alphas& alpha2 = problem.alpha2;
         total_ = sum_of_alphas(alpha1, alpha2);
-        features_are_rows = problem.features() <= problem.active_instances();
-        rows = (std::min)(problem.features(), problem.active_instances());
-        cols = (std::max)(problem.features(), problem.active_instances());
+        features_are_rows = detail::features_are_rows(problem);
+        rows = features_are_rows ? problem.features() : problem.active_instances();
+        cols = features_are_rows ? problem.active_instances() : problem.features();
         offset_ = total_ > 0 ? offset : 0;
         // Each of them by itself: the small one has digits that the other's difference from 1 has not.
         feature_share_ = share(alpha1, alpha2);
@@ -152,7 +158,7 @@ Work range_of_rewards(const Inspection& problem) {
 /// The potentials of an oriented problem's rows, in the reward's unit, from those of features and instances.
 template <std::same_as<Real> Work>
 std::vector<Work> starting_rows(const Inspection& problem, const std::vector<Work>& f, const std::vector<Work>& g) {
-    if (problem.features() <= problem.active_instances()) return f;
+    if (features_are_rows(problem)) return f;
     std::vector<Work> row;
     for (const Index n : problem.priors.active) {
         const Work potential = g[static_cast<std::size_t>(n)];

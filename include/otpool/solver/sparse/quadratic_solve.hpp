@@ -12,6 +12,7 @@
 #include "otpool/plan/solved_plan.hpp"
 #include "otpool/problem/inspection.hpp"
 #include "otpool/solver/solver.hpp"
+#include "otpool/solver/sparse/k_sparse_ascent.hpp"
 #include "otpool/solver/sparse/oriented_problem.hpp"
 #include "otpool/solver/sparse/quadratic_newton.hpp"
 #include "otpool/solver/steps/iterations.hpp"
@@ -30,7 +31,25 @@ Work quadratic_offset(const Inspection& problem, Work unit) {
     return std::isfinite(x) ? highest - (std::min)(alpha * wright_omega(x), (std::max)(highest, Work(0))) : 0;
 }
 
-/// Solves a Quadratic problem by Newton's method. `f` and `g`: the potentials to start from, or empty. If alpha0 is far
+/// Ends the solve of a KSparse problem. `row`: the potentials of the same problem without the limit, to start from.
+template <std::same_as<Real> Work>
+SolvedPlan solve_k_sparse(const Inspection& problem, const OrientedProblem<Work>& oriented,
+                          const std::vector<Work>& row, Iterations& iterations) {
+    KSparseAscent<Work> ascent(oriented, problem.regularizer.most, row.data());
+    while (iterations.again() && !ascent.is_done()) {
+        ascent.step();
+        iterations.record(ascent.residual(), ascent.attainable());
+    }
+    iterations.settle(ascent.residual(), ascent.attainable());
+    SolvedPlan found = ascent.solution();
+    found.outcome = iterations.outcome();
+    if (found.outcome.status == Status::iteration_limit && ascent.has_only_bound()) {
+        found.outcome.status = Status::not_exact;
+    }
+    return found;
+}
+
+/// Solves a Quadratic or KSparse problem by Newton's method. `f` and `g`: the potentials to start from, or empty. If alpha0 is far
 /// below the reward's range, it is reached from larger values (continuation), whose plans have more entries.
 template <std::same_as<Real> Work>
 SolvedPlan solve_quadratic(const Inspection& problem, const AnyRun& run, const std::vector<Work>& f,
@@ -38,21 +57,29 @@ SolvedPlan solve_quadratic(const Inspection& problem, const AnyRun& run, const s
     constexpr Work easy_range = 50;
     constexpr Work good_start = 0.1;
     const Work offset = quadratic_offset<Work>(problem, 2 * problem.alpha0);
-    Iterations iterations(run, 200);
+    const Index most = problem.regularizer.most;
+    const bool is_limited = most > 0 && most < problem.features();
+    Iterations iterations(run, is_limited ? 2000 : 200);
     std::vector<Work> row = f.empty() ? f : starting_rows(problem, f, g);
     const Work last = 2 * problem.alpha0;
     Work unit = row.empty() ? (std::max)(last, range_of_rewards<Work>(problem) / easy_range) : last;
     while (true) {
         const OrientedProblem<Work> oriented(problem, unit, offset);
         for (Work& potential : row) potential = oriented.row_potential(potential);
+        const bool is_last = unit == last && !is_limited;
         QuadraticNewton<Work> newton(oriented, row.empty() ? nullptr : row.data());
-        while (iterations.again() && (unit == last || newton.residual() > good_start)) {
+        while (iterations.again() && (is_last || newton.residual() > good_start)) {
             newton.step();
-            if (unit == last) {
+            if (is_last) {
                 iterations.record(newton.residual(), newton.attainable());
             } else {
                 iterations.record_on_the_way(newton.residual());
             }
+        }
+        if (unit == last && is_limited) {
+            SolvedPlan found = solve_k_sparse(problem, oriented, newton.row_potential(), iterations);
+            check_mass_range(found, problem.reward.is_float());
+            return found;
         }
         if (unit == last) {
             iterations.settle(newton.residual(), newton.attainable());  // iterations may have run out on the way
