@@ -16,6 +16,7 @@
 #include "otpool/pooling/named_poolings.hpp"
 #include "otpool/pooling/named_slot_poolings.hpp"
 #include "otpool/pooling/network.hpp"
+#include "otpool/pooling/plasma_alignment.hpp"
 #include "otpool/pooling/pooling.hpp"
 #include "otpool/pooling/readout.hpp"
 #include "otpool/pooling/slot_pooling.hpp"
