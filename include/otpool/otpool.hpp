@@ -19,6 +19,7 @@
 #include "otpool/pooling/plasma_alignment.hpp"
 #include "otpool/pooling/pooling.hpp"
 #include "otpool/pooling/readout.hpp"
+#include "otpool/pooling/salad.hpp"
 #include "otpool/pooling/slot_pooling.hpp"
 #include "otpool/pooling/slot_values.hpp"
 #include "otpool/pooling/transform.hpp"

@@ -4,6 +4,7 @@
 #include "adapter/vectors.hpp"
 #include "otpool/pooling/named_slot_poolings.hpp"
 #include "otpool/pooling/plasma_alignment.hpp"
+#include "otpool/pooling/salad.hpp"
 #include "support/catch.hpp"
 
 // The named poolings to slots against results of the released programs, in double to 1e-10 and in float to 1e-5, relative
@@ -70,6 +71,25 @@ TEMPLATE_TEST_CASE("salad_pooling is SALAD's aggregation", "", double, float) {
         const Vector<double> descriptor = vector(entry.at("outputs").at("descriptor"));
         const Matrix<double> expected = descriptor.reshaped(scores.rows(), features.rows()).transpose();
         CHECK(difference(pooled, expected) < near<TestType>);
+    }
+}
+
+TEMPLATE_TEST_CASE("Salad makes SALAD's descriptors of the scores and features that its networks make", "", double,
+                   float) {
+    for (const Json& entry : cases_of("salad.json")) {
+        const Json& inputs = entry.at("inputs");
+        if (entry.at("parameters").at("iterations").get<int>() != 3) continue;
+        const Matrix<TestType> scores = rows(inputs.at("scores")).cast<TestType>();
+        const Matrix<TestType> features = rows(inputs.at("features")).cast<TestType>();
+        // Patches hold both, and each network cuts out its part.
+        Matrix<TestType> patches(scores.rows() + features.rows(), scores.cols());
+        patches << scores, features;
+        const Matrix<TestType> all = Matrix<TestType>::Identity(patches.rows(), patches.rows());
+        const Network<TestType> score{{{all.topRows(scores.rows())}}};
+        const Network<TestType> feature{{{all.bottomRows(features.rows())}}};
+        const Salad<TestType> salad{salad_pooling(inputs.at("dustbin").get<TestType>(), score, 3, feature)};
+        const Vector<double> descriptor = vector(entry.at("outputs").at("descriptor"));
+        CHECK(difference(salad(MatrixView<TestType>(patches)), descriptor) < near<TestType>);
     }
 }
 

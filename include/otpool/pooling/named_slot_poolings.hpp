@@ -30,16 +30,17 @@ auto otke_pooling(Matrix<Scalar> prototypes, Scalar alpha0 = Scalar(0.1), int it
 }
 
 /// The aggregation of SALAD (Izquierdo & Civera, CVPR 2024): the bag's reward are its scores (K x N), and a dustbin of
-/// this reward takes what no slot draws. 3 Sinkhorn steps that end on the instances; y_k = N sum_n P_kn x_n. (They then
-/// normalise every y_k.)
-template <BagScalar Scalar, class Reward = GivenReward>
-auto salad_pooling(Scalar dustbin, Reward reward = {}, int iterations = 3) {
-    return SlotPooling<Scalar, Reward, Sinkhorn, JointSlots, Dustbin>{
+/// this reward takes what no slot draws. 3 Sinkhorn steps that end on the instances; y_k = N sum_n P_kn v_n. (They then
+/// normalise every y_k: see Salad for the whole.)
+template <BagScalar Scalar, class Reward = GivenReward, class Values = InstancesAsValues>
+auto salad_pooling(Scalar dustbin, Reward reward = {}, int iterations = 3, Values values = {}) {
+    return SlotPooling<Scalar, Reward, Sinkhorn, JointSlots, Dustbin, Entropy, Values>{
         .reward = std::move(reward),
         .parameters = {.alpha0 = 1, .features = {.alpha = hard}, .instances = {.alpha = hard}},
         .solver = {.options = {.iterations = iterations}, .translation = false},
         .readout = {.times_instances = true},
-        .dummy = {static_cast<double>(dustbin)}};
+        .dummy = {static_cast<double>(dustbin)},
+        .values = std::move(values)};
 }
 
 /// The pooling of OTSurv (Ren et al., MICCAI 2025): rewards -||w_k - x_n|| over the largest one, soft slots (alpha 1)
