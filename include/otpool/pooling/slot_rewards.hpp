@@ -65,17 +65,25 @@ Matrix<Scalar> squared_distances(Matrix<Scalar> prototypes, const MatrixView<Sca
     const Vector<Scalar> of_slots = centred.colwise().squaredNorm();
     Matrix<Scalar> distance(prototypes.cols(), instances.cols());
     for_each_block(instances, distance.rows(), execution, [&](Index first, const ContiguousColumns<Scalar>& block) {
-        Matrix<Scalar> x = block;
-        for (Index i = 0; i < x.cols(); ++i) before(x.col(i));
-        auto of_block = distance.middleCols(first, x.cols());
-        of_block.noalias() = centred.transpose() * (x.colwise() - centre).eval();
-        for (Index i = 0; i < x.cols(); ++i) {
-            const auto squares = of_slots.array() + (x.col(i) - centre).squaredNorm();
-            auto of_column = of_block.col(i).array();
+        Vector<Scalar> x(block.rows());
+        Matrix<Scalar> x_centred(block.rows(), block.cols());
+        for (Index i = 0; i < block.cols(); ++i) {
+            x = block.col(i);
+            before(x);
+            x_centred.col(i) = x - centre;
+        }
+        auto of_block = distance.middleCols(first, block.cols());
+        of_block.noalias() = centred.transpose() * x_centred;
+        Vector<Scalar> squares(of_slots.size());
+        for (Index i = 0; i < block.cols(); ++i) {
+            auto of_column = of_block.col(i);
+            squares = of_slots.array() + x_centred.col(i).squaredNorm();
             of_column = squares - 2 * of_column;
-            if ((8 * of_column >= squares).all()) continue;
+            if ((8 * of_column - squares).minCoeff() >= 0) continue;
+            x = block.col(i);
+            before(x);
             for (Index k = 0; k < of_column.size(); ++k) {
-                if (8 * of_column[k] < squares[k]) of_column[k] = (prototypes.col(k) - x.col(i)).squaredNorm();
+                if (8 * of_column[k] < squares[k]) of_column[k] = (prototypes.col(k) - x).squaredNorm();
             }
         }
     });
