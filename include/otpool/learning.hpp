@@ -4,8 +4,10 @@
 // Learnable pooling: all of otpool.hpp, with gradients and layers. (Separate, so that pooling alone compiles faster.)
 
 #include "otpool/gradient/differentiable_pooling.hpp"
+#include "otpool/gradient/differentiable_slot_pooling.hpp"
 #include "otpool/gradient/implicit.hpp"
 #include "otpool/gradient/problem_gradient.hpp"
+#include "otpool/gradient/slot_gradient.hpp"
 #include "otpool/gradient/step_parameters.hpp"
 #include "otpool/gradient/unrolled.hpp"
 #include "otpool/layer/fixed_layer.hpp"

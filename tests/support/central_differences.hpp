@@ -24,13 +24,46 @@ double central_difference(const At& at, double step) {
     return (8 * (at(step) - at(-step)) - (at(2 * step) - at(-2 * step))) / (12 * step);
 }
 
+/// A central difference of fourth order; its doubt is how far it is from those of second order.
+struct Difference {
+    double derivative, doubt;
+
+    template <class At>
+    Difference(const At& at, double step) {
+        const double near = (at(step) - at(-step)) / (2 * step);
+        const double far = (at(2 * step) - at(-2 * step)) / (4 * step);
+        derivative = (4 * near - far) / 3;
+        doubt = std::abs(near - far);
+    }
+
+    /// d number / d value, which is moved in steps of 1e-4 unit, or smaller where there is a kink: at the edge of the
+    /// step that shows only in part. `largest`: the size of the derivatives so far.
+    static Difference of(double& value, double unit, double largest, const auto& number) {
+        const double from = value;
+        const auto at = [&](double step) {
+            value = from + step;
+            const double found = number();
+            value = from;
+            return found;
+        };
+        const Difference found(at, 1e-4 * unit);
+        if (found.doubt <= 1e-5 * (std::abs(found.derivative) + largest) + 1e-8) return found;
+        const Difference smaller(at, 1e-5 * unit);
+        return smaller.doubt < found.doubt ? smaller : found;
+    }
+    /// Whether there is a kink within the step, and so no derivative to compare with.
+    bool has_kink(double largest) const { return doubt > 1e-3 * (std::abs(derivative) + largest) + 1e-8; }
+};
+
 /// A problem whose every number can be moved.
 struct Parameters {
     Matrix<double> reward;
     Matrix<double> values = {};  ///< Empty: the reward.
     Vector<double> log_p0 = {};
     Vector<double> log_q0 = {};
-    bool has_masses = false;  ///< Whether the priors are exp(log_p0) and exp(log_q0) themselves.
+    Vector<double> alphas1 = {};  ///< Of each feature; empty: the shared alpha1.
+    Vector<double> alphas2 = {};  ///< Of each instance; empty: the shared alpha2.
+    bool has_masses = false;      ///< Whether the priors are exp(log_p0) and exp(log_q0) themselves.
     otpool::StepParameters shared = {};
     std::vector<otpool::StepParameters> steps = {};  ///< Empty: the shared ones.
 
@@ -40,6 +73,8 @@ struct Parameters {
         if (values.size() > 0) problem.values = values;
         problem.features = {shared.alpha1, prior(log_p0)};
         problem.instances = {shared.alpha2, prior(log_q0)};
+        problem.features.alphas = alphas1;
+        problem.instances.alphas = alphas2;
         problem.features.has_masses = problem.instances.has_masses = has_masses;
         return problem;
     }
@@ -55,6 +90,8 @@ private:
 inline std::ostream& operator<<(std::ostream& out, const Parameters& of) {
     out << "D " << of.reward.rows() << ", N " << of.reward.cols() << ", values " << of.values.size() << ", steps "
         << of.steps.size();
+    if (of.alphas1.size() > 0) out << ", alphas1 " << of.alphas1.transpose();
+    if (of.alphas2.size() > 0) out << ", alphas2 " << of.alphas2.transpose();
     return out << ", alphas " << of.shared.alpha0 << ' ' << of.shared.alpha1 << ' ' << of.shared.alpha2 << ", rho "
                << of.shared.rho;
 }
@@ -103,6 +140,21 @@ inline void draw_steps(Random& random, int steps, double least_rho, Parameters& 
     }
 }
 
+/// Gives features or instances or both an alpha each: free, soft and hard ones.
+inline void draw_alphas(Random& random, Parameters& parameters, double least = 0.05, bool free = true) {
+    const auto draw = [&](Vector<double>& alphas, Index size) {
+        alphas.resize(size);
+        for (double& alpha : alphas) {
+            alpha = random.log_uniform(least, 20);
+            if (random.chance(0.25)) alpha = otpool::hard;
+            if (free && random.chance(0.25)) alpha = 0;
+        }
+    };
+    const Index sides = random.integer(1, 3);
+    if (sides != 2) draw(parameters.alphas1, parameters.reward.rows());
+    if (sides != 1) draw(parameters.alphas2, parameters.reward.cols());
+}
+
 /// The largest difference between a gradient and central differences, relative to the largest derivative of the kind of
 /// parameter, or to a thousandth of the largest of all where the kind hardly matters.
 class GradientCheck {
@@ -118,6 +170,8 @@ public:
         compare_steps("alpha0", &otpool::StepParameters::alpha0, gradient.alpha0);
         compare_steps("alpha1", &otpool::StepParameters::alpha1, gradient.alpha1);
         compare_steps("alpha2", &otpool::StepParameters::alpha2, gradient.alpha2);
+        compare_alphas("alphas1", at_.alphas1, gradient.alphas1);
+        compare_alphas("alphas2", at_.alphas2, gradient.alphas2);
         compare_steps("rho", &otpool::StepParameters::rho, gradient.rho);
     }
 
@@ -154,6 +208,13 @@ private:
         kinds_.push_back(kind);
     }
 
+    void compare_alphas(const char* name, Vector<double>& alphas, const Vector<double>& gradient) {
+        if (alphas.size() != gradient.size()) kinds_.push_back({name, std::numeric_limits<double>::infinity(), 1});
+        Kind kind{name};
+        for (Index i = 0; i < gradient.size(); ++i) compare_alpha(kind, alphas[i], gradient[i]);
+        kinds_.push_back(kind);
+    }
+
     void compare_steps(const char* name, double otpool::StepParameters::*parameter, const Vector<double>& gradient) {
         Kind kind{name};
         auto& steps = at_.steps;
@@ -162,29 +223,23 @@ private:
         }
         for (Index k = 0; k < gradient.size(); ++k) {
             otpool::StepParameters& step = steps.empty() ? at_.shared : steps[static_cast<std::size_t>(k)];
-            double& value = step.*parameter;
-            // Where alpha is 0 or infinite there is no other side to go to.
-            if (value > 0 && std::isfinite(value)) compare(kind, value, value, gradient[k]);
+            compare_alpha(kind, step.*parameter, gradient[k]);
         }
         kinds_.push_back(kind);
     }
 
+    /// Where alpha is 0 or infinite there is no other side to go to.
+    void compare_alpha(Kind& kind, double& alpha, double derivative) {
+        if (alpha > 0 && std::isfinite(alpha)) compare(kind, alpha, alpha, derivative);
+    }
+
     void compare(Kind& kind, double& value, double unit, double derivative) {
-        const double from = value;
-        const auto at = [&](double steps) {
-            value = from + steps * 1e-4 * unit;
-            const double number = number_(at_);
-            value = from;
-            return number;
-        };
-        // Of fourth order, and of second: they differ where there is a kink within reach.
-        const double near = (at(1) - at(-1)) / (2e-4 * unit);
-        const double far = (at(2) - at(-2)) / (4e-4 * unit);
-        const double numeric = (4 * near - far) / 3;
-        if (std::abs(near - far) > 1e-3 * (std::abs(numeric) + largest_) + 1e-8) {
+        const auto found = Difference::of(value, unit, largest_, [&] { return number_(at_); });
+        if (found.has_kink(largest_)) {
             ++kinks_;
             return;
         }
+        const double numeric = found.derivative;
         kind.error = std::max(kind.error, std::abs(numeric - derivative));
         kind.scale = std::max(kind.scale, std::abs(numeric));
         largest_ = std::max(largest_, std::abs(numeric));

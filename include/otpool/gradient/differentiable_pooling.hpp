@@ -88,8 +88,11 @@ struct DifferentiablePooling {
         std::vector<Index> first_of = {0};
         first_of.reserve(forward.tapes.size() + 1);
         for (const auto& tape : forward.tapes) first_of.push_back(first_of.back() + tape.problem.reward.cols());
-        const bool has_values = !forward.tapes.empty() && !forward.tapes[0].problem.values.empty();
-        batch.resize(dL_dpooled.rows(), first_of.back(), has_values, mode.parameters());
+        if (forward.tapes.empty()) {
+            batch.resize(problem_without_instances(dL_dpooled.rows()), 0, mode.parameters());
+        } else {
+            batch.resize(forward.tapes[0].problem, first_of.back(), mode.parameters());
+        }
         detail::SharedGradients<Scalar> shared(batch, dL_dpooled.cols());
         workspaces.prepare(execution);
         execution.for_each(dL_dpooled.cols(), [&](Index bag, Index worker) {
@@ -101,6 +104,15 @@ struct DifferentiablePooling {
         });
         shared.add_to(batch, dL_dpooled.cols());
         return batch;
+    }
+
+private:
+    /// What all bags have in common.
+    UotProblem<Scalar, R> problem_without_instances(Index features) const {
+        return {.reward = Matrix<Scalar>(features, 0),
+                .alpha0 = parameters.alpha0,
+                .features = parameters.features,
+                .instances = parameters.instances};
     }
 };
 

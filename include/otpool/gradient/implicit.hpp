@@ -32,15 +32,14 @@ ForwardPass<Scalar, R> forward_pass_of(Solution<Scalar, R>&& solution) {
             std::move(solution)};
 }
 
-/// Adds dL/d(problem), taking the pass's solution for the optimum.
-template <class Readout, BagScalar Scalar, Regularizer R>
-void add_gradient_of_optimum(const Readout& readout, const ForwardPass<Scalar, R>& pass, const RealVector& dL_dy,
-                             BagGradient<Scalar>& gradient) {
-    const PlanGradient of_plan = pull_back(readout, pass, dL_dy, gradient);
-    const Optimum optimum(*pass.solution);
+/// Adds dL/d(problem), taking the solution for the optimum.
+template <BagScalar Scalar, Regularizer R>
+void add_gradient_of_optimum(const Solution<Scalar, R>& solution, PlanGradient of_plan, BagGradient<Scalar>& gradient) {
+    pull_back_values(solution.log_plan, of_plan, gradient);
+    const Optimum optimum(solution);
     if (optimum.alpha0 > 0) {
         OptimumGradient<>(optimum, of_plan).add_to(gradient);
-    } else if (optimum.alpha1 == 0 || optimum.alpha2 == 0) {
+    } else if (optimum.has_free_side) {
         UnregularizedGradient<>(optimum, of_plan).add_to(gradient);
     } else {
         VertexGradient<>(optimum, of_plan).add_to(gradient);
@@ -56,7 +55,8 @@ void add_gradient_of_optimum(const Readout& readout, const ForwardPass<Scalar, R
 /// At alpha0 = 0 without a free side, the plan has to be a vertex, as ActiveSet's is, and the gradient follows it.
 ///
 /// Where no derivative exists: at alpha0 = 0 the gradient goes to the winners, and ties share it as they share the
-/// plan; at alpha0 = inf the reward's derivative is 0; an infinite alpha's derivative is 0.
+/// plan, and the derivative with respect to an alpha of 0 is 0; at alpha0 = inf the reward's derivative is 0; an infinite
+/// alpha's derivative is 0.
 ///
 /// Cost besides the solver's, with m = min(D, N), M = max(D, N): M m^2 + m^3/3 flops up to m = 1000, above it conjugate
 /// gradients of 4 D N flops per step; about ten exps per element. Memory: one D x N and one m x m matrix of double.
@@ -80,7 +80,6 @@ struct Implicit {
     template <BagScalar Scalar, Regularizer R>
     Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool /*pooled_only*/, Workspace& workspace) const {
         detail::require_kullback_leibler("Implicit", problem);
-        detail::require_common_alphas("Implicit", problem);
         return detail::forward_pass_of(solver.solve(problem, {.workspace = &workspace}));
     }
 
@@ -99,11 +98,19 @@ struct Implicit {
     /// Like backward(), but adds to a bag's part of a batch's gradient.
     template <class Readout, BagScalar Scalar, Regularizer R>
     void add_gradient(const Readout& readout, const ForwardPass<Scalar, R>& tape, const RealVector& dL_dy,
-                      detail::BagGradient<Scalar>& gradient, Workspace& /*workspace*/) const {
+                      detail::BagGradient<Scalar>& gradient, Workspace& workspace) const {
+        add_gradient_of_plan(tape, detail::pull_back_readout(readout, tape, dL_dy, gradient), gradient, workspace);
+    }
+
+    /// The same, given what is read out of the plan; its values may be others than the problem's. Theirs is the
+    /// derivative that becomes that of the values.
+    template <BagScalar Scalar, Regularizer R>
+    void add_gradient_of_plan(const ForwardPass<Scalar, R>& tape, const detail::PlanGradient& of_plan,
+                              detail::BagGradient<Scalar>& gradient, Workspace& /*workspace*/) const {
         const Status status = tape.outcome.status;
         detail::require_that(tape.outcome.converged() || status == Status::mass_out_of_range || accept_unconverged,
                              "status of the solution", name(status), "converged, or any with accept_unconverged");
-        detail::add_gradient_of_optimum(readout, tape, dL_dy, gradient);
+        detail::add_gradient_of_optimum(*tape.solution, of_plan, gradient);
     }
 };
 

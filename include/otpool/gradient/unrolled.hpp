@@ -99,10 +99,23 @@ struct Unrolled {
                       detail::BagGradient<Scalar>& gradient, Workspace& workspace) const {
         if constexpr (takes_closed_forms) {
             if (!tape.trajectory) {
-                return detail::add_gradient_of_optimum<Readout, Scalar, R>(readout, tape, dL_dy, gradient);
+                return detail::add_gradient_of_optimum(
+                    *tape.solution, detail::pull_back_readout(readout, tape, dL_dy, gradient), gradient);
             }
         }
         tape.trajectory->add_to(gradient, tape, readout, dL_dy, workspace);
+        gradient.saturate();
+    }
+
+    /// The same, given what is read out of the plan; its values may be others than the problem's. Theirs is the
+    /// derivative that becomes that of the values. For a tape with a solution.
+    template <BagScalar Scalar, Regularizer R>
+    void add_gradient_of_plan(const Tape<Scalar, R>& tape, const detail::PlanGradient& of_plan,
+                              detail::BagGradient<Scalar>& gradient, Workspace& workspace) const {
+        if constexpr (takes_closed_forms) {
+            if (!tape.trajectory) return detail::add_gradient_of_optimum(*tape.solution, of_plan, gradient);
+        }
+        tape.trajectory->add_to(gradient, tape, of_plan, workspace);
         gradient.saturate();
     }
 

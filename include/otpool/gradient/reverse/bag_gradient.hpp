@@ -72,12 +72,14 @@ private:
 template <BagScalar Scalar>
 class SharedGradients {
 public:
-    /// Zeros, with as many features, alphas and rhos as the batch has.
+    /// Zeros, with as many features, alphas and rhos as the batch has; no more than that if features have one alpha.
     SharedGradients(const ProblemGradient<Scalar>& batch, Index bags)
         : log_p0_(Matrix<Scalar>::Zero(batch.log_p0.size(), bags)),
+          alphas1_(RealMatrix::Zero(batch.alphas1.size(), bags)),
           parameters_(RealMatrix::Zero(batch.alpha0.size(), 4 * bags)) {}
 
     Eigen::Map<Vector<Scalar>> log_p0(Index bag) { return {log_p0_.data() + bag * log_p0_.rows(), log_p0_.rows()}; }
+    Eigen::Map<RealVector> alphas1(Index bag) { return {alphas1_.data() + bag * alphas1_.rows(), alphas1_.rows()}; }
     /// Of the i-th of alpha0, alpha1, alpha2 and rho.
     Eigen::Map<RealVector> parameter(Index bag, Index i) {
         return {parameters_.data() + (4 * bag + i) * parameters_.rows(), parameters_.rows()};
@@ -86,6 +88,7 @@ public:
     void add_to(ProblemGradient<Scalar>& batch, Index bags) {
         for (Index bag = 0; bag < bags; ++bag) {
             batch.log_p0 += log_p0(bag);
+            batch.alphas1 += alphas1(bag);
             Index i = 0;
             for (RealVector* sum : {&batch.alpha0, &batch.alpha1, &batch.alpha2, &batch.rho}) {
                 *sum += parameter(bag, i++);
@@ -95,6 +98,7 @@ public:
 
 private:
     Matrix<Scalar> log_p0_;  ///< A column a bag.
+    RealMatrix alphas1_;     ///< Likewise; empty if the features have one alpha.
     RealMatrix parameters_;  ///< Four columns a bag.
 };
 
@@ -106,6 +110,7 @@ struct BagGradient {
     Eigen::Map<Vector<Scalar>> log_q0;
     Eigen::Map<Vector<Scalar>> log_p0;
     Eigen::Map<RealVector> alpha0, alpha1, alpha2, rho;
+    Eigen::Map<RealVector> alphas1, alphas2;  ///< Empty where the lines of a side have one alpha.
 
     /// Zeros, of a bag whose instances are [first, first + size) of `batch`.
     BagGradient(ProblemGradient<Scalar>& batch, SharedGradients<Scalar>& shared, Index bag, Index first, Index size)
@@ -116,8 +121,12 @@ struct BagGradient {
           alpha0(shared.parameter(bag, 0)),
           alpha1(shared.parameter(bag, 1)),
           alpha2(shared.parameter(bag, 2)),
-          rho(shared.parameter(bag, 3)) {
+          rho(shared.parameter(bag, 3)),
+          alphas1(shared.alphas1(bag)),
+          alphas2(batch.alphas2.data() + (batch.alphas2.size() == 0 ? 0 : first),
+                  batch.alphas2.size() == 0 ? 0 : size) {
         std::fill_n(log_q0.data(), size, Scalar(0));
+        alphas2.setZero();
     }
 
     /// The derivative with respect to what is pooled.
@@ -127,7 +136,7 @@ struct BagGradient {
     void saturate() {
         reward.saturate();
         values.saturate();
-        for (auto* parameter : {&alpha0, &alpha1, &alpha2, &rho}) {
+        for (auto* parameter : {&alpha0, &alpha1, &alpha2, &rho, &alphas1, &alphas2}) {
             detail::saturate(parameter->data(), parameter->size());
         }
         for (auto* log_prior : {&log_p0, &log_q0}) detail::saturate(log_prior->data(), log_prior->size());
@@ -138,6 +147,9 @@ private:
         return {matrix.data() + first * matrix.rows(), matrix.rows(), count};
     }
 };
+
+/// The derivative with respect to line i's alpha: its own, or `common` if all lines have one (`own` is then empty).
+Real& of_line(auto& own, Real& common, Index i) { return own.size() > 0 ? own[i] : common; }
 
 /// Replaces derivatives with respect to log prior_i, of a prior that keeps this sum, by those through its normalisation;
 /// none if it is 0. Returns what that takes from the derivative per mass of the prior.
@@ -188,7 +200,7 @@ ProblemGradient<Scalar> gradient_of(const Mode& mode, const Readout& readout, co
     const auto& problem = tape.problem;
     const Index N = problem.reward.cols();
     ProblemGradient<Scalar> gradient;
-    gradient.resize(problem.reward.rows(), N, !problem.values.empty(), mode.parameters());
+    gradient.resize(problem, N, mode.parameters());
     SharedGradients<Scalar> shared(gradient, 1);
     BagGradient<Scalar> all(gradient, shared, 0, 0, N);
     Workspace workspace;

@@ -25,10 +25,11 @@ namespace otpool::detail {
 ///     [ diag(W 1 + r alpha0/alpha1)   W                             ] [lambda]   [ (C W) 1   ]
 ///     [ W^T                           diag(W^T 1 + c alpha0/alpha2) ] [mu    ] = [ (C W)^T 1 ]
 ///
+/// (an alpha of each line or one for all; a free line, alpha = 0, leaves the system with a multiplier of 0),
 /// and with H = W (C - lambda 1^T - 1 mu^T)
 ///
 ///     dL/dX = H / alpha0            dL/dalpha0 = -<H, R'(P)> / alpha0
-///     dL/dlog p0 = r lambda         dL/dalpha1 = -<H 1, log(r/p0)> / alpha0         and so for q0, alpha2.
+///     dL/dlog p0 = r lambda         dL/dalpha1_d = -(H 1)_d log(r_d/p0_d) / alpha0  and so for q0, alpha2.
 ///
 /// For Entropy W = P, the system of Cheng & Xu's problem; for Quadratic W is 1/2 on the support. Everything is computed
 /// relative to the plan's mass, and every row relative to the row's: masses cancel, and may be too large for numbers.
@@ -69,8 +70,14 @@ public:
         // At alpha0 = inf the reward drops out and the plan does not move.
         const Index last = gradient.alpha0.size() - 1;
         gradient.alpha0[last] -= saturated<Real>(strength * inverse_alpha0_);
-        gradient.alpha1[last] -= alpha_derivative(features_, log_r_, optimum_.priors.log_p, row_sum);
-        gradient.alpha2[last] -= alpha_derivative(instances_, log_c_, optimum_.priors.log_q, col_sum);
+        for (Index d = 0; d < rows(); ++d) {
+            of_line(gradient.alphas1, gradient.alpha1[last], d) +=
+                alpha_derivative(features_.line(d), log_r_[d] - optimum_.priors.log_p[d], row_sum[d]);
+        }
+        for (Index k = 0; k < cols(); ++k) {
+            of_line(gradient.alphas2, gradient.alpha2[last], optimum_.instance(k)) +=
+                alpha_derivative(instances_.line(k), log_c_[k] - optimum_.priors.log_q[k], col_sum[k]);
+        }
         RealVector log_p = prior_derivative(features_, relative_r_, log_rows_, lambda_);
         RealVector log_q = prior_derivative(instances_, relative_c_, log_cols_, mu_);
         // An entropic regulariser is Entropy with reward X + alpha0 prior_weight log(p0 q0^T).
@@ -146,7 +153,7 @@ private:
         });
         const auto set = [](const RealVector& curvature, const Side& side, const RealVector& mass, RealVector& out) {
             for (Index i = 0; i < out.size(); ++i) {
-                const Real diagonal = std::log(curvature[i] + side.common.ratio) + mass[i];
+                const Real diagonal = std::log(curvature[i] + side.line(i).ratio) + mass[i];
                 out[i] = diagonal > nothing ? diagonal : -nothing;
             }
         };
@@ -161,7 +168,7 @@ private:
             const RealVector& K =
                 exponentials([&](Index d) { return log_W_[d] + relative_r_[d] - (log_rows_[d] + log_cols_[k]) / 2; });
             std::copy(K.begin(), K.end(), system_.K.data() + k * rows());
-            optimum_.values.copy_column(n, value_.data());
+            of_plan_.values.copy_column(n, value_.data());
             lambda_ += times_derivative([&](Index d) { return log_W_[d] - log_rows_[d] / 2; });
             mu_[k] = times_derivative([&](Index d) { return log_W_[d] - log_cols_[k] / 2; }).sum();
         });
@@ -169,7 +176,7 @@ private:
 
     /// H of the present column.
     void set_H(Index k, Index n) {
-        optimum_.values.copy_column(n, value_.data());
+        of_plan_.values.copy_column(n, value_.data());
         H_ = times_derivative([&](Index d) { return log_W_[d]; });
         subtract([&](Index d) { return log_rows_[d]; }, [&](Index d) { return lambda_[d]; });
         subtract([&](Index) { return log_cols_[k]; }, [&](Index) { return mu_[k]; });
@@ -197,20 +204,15 @@ private:
                                        const RealVector& multiplier) {
         RealVector derivative(multiplier.size());
         for (Index i = 0; i < derivative.size(); ++i) {
-            derivative[i] = side.is_free() ? 0 : std::exp(log_mass[i] - log_diagonal[i] / 2) * multiplier[i];
+            derivative[i] = side.line(i).is_free() ? 0 : std::exp(log_mass[i] - log_diagonal[i] / 2) * multiplier[i];
         }
         return derivative;
     }
 
-    Real alpha_derivative(const Side& side, const RealVector& log_marginal, const auto& log_prior,
-                          const RealVector& sum) const {
-        if (side.is_hard() || inverse_alpha0_ == 0) return 0;
-        Real derivative = 0;
-        for (Index i = 0; i < sum.size(); ++i) {
-            const Real log_excess = log_marginal[i] - log_prior[i];
-            if (std::isfinite(log_excess)) derivative += sum[i] * log_excess;
-        }
-        return saturated<Real>(derivative * inverse_alpha0_);
+    /// Of a line's alpha, given log(r/p0) and H 1.
+    Real alpha_derivative(const Stiffness& line, Real log_excess, Real sum) const {
+        if (line.is_hard() || inverse_alpha0_ == 0 || !std::isfinite(log_excess)) return 0;
+        return saturated<Real>(-sum * log_excess * inverse_alpha0_);
     }
 
     const Optimum& optimum_;

@@ -15,6 +15,7 @@
 #include "otpool/gradient/reverse/bag_gradient.hpp"
 #include "otpool/plan/solution.hpp"
 #include "otpool/pooling/readout.hpp"
+#include "otpool/problem/marginal.hpp"
 #include "otpool/simd/arrays.hpp"
 
 namespace otpool::detail {
@@ -24,7 +25,9 @@ namespace otpool::detail {
 ///     P_dn dL/dP_dn = (slope_d v_dn - offset_d) w_dn,   w_dn = P_dn / sum_m P_dm
 struct PlanGradient {
     RealVector slope, offset;     ///< D numbers each.
-    RealVector log_row_sum = {};  ///< Of the plan's scores; set by pull_back().
+    AnyView values;               ///< v, D x N: what is pooled.
+    RealVector mean;              ///< sum_n w_dn v_dn
+    RealVector log_row_sum = {};  ///< Of the plan's scores; set by pull_back_values().
 
     Index size() const { return slope.size(); }
 
@@ -39,7 +42,7 @@ struct PlanGradient {
     }
     /// visit(k, n, scores, P dL/dP) of the column of every active instance n; both are scratch vectors.
     template <class Visit>
-    void for_each_column(const LogPlan& plan, const AnyView& values, const Visit& visit) const {
+    void for_each_column(const LogPlan& plan, const Visit& visit) const {
         RealVector value(size());
         RealVector of_column(size());
         plan.for_each_column([&](Index k, Index n, const RealVector& score) {
@@ -57,7 +60,7 @@ template <MultipleOfMean Readout, BagScalar Scalar, Regularizer R>
 PlanGradient pull_back_readout(const Readout& readout, const ForwardPass<Scalar, R>& pass, const RealVector& dL_dy,
                                BagGradient<Scalar>&) {
     const Real factor = readout.factor(active_instances(pass.problem));
-    PlanGradient gradient{dL_dy, dL_dy};
+    PlanGradient gradient{dL_dy, dL_dy, pass.problem.pooled_values(), pass.mean};
     for (Index d = 0; d < dL_dy.size(); ++d) {
         gradient.slope[d] *= factor;
         gradient.offset[d] = gradient.slope[d] * pass.mean[d];
@@ -69,7 +72,7 @@ template <BagScalar Scalar, Regularizer R>
 PlanGradient pull_back_readout(const JointReadout&, const ForwardPass<Scalar, R>& pass, const RealVector& dL_dy,
                                BagGradient<Scalar>&) {
     const Vector<Scalar> marginal = pass.solution.value().feature_marginal();
-    PlanGradient gradient{dL_dy, dL_dy};
+    PlanGradient gradient{dL_dy, dL_dy, pass.problem.pooled_values(), pass.mean};
     for (Index d = 0; d < dL_dy.size(); ++d) {
         // A larger mass saturates y as well; the limit leaves room for the derivatives to be numbers.
         gradient.slope[d] *= static_cast<Real>(dL_dy.size()) * (std::min)(static_cast<Real>(marginal[d]), 1e150);
@@ -84,7 +87,7 @@ template <BagScalar Scalar, Regularizer R>
 PlanGradient pull_back_readout(const LogMeanExpReadout&, const ForwardPass<Scalar, R>& pass, const RealVector& dL_dy,
                                BagGradient<Scalar>& gradient) {
     const UotProblem<Scalar, R>& problem = pass.problem;
-    if (problem.instances.alpha > 0) {
+    if (!alphas_of(problem.instances).all_free()) {
         throw UnsupportedProblem("the gradient of LogMeanExpReadout", "alpha2 > 0", "alpha2 = 0");
     }
     const Real alpha0 = problem.alpha0;
@@ -119,15 +122,12 @@ PlanGradient pull_back_readout(const LogMeanExpReadout&, const ForwardPass<Scala
             gradient.alpha0[gradient.alpha0.size() - 1] += dL_dy[d] * (log_sum[d] - log_count - mean_score[d]);
         }
     }
-    return {none, none};
+    return {none, none, problem.pooled_values(), pass.mean};
 }
 
-/// The same, for a plan that is then read column by column. Adds the values' gradient.
-template <class Readout, BagScalar Scalar, Regularizer R>
-PlanGradient pull_back(const Readout& readout, const ForwardPass<Scalar, R>& pass, const RealVector& dL_dy,
-                       BagGradient<Scalar>& gradient) {
-    PlanGradient of_plan = pull_back_readout(readout, pass, dL_dy, gradient);
-    const LogPlan& plan = pass.solution.value().log_plan;
+/// Adds the values' gradient, slope w, and makes of_plan ready to be read column by column.
+template <BagScalar Scalar>
+void pull_back_values(const LogPlan& plan, PlanGradient& of_plan, BagGradient<Scalar>& gradient) {
     of_plan.log_row_sum = log_row_sums(plan);
     RealVector weight(of_plan.size());
     plan.for_each_column([&](Index, Index n, const RealVector& score) {
@@ -136,7 +136,6 @@ PlanGradient pull_back(const Readout& readout, const ForwardPass<Scalar, R>& pas
         Scalar* const values = gradient.pooled_values().sum(n);
         for (Index d = 0; d < weight.size(); ++d) values[d] += static_cast<Scalar>(of_plan.slope[d] * weight[d]);
     });
-    return of_plan;
 }
 
 }  // namespace otpool::detail

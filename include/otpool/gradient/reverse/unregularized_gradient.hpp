@@ -15,7 +15,7 @@
 namespace otpool::detail {
 
 /// The gradient of an optimum at alpha0 = 0 with a free side, whose plan is WinnersLimit: the winners of every line share
-/// its mass m = prior exp(x_max / alpha), log P_dn = log share_dn + log m. Winners stay winners, the shares of a tie stay
+/// its mass m = prior exp(x_max / alpha), alpha the line's, log P_dn = log share_dn + log m. Winners stay winners, the shares of a tie stay
 /// the same, and the derivative with respect to alpha0 is 0.
 template <std::same_as<Real> Work = Real>
 class UnregularizedGradient {
@@ -25,8 +25,8 @@ public:
 
     template <BagScalar Scalar>
     void add_to(BagGradient<Scalar>& gradient) {
-        const bool by_feature = optimum_.alpha2 == 0;  // the lines are the features'
-        const Real alpha = by_feature ? optimum_.alpha1 : optimum_.alpha2;
+        const bool by_feature = optimum_.alpha2.all_free();  // the lines are the features'
+        const Index last = gradient.alpha0.size() - 1;
         const Index rows = optimum_.rows();
         RealVector log_p = RealVector::Zero(rows);
         RealVector log_q = RealVector::Zero(optimum_.cols());
@@ -47,15 +47,19 @@ public:
             for (Index d = 0; d < rows; ++d) {
                 if (log_P[d] == nothing) continue;
                 const Real share = std::exp(log_P[d] - (by_feature ? log_r[d] : log_c));
-                const Real of_line = share * (by_feature ? of_row_mass[d] : of_col_mass);
-                if (alpha > 0) of_reward[d] += static_cast<Scalar>(of_line / alpha);
+                const Real of_mass = share * (by_feature ? of_row_mass[d] : of_col_mass);
+                const Real alpha = by_feature ? optimum_.alpha1[d] : optimum_.alpha2[k];
+                if (alpha > 0) of_reward[d] += static_cast<Scalar>(of_mass / alpha);
                 // The shares of a tie.
-                (by_feature ? log_q[k] : log_p[d]) += optimum_.regularizer.prior_weight * (of_P[d] - of_line);
+                (by_feature ? log_q[k] : log_p[d]) += optimum_.regularizer.prior_weight * (of_P[d] - of_mass);
             }
-            if (!by_feature) add_line(of_col_mass, log_c, alpha, optimum_.priors.log_q[k], log_q[k], gradient.alpha2);
+            if (by_feature) return;
+            add_line(of_col_mass, log_c - optimum_.priors.log_q[k], optimum_.alpha2[k], log_q[k],
+                     of_line(gradient.alphas2, gradient.alpha2[last], n));
         });
         for (Index d = 0; d < rows && by_feature; ++d) {
-            add_line(of_row_mass[d], log_r[d], alpha, optimum_.priors.log_p[d], log_p[d], gradient.alpha1);
+            add_line(of_row_mass[d], log_r[d] - optimum_.priors.log_p[d], optimum_.alpha1[d], log_p[d],
+                     of_line(gradient.alphas1, gradient.alpha1[last], d));
         }
         add_prior_gradients(optimum_.priors, log_p, log_q, gradient);
     }
@@ -63,15 +67,13 @@ public:
 private:
     static constexpr Real nothing = -std::numeric_limits<Real>::infinity();
 
-    void for_each_column(const auto& visit) const {
-        of_plan_.for_each_column(optimum_.log_plan, optimum_.values, visit);
-    }
+    void for_each_column(const auto& visit) const { of_plan_.for_each_column(optimum_.log_plan, visit); }
 
     /// log m = log prior + x_max / alpha
-    static void add_line(Real of_mass, Real log_mass, Real alpha, Real log_prior, Real& of_log_prior, auto& of_alpha) {
+    static void add_line(Real of_mass, Real log_excess, Real alpha, Real& of_log_prior, Real& of_alpha) {
         if (alpha == 0) return;  // nothing holds the mass, and it stays
         of_log_prior += of_mass;
-        if (of_mass != 0) of_alpha[of_alpha.size() - 1] -= of_mass * (log_mass - log_prior) / alpha;
+        if (of_mass != 0) of_alpha -= of_mass * log_excess / alpha;
     }
 
     const Optimum& optimum_;

@@ -23,11 +23,13 @@ namespace otpool::detail {
 ///
 ///     lambda_d + mu_n = C_dn,   sum_n H_dn = theta1 r_d lambda_d,   sum_d H_dn = theta2 c_n mu_n
 ///
-///     dL/dlog p0 = r lambda     dL/dalpha1 = -theta1 <r lambda, log(r/p0)>        and so for q0, alpha2.
+///     dL/dlog p0 = r lambda     dL/dalpha1_d = -theta1_d r_d lambda_d log(r_d/p0_d)    and so for q0, alpha2.
 ///
-/// They are solved tree by tree: multipliers from a root, up to a constant (t, -t); it balances the tree; then H from the
-/// leaves. The derivative with respect to alpha0 is 0, as in the closed forms. Where rewards tie there is no derivative,
-/// and this is one of those from a side. Cost: O(D N) to read the plan, O(D + N) for the rest.
+/// (an alpha of each line or one for all). They are solved tree by tree: multipliers from a root, up to a constant
+/// (t, -t); it balances the tree; then H from the leaves. A free line has lambda = 0 and no second equation: it is the
+/// root, and t = 0. The derivatives with respect to alpha0 and to an alpha of 0 are 0, as in the closed forms. Where
+/// rewards tie there is no derivative, and this is one of those from a side. Cost: O(D N) to read the plan, O(D + N) for
+/// the rest.
 template <std::same_as<Real> Work = Real>
 class VertexGradient {
 public:
@@ -46,16 +48,20 @@ public:
     void add_to(BagGradient<Scalar>& gradient) {
         for (std::size_t i = 0; i < of_reward_.size(); ++i) {
             const Edge& edge = forest_.edges()[i];
-            gradient.reward.sum(instance(edge.col))[edge.row] += saturated<Scalar>(of_reward_[i]);
+            gradient.reward.sum(optimum_.instance(edge.col))[edge.row] += saturated<Scalar>(of_reward_[i]);
         }
         RealVector log_p(optimum_.rows());
         RealVector log_q(optimum_.cols());
         for (Index d = 0; d < log_p.size(); ++d) log_p[d] = of_log_mass_[at(d)];
         for (Index k = 0; k < log_q.size(); ++k) log_q[k] = of_log_mass_[at(optimum_.rows() + k)];
         const Index last = gradient.alpha0.size() - 1;
-        gradient.alpha1[last] += saturated<Real>(alpha_derivative(0, optimum_.priors.log_p, optimum_.alpha1));
-        gradient.alpha2[last] +=
-            saturated<Real>(alpha_derivative(optimum_.rows(), optimum_.priors.log_q, optimum_.alpha2));
+        for (Index d = 0; d < log_p.size(); ++d) {
+            of_line(gradient.alphas1, gradient.alpha1[last], d) += alpha_derivative(d, optimum_.priors.log_p[d]);
+        }
+        for (Index k = 0; k < log_q.size(); ++k) {
+            of_line(gradient.alphas2, gradient.alpha2[last], optimum_.instance(k)) +=
+                alpha_derivative(optimum_.rows() + k, optimum_.priors.log_q[k]);
+        }
         add_prior_gradients(optimum_.priors, log_p, log_q, gradient);
     }
 
@@ -65,7 +71,9 @@ private:
     static constexpr Work nothing = -std::numeric_limits<Work>::infinity();
 
     static std::size_t at(Index node) { return static_cast<std::size_t>(node); }
-    Index instance(Index k) const { return optimum_.priors.active[at(k)]; }
+    Real alpha(Index node) const {
+        return forest_.is_row(node) ? optimum_.alpha1[node] : optimum_.alpha2[node - optimum_.rows()];
+    }
 
     void read_plan() {
         const RealVector& scale = optimum_.log_plan.log_scale();
@@ -74,7 +82,7 @@ private:
         std::vector<Work> log_column;
         for (Index d = 0; d < optimum_.rows(); ++d) log_mass_[at(d)] = of_plan_.log_row_sum[d] + scale[d];
         optimum_.log_plan.for_each_column([&](Index k, Index n, const RealVector& score) {
-            optimum_.values.copy_column(n, value.data());
+            of_plan_.values.copy_column(n, value.data());
             log_column.clear();
             for (Index d = 0; d < score.size(); ++d) {
                 if (score[d] + scale[d] == nothing) continue;
@@ -115,8 +123,11 @@ private:
         }
         if (level == nothing) return;
         const auto mass = [&](Index node) { return std::exp(log_mass_[at(node)] - level); };
-        const auto theta = [&](Index node) { return 1 / (forest_.is_row(node) ? optimum_.alpha1 : optimum_.alpha2); };
-        const Index root = *forest_.begin(tree);
+        const auto is_free = [&](Index node) { return alpha(node) == 0; };
+        const auto theta = [&](Index node) { return is_free(node) ? 0 : 1 / alpha(node); };
+        const Index* const free = std::find_if(forest_.begin(tree), forest_.end(tree), is_free);
+        const bool has_free = free != forest_.end(tree);
+        const Index root = has_free ? *free : *forest_.begin(tree);
         forest_.for_each_from_root(root, [&](Index node, Index parent) {
             if (parent < 0) return;
             const Edge edge = forest_.between(node, parent);
@@ -130,7 +141,7 @@ private:
             excess += (forest_.is_row(*node) ? -weight : weight) * multiplier_[at(*node)];
             stiffness += weight;
         }
-        const Work t = stiffness > 0 ? excess / stiffness : 0;
+        const Work t = stiffness > 0 && !has_free ? excess / stiffness : 0;
         for (const Index* node = forest_.begin(tree); node != forest_.end(tree); ++node) {
             of_log_mass_[at(*node)] = mass(*node) * (multiplier_[at(*node)] + (forest_.is_row(*node) ? t : -t));
             multiplier_[at(*node)] = theta(*node) * of_log_mass_[at(*node)];
@@ -142,13 +153,10 @@ private:
         });
     }
 
-    Work alpha_derivative(Index first, const auto& log_prior, Work alpha) const {
-        Work derivative = 0;
-        for (Index i = 0; i < log_prior.size() && std::isfinite(alpha); ++i) {
-            const Work log_excess = log_mass_[at(first + i)] - log_prior[i];
-            if (std::isfinite(log_excess)) derivative -= of_log_mass_[at(first + i)] * log_excess / alpha;
-        }
-        return derivative;
+    Work alpha_derivative(Index node, Work log_prior) const {
+        const Work log_excess = log_mass_[at(node)] - log_prior;
+        if (alpha(node) == 0 || std::isinf(alpha(node)) || !std::isfinite(log_excess)) return 0;
+        return saturated<Work>(-of_log_mass_[at(node)] * log_excess / alpha(node));
     }
 
     const Optimum& optimum_;

@@ -81,7 +81,7 @@ public:
     template <class Readout>
     void add_to(BagGradient<Scalar>& gradient, const ForwardPass<Scalar, R>& pass, const Readout& readout,
                 const RealVector& dL_dy, Workspace& workspace) const {
-        if (states_) return pull_back_states(gradient, pass, pull_back(readout, pass, dL_dy, gradient));
+        if (states_) return add_to(gradient, pass, pull_back_readout(readout, pass, dL_dy, gradient), workspace);
         if constexpr (MultipleOfMean<Readout>) {
             RealVector of_mean = dL_dy;
             for (Real& derivative : of_mean) derivative *= readout.factor(active_instances(pass.problem));
@@ -90,6 +90,12 @@ public:
         } else {
             require_multiple_of_mean<Readout>();
         }
+    }
+    /// Given what is read out of the plan, which the steps must have been taken for.
+    void add_to(BagGradient<Scalar>& gradient, const ForwardPass<Scalar, R>& pass, PlanGradient of_plan,
+                Workspace&) const {
+        pull_back_values(pass.solution.value().log_plan, of_plan, gradient);
+        pull_back_states(gradient, pass, of_plan);
     }
 
 private:
@@ -148,7 +154,7 @@ private:
     void pull_back_states(BagGradient<Scalar>& gradient, const ForwardPass<Scalar, R>& pass,
                           const PlanGradient& of_plan) const {
         AdmmStateReverse<> reverse(*states_, {gradient.alpha0, gradient.alpha1, gradient.alpha2, gradient.rho});
-        of_plan.for_each_column(pass.solution->log_plan, pass.problem.pooled_values(),
+        of_plan.for_each_column(pass.solution->log_plan,
                                 [&](Index k, Index, const RealVector&, const RealVector& of_column) {
                                     reverse.of_plan.col(k) = of_column;
                                 });

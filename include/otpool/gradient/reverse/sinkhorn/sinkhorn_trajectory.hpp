@@ -90,8 +90,12 @@ public:
     void add_to(BagGradient<Scalar>& gradient, const ForwardPass<Scalar, R>& pass, const Readout& readout,
                 const RealVector& dL_dy, Workspace& workspace) const {
         if (!pass.solution) require_multiple_of_mean<Readout>();
-        const PlanGradient of_plan = pull_back_readout(readout, pass, dL_dy, gradient);
-        workspace.get<SinkhornReverse<Scalar>>().run(tape_, of_plan, pass.problem.pooled_values(), pass.mean, gradient);
+        add_to(gradient, pass, pull_back_readout(readout, pass, dL_dy, gradient), workspace);
+    }
+    /// Given what is read out of the plan.
+    void add_to(BagGradient<Scalar>& gradient, const ForwardPass<Scalar, R>&, const PlanGradient& of_plan,
+                Workspace& workspace) const {
+        workspace.get<SinkhornReverse<Scalar>>().run(tape_, of_plan, of_plan.values, of_plan.mean, gradient);
     }
 
     /// As SinkhornTape::require_digits().
