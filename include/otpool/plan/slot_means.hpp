@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <cmath>
 #include <concepts>
+#include <cstddef>
 #include <vector>
 
-#include "otpool/core/any_view.hpp"
+#include "otpool/core/error.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/plan/log_plan.hpp"
+#include "otpool/plan/slot_sums.hpp"
 
 namespace otpool::detail {
 
@@ -19,53 +21,50 @@ struct SlotMeans {
     Matrix<Work> mean;  ///< D' x K: sum_n P_kn v_n / r_k
     Vector<Work> mass;  ///< r_k = sum_n P_kn
 
-    /// Of the first `slots` rows. Cost: two passes over the plan, one exp per entry, 2 K N D' flops in products of
-    /// matrices. Memory: blocks of 128 instances, and D' x K numbers for each part of a large bag.
-    SlotMeans(const LogPlan& plan, Index slots, const AnyView& values, const Execution& execution) {
-        const auto cols = static_cast<Index>(plan.active().size());
-        const Vector<Work> top = plan.top().head(slots);
-        const InstanceParts parts(slots + values.rows(), cols);
-        std::vector<Sums> sums(static_cast<std::size_t>(parts.count()));
-        execution.for_each(parts.count(), [&](Index p, Index) {
-            sums[static_cast<std::size_t>(p)].add(plan, top, values, parts.first(p), parts.end(p));
-        });
-        for (std::size_t p = 1; p < sums.size(); ++p) {
-            sums[0].values += sums[p].values;
-            sums[0].weight += sums[p].weight;
-        }
-        mean = sums[0].values * sums[0].weight.cwiseInverse().asDiagonal();
-        mass.resize(slots);
-        for (Index k = 0; k < slots; ++k) {
-            mass[k] = std::exp(std::log(sums[0].weight[k]) + top[k] + plan.log_scale()[k]);
-        }
+    /// Of the first `slots` rows. Products are in the values' scalar, which for floats differs from double by at most 1e-5
+    /// of the values' spread: differences from a reference are multiplied, 128 instances at a time, and their sums are
+    /// added up in double. Cost: one pass over the plan, one exp per element, and 2 K N D' flops in products of matrices.
+    /// Memory: blocks of 128 instances, and D' x K numbers for each part of a large bag.
+    /// Throws InvalidArgument if a value is not finite.
+    template <BagScalar Scalar>
+    SlotMeans(const LogPlan& plan, Index slots, const MatrixView<Scalar>& values, const Execution& execution) {
+        if (set<Scalar>(plan, slots, values, execution, 1)) return;
+        if (!set<Real>(plan, slots, values, execution, 0x1p-64)) require_finite(values, plan.active());
     }
 
 private:
-    /// sum_n w_kn v_n (D' x K) and sum_n w_kn, w_kn = exp(score_kn - top_k).
-    struct Sums {
-        Matrix<Work> values;
-        Vector<Work> weight;
-
-        void add(const LogPlan& plan, const Vector<Work>& top, const AnyView& of, Index first, Index end) {
-            constexpr Index most = 128;
-            const Index slots = top.size();
-            values.setZero(of.rows(), slots);
-            weight.setZero(slots);
-            Vector<Work> score(plan.features());
-            Matrix<Work> weights(slots, most);
-            Matrix<Work> block(of.rows(), most);
-            for (Index begin = first; begin < end; begin += most) {
-                const Index count = (std::min)(most, end - begin);
-                for (Index i = 0; i < count; ++i) {
-                    plan.column(begin + i, score.data());
-                    weights.col(i) = (score.head(slots) - top).array().exp();
-                    of.copy_column(plan.active()[static_cast<std::size_t>(begin + i)], block.data() + i * of.rows());
-                }
-                values.noalias() += block.leftCols(count) * weights.leftCols(count).transpose();
-                weight += weights.leftCols(count).rowwise().sum();
+    template <BagScalar Scalar>
+    static void require_finite(const MatrixView<Scalar>& values, const std::vector<Index>& active) {
+        for (const Index n : active) {
+            for (Index d = 0; d < values.rows(); ++d) {
+                require_that(std::isfinite(values(d, n)), text("value at feature ", d, ", instance ", n), values(d, n),
+                             "finite numbers");
             }
         }
-    };
+    }
+
+    /// Returns whether no product has overflowed.
+    template <BagScalar Number, BagScalar Scalar>
+    bool set(const LogPlan& plan, Index slots, const MatrixView<Scalar>& values, const Execution& execution,
+             Real unit) {
+        constexpr Index smallest_part = 1024;  // a part's sums take as long to add as a few of its instances
+        const CentredValues<Number, Scalar> centred(values, plan.active(), unit);
+        const InstanceParts parts(slots + values.rows(), static_cast<Index>(plan.active().size()), smallest_part);
+        std::vector<SlotSums<Number>> sums(static_cast<std::size_t>(parts.count()), {slots, values.rows()});
+        execution.for_each(parts.count(), [&](Index p, Index) {
+            typename SlotSums<Number>::template Block<Scalar> block(plan.features(), slots, values.rows(),
+                                                                    (std::min)(SlotSums<Number>::most, parts.size(p)));
+            sums[static_cast<std::size_t>(p)].add(plan, centred, parts.first(p), parts.end(p), block);
+        });
+        for (std::size_t p = 1; p < sums.size(); ++p) sums[0].add(sums[p]);
+        if (!sums[0].finite()) return false;
+        mean = sums[0].mean();
+        mean.colwise() += centred.reference().template cast<Real>();
+        mean /= unit;
+        mass.resize(slots);
+        for (Index k = 0; k < slots; ++k) mass[k] = std::exp(sums[0].log_weight(k) + plan.log_scale()[k]);
+        return true;
+    }
 };
 
 }  // namespace otpool::detail

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -9,6 +10,7 @@
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/pooling/slot_pooling.hpp"
+#include "otpool/simd/arrays.hpp"
 #include "otpool/solver/active_set.hpp"
 #include "otpool/solver/closed_form.hpp"
 #include "otpool/solver/sinkhorn.hpp"
@@ -173,7 +175,15 @@ Matrix<Scalar> sinkhorn_assignment(const MatrixView<Scalar>& scores, Scalar alph
     const UotProblem<Scalar> problem{
         .reward = scores, .alpha0 = alpha0, .features = {.alpha = hard}, .instances = {.alpha = hard}};
     const Sinkhorn solver{.options = {.iterations = iterations}, .translation = false};
-    return static_cast<Scalar>(scores.cols()) * solver.solve(problem).plan();
+    const detail::LogPlan plan = solver.log_plan(problem);
+    Matrix<Scalar> shares(scores.rows(), scores.cols());
+    RealVector share(scores.rows());
+    plan.for_each_log_column([&](Index, Index n, const RealVector& log_column) {
+        share = log_column.array() + std::log(static_cast<Real>(scores.cols()));
+        detail::exp_or_zero(share.data(), share.size(), share.data());
+        shares.col(n) = share.template cast<Scalar>();
+    });
+    return shares;
 }
 
 }  // namespace otpool

@@ -52,7 +52,7 @@ struct SlotPooling {
     [[no_unique_address]] R regularizer = {};  ///< R, if it has settings, as KSparse and TopK have.
 
     /// The UOT problem of one bag. With a dummy slot, that is the last row. Throws InvalidArgument.
-    UotProblem<Scalar, R> problem(const Bag<Scalar>& bag) const { return stated(bag).problem; }
+    UotProblem<Scalar, R> problem(const Bag<Scalar>& bag) const { return stated(bag, execution).problem; }
 
     /// The solution of one bag's problem, of which it keeps the reward.
     Solution<Scalar, R> solve(const Bag<Scalar>& bag) const {
@@ -61,21 +61,30 @@ struct SlotPooling {
 
     /// P, K x N, without the dummy slot. Its columns sum to the mass that the slots draw from an instance.
     Matrix<Scalar> plan(const Bag<Scalar>& bag) const {
-        const Stated of_bag = stated(bag);
+        const Stated of_bag = stated(bag, execution);
         return solver.solve(of_bag.problem, {.execution = execution}).plan().topRows(of_bag.slots);
     }
 
     /// Pools one bag: D' x K.
-    Matrix<Scalar> operator()(const Bag<Scalar>& bag) const { return pool(bag, execution); }
+    Matrix<Scalar> operator()(const Bag<Scalar>& bag) const {
+        Workspace workspace;
+        return pool(bag, execution, workspace);
+    }
     /// Pools one bag without its own reward or prior.
     Matrix<Scalar> operator()(const MatrixView<Scalar>& instances) const { return (*this)(Bag<Scalar>{instances}); }
 
     /// Pools a batch of B bags: (D' K) x B. Bags with a reward of their own have one of K x sum N.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
+        Workspaces workspaces;
+        return (*this)(bags, workspaces);
+    }
+    /// The same in the memory of `workspaces`, which the next batch can reuse.
+    Matrix<Scalar> operator()(const Bags<Scalar>& bags, Workspaces& workspaces) const {
+        workspaces.prepare(execution);
         const Index slots = bags.reward().empty() ? reward.slots() : bags.reward().rows();
         return detail::pool_batch<Scalar>(
             values.rows(bags.features()) * slots, bags, empty_bag, execution, [&](const detail::BagTask<Scalar>& task) {
-                const Matrix<Scalar> pooled = pool(task.bag, task.inside);
+                const Matrix<Scalar> pooled = pool(task.bag, task.inside, workspaces.of(task.worker));
                 std::copy_n(pooled.data(), pooled.size(), PooledVector<Scalar>(task.pooled).data());
             });
     }
@@ -86,7 +95,7 @@ private:
         Index slots = 0;  ///< K, without the dummy slot.
     };
 
-    Stated stated(const Bag<Scalar>& bag) const {
+    Stated stated(const Bag<Scalar>& bag, const Execution& inside) const {
         Stated of_bag;
         UotProblem<Scalar, R>& problem = of_bag.problem;
         problem.alpha0 = parameters.alpha0;
@@ -99,28 +108,42 @@ private:
         detail::require_prior(q0, instances, true, "q0", problem.instances.has_masses);
         detail::require_that(bag.reward.empty() || bag.reward.cols() == instances, "columns of the reward",
                              bag.reward.cols(), detail::text(instances, ", the number of instances"));
-        problem.reward =
-            bag.reward.empty() ? MatrixView<Scalar>(without_excluded(reward(bag.instances, q0), q0)) : bag.reward;
+        problem.reward = bag.reward.empty() ? MatrixView<Scalar>(computed_reward(bag, q0, inside)) : bag.reward;
         of_bag.slots = problem.reward.rows();
         const Real mass = dummy.mass(of_bag.slots, detail::active_instances(problem));
         detail::append_dummy_slot(problem, mass, dummy.reward);
         return of_bag;
     }
 
-    /// The reward with zeros for excluded instances, whose numbers may be anything.
-    static Matrix<Scalar> without_excluded(Matrix<Scalar> reward, const Vector<Scalar>& q0) {
-        for (Index n = 0; n < q0.size(); ++n) {
-            if (q0[n] == 0) reward.col(n).setZero();
+    /// S, with zeros for excluded instances, whose numbers may be anything.
+    Matrix<Scalar> computed_reward(const Bag<Scalar>& bag, const Vector<Scalar>& q0, const Execution& inside) const {
+        Matrix<Scalar> computed;
+        if constexpr (requires { reward(bag.instances, q0, inside); }) {
+            computed = reward(bag.instances, q0, inside);
+        } else {
+            computed = reward(bag.instances, q0);
         }
-        return reward;
+        for (Index n = 0; n < q0.size(); ++n) {
+            if (q0[n] == 0) computed.col(n).setZero();
+        }
+        return computed;
     }
 
-    Matrix<Scalar> pool(const Bag<Scalar>& bag, const Execution& inside) const {
-        const auto [problem, slots] = stated(bag);
-        const Solution<Scalar, R> solution = solver.solve(problem, {.execution = inside});
+    /// log P, to pool from: with no Solution where the solver can do without.
+    detail::LogPlan log_plan(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) const {
+        if constexpr (requires { solver.log_plan(problem, run); }) {
+            return solver.log_plan(problem, run);
+        } else {
+            return solver.solve(problem, run).log_plan;
+        }
+    }
+
+    Matrix<Scalar> pool(const Bag<Scalar>& bag, const Execution& inside, Workspace& workspace) const {
+        const auto [problem, slots] = stated(bag, inside);
+        const detail::LogPlan plan = log_plan(problem, {.execution = inside, .workspace = &workspace});
         const MatrixView<Scalar> of_bag = values(bag.instances, problem.instances.prior);
-        const detail::SlotMeans<> means(solution.log_plan, slots, of_bag, inside);
-        const auto instances = static_cast<Index>(solution.log_plan.active().size());
+        const detail::SlotMeans<> means(plan, slots, of_bag, inside);
+        const auto instances = static_cast<Index>(plan.active().size());
         Matrix<Scalar> pooled(of_bag.rows(), slots);
         for (Index k = 0; k < slots; ++k) {
             const RealVector y = readout(k, means.mean.col(k), means.mass[k], instances);

@@ -1,6 +1,7 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <cmath>
 #include <concepts>
 #include <limits>
 #include <utility>
@@ -12,6 +13,7 @@
 #include "otpool/kernel/kernel.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
 #include "otpool/plan/exponential_solution.hpp"
+#include "otpool/plan/log_plan.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/options.hpp"
 #include "otpool/solver/solver.hpp"
@@ -77,6 +79,7 @@ void sinkhorn_steps(Scaling& scaling, Iterations& iterations, bool translation, 
 /// (AbsorbedKernel); otherwise one pass over the reward and one exp per element. Other memory is O(D + N). A fixed
 /// number of iterations that only pools runs in scalings (ScalingSteps), in the bag's scalar if its range suffices, and
 /// without the translation, which does not change the mean. (With an alpha for each line it does: then potentials run.)
+/// log_plan() says when a pooling to slots does.
 /// Everything else is computed in double. The number of iterations grows as alpha0 falls; prefer Newton if it is far below
 /// the reward's spread.
 ///
@@ -106,6 +109,20 @@ struct Sinkhorn {
     Outcome pool(const UotProblem<Scalar, R>& problem, PooledVector<Scalar> pooled,
                  const Run<Scalar, R>& run = {}) const {
         return pool_over<detail::AbsorbedKernel<>>(problem, pooled, run);
+    }
+
+    /// log P, for poolings that need no Solution. A fixed number of iterations without translation, with one alpha for each
+    /// side, of which at least one is hard, runs in scalings, as pool() does. Else as solve(). The plan views the reward.
+    template <BagScalar Scalar, EntropicRegularizer R>
+    detail::LogPlan log_plan(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
+        detail::SolverRun<Scalar, R> own(options, problem, run);
+        detail::validate(acceleration);
+        if (takes_plan_of_scalings(own)) {
+            auto& scaled = own.workspace().template get<detail::ScaledProblem>();
+            auto plan = detail::plan_by_scalings(own, scaled, first == HalfStep::instances);
+            if (plan) return std::move(*plan);
+        }
+        return solve(problem, run).log_plan;
     }
 
 private:
@@ -164,12 +181,28 @@ private:
     template <class K>
     static constexpr bool has_scalings = std::same_as<K, detail::AbsorbedKernel<>>;
 
-    /// Whether iterations may run in scalings, without potentials.
+    /// Whether iterations may run in scalings, without potentials, as far as the run goes.
+    template <BagScalar Scalar, EntropicRegularizer R>
+    static bool goes_without_potentials(const detail::SolverRun<Scalar, R>& run) {
+        return run.problem().alpha0 > 0 && run.takes_unseen_steps() && detail::is_kullback_leibler(run.problem());
+    }
+
+    /// Whether iterations that pool may.
     template <class K, BagScalar Scalar, EntropicRegularizer R>
     bool takes_scalings(const detail::SolverRun<Scalar, R>& run) const {
-        return has_scalings<K> && first == HalfStep::features && run.problem().alpha0 > 0 && run.takes_unseen_steps() &&
-               detail::is_kullback_leibler(run.problem()) &&
+        return has_scalings<K> && first == HalfStep::features && goes_without_potentials(run) &&
                !((translation || run.problem().mass) && detail::has_own_alphas(run.problem()));
+    }
+
+    /// Whether iterations that find a plan may. Both sides hard have no translation. If neither is, the mass after some
+    /// steps depends on the offset of the reward, and a glance finds another offset.
+    template <BagScalar Scalar, EntropicRegularizer R>
+    bool takes_plan_of_scalings(const detail::SolverRun<Scalar, R>& run) const {
+        if (!goes_without_potentials(run) || detail::takes_closed_form(run)) return false;
+        if (detail::has_own_alphas(run.problem())) return false;
+        const bool features_hard = std::isinf(run.problem().features.alpha);
+        const bool instances_hard = std::isinf(run.problem().instances.alpha);
+        return translation ? features_hard && instances_hard : features_hard || instances_hard;
     }
 
     /// The state before the first iteration: from the priors, or the run's warm start.

@@ -62,10 +62,31 @@ public:
         return lowest(low) >= smallest_log_scaling && highest(high) <= largest_log_scaling;
     }
 
+    /// scaling <- that of the side's anchors, which are potentials of 0, before the first half step. Returns whether it is
+    /// in range.
+    bool start(Work* scaling) {
+        const Index size = side_->size();
+        for (Index i = 0; i < size; ++i)
+            log_scaling_[i] = static_cast<Work>(side_->anchor[i] * log2_e - static_cast<Real>((*absorbed_)[i]));
+        std::copy_n(log_scaling_.data(), size, scaling);
+        if (!within(scaling, size, smallest_log_scaling, largest_log_scaling)) return false;
+        for_each_lanes(size, [&](Index i, Index lanes) {
+            store_some(bounded_exp2(load_some(scaling + i, lanes, Work(0))), scaling + i, lanes);
+        });
+        return true;
+    }
+
     /// to_i <- log s_i - F_i, with the last sums s.
     void log_sums(Index first, Index count, Real* to) const {
         for (Index i = first; i < first + count; ++i) {
             to[i] = static_cast<Real>(log_sum_[i]) - static_cast<Real>((*absorbed_)[i]) * log_2;
+        }
+    }
+
+    /// to_i <- the kernel potential after the last half step, of all lines.
+    void potentials(Real* to) const {
+        for (Index i = 0; i < side_->size(); ++i) {
+            to[i] = (static_cast<Real>(log_scaling_[i]) + static_cast<Real>((*absorbed_)[i])) * log_2;
         }
     }
 

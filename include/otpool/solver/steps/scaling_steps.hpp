@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/execution.hpp"
@@ -9,6 +10,8 @@
 #include "otpool/kernel/exponential_range.hpp"
 #include "otpool/kernel/kernel_pass.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
+#include "otpool/plan/exponential_solution.hpp"
+#include "otpool/plan/log_plan.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/solver.hpp"
 #include "otpool/solver/steps/scaling_half_step.hpp"
@@ -29,7 +32,7 @@ struct LogSums {
     Real* cols_of(Index step) { return of_cols.data() + step * of_cols.rows(); }
 };
 
-/// Scaling steps from the priors, without potentials, when only the last one's pooled vector is needed:
+/// Scaling steps from the priors, without potentials, when only the last one's pooled vector or plan is needed:
 ///
 ///     u <- a (M v)^-k1,   v <- b (M^T u)^-k2,     M_dk = exp(z_dk + G_k)
 ///
@@ -49,6 +52,31 @@ public:
     /// element in the first, or in each if exponentials are not kept (KernelBlocks).
     bool pool(ScaledProblem& problem, int steps, const AnyView& values, const Execution& execution, RealVector& mean,
               LogSums* kept = nullptr) {
+        if (!take(problem, steps, false, execution, &values, kept) || !pass_.pooled_finite()) return false;
+        if (kept != nullptr) log_of_normal(pass_.row_mass(), problem.kernel.rows(), kept->rows_of(steps));
+        mean.resize(problem.kernel.rows());
+        pass_.conditional_mean(mean.data());
+        return true;
+    }
+
+    /// f, g <- the kernel potentials after `steps` steps, in each of which the features are first, or the instances.
+    /// Otherwise as pool().
+    bool solve(ScaledProblem& problem, int steps, bool instances_first, const Execution& execution, Buffer<Real>& f,
+               Buffer<Real>& g) {
+        if (!take(problem, steps, instances_first, execution, nullptr, nullptr)) return false;
+        f.resize(problem.kernel.rows());
+        g.resize(problem.kernel.cols());
+        features_.potentials(f.data());
+        instances_.potentials(g.data());
+        return true;
+    }
+
+private:
+    using Block = typename KernelPass<Work>::Block;
+
+    /// Returns whether the range sufficed.
+    bool take(ScaledProblem& problem, int steps, bool instances_first, const Execution& execution,
+              const AnyView* values, LogSums* kept) {
         ScaledReward& kernel = problem.kernel;
         pass_.set(kernel, execution);
         KernelBlocks<Work>& blocks = pass_.blocks;
@@ -57,32 +85,30 @@ public:
         const Index rows = kernel.rows();
         features_.follow_absorbed(0, rows);
         row_sums_.resize(rows);
-        const auto start = [&](const Block& block) { return start_instances(block, problem.instances.anchor); };
+        if (instances_first && !features_.start(pass_.u.data())) return false;
+        const auto start = [&](Block& block) {
+            instances_.follow_absorbed(block.first, block.count);
+            return instances_first ? update_instances(block) : start_instances(block, problem.instances.anchor);
+        };
         if (!pass_(start, nullptr)) return false;
         if (!kernel.looked_at()) kernel.highest = pass_.highest();
         for (int step = 0; step < steps; ++step) {
             std::transform(pass_.row_mass(), pass_.row_mass() + rows, row_sums_.data(),
                            [](Real sum) { return static_cast<Work>(sum); });
             if (!features_(0, rows, row_sums_.data(), pass_.u.data())) return false;
+            const bool last = step + 1 == steps;
+            if (instances_first && last) return true;
             if (kept != nullptr) features_.log_sums(0, rows, kept->rows_of(step));
             const auto update = [&](Block& block) { return update_instances(block); };
-            if (!pass_(update, step + 1 == steps ? &values : nullptr)) return false;
+            if (!pass_(update, last ? values : nullptr)) return false;
             if (kept != nullptr) instances_.log_sums(0, kernel.cols(), kept->cols_of(step));
         }
-        if (!pass_.pooled_finite()) return false;
-        if (kept != nullptr) log_of_normal(pass_.row_mass(), rows, kept->rows_of(steps));
-        mean.resize(rows);
-        pass_.conditional_mean(mean.data());
         return true;
     }
-
-private:
-    using Block = typename KernelPass<Work>::Block;
 
     /// Sets v of a block before the first step. Returns whether it is in range.
     bool start_instances(const Block& block, const Buffer<Real>& anchor) {
         const Index first = block.first;
-        instances_.follow_absorbed(first, block.count);
         const Work* absorbed = pass_.blocks.col_potential().data() + first;
         return set_scaling(anchor.data() + first, absorbed, block.count, pass_.v.data() + first,
                            ExponentialRange<Work>::least_log_scaling);
@@ -105,23 +131,42 @@ private:
     Buffer<Work> row_sums_;
 };
 
-/// mean <- the conditional mean of the values after the run's number of Sinkhorn steps from the priors. `scaled`
-/// becomes the problem as the steps saw it. Returns whether scalings resolve the steps; if not, all of the reward has
-/// been inspected. Keeps log sums, if given. Throws InvalidArgument, as validate() does.
-template <BagScalar Scalar, EntropicRegularizer R>
-bool pool_by_scalings(SolverRun<Scalar, R>& run, ScaledProblem& scaled, RealVector& mean, LogSums* kept = nullptr) {
-    const int steps = *run.any().options.iterations;
-    const auto pool = [&] {
+/// Calls take(steps) -> bool with the ScalingSteps of the run's workspace. `scaled` becomes the problem as they see it:
+/// after a glance at the reward, or, if that does not suffice, after looking at all of it. Returns whether scalings resolve
+/// the steps; if not, all of the reward has been inspected. Throws InvalidArgument, as validate() does.
+template <BagScalar Scalar, EntropicRegularizer R, class Take>
+bool take_scaling_steps(SolverRun<Scalar, R>& run, ScaledProblem& scaled, const Take& take) {
+    const auto take_scaled = [&] {
         scaled.set(run.inspection());
-        if (kept != nullptr) kept->resize(scaled.kernel.rows(), scaled.kernel.cols(), steps);
-        auto& of_scalar = run.workspace().template get<ScalingSteps<Scalar>>();
-        return of_scalar.pool(scaled, steps, run.inspection().values, run.any().execution, mean, kept);
+        return take(run.workspace().template get<ScalingSteps<Scalar>>());
     };
     run.glance();
-    if (pool()) return true;
+    if (take_scaled()) return true;
     if (run.inspection().looked_at_all) return false;
     run.inspect();  // the highest rewards may be far above those of the glance
-    return pool();
+    return take_scaled();
+}
+
+/// mean <- the conditional mean of the values after the run's number of Sinkhorn steps from the priors. Keeps log sums, if
+/// given. Otherwise as take_scaling_steps().
+template <BagScalar Scalar, EntropicRegularizer R>
+bool pool_by_scalings(SolverRun<Scalar, R>& run, ScaledProblem& scaled, RealVector& mean, LogSums* kept = nullptr) {
+    const int count = *run.any().options.iterations;
+    return take_scaling_steps(run, scaled, [&](ScalingSteps<Scalar>& steps) {
+        if (kept != nullptr) kept->resize(scaled.kernel.rows(), scaled.kernel.cols(), count);
+        return steps.pool(scaled, count, run.inspection().values, run.any().execution, mean, kept);
+    });
+}
+
+/// The plan after these steps, if scalings resolve them. It views the reward.
+template <BagScalar Scalar, EntropicRegularizer R>
+std::optional<LogPlan> plan_by_scalings(SolverRun<Scalar, R>& run, ScaledProblem& scaled, bool instances_first) {
+    Buffer<Real> f, g;
+    const bool resolved = take_scaling_steps(run, scaled, [&](ScalingSteps<Scalar>& steps) {
+        return steps.solve(scaled, *run.any().options.iterations, instances_first, run.any().execution, f, g);
+    });
+    if (!resolved) return {};
+    return exponential_plan(scaled.kernel, g, f.vector().array() + scaled.mass_shift);
 }
 
 }  // namespace otpool::detail
