@@ -41,7 +41,7 @@ struct UotProblem {
     /// 1e-3, and changes nothing. Else the plan is exp((X + f + g + lambda) / alpha0), lambda the multiplier of
     /// sum P = m, as if the reward were X + lambda. Sinkhorn and Newton take it, for entropic problems with alpha0 > 0.
     std::optional<Scalar> mass = {};
-    [[no_unique_address]] R regularizer = {};     ///< R, if it has settings, as KSparse has.
+    [[no_unique_address]] R regularizer = {};  ///< R, if it has settings, as KSparse has.
 
     /// The values, or the reward if there are none.
     const MatrixView<Scalar>& pooled_values() const { return values.empty() ? reward : values; }
