@@ -82,7 +82,8 @@ struct Parameters {
 private:
     Vector<double> prior(const Vector<double>& logarithms) const {
         if (has_masses) return logarithms.array().exp();
-        const Vector<double> weights = (logarithms.array() - logarithms.maxCoeff()).exp();
+        Vector<double> weights = logarithms;  // (Eigen's exp(-inf) is not 0)
+        for (double& weight : weights) weight = std::exp(weight - logarithms.maxCoeff());
         return weights / weights.sum();
     }
 };
