@@ -36,7 +36,7 @@ struct Marginal {
     /// Sums to 1 (within 1e-3; renormalised), unless it is given as masses; empty means uniform, with sum 1. Feature
     /// priors are > 0, instance priors >= 0. An instance of prior 0 is excluded: it gets no mass, whatever alpha is.
     Vector<Scalar> prior = {};
-    AnyPenalty penalty = {};  ///< KullbackLeibler, or one of your own (MarginalPenalty).
+    AnyPenalty penalty = {};  ///< KullbackLeibler, AtMost, Range, TotalVariation or your own (MarginalPenalty).
     /// Whether the prior has masses of any sum, taken as they are. Two hard marginals must have the same sum, within
     /// 1e-3; q0 is then brought to that of p0.
     bool has_masses = false;
