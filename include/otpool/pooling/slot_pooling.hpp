@@ -56,6 +56,11 @@ struct SlotPooling {
         return solver.solve(problem(bag), {.execution = execution});
     }
 
+    /// What the readout makes of the solution of this bag's problem: D x K.
+    Matrix<Scalar> read(const Solution<Scalar, R>& solution, const Bag<Scalar>& bag) const {
+        return read(solution, bag, execution);
+    }
+
     /// P, K x N, without the dummy slot. Its columns sum to the mass that the slots draw from an instance.
     Matrix<Scalar> plan(const Bag<Scalar>& bag) const {
         const Stated of_bag = stated(bag);
@@ -69,7 +74,7 @@ struct SlotPooling {
 
     /// Pools a batch of B bags: (D K) x B. Bags with a reward of their own have one of K x sum N.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
-        const Index slots = bags.reward().empty() ? reward.slots() : bags.reward().rows();
+        const Index slots = slots_of(bags.reward());
         return detail::pool_batch<Scalar>(
             bags.features() * slots, bags, empty_bag, execution, [&](const detail::BagTask<Scalar>& task) {
                 const Matrix<Scalar> pooled = pool(task.bag, task.inside);
@@ -111,9 +116,17 @@ private:
         return reward;
     }
 
+    /// K, by the bag's own reward if it has one.
+    Index slots_of(const MatrixView<Scalar>& own_reward) const {
+        return own_reward.empty() ? reward.slots() : own_reward.rows();
+    }
+
     Matrix<Scalar> pool(const Bag<Scalar>& bag, const Execution& inside) const {
-        const auto [problem, slots] = stated(bag);
-        const Solution<Scalar, R> solution = solver.solve(problem, {.execution = inside});
+        return read(solver.solve(problem(bag), {.execution = inside}), bag, inside);
+    }
+
+    Matrix<Scalar> read(const Solution<Scalar, R>& solution, const Bag<Scalar>& bag, const Execution& inside) const {
+        const Index slots = slots_of(bag.reward);
         const detail::SlotMeans<> means(solution.log_plan, slots, bag.instances, inside);
         const auto instances = static_cast<Index>(solution.log_plan.active().size());
         Matrix<Scalar> pooled(bag.instances.rows(), slots);
