@@ -3,12 +3,14 @@
 //
 //     pool/command_line.hpp   options -> Settings
 //     pool/inputs.hpp         Settings -> matrices, checked
+//     pool/prototypes.hpp     matrices -> prototypes of slots, where the user gives none
 //     pool/bag_pooler.hpp     Settings -> a function that pools one bag, made of the library's poolings
 //     pool/execution.hpp      how many threads call it
 //     pool/results.hpp        pooled bags -> report, warnings, text
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
@@ -29,6 +31,7 @@
 #include "pool/inputs.hpp"
 #include "pool/instance_files.hpp"
 #include "pool/outputs.hpp"
+#include "pool/prototypes.hpp"
 #include "pool/results.hpp"
 #include "pool/settings.hpp"
 #include "support/npy.hpp"
@@ -45,12 +48,13 @@ constexpr int exit_not_converged = 3;
 
 /// Pools every bag. Every bag's result is its own, so the number of threads does not change a bit of it.
 template <class Scalar>
-pool::Results<Scalar> pool_bags(const pool::Settings& settings, const otpool::Bags<Scalar>& bags,
+pool::Results<Scalar> pool_bags(const pool::Settings& settings, const pool::Inputs<Scalar>& inputs,
                                 const pool::BagPooler<Scalar>& pool_bag) {
+    const otpool::Bags<Scalar> bags = inputs.bags();
     const Index instances = bags.instances().cols();
-    pool::Results<Scalar> results;
-    results.pooled.setZero(bags.features(), bags.size());
-    if (settings.plan) results.plan.resize(bags.features(), instances);
+    pool::Results<Scalar> results{.slots = inputs.slots};
+    results.pooled.setZero(bags.features() * std::max<Index>(inputs.slots, 1), bags.size());
+    if (settings.plan) results.plan.resize(inputs.slots > 0 ? inputs.slots : bags.features(), instances);
     if (settings.weights) results.weights.resize(instances);
     results.bags.resize(static_cast<std::size_t>(bags.size()));
     support::ProgressBar progress("pooling", static_cast<std::size_t>(instances));
@@ -59,7 +63,11 @@ pool::Results<Scalar> pool_bags(const pool::Settings& settings, const otpool::Ba
         const Index size = bags.bag_size(b);
         if (size == 0) return;  // stays a row of zeros
         pool::PooledBag<Scalar>& bag = results.bags[static_cast<std::size_t>(b)];
-        bag = pool_bag(bags[b]);
+        try {
+            bag = pool_bag(bags[b]);
+        } catch (const otpool::InvalidArgument& error) {
+            throw error.in("bag " + std::to_string(b));
+        }
         results.pooled.col(b) = std::exchange(bag.pooled, {});
         if (settings.plan) results.plan.middleCols(first, size) = std::exchange(bag.plan, {});
         if (settings.weights) results.weights.segment(first, size) = std::exchange(bag.weights, {});
@@ -72,20 +80,24 @@ pool::Results<Scalar> pool_bags(const pool::Settings& settings, const otpool::Ba
 template <class Scalar>
 int run(const pool::Settings& settings, const pool::InstanceFiles& input) {
     const pool::Inputs<Scalar> inputs = pool::read_inputs<Scalar>(settings, input);
-    const pool::BagPooler<Scalar> pool_bag = pool::make_bag_pooler<Scalar>(settings, inputs.p0);
+    pool::check_bags(settings, inputs);
     support::OutputFiles outputs;
-    const auto add = [&](const pool::Settings::File& name) { return name ? &outputs.add(*name) : nullptr; };
+    const auto add = [&](const pool::File& name) { return name ? &outputs.add(*name) : nullptr; };
     support::OutputFile* const pooled_file = add(settings.output);
     support::OutputFile* const plan_file = add(settings.plan);
     support::OutputFile* const weights_file = add(settings.weights);
     support::OutputFile* const report_file = add(settings.report);
+    support::OutputFile* const prototypes_file = add(settings.slots.save);
 
     // All is checked; here the work begins.
-    const pool::Results<Scalar> results = pool_bags(settings, inputs.bags(), pool_bag);
+    const pool::Prototypes<Scalar> prototypes = pool::make_prototypes(settings, inputs);
+    const auto pool_bag = pool::make_bag_pooler<Scalar>(settings, inputs.p0, prototypes.vectors);
+    pool::Results<Scalar> results = pool_bags(settings, inputs, pool_bag);
+    results.distinct_prototypes = prototypes.distinct;
 
     // Before the first temporary file exists, as whoever reads stdout may end this program with a closed pipe.
     if (pooled_file == nullptr) {
-        pool::print_pooled(std::cout, results.pooled, isatty(STDOUT_FILENO) == 1);
+        pool::print_pooled(std::cout, results, isatty(STDOUT_FILENO) == 1);
         if (!std::cout.flush()) {
             throw support::FileError("stdout", "output", "an error while writing", "an open stdout");
         }
@@ -97,10 +109,11 @@ int run(const pool::Settings& settings, const pool::InstanceFiles& input) {
         // A file's name need not be UTF-8, which JSON is.
         report_text = report.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
     }
-    if (pooled_file != nullptr) support::write_npy(pooled_file->stream(), results.pooled);
+    if (pooled_file != nullptr) support::write_npy(pooled_file->stream(), results.pooled, results.shape());
     if (plan_file != nullptr) support::write_npy(plan_file->stream(), results.plan);
     if (weights_file != nullptr) support::write_npy(weights_file->stream(), results.weights);
     if (report_file != nullptr) report_file->stream() << report_text;
+    if (prototypes_file != nullptr) support::write_npy(prototypes_file->stream(), prototypes.vectors);
     outputs.commit();
     pool::print_warnings(settings, results, input.left_out());
     return results.missed(settings) > 0 ? exit_not_converged : 0;

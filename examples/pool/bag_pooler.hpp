@@ -10,19 +10,23 @@
 
 #include <otpool/otpool.hpp>
 
+#include "any_slots.hpp"
 #include "any_solver.hpp"
 #include "execution.hpp"
 #include "inputs.hpp"
+#include "parameters.hpp"
 #include "settings.hpp"
+#include "slot_systems.hpp"
 
 namespace pool {
 
 /// The result of pooling one bag.
 template <otpool::BagScalar Scalar>
 struct PooledBag {
-    Vector<Scalar> pooled;   ///< D
-    Matrix<Scalar> plan;     ///< D x N, or empty if not asked for.
-    Vector<Scalar> weights;  ///< N, the instance marginal sum_d P_dn, or empty if not asked for.
+    Vector<Scalar> pooled = {};       ///< D, or of slots D K: one slot after the other
+    Matrix<Scalar> plan = {};         ///< D x N or K x N, or empty if not asked for.
+    Vector<Scalar> weights = {};      ///< N, the sums of the plan's columns, or empty if not asked for.
+    Vector<Scalar> slot_masses = {};  ///< K, the sums of the plan's rows, or empty if there are no slots.
     otpool::Status status = otpool::Status::converged;
     int iterations = 0;
     double residual = 0;
@@ -43,25 +47,40 @@ using BagPooler = std::function<PooledBag<Scalar>(const otpool::Bag<Scalar>&)>;
 
 namespace detail {
 
-/// The option's value in the problem's scalar. Throws UsageError if that becomes 0 or inf and the value is not.
-template <class Scalar>
-Scalar scalar(double value, const std::string& option) {
-    const auto converted = static_cast<Scalar>(std::isinf(value) ? value : std::min(value, 1e300));
-    if (std::isinf(converted) == std::isinf(value) && (converted == 0) == (value == 0)) return converted;
-    throw UsageError(option, printed(value), "0, 1.5e-45 to 3.4e+38 and inf with --dtype float");
+/// How a solve ended.
+template <class Scalar, class R>
+PooledBag<Scalar> outcome_of(const otpool::Solution<Scalar, R>& solution) {
+    return {.status = solution.status,
+            .iterations = solution.iterations,
+            .residual = solution.residual,
+            .mass = solution.mass(),
+            .log_mass = solution.log_mass};
 }
 
 template <class Scalar, class Pooling>
 PooledBag<Scalar> pool_bag(const Pooling& pooling, const otpool::Bag<Scalar>& bag, const Extras& extras) {
     const auto solution = pooling.solve(bag);
-    return {.pooled = pooling.read(solution),
-            .plan = extras.plan ? solution.plan() : Matrix<Scalar>(),
-            .weights = extras.weights ? solution.instance_marginal() : Vector<Scalar>(),
-            .status = solution.status,
-            .iterations = solution.iterations,
-            .residual = solution.residual,
-            .mass = solution.mass(),
-            .log_mass = solution.log_mass};
+    PooledBag<Scalar> result = outcome_of(solution);
+    result.pooled = pooling.read(solution);
+    if (extras.plan) result.plan = solution.plan();
+    if (extras.weights) result.weights = solution.instance_marginal();
+    return result;
+}
+
+/// Slots. Plan, weights and masses are without the dummy slot, which is the last row.
+template <class Scalar, class R>
+PooledBag<Scalar> pool_bag(const AnySlotPooling<Scalar, R>& pooling, const otpool::Bag<Scalar>& bag,
+                           const Extras& extras) {
+    const auto solution = pooling.solve(bag);
+    const Matrix<Scalar> pooled = pooling.read(solution, bag);
+    PooledBag<Scalar> result = outcome_of(solution);
+    result.pooled = pooled.reshaped();
+    result.slot_masses = solution.feature_marginal().head(pooled.cols());
+    if (!extras.plan && !extras.weights) return result;
+    Matrix<Scalar> plan = solution.plan().topRows(pooled.cols());
+    if (extras.weights) result.weights = plan.colwise().sum().transpose();
+    if (extras.plan) result.plan = std::move(plan);
+    return result;
 }
 
 /// Two levels: the worst status and residual of the problems, and their iterations together. The plan says how much of
@@ -106,29 +125,34 @@ BagPooler<Scalar> bag_pooler(Pooling pooling, const otpool::Execution& execution
 
 /// --pooling uot, with all of its options.
 template <class R, class Scalar>
-BagPooler<Scalar> uot_pooler(const Settings& settings, const AnySolver& solver, const Vector<Scalar>& p0) {
-    const otpool::PoolingParameters<Scalar> parameters{
-        .alpha0 = scalar<Scalar>(settings.alpha0, "--alpha0"),
-        .features = {.alpha = scalar<Scalar>(settings.alpha1, "--alpha1"), .prior = p0},
-        .instances = {.alpha = scalar<Scalar>(settings.alpha2, "--alpha2")}};
+BagPooler<Scalar> uot_pooler(const Settings& settings, const Vector<Scalar>& p0, const Matrix<Scalar>& prototypes) {
     const Extras extras(settings);
     const auto threads = execution(settings.threads);
+    if (settings.slots.wanted()) {
+        auto pooling = slot_pooling<R>(settings, prototypes);
+        pooling.parameters.features.prior = p0;
+        pooling.solver = settings.solver;
+        return bag_pooler<Scalar>(std::move(pooling), threads, extras);
+    }
+    otpool::PoolingParameters<Scalar> of = parameters<Scalar>(settings);
+    of.features.prior = p0;
     if (settings.readout == ReadoutName::joint) {
         using Joint = otpool::Pooling<Scalar, AnySolver, R, otpool::JointReadout>;
-        return bag_pooler<Scalar>(Joint{.parameters = parameters, .solver = solver}, threads, extras);
+        return bag_pooler<Scalar>(Joint{.parameters = of, .solver = settings.solver}, threads, extras);
     }
     using Conditional = otpool::Pooling<Scalar, AnySolver, R>;
-    return bag_pooler<Scalar>(Conditional{.parameters = parameters, .solver = solver}, threads, extras);
+    return bag_pooler<Scalar>(Conditional{.parameters = of, .solver = settings.solver}, threads, extras);
 }
 
 }  // namespace detail
 
-/// The pooling that the settings ask for, as a function of one bag. Throws UsageError.
+/// The pooling that the settings ask for, as a function of one bag; to the prototypes, if to slots. Throws UsageError.
 template <otpool::BagScalar Scalar>
-BagPooler<Scalar> make_bag_pooler(const Settings& settings, const Vector<Scalar>& p0) {
-    const AnySolver solver{settings.options, settings.solver, settings.rho};
+BagPooler<Scalar> make_bag_pooler(const Settings& settings, const Vector<Scalar>& p0,
+                                  const Matrix<Scalar>& prototypes) {
+    const AnySolver& solver = settings.solver;
     const Extras extras(settings);
-    const auto temperature = detail::scalar<Scalar>(settings.temperature, "--temperature");
+    const auto temperature = scalar<Scalar>(settings.temperature, "--temperature");
     const auto threads = execution(settings.threads);
     const auto by = [&](auto pooling) { return detail::bag_pooler<Scalar>(std::move(pooling), threads, extras); };
     switch (settings.pooling) {
@@ -144,11 +168,11 @@ BagPooler<Scalar> make_bag_pooler(const Settings& settings, const Vector<Scalar>
     }
     switch (settings.regularizer) {
         case RegularizerName::relative_entropy:
-            return detail::uot_pooler<otpool::RelativeEntropy>(settings, solver, p0);
-        case RegularizerName::quadratic: return detail::uot_pooler<otpool::Quadratic>(settings, solver, p0);
+            return detail::uot_pooler<otpool::RelativeEntropy>(settings, p0, prototypes);
+        case RegularizerName::quadratic: return detail::uot_pooler<otpool::Quadratic>(settings, p0, prototypes);
         case RegularizerName::entropy: break;
     }
-    return detail::uot_pooler<otpool::Entropy>(settings, solver, p0);
+    return detail::uot_pooler<otpool::Entropy>(settings, p0, prototypes);
 }
 
 }  // namespace pool

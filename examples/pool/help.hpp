@@ -5,9 +5,10 @@ namespace pool {
 /// What --help says below the options.
 inline constexpr const char* help_footer =
     R"(Files are .npy, or .npz: FILE.npz:NAME names an array; FILE.npz is the array named like the option (X for
---input), or the only one. Beside X, an array ptr or batch is found without being named. Numbers can be
-float16, float32, float64, integers or bool. A pooling other than uot takes only the options that name it.
-If a pooling has a closed form, it is computed in 0 iterations; --iterate runs the solver instead.
+--input, prototypes for --slots), or the only one. Beside X, an array ptr or batch is found without being
+named. Numbers can be float16, float32, float64, integers or bool. A pooling other than uot takes only the
+options that name it. If a pooling has a closed form, it is computed in 0 iterations; --iterate runs the
+solver instead.
 
 Exit status: 0; 3 if some bag did not reach the tolerance (the results are written); 2 for bad usage or
 input, 1 for any other failure (no output file is created or changed).
@@ -23,6 +24,11 @@ Examples:
   pool --input X.npy --ptr ptr.npy --alpha0 0.1 --output Y.npy --weights W.npy
   pool --input X.npy --ptr ptr.npy --alpha0 0.1 --alpha2 inf --solver newton --output Y.npy --plan P.npy
   pool --input X.npy --ptr ptr.npy --alpha0 0.5 --alpha1 10 --alpha2 10 --iterations 4 --output Y.npy
-  pool --input X.npy --ptr ptr.npy --alpha0 0 --alpha2 inf --output Y.npy --report report.json)";
+  pool --input X.npy --ptr ptr.npy --alpha0 0 --alpha2 inf --output Y.npy --report report.json
+  pool --input X.npy --ptr ptr.npy --slots 4 --alpha0 0.1 --alpha2 inf --output Y.npy --save-prototypes W.npy
+  pool --input X.npy --ptr ptr.npy --slots W.npy --cost dot --alpha2 1 --output Y.npy --plan P.npy
+  pool --input X.npy --ptr ptr.npy --slots 4 --system otke --unit --output Y.npy
+  pool --input X.npy --ptr ptr.npy --system salad --reward S.npy --dustbin 1 --output Y.npy
+  pool --input X.npy --ptr ptr.npy --slots 4 --system otsurv --partial 0.3 --output Y.npy --weights w.npy)";
 
 }  // namespace pool

@@ -19,11 +19,13 @@ namespace pool {
 /// The contents of all input files, as the library takes them.
 template <otpool::BagScalar Scalar>
 struct Inputs {
-    Matrix<Scalar> instances;  ///< D x sum N
-    Matrix<Scalar> reward;     ///< D x sum N, or empty
-    Vector<Scalar> p0;         ///< D, or empty
-    Vector<Scalar> q0;         ///< sum N, or empty
-    Offsets offsets;           ///< B + 1
+    Matrix<Scalar> instances;   ///< D x sum N
+    Matrix<Scalar> prototypes;  ///< D x K, or empty
+    Index slots = 0;            ///< K, or 0 without slots
+    Matrix<Scalar> reward;      ///< D or K x sum N, or empty
+    Vector<Scalar> p0;          ///< D or K, or empty
+    Vector<Scalar> q0;          ///< sum N, or empty
+    Offsets offsets;            ///< B + 1
 
     /// Views of the instances, which must outlive it.
     otpool::Bags<Scalar> bags() const { return {instances, offsets, reward, q0}; }
@@ -44,6 +46,17 @@ std::optional<std::array<Index, 2>> first_not_finite(const Matrix<Scalar>& value
     return {};
 }
 
+/// Divides every column by its length, unless that is 0.
+template <class Scalar>
+void make_unit(Matrix<Scalar>& vectors) {
+    for (Index n = 0; n < vectors.cols(); ++n) {
+        const Scalar largest = vectors.col(n).cwiseAbs().maxCoeff();
+        if (largest == 0) continue;
+        vectors.col(n) /= largest;  // so that no square overflows
+        vectors.col(n).normalize();
+    }
+}
+
 template <class Scalar>
 Matrix<Scalar> read_instances(const InstanceFiles& input, const Offsets& offsets) {
     const Matrix<Scalar> instances = input.read<Scalar>();
@@ -55,19 +68,46 @@ Matrix<Scalar> read_instances(const InstanceFiles& input, const Offsets& offsets
     return instances;
 }
 
+/// D x K, from an array of shape (K, D).
 template <class Scalar>
-Matrix<Scalar> read_reward(const Settings& settings, const InstanceFiles& input, const Offsets& offsets) {
+Matrix<Scalar> read_prototypes(const std::filesystem::path& path, const InstanceFiles& input) {
+    const support::NpyFile file = open_array(ArrayPlace(path), "prototypes");
+    const auto [slots, features] = file.matrix_shape();
+    if (slots == 0 || features != input.features()) {
+        throw FileError(
+            file.path(), "shape", support::to_string(file.shape()),
+            "(K, " + printed(input.features()) + "), a prototype a row, with the features of the instances");
+    }
+    Matrix<Scalar> prototypes = file.matrix<Scalar>();
+    if (const auto at = first_not_finite(prototypes)) {
+        const auto [d, k] = *at;
+        throw FileError(file.path(), "prototype " + printed(k) + ", feature " + printed(d), printed(prototypes(d, k)),
+                        "finite numbers");
+    }
+    return prototypes;
+}
+
+/// One row for each feature, or for each of so many slots, or of any number of slots if that is 0.
+template <class Scalar>
+Matrix<Scalar> read_reward(const Settings& settings, const InstanceFiles& input, const Offsets& offsets, Index slots) {
     const support::NpyFile file = open_array(ArrayPlace(*settings.reward), "reward");
-    const std::array<Index, 2> shape = {offsets.back(), input.features()};
-    if (file.matrix_shape() != shape) {
-        throw FileError(file.path(), "shape", support::to_string(file.shape()),
-                        support::to_string({shape[0], shape[1]}) + ", the shape of " + settings.input.string());
+    const bool of_slots = settings.slots.wanted();
+    const auto [instances, rows] = file.matrix_shape();
+    const bool fits = !of_slots ? rows == input.features() : slots > 0 ? rows == slots : rows > 0;
+    if (instances != offsets.back() || !fits) {
+        const std::string of_instances = "(" + printed(offsets.back()) + ", ";
+        throw FileError(
+            file.path(), "shape", support::to_string(file.shape()),
+            !of_slots ? of_instances + printed(input.features()) + "), the shape of " + settings.input.string()
+                      : of_instances + (slots > 0 ? printed(slots) : "K") + "), an instance a row and a slot a column");
     }
     Matrix<Scalar> reward = file.matrix<Scalar>();
-    if (const auto at = first_not_finite(reward, true)) {
-        const auto [d, n] = *at;
-        throw FileError(file.path(), place(offsets, n, n) + ", feature " + printed(d), printed(reward(d, n)),
-                        "finite numbers, or -inf where a feature may not draw on an instance");
+    if (const auto at = first_not_finite(reward, !of_slots)) {
+        const auto [row, n] = *at;
+        throw FileError(
+            file.path(), place(offsets, n, n) + (of_slots ? ", slot " : ", feature ") + printed(row),
+            printed(reward(row, n)),
+            of_slots ? "finite numbers" : "finite numbers, or -inf where a feature may not draw on an instance");
     }
     return reward;
 }
@@ -80,10 +120,23 @@ Inputs<Scalar> read_inputs(const Settings& settings, const InstanceFiles& input)
     Inputs<Scalar> inputs;
     inputs.offsets = read_offsets(settings, input);
     inputs.instances = detail::read_instances<Scalar>(input, inputs.offsets);
-    if (settings.reward) inputs.reward = detail::read_reward<Scalar>(settings, input, inputs.offsets);
-    if (settings.p0) inputs.p0 = read_p0<Scalar>(*settings.p0, input.features());
+    inputs.slots = settings.slots.count.value_or(0);
+    if (settings.slots.file) {
+        inputs.prototypes = detail::read_prototypes<Scalar>(*settings.slots.file, input);
+        inputs.slots = inputs.prototypes.cols();
+    }
+    if (settings.reward) inputs.reward = detail::read_reward<Scalar>(settings, input, inputs.offsets, inputs.slots);
+    if (settings.slots.wanted() && inputs.slots == 0) inputs.slots = inputs.reward.rows();
+    if (settings.p0) {
+        inputs.p0 = settings.slots.wanted() ? read_p0<Scalar>(*settings.p0, inputs.slots, "slot")
+                                            : read_p0<Scalar>(*settings.p0, input.features(), "feature");
+    }
     if (settings.q0) inputs.q0 = read_q0<Scalar>(*settings.q0, inputs.offsets);
     if (settings.scores) inputs.q0 = read_scores<Scalar>(*settings.scores, inputs.offsets);
+    if (settings.slots.unit) {
+        detail::make_unit(inputs.instances);
+        detail::make_unit(inputs.prototypes);
+    }
     return inputs;
 }
 

@@ -28,7 +28,19 @@ inline const Names<SolverName> solver_names = {{SolverName::automatic, "automati
                                                {SolverName::active_set, "active-set"},
                                                {SolverName::badmm, "badmm"}};
 inline const Names<ReadoutName> readout_names = {{ReadoutName::conditional, "conditional"},
-                                                 {ReadoutName::joint, "joint"}};
+                                                 {ReadoutName::joint, "joint"},
+                                                 {ReadoutName::residual, "residual"},
+                                                 {ReadoutName::joint_residual, "joint-residual"}};
+inline const Names<SystemName> system_names = {
+    {SystemName::otke, "otke"},     {SystemName::salad, "salad"},     {SystemName::otsurv, "otsurv"},
+    {SystemName::motcat, "motcat"}, {SystemName::netvlad, "netvlad"}, {SystemName::slot_attention, "slot-attention"},
+    {SystemName::lot, "lot"}};
+inline const Names<CostName> cost_names = {{CostName::sqdist, "sqdist"},
+                                           {CostName::dot, "dot"},
+                                           {CostName::reldist, "reldist"},
+                                           {CostName::relsqdist, "relsqdist"}};
+inline const Names<PrototypesName> prototypes_names = {{PrototypesName::kmeans, "kmeans"},
+                                                       {PrototypesName::sample, "sample"}};
 inline const Names<EmptyBags> empty_names = {{EmptyBags::error, "error"}, {EmptyBags::zeros, "zeros"}};
 inline const Names<support::Dtype> dtype_names = {{support::Dtype::float32, "float"},
                                                   {support::Dtype::float64, "double"}};

@@ -91,12 +91,12 @@ inline Offsets offsets_of_folder(const Settings& settings, const InstanceFiles& 
 /// all instances are one bag. Throws FileError and UsageError.
 inline Offsets read_offsets(const Settings& settings, const InstanceFiles& input) {
     const Index instances = input.begins().back();
-    Settings::File ptr = settings.ptr;
-    Settings::File batch = settings.batch;
+    File ptr = settings.ptr;
+    File batch = settings.batch;
     const ArrayPlace x(settings.input);
     if (!ptr && !batch && x.in_archive()) {
         const std::vector<std::string> arrays = arrays_of(x.file);
-        const auto beside = [&](const std::string& name) -> Settings::File {
+        const auto beside = [&](const std::string& name) -> File {
             if (std::count(arrays.begin(), arrays.end(), name) == 0) return {};
             return x.file.string() + ":" + name;
         };

@@ -22,11 +22,12 @@ inline void refuse_overwriting(const Settings& settings) {
     const auto refuse = [](const std::filesystem::path& output, const std::string& found) {
         throw support::FileError(output, "output", found, "another file, or --force");
     };
-    const std::vector<std::pair<std::string, Settings::File>> inputs = {
-        {"--input", settings.input},   {"--ptr", settings.ptr}, {"--batch", settings.batch},
-        {"--reward", settings.reward}, {"--p0", settings.p0},   {"--q0", settings.q0},
-        {"--scores", settings.scores}};
-    for (const auto& output : {settings.output, settings.plan, settings.weights, settings.report}) {
+    const std::vector<std::pair<std::string, File>> inputs = {
+        {"--input", settings.input},   {"--ptr", settings.ptr},         {"--batch", settings.batch},
+        {"--reward", settings.reward}, {"--p0", settings.p0},           {"--q0", settings.q0},
+        {"--scores", settings.scores}, {"--slots", settings.slots.file}};
+    for (const auto& output :
+         {settings.output, settings.plan, settings.weights, settings.report, settings.slots.save}) {
         if (!output) continue;
         for (const auto& [option, input] : inputs) {
             if (input && same(*output, ArrayPlace(*input).file)) refuse(*output, "the file of " + option);

@@ -75,14 +75,14 @@ Vector<Scalar> priors_of_bags(const Vector<double>& numbers, const Offsets& offs
 
 }  // namespace detail
 
-/// The prior over the features, from weights above 0. Throws FileError.
+/// The prior over so many features or slots (`of`), from weights above 0. Throws FileError.
 template <class Scalar>
-Vector<Scalar> read_p0(const std::filesystem::path& path, Index features) {
+Vector<Scalar> read_p0(const std::filesystem::path& path, Index length, const std::string& of) {
     const support::NpyFile file = open_array(ArrayPlace(path), "p0");
-    const Vector<double> weights = detail::read_numbers(file, features, "a number a feature");
-    for (Index d = 0; d < features; ++d) {
+    const Vector<double> weights = detail::read_numbers(file, length, "a number a " + of);
+    for (Index d = 0; d < length; ++d) {
         if (weights[d] > 0 && std::isfinite(weights[d])) continue;
-        throw FileError(file.path(), "feature " + detail::printed(d), detail::printed(weights[d]),
+        throw FileError(file.path(), of + " " + detail::printed(d), detail::printed(weights[d]),
                         "finite numbers above 0");
     }
     return detail::prior_of<Scalar>(weights, file.path(), "sum");

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdio>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -21,16 +22,26 @@ namespace pool {
 /// All bags, pooled.
 template <otpool::BagScalar Scalar>
 struct Results {
-    Matrix<Scalar> pooled;                ///< D x B
-    Matrix<Scalar> plan;                  ///< D x sum N, or empty
-    Vector<Scalar> weights;               ///< sum N, or empty
-    std::vector<PooledBag<Scalar>> bags;  ///< without their vectors, plans and weights
+    Index slots = 0;                           ///< K, or 0 without slots
+    Matrix<Scalar> pooled = {};                ///< D x B, or of slots (D K) x B
+    Matrix<Scalar> plan = {};                  ///< D or K x sum N, or empty
+    Vector<Scalar> weights = {};               ///< sum N, or empty
+    std::vector<PooledBag<Scalar>> bags = {};  ///< without their vectors, plans and weights
+
+    Index distinct_prototypes = 0;  ///< How many different ones the instances allow: K, or less.
+
+    /// (B, D), or of slots (B, K, D).
+    std::vector<std::int64_t> shape() const {
+        if (slots == 0) return {pooled.cols(), pooled.rows()};
+        return {pooled.cols(), slots, features()};
+    }
+    Index features() const { return pooled.rows() / std::max<Index>(slots, 1); }
 
     Index count(auto&& condition) const { return std::count_if(bags.begin(), bags.end(), condition); }
 
     /// The number of bags that did not reach the tolerance, if there is one.
     Index missed(const Settings& settings) const {
-        if (settings.options.iterations) return 0;
+        if (settings.solver.options.iterations) return 0;
         return count([](const auto& bag) {
             return bag.status != otpool::Status::converged && bag.status != otpool::Status::mass_out_of_range;
         });
@@ -55,15 +66,21 @@ nlohmann::ordered_json report(const Settings& settings, const Results<Scalar>& r
         entry["residual"] = bag.residual;
         entry["mass"] = bag.mass;
         entry["log_mass"] = empty ? nlohmann::json() : nlohmann::json(bag.log_mass);
+        if (results.slots > 0)
+            entry["slot_masses"] = std::vector<Scalar>(bag.slot_masses.begin(), bag.slot_masses.end());
         bags.push_back(std::move(entry));
     }
-    return {{"pooling", name_of(pooling_names, settings.pooling)},
-            {"solver", name_of(solver_names, settings.solver)},
-            {"dtype", std::numeric_limits<Scalar>::digits == 24 ? "float32" : "float64"},
-            {"features", results.pooled.rows()},
-            {"not_converged", results.missed(settings)},
-            {"empty", empty_bags},
-            {"bags", std::move(bags)}};
+    nlohmann::ordered_json all;
+    all["pooling"] = name_of(pooling_names, settings.pooling);
+    if (settings.slots.system) all["system"] = name_of(system_names, *settings.slots.system);
+    all["solver"] = name_of(solver_names, settings.solver.name);
+    all["dtype"] = std::numeric_limits<Scalar>::digits == 24 ? "float32" : "float64";
+    if (results.slots > 0) all["slots"] = results.slots;
+    all["features"] = results.features();
+    all["not_converged"] = results.missed(settings);
+    all["empty"] = empty_bags;
+    all["bags"] = std::move(bags);
+    return all;
 }
 
 /// Warns on stderr, one line each, of what the user should know of the results.
@@ -72,6 +89,10 @@ void print_warnings(const Settings& settings, const Results<Scalar>& results, In
     if (files_left_out > 0) {
         std::fprintf(stderr, "pool: files of the folder that are neither .npy nor .npz and are left out: %td\n",
                      files_left_out);
+    }
+    if (results.distinct_prototypes < results.slots) {
+        std::fprintf(stderr, "pool: only %td different instances for %td prototypes; some prototypes are equal\n",
+                     results.distinct_prototypes, results.slots);
     }
     const auto of_bags = [&](Index count) {
         return std::to_string(count) + " of " + std::to_string(results.bags.size()) + " bags";
@@ -86,7 +107,7 @@ void print_warnings(const Settings& settings, const Results<Scalar>& results, In
     }
     const Index saturated =
         results.count([](const auto& bag) { return bag.status == otpool::Status::mass_out_of_range; });
-    if (saturated > 0 && (settings.plan || settings.weights || settings.readout == ReadoutName::joint)) {
+    if (saturated > 0 && (settings.plan || settings.weights || settings.reads_mass)) {
         std::fprintf(
             stderr,
             "pool: the mass of %s is out of the range of %s; their plans, weights and joint readouts saturate\n",
@@ -94,13 +115,16 @@ void print_warnings(const Settings& settings, const Results<Scalar>& results, In
     }
 }
 
-/// The pooled bags as text, one per line: with all digits for programs, or the first ones as a table for people.
+/// The pooled vectors as text, one per line, slot after slot and bag after bag: with all digits for programs, or the first
+/// ones as a table for people.
 template <otpool::BagScalar Scalar>
-void print_pooled(std::ostream& stream, const Matrix<Scalar>& pooled, bool for_eyes) {
-    const Index bags = for_eyes ? std::min<Index>(pooled.cols(), 20) : pooled.cols();
+void print_pooled(std::ostream& stream, const Results<Scalar>& results, bool for_eyes) {
+    const Index all = results.pooled.cols() * std::max<Index>(results.slots, 1);
+    const Eigen::Map<const Matrix<Scalar>> pooled(results.pooled.data(), results.features(), all);
+    const Index vectors = for_eyes ? std::min<Index>(all, 20) : all;
     const Index features = for_eyes ? std::min<Index>(pooled.rows(), 7) : pooled.rows();
     stream.precision(for_eyes ? 4 : std::numeric_limits<Scalar>::max_digits10);
-    for (Index b = 0; b < bags; ++b) {
+    for (Index b = 0; b < vectors; ++b) {
         for (Index d = 0; d < features; ++d) {
             if (d > 0) stream << ' ';
             if (for_eyes) stream.width(11);
@@ -108,8 +132,10 @@ void print_pooled(std::ostream& stream, const Matrix<Scalar>& pooled, bool for_e
         }
         stream << (features < pooled.rows() ? " ...\n" : "\n");
     }
-    if (bags < pooled.cols() || features < pooled.rows()) {
-        stream << "(" << pooled.cols() << " bags, " << pooled.rows() << " features; --output Y.npy writes them all)\n";
+    if (vectors < all || features < pooled.rows()) {
+        stream << "(" << results.pooled.cols() << " bags, ";
+        if (results.slots > 0) stream << results.slots << " slots, ";
+        stream << pooled.rows() << " features; --output Y.npy writes them all)\n";
     }
 }
 

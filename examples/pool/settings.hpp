@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <limits>
 #include <optional>
@@ -9,19 +10,39 @@
 #include <otpool/otpool.hpp>
 
 #include "../support/dtype.hpp"
+#include "any_solver.hpp"
 
 namespace pool {
 
 enum class PoolingName { uot, mean, max, min, sum, softmax, lse, attention, mixed };
 enum class RegularizerName { entropy, relative_entropy, quadratic };
-enum class SolverName { automatic, sinkhorn, newton, active_set, badmm };
-enum class ReadoutName { conditional, joint };
+enum class ReadoutName { conditional, joint, residual, joint_residual };
 enum class EmptyBags { error, zeros };
+enum class SystemName { otke, salad, otsurv, motcat, netvlad, slot_attention, lot };
+enum class CostName { sqdist, dot, reldist, relsqdist };
+enum class PrototypesName { kmeans, sample };
+
+using File = std::optional<std::filesystem::path>;
+
+/// The options of a pooling to slots. What is not given is the system's, if there is one, or the library's default.
+struct SlotSettings {
+    std::optional<int> count;  ///< K, if --slots gives a number.
+    File file;                 ///< The prototypes, if it gives a file.
+    std::optional<SystemName> system;
+    std::optional<CostName> cost;
+    std::optional<double> dustbin;  ///< Its reward.
+    std::optional<double> partial;  ///< The mass that the slots get.
+    bool unit = false;              ///< Whether instances and prototypes become unit vectors.
+
+    PrototypesName prototypes = PrototypesName::kmeans;  ///< Where K prototypes come from.
+    int seed = 1;
+    File save;  ///< Where prototypes are written.
+
+    bool wanted() const { return count || file || system; }
+};
 
 /// The command line, checked as far as possible without reading a file.
 struct Settings {
-    using File = std::optional<std::filesystem::path>;
-
     std::filesystem::path input;
     File ptr, batch, reward, p0, q0, scores;
     EmptyBags empty = EmptyBags::error;
@@ -31,35 +52,18 @@ struct Settings {
     PoolingName pooling = PoolingName::uot;
     double temperature = 1;
     double weight = 0.5;
-    double alpha0 = 1;
-    double alpha1 = std::numeric_limits<double>::infinity();
-    double alpha2 = 0;
+    std::optional<double> alpha0, alpha1, alpha2;
     RegularizerName regularizer = RegularizerName::entropy;
-    ReadoutName readout = ReadoutName::conditional;
+    std::optional<ReadoutName> readout;
+    SlotSettings slots;
 
-    SolverName solver = SolverName::automatic;
-    otpool::Options options = {};
-    std::optional<double> rho = {};
+    // What follows from all of these:
+    AnySolver solver;
+    bool reads_mass = false;  ///< Whether the pooled vectors grow with the plan's mass.
 
     std::optional<support::Dtype> dtype = {};  ///< Left empty: the input's.
     int threads = 1;                           ///< 0: one per processor.
 };
-
-/// The problem's alpha0, whatever name the pooling gives it.
-inline double effective_alpha0(const Settings& settings) {
-    switch (settings.pooling) {
-        case PoolingName::uot: return settings.alpha0;
-        case PoolingName::softmax:
-        case PoolingName::lse: return settings.temperature;
-        case PoolingName::max:
-        case PoolingName::min:
-        case PoolingName::mixed: return 0;
-        case PoolingName::mean:
-        case PoolingName::sum:
-        case PoolingName::attention: break;
-    }
-    return std::numeric_limits<double>::infinity();
-}
 
 /// An option with a value that is not allowed: "--weight: found 2, allowed 0 to 1".
 struct UsageError : std::runtime_error {

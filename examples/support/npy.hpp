@@ -196,15 +196,12 @@ private:
     NpyHeader header_;
 };
 
-/// Writes a D x N matrix as an (N, D) array in C order, or what is a vector at compile time as a 1-D array,
-/// in format version 1.0 and byte for byte as NumPy does. Whether the stream took it is for the stream's
-/// owner to check.
+/// Writes a matrix, column after column, as an array of this shape in C order, in format version 1.0 and byte for byte
+/// as NumPy does. Whether the stream took it is for the stream's owner to check.
 template <class Derived>
 requires NpyScalar<typename Derived::Scalar>
-void write_npy(std::ostream& stream, const Eigen::MatrixBase<Derived>& values) {
+void write_npy(std::ostream& stream, const Eigen::MatrixBase<Derived>& values, const std::vector<std::int64_t>& shape) {
     using Scalar = typename Derived::Scalar;
-    const auto shape = Derived::IsVectorAtCompileTime ? std::vector<std::int64_t>{values.size()}
-                                                      : std::vector<std::int64_t>{values.cols(), values.rows()};
     std::string header = std::string("{'descr': '") + (std::endian::native == std::endian::little ? '<' : '>') +
                          (std::is_floating_point_v<Scalar> ? 'f' : 'i') + std::to_string(sizeof(Scalar)) +
                          "', 'fortran_order': False, 'shape': " + to_string(shape) + ", }";
@@ -220,6 +217,14 @@ void write_npy(std::ostream& stream, const Eigen::MatrixBase<Derived>& values) {
         stream.write(reinterpret_cast<const char*>(column.data()),
                      column.size() * static_cast<std::streamsize>(sizeof(Scalar)));
     }
+}
+
+/// Writes a D x N matrix as an (N, D) array, or what is a vector at compile time as a 1-D array.
+template <class Derived>
+void write_npy(std::ostream& stream, const Eigen::MatrixBase<Derived>& values) {
+    const auto shape = Derived::IsVectorAtCompileTime ? std::vector<std::int64_t>{values.size()}
+                                                      : std::vector<std::int64_t>{values.cols(), values.rows()};
+    write_npy(stream, values, shape);
 }
 
 /// Writes one file, whole or not at all. Throws FileError.

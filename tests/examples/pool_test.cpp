@@ -435,6 +435,7 @@ TEST_CASE("pool: every number of the report is finite whatever the mass") {
     }
     CHECK(program.read<float>("P.npy").allFinite());
     CHECK(program.read<float>("Y.npy").allFinite());
+    CHECK(program.pool("--alpha1 0 --alpha2 0 --readout joint --dtype float").err == run.err);
     // The conditional readout does not suffer, and nobody sees the plan.
     CHECK(program.pool("--alpha1 0 --alpha2 0").err == "");
     CHECK(program.pool("--alpha1 0 --alpha2 0 --weights W.npy --dtype float").err == run.err);

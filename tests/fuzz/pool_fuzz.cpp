@@ -44,8 +44,9 @@ namespace {
 namespace fs = std::filesystem;
 using fuzz::Input;
 
-constexpr std::array array_files = {"X.npy", "ptr.npy", "batch.npy", "reward.npy", "p0.npy", "q0.npy", "s.npy"};
-constexpr std::array output_files = {"Y.npy", "P.npy", "W.npy", "report.json"};
+constexpr std::array array_files = {"X.npy",  "ptr.npy", "batch.npy", "reward.npy",
+                                    "p0.npy", "q0.npy",  "s.npy",     "prototypes.npy"};
+constexpr std::array output_files = {"Y.npy", "P.npy", "W.npy", "saved.npy", "report.json"};
 
 /// The bytes of an array of this shape, or of another one or none.
 std::string array(Input& input, std::size_t rows, std::size_t columns, bool integers) {
@@ -82,9 +83,12 @@ std::map<std::string, std::string> files(Input& input) {
     const std::size_t columns = 1 + input.below(4);
     std::map<std::string, std::string> made;
     for (const std::string name : array_files) {
-        const bool vector = name != "X.npy" && name != "reward.npy";
+        const bool vector = name != "X.npy" && name != "reward.npy" && name != "prototypes.npy";
         const bool integers = name == "ptr.npy" || name == "batch.npy";
-        const std::size_t length = name == "ptr.npy" ? rows + 1 : name == "p0.npy" ? columns : rows;
+        const std::size_t length = name == "ptr.npy"          ? rows + 1
+                                   : name == "p0.npy"         ? columns
+                                   : name == "prototypes.npy" ? 1 + input.below(4)
+                                                              : rows;
         made[name] = input.chance(32) ? std::string(input.take_bytes(input.take<std::uint8_t>()))
                                       : array(input, length, vector ? 0 : columns, integers);
     }
@@ -103,12 +107,50 @@ std::map<std::string, std::string> files(Input& input) {
 
 std::vector<std::string> arguments(Input& input, const fs::path& folder) {
     const auto file = [&](const std::string& name) { return (folder / name).string(); };
-    static constexpr std::array names = {
-        "--ptr",        "--batch",     "--reward",         "--p0",          "--q0",      "--scores",      "--output",
-        "--plan",       "--weights",   "--report",         "--empty",       "--pooling", "--temperature", "--weight",
-        "--alpha0",     "--alpha1",    "--alpha2",         "--regularizer", "--readout", "--dtype",       "--solver",
-        "--iterations", "--tolerance", "--max-iterations", "--rho",         "--iterate", "--threads",     "--force",
-        "--version",    "--help",      "--input",          "--nothing"};
+    // First those that read a file, then those that write one.
+    static constexpr std::array names = {"--ptr",
+                                         "--batch",
+                                         "--reward",
+                                         "--p0",
+                                         "--q0",
+                                         "--scores",
+                                         "--slots",
+                                         "--output",
+                                         "--plan",
+                                         "--weights",
+                                         "--save-prototypes",
+                                         "--report",
+                                         "--slots",  // a number
+                                         "--empty",
+                                         "--pooling",
+                                         "--temperature",
+                                         "--weight",
+                                         "--alpha0",
+                                         "--alpha1",
+                                         "--alpha2",
+                                         "--regularizer",
+                                         "--readout",
+                                         "--dtype",
+                                         "--system",
+                                         "--cost",
+                                         "--dustbin",
+                                         "--partial",
+                                         "--unit",
+                                         "--prototypes",
+                                         "--seed",
+                                         "--solver",
+                                         "--iterations",
+                                         "--tolerance",
+                                         "--max-iterations",
+                                         "--rho",
+                                         "--iterate",
+                                         "--threads",
+                                         "--force",
+                                         "--version",
+                                         "--help",
+                                         "--input",
+                                         "--nothing"};
+    static constexpr std::size_t read = 7, written = read + output_files.size();
     static constexpr std::array words = {"error",
                                          "zeros",
                                          "uot",
@@ -131,26 +173,47 @@ std::vector<std::string> arguments(Input& input, const fs::path& folder) {
                                          "sinkhorn",
                                          "newton",
                                          "active-set",
-                                         "badmm"};
+                                         "badmm",
+                                         "residual",
+                                         "joint-residual",
+                                         "otke",
+                                         "salad",
+                                         "otsurv",
+                                         "motcat",
+                                         "netvlad",
+                                         "slot-attention",
+                                         "lot",
+                                         "sqdist",
+                                         "dot",
+                                         "reldist",
+                                         "relsqdist",
+                                         "kmeans",
+                                         "sample"};
+    static constexpr std::array flags = {"--iterate", "--force", "--version", "--help", "--unit"};
+    static constexpr std::array chosen = {"--empty",  "--pooling", "--regularizer", "--readout",   "--dtype",
+                                          "--solver", "--system",  "--cost",        "--prototypes"};
+    const auto has = [](const auto& of, const std::string& name) {
+        return std::find(of.begin(), of.end(), name) != of.end();
+    };
     static constexpr std::array numbers = {"1",      "0",     "inf",      "0.5", "2", "1e-3", "10", "1e-30", "1e30",
                                            "1e-300", "1e300", "4.9e-324", "3",   "7", "nan",  "-1", "1e999"};
     static constexpr std::array inputs = {"X.npy", "X.npz", "bags", "X.npz:X", "X.npz:ptr", "reward.npy", "none"};
     std::vector<std::string> all = {"pool", "--input", file(input.one_of(inputs))};
+    if (input.chance(3)) all.insert(all.end(), {"--slots", file("prototypes.npy")});
     bool limited = false;
     for (std::size_t count = input.below(10); count > 0; --count) {
         const std::size_t which = input.below(names.size());
         const std::string name = names[which];
         all.push_back(name);
-        if (name == "--iterate" || name == "--force" || name == "--version" || name == "--help") continue;
+        if (has(flags, name)) continue;
         limited = limited || name.ends_with("iterations");
         if (input.chance(32)) {
             all.emplace_back(input.take_bytes(input.below(16)));
-        } else if (which < 6 || name == "--input") {
-            all.push_back(file(input.chance(8) ? input.one_of(inputs) : array_files[1 + which % 6]));
-        } else if (which < 10) {
-            all.push_back(file(input.chance(8) ? input.one_of(array_files) : output_files[which - 6]));
-        } else if (name == "--empty" || name == "--pooling" || name == "--regularizer" || name == "--readout" ||
-                   name == "--dtype" || name == "--solver") {
+        } else if (which < read || name == "--input") {
+            all.push_back(file(input.chance(8) ? input.one_of(inputs) : array_files[1 + which % read]));
+        } else if (which < written) {
+            all.push_back(file(input.chance(8) ? input.one_of(array_files) : output_files[which - read]));
+        } else if (has(chosen, name)) {
             all.emplace_back(input.one_of(words));
         } else {
             all.emplace_back(input.one_of(numbers));

@@ -125,6 +125,7 @@ TEST_CASE("a dummy slot leaves the others so much mass, and no more of an instan
             .solver = {{.tolerance = 1e-11}},
             .dummy = {.m = m}};
         const Matrix<double> P = partial.plan(bag);
+        CHECK(partial.read(partial.solve(bag), bag) == partial(bag));
         CHECK(std::abs(P.sum() - m) < 1e-9);
         CHECK((P.rowwise().sum().array() - m / double(K)).abs().maxCoeff() < 1e-9);
         CHECK(P.colwise().sum().maxCoeff() < 1 / double(N));
@@ -150,7 +151,10 @@ TEMPLATE_TEST_CASE("batches of bags are pooled to slots as each bag is, with the
         pooling.execution = execution;
         pooling.empty_bag = TestType(7);
         const Matrix<TestType> pooled = pooling(bags);
-        for (Index b : {0, 2, 3}) CHECK(pooled.col(b).reshaped(6, 4) == pooling(bags[b]));
+        for (Index b : {0, 2, 3}) {
+            CHECK(pooled.col(b).reshaped(6, 4) == pooling(bags[b]));
+            CHECK(pooling.read(pooling.solve(bags[b]), bags[b]) == pooling(bags[b]));
+        }
         return pooled;
     };
     const Matrix<TestType> alone = pool({});

@@ -59,6 +59,11 @@ struct SlotPooling {
         return solver.solve(problem(bag), {.execution = execution});
     }
 
+    /// What the readout makes of the solution of this bag's problem: D' x K.
+    Matrix<Scalar> read(const Solution<Scalar, R>& solution, const Bag<Scalar>& bag) const {
+        return read(solution.log_plan, bag, execution);
+    }
+
     /// P, K x N, without the dummy slot. Its columns sum to the mass that the slots draw from an instance.
     Matrix<Scalar> plan(const Bag<Scalar>& bag) const {
         const Stated of_bag = stated(bag, execution);
@@ -81,7 +86,7 @@ struct SlotPooling {
     /// The same in the memory of `workspaces`, which the next batch can reuse.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags, Workspaces& workspaces) const {
         workspaces.prepare(execution);
-        const Index slots = bags.reward().empty() ? reward.slots() : bags.reward().rows();
+        const Index slots = slots_of(bags.reward());
         return detail::pool_batch<Scalar>(
             values.rows(bags.features()) * slots, bags, empty_bag, execution, [&](const detail::BagTask<Scalar>& task) {
                 const Matrix<Scalar> pooled = pool(task.bag, task.inside, workspaces.of(task.worker));
@@ -95,6 +100,11 @@ private:
         Index slots = 0;  ///< K, without the dummy slot.
     };
 
+    /// q0, by the bag's own prior if it has one.
+    const Vector<Scalar>& prior_of(const Bag<Scalar>& bag) const {
+        return bag.prior.size() > 0 ? bag.prior : parameters.instances.prior;
+    }
+
     Stated stated(const Bag<Scalar>& bag, const Execution& inside) const {
         Stated of_bag;
         UotProblem<Scalar, R>& problem = of_bag.problem;
@@ -102,7 +112,7 @@ private:
         problem.regularizer = regularizer;
         problem.features = parameters.features;
         problem.instances = parameters.instances;
-        if (bag.prior.size() > 0) problem.instances.prior = bag.prior;
+        problem.instances.prior = prior_of(bag);
         const Index instances = bag.instances.cols();
         const Vector<Scalar>& q0 = problem.instances.prior;
         detail::require_prior(q0, instances, true, "q0", problem.instances.has_masses);
@@ -129,6 +139,11 @@ private:
         return computed;
     }
 
+    /// K, by the bag's own reward if it has one.
+    Index slots_of(const MatrixView<Scalar>& own_reward) const {
+        return own_reward.empty() ? reward.slots() : own_reward.rows();
+    }
+
     /// log P, to pool from: with no Solution where the solver can do without.
     detail::LogPlan log_plan(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) const {
         if constexpr (requires { solver.log_plan(problem, run); }) {
@@ -139,9 +154,13 @@ private:
     }
 
     Matrix<Scalar> pool(const Bag<Scalar>& bag, const Execution& inside, Workspace& workspace) const {
-        const auto [problem, slots] = stated(bag, inside);
-        const detail::LogPlan plan = log_plan(problem, {.execution = inside, .workspace = &workspace});
-        const MatrixView<Scalar> of_bag = values(bag.instances, problem.instances.prior);
+        const Stated of_bag = stated(bag, inside);
+        return read(log_plan(of_bag.problem, {.execution = inside, .workspace = &workspace}), bag, inside);
+    }
+
+    Matrix<Scalar> read(const detail::LogPlan& plan, const Bag<Scalar>& bag, const Execution& inside) const {
+        const Index slots = slots_of(bag.reward);
+        const MatrixView<Scalar> of_bag = values(bag.instances, prior_of(bag));
         const detail::SlotMeans<> means(plan, slots, of_bag, inside);
         const auto instances = static_cast<Index>(plan.active().size());
         Matrix<Scalar> pooled(of_bag.rows(), slots);
