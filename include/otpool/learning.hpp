@@ -9,6 +9,7 @@
 #include "otpool/gradient/problem_gradient.hpp"
 #include "otpool/gradient/slot_gradient.hpp"
 #include "otpool/gradient/step_parameters.hpp"
+#include "otpool/gradient/structural_gradient.hpp"
 #include "otpool/gradient/unrolled.hpp"
 #include "otpool/layer/fixed_layer.hpp"
 #include "otpool/layer/instances_as_prototypes.hpp"

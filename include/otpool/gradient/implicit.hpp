@@ -62,6 +62,10 @@ void add_gradient_of_optimum(const Solution<Scalar, R>& solution, PlanGradient o
 /// gradients of 4 D N flops per step; about ten exps per element. Memory: one D x N and one m x m matrix of double.
 template <class Solver>
 struct Implicit {
+    static_assert(
+        !requires { Solver::has_structural_term; },
+        "otpool: the gradient of Structural is structural_gradient(), in otpool/gradient/structural_gradient.hpp");
+
     Solver solver = {};  ///< Finds the optimum.
     /// Whether to differentiate a solution that did not converge as if it had, instead of refusing it.
     bool accept_unconverged = false;

@@ -35,6 +35,7 @@ struct Solution {
     Scalar mass_potential = 0;  ///< lambda, the multiplier of UotProblem::mass; 0 without one, or where a side is hard.
     double log_mass = 0;        ///< log sum P
     detail::LogPlan log_plan = {};  ///< log P, a column at a time; plan() returns all of P.
+    double structural_term = 0;     ///< What Structural adds to the objective; 0 of other solvers.
 
     /// Whether the status is `converged`.
     bool converged() const { return status == Status::converged; }
@@ -74,7 +75,7 @@ struct Solution {
     }
 
     /// -<X, P> + alpha0 R(P) + alpha1 KL(r | p0) + alpha2 KL(c | q0), or other penalties, without the terms whose alpha
-    /// is infinite.
+    /// is infinite; with the term of Structural.
     Scalar objective() const {
         const auto prior_of = [](const Marginal<Scalar>& side, Index size) {
             return detail::prior_of_mass(side.prior, size, detail::prior_mass(side));
@@ -131,7 +132,7 @@ struct Solution {
             per_mass += weighted(alpha0, separable);
         }
         const Real size = detail::saturated_exp<Real>(log_mass + std::log(std::abs(per_mass)));
-        return detail::saturated<Scalar>(std::copysign(size, per_mass) + constant);
+        return detail::saturated<Scalar>(std::copysign(size, per_mass) + constant + structural_term);
     }
 
 private:

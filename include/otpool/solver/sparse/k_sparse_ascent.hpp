@@ -34,9 +34,9 @@ public:
     void step() {
         if (++steps_ % 100 == 0 && residual_ >= near_) {
             const Work value = dual_.value();
-            is_done_ = value - earlier_value_ <= 1e-10 * std::abs(value);
+            const bool rises = value - earlier_value_ > 1e-10 * std::abs(value);
             earlier_value_ = value;
-            if (is_done_) return;
+            if (!rises) return leave_kink();
         }
         if (residual() < near_) {
             newton_step();
@@ -99,8 +99,8 @@ private:
         const bool is_fresh = inverse_.size() == 0;
         const DenseVector direction = is_fresh ? DenseVector(gradient) : DenseVector(inverse_ * gradient);
         if (!rise(direction)) {
-            if (is_fresh) leave_kink();
             inverse_.resize(0, 0);
+            if (is_fresh) leave_kink();
             return;
         }
         balance();
@@ -112,11 +112,12 @@ private:
     /// At a kink, the gradient is that of one side, and need not ascend. From beside it, BFGS's steps may; if they do not
     /// even from places further off, the kink is the maximum.
     void leave_kink() {
+        inverse_.resize(0, 0);
         const Work value = dual_.value();
-        if (value > highest_ + 1e-13 * std::abs(value)) {
+        if (value > highest_ + 1e-10 * std::abs(value)) departures_ = 0;
+        if (value > highest_) {
             highest_ = value;
             best_ = dual_.place();
-            departures_ = 0;
         }
         DenseVector aside(dual_.rows());
         for (Index i = 0; i < aside.size(); ++i) {
