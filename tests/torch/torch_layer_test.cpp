@@ -1,6 +1,7 @@
 #include <otpool/adapter/torch.hpp>
 #include <otpool/learning.hpp>
 
+#include <array>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -41,13 +42,21 @@ auto quadratic_layer() {
     return Layer{.parameters = Layer::start(D, {}, false, 4)};
 }
 
+template <class Scalar>
+auto slot_layer() {
+    using Layer = SlotLayer<Scalar, JointSlots, PartialSlots>;
+    Matrix<Scalar> prototypes(D, 2);
+    prototypes << Scalar(0.5), Scalar(-1), Scalar(0.2), 1, Scalar(-0.3), Scalar(0.4), 1, Scalar(0.1);
+    return Layer{.parameters = Layer::start(prototypes, {}, true)};
+}
+
 template <class Scalar, class Layer>
 void check_same_as_without_torch(const Layer& layer) {
     const Batch batch(otpool::detail::torch_scalar<Scalar>);
     TorchLayer<Scalar, Layer> module(layer);
     const torch::Tensor x = batch.x.clone().requires_grad_();
     const torch::Tensor pooled = module.forward(x, batch.ptr);
-    const torch::Tensor weights = torch::randn({3, D}, torch::kDouble).to(x.scalar_type());
+    const torch::Tensor weights = torch::randn(pooled.sizes(), torch::kDouble).to(x.scalar_type());
     (pooled * weights).sum().backward();
 
     const Matrix<Scalar> instances = otpool::detail::as_matrix<Scalar>(batch.x);
@@ -75,6 +84,7 @@ TEMPLATE_TEST_CASE("A module is its layer", "", float, double) {
     check_same_as_without_torch<TestType>(quadratic_layer<TestType>());
     check_same_as_without_torch<TestType>(max_layer<TestType>());
     check_same_as_without_torch<TestType>(gated_mean_max_layer<TestType>(D));
+    check_same_as_without_torch<TestType>(slot_layer<TestType>());
 }
 
 /// Central differences through LibTorch alone, of x and every parameter.
@@ -82,8 +92,8 @@ template <class Layer>
 void check_gradient(const Layer& layer) {
     const Batch batch(torch::kDouble);
     TorchLayer<double, Layer> module(layer);
-    const torch::Tensor weights = torch::randn({3, D}, torch::kDouble);
     torch::Tensor x = batch.x.clone().requires_grad_();
+    const torch::Tensor weights = torch::randn(module.forward(x, batch.ptr).sizes(), torch::kDouble);
     const auto loss = [&] { return (module.forward(x, batch.ptr).tanh() * weights).sum(); };
     loss().backward();
     std::vector<torch::Tensor> leaves = module.parameters();
@@ -115,6 +125,39 @@ TEST_CASE("Autograd through a module is the derivative") {
     check_gradient(sinkhorn_layer<double>());
     check_gradient(quadratic_layer<double>());
     check_gradient(mixed_layer<double>());
+    check_gradient(slot_layer<double>());
+}
+
+TEST_CASE("A module of a slot layer returns each bag's slots one after the other, without masked instances") {
+    const Batch batch(torch::kDouble);
+    const auto layer = slot_layer<double>();
+    TorchLayer<double, std::decay_t<decltype(layer)>> module(layer);
+    const torch::Tensor pooled = module.forward(batch.x, batch.ptr);
+    CHECK(pooled.sizes() == torch::IntArrayRef({3, 2 * D}));
+    const torch::Tensor slots = pooled.view({3, 2, D});
+    const Matrix<double> x = otpool::detail::as_matrix<double>(batch.x);
+    for (const auto& [bag, first, size] : {std::array<Index, 3>{0, 0, 4}, {1, 4, 1}, {2, 5, 6}}) {
+        const Matrix<double> instances = x.middleCols(first, size);
+        const Matrix<double> sums = instances * layer.plan(instances).transpose();
+        for (Index k = 0; k < 2; ++k) {
+            const torch::Tensor slot = slots[bag][k].contiguous();
+            CHECK(Eigen::Map<const Vector<double>>(slot.data_ptr<double>(), D).isApprox(sums.col(k), 1e-12));
+        }
+    }
+    torch::Tensor prior = torch::full({11}, 1.0 / 3, torch::kDouble);
+    prior[2] = 0;
+    prior[4] = 1;
+    prior.slice(0, 5, 11).fill_(1.0 / 6);
+    torch::Tensor masked = batch.x.clone();
+    masked[2].fill_(1e200);
+    masked.requires_grad_();
+    const torch::Tensor of_masked = module.forward(masked, batch.ptr, prior);
+    const torch::Tensor removed = module.forward(torch::cat({batch.x.slice(0, 0, 2), batch.x.slice(0, 3, 11)}),
+                                                 torch::tensor({0, 3, 4, 10}, torch::kLong));
+    CHECK((of_masked - removed).abs().max().item<double>() < 1e-12);
+    of_masked.sum().backward();
+    CHECK(torch::equal(masked.grad()[2], torch::zeros({D}, torch::kDouble)));
+    CHECK(masked.grad().isfinite().all().item<bool>());
 }
 
 TEST_CASE("A module neither copies the bags nor their gradient") {

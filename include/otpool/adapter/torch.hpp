@@ -104,8 +104,9 @@ struct TorchFunction : torch::autograd::Function<TorchFunction<Scalar, Layer>> {
 
 }  // namespace detail
 
-/// A layer of otpool (UotLayer, FixedLayer, TwoLevelLayer) as a module. It maps x of shape (sum N, D), the instances of
-/// all bags one after the other, and `ptr`, B + 1 offsets as in PyTorch Geometric, to the pooled vectors (B, D).
+/// A layer of otpool (UotLayer, SlotLayer, FixedLayer, TwoLevelLayer) as a module. It maps x of shape (sum N, D), the
+/// instances of all bags one after the other, and `ptr`, B + 1 offsets as in PyTorch Geometric, to the pooled vectors
+/// (B, D). Those of a SlotLayer are (B, K D), a bag's slots one after the other; view({B, K, D}) has them apart.
 ///
 /// On the CPU, in the layer's scalar: to() may neither change the type of the parameters nor move them elsewhere. The
 /// module's parameters are the layer's named arrays, with "_" for "." in the names. They start as copies of the layer's
@@ -127,7 +128,7 @@ public:
         }
     }
 
-    /// The pooled vectors, (B, D). `prior`, if defined, is the bags' own prior: sum N entries >= 0 that sum to 1 in every
+    /// The pooled vectors, (B, D) or (B, K D). `prior`, if defined, is the bags' own prior: sum N entries >= 0 that sum to 1 in every
     /// bag, constants to autograd. It multiplies a learned prior; instances of prior 0 are excluded.
     torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& ptr, const torch::Tensor& prior = {}) {
         detail::require_tensor(x, "x", detail::torch_scalar<Scalar>, 2, "(sum N, D)");
