@@ -84,6 +84,7 @@ struct Implicit {
     template <BagScalar Scalar, Regularizer R>
     Tape<Scalar, R> solve(const UotProblem<Scalar, R>& problem, bool /*pooled_only*/, Workspace& workspace) const {
         detail::require_kullback_leibler("Implicit", problem);
+        detail::require_free_mass("Implicit", problem);
         return detail::forward_pass_of(solver.solve(problem, {.workspace = &workspace}));
     }
 
