@@ -14,7 +14,8 @@
 #include "support/random_bags.hpp"
 #include "support/sample.hpp"
 
-// Structural: the objective never rises, and the plan fulfils the conditions of a stationary point, both from their formulas.
+// Structural: the objective never rises, and the plan fulfils the conditions of a stationary point, both from their
+// formulas.
 
 namespace structural_test {
 
@@ -271,8 +272,8 @@ TEST_CASE("SP2OT's assignment is a stationary point of its objective; without th
     const double lambda = 0.5;
     const Matrix<double> shares = sp2ot_assignment<double>(logs, affinity, rho, lambda);
     const Matrix<double> P = shares / static_cast<double>(N);
-    // With the dummy's entries q_n - c_n, the conditions are those of  X + lambda P (A + A^T) = 0.1 log P - f_k - g_n, with
-    // log(r_k / (rho/K)) = -f_k, and the dummy 0 = 0.1 log(q_n - c_n) - F - g_n.
+    // With the dummy's entries q_n - c_n, the conditions are those of  X + lambda P (A + A^T) = 0.1 log P - f_k - g_n,
+    // with log(r_k / (rho/K)) = -f_k, and the dummy 0 = 0.1 log(q_n - c_n) - F - g_n.
     const Matrix<double> pull = lambda * P * (affinity + affinity.transpose());
     const Vector<double> r = P.rowwise().sum();
     CHECK(std::abs(1 - r.sum() - (1 - rho)) <= 1e-7);

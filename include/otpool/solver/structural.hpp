@@ -47,8 +47,8 @@ UotProblem<Real, R> in_double(const UotProblem<Scalar, R>& problem) {
 ///     min over P >= 0   -<X, P> - (alpha / 2) <C1 P C2, P> + alpha0 R(P) + the penalties of both marginals
 ///
 /// C1 (D x D) says how features go together, C2 (N x N) how instances do; both are symmetric. The plan's mass must be
-/// fixed, by a hard side or UotProblem::mass: else there may be no minimum. `inner` solves problems without the term, one after the other
-/// (majorisation-minimisation, Lange, Hunter & Yang, 2000):
+/// fixed, by a hard side or UotProblem::mass: else there may be no minimum. `inner` solves problems without the term,
+/// one after the other (majorisation-minimisation, Lange, Hunter & Yang, 2000):
 ///
 ///     P+ = argmin of the inner problem with reward  X + alpha C1 P C2 + tau R'(P)  and  alpha0 + tau
 ///
@@ -70,10 +70,10 @@ struct Structural {
     /// A solver of the problem without the term, in double. If its tolerance is empty, it is a tenth of this solver's.
     Inner inner = {};
 
-    /// Solution::objective() has the term, and Solution::residual is that of the problem with the reward X + alpha C1 P C2;
-    /// the plan's distance from the one that the potentials generate counts, too, relative to the marginals. Throws
-    /// InvalidArgument if the problem or a structure is not well formed, UnsupportedProblem for a mass that is not fixed
-    /// and alpha0 = 0 or inf, and what the inner solver throws. Thread-safe.
+    /// Solution::objective() has the term, and Solution::residual is that of the problem with the reward X + alpha C1 P
+    /// C2; the plan's distance from the one that the potentials generate counts, too, relative to the marginals. Throws
+    /// InvalidArgument if the problem or a structure is not well formed, UnsupportedProblem for a mass that is not
+    /// fixed and alpha0 = 0 or inf, and what the inner solver throws. Thread-safe.
     template <BagScalar Scalar, ConvexRegularizer R>
     requires SolverOf<Inner, Real, R> Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem,
                                                                 const Run<Scalar, R>& run = {})
