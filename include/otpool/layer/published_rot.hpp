@@ -18,7 +18,8 @@ namespace otpool::published {
 struct RotInputs {
     RealMatrix reward;            ///< X, D x N
     StructureMatrices structure;  ///< C1 and C2
-    RealVector p0, q0;            ///< The priors, D and N entries.
+    RealVector p0;                ///< The features' prior, D entries.
+    RealVector q0;                ///< The instances' prior, N entries.
     /// Added to q0 before its logarithm is taken: 1e-8 in the layers, so that q0_n = 0 does not exclude instance n.
     Real added_to_q0 = 1e-8;
 };

@@ -24,9 +24,10 @@ struct Step {
     Real alpha_s = 0;  ///< Of a structural term, if there is one. 0 is allowed.
 };
 
-/// The matrices of a structural term: C1 of features (D x D), C2 of instances (N x N). Empty: no term.
+/// The matrices of a structural term. Empty: no term.
 struct StructureMatrices {
-    RealMatrix C1, C2;
+    RealMatrix C1;  ///< Of the features, D x D.
+    RealMatrix C2;  ///< Of the instances, N x N.
 
     /// X + alpha_s C1 P C2
     RealMatrix added_to(const RealMatrix& X, Real alpha_s, const RealMatrix& P) const {
