@@ -18,6 +18,7 @@
 
 #include "measure/checks.hpp"
 #include "measure/problems.hpp"
+#include "measure/sparse_and_structural.hpp"
 #include "measure/tally.hpp"
 #include "measure/wide_problems.hpp"
 #include "support/output_files.hpp"
@@ -51,8 +52,9 @@ the hard ones have.
 
 *Error*: the largest entry of |pooled - reference| / spread, over the solved problems. The reference is Newton in
 double, to a residual of 1e-13 or to rounding, on the same rounded input. (The rows of the other solvers show that Newton is
-right.) At alpha0 = 0 and for Quadratic, the error is the duality gap of plan and potentials /
-(spread * mass). *Residual*: the largest violation of the optimality conditions, in log-marginal units.
+right.) At alpha0 = 0 and for Quadratic and KSparse, the error is the duality gap of plan and potentials /
+(spread * mass), for a structural term the distance from stationarity (the problems are those with a hard side). `not_exact` is a
+dual bound where no plan reaches it. *Residual*: the largest violation of the optimality conditions, in log-marginal units.
 *Not solved*: the status, the marginals, and the largest error and residual there. `mass_out_of_range` is a solution with more
 or less mass than the scalar can hold (1e-308 to 2e308 in double, 1e-38 to 3e38 in float). `false converged` would be a
 solution whose residual, recomputed from its plan and potentials, is above the tolerance. `iteration_limit` is not rounding,
@@ -190,6 +192,7 @@ std::string table(std::size_t problems, const std::string& rows_with, support::P
             out << "| " << regime.name << " | *no reference* | " << rows.without_reference << " | | | | | | |\n";
         }
     }
+    out << sparse_and_structural_rows<Scalar>(problems, tolerance<Scalar>);
     return out.str();
 }
 

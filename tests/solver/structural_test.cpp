@@ -14,7 +14,8 @@
 #include "support/random_bags.hpp"
 #include "support/sample.hpp"
 
-// Structural: the objective never rises, and the plan fulfils the conditions of a stationary point, both from their formulas.
+// Structural: the objective never rises, and the plan fulfils the conditions of a stationary point, both from their
+// formulas.
 
 namespace structural_test {
 
@@ -28,7 +29,7 @@ Matrix<double> symmetric(Random& random, Index size, bool positive) {
     return c / c.cwiseAbs().maxCoeff();
 }
 
-enum class Sides { both_hard, features_hard, instances_hard_own_alphas };
+enum class Sides { both_hard, features_hard, instances_hard_own_alphas, soft_of_mass };
 
 /// A problem with a structural term. Not copyable: it views its matrices.
 template <class R = Entropy>
@@ -52,7 +53,11 @@ struct Structured {
         if (sides == Sides::instances_hard_own_alphas) {
             problem.features.alphas.resize(K);
             problem.features.alphas << 0.3, 1, hard, 2, 0;
-            // A hard feature must leave some mass to the others.
+        }
+        if (sides == Sides::soft_of_mass) {
+            problem.features.alpha = 0.4;
+            problem.instances.alpha = 0.7;
+            problem.mass = 1.3;
         }
     }
     Structured(const Structured&) = delete;
@@ -111,7 +116,8 @@ double distance_from_stationarity(const Structured<R>& made, const Solution<doub
                 CHECK(P(d, n) == 0);
                 continue;
             }
-            const Wide slack = reward(d, n) + solution.feature_potential[d] + solution.instance_potential[n];
+            const Wide slack =
+                reward(d, n) + solution.feature_potential[d] + solution.instance_potential[n] + solution.mass_potential;
             Wide entry = std::exp(slack / problem.alpha0);
             if constexpr (std::same_as<R, RelativeEntropy>) entry *= p[d] * q[n];
             if constexpr (std::same_as<R, Quadratic>) entry = std::max(Wide(0), slack) / (2 * problem.alpha0);
@@ -129,6 +135,7 @@ int check(const Structured<R>& made, Inner inner) {
     const auto solution = solver.solve(made.problem);
     REQUIRE(solution.converged());
     CHECK(marginal_violation(solution) <= 1e-9);
+    if (made.problem.mass) CHECK(std::abs(solution.mass() - *made.problem.mass) <= 1e-9);
     CHECK(distance_from_stationarity(made, solution, 1) <= 1e-9);
     const double objective = objective_of(made, solution.plan(), 1);
     CHECK(std::abs(solution.objective() - objective) <= 1e-10);
@@ -148,7 +155,8 @@ TEST_CASE("Structural finds a stationary point, and its objective never rises") 
     int most = 0;
     for (std::uint64_t seed = 0; seed < 5; ++seed) {
         for (const bool positive : {true, false}) {
-            for (const Sides sides : {Sides::both_hard, Sides::features_hard, Sides::instances_hard_own_alphas}) {
+            for (const Sides sides :
+                 {Sides::both_hard, Sides::features_hard, Sides::instances_hard_own_alphas, Sides::soft_of_mass}) {
                 INFO("seed " << seed << ", positive " << positive << ", sides " << static_cast<int>(sides));
                 most = std::max(most, check(Structured<>(seed, positive, sides), Sinkhorn{}));
             }
@@ -229,7 +237,7 @@ TEST_CASE("Structural refuses what it does not solve, in a sentence") {
     CHECK(refused([](auto& problem, auto&) {
               problem.features.alpha = 1;
               problem.instances.alpha = 1;
-          }).find("no hard side") != std::string::npos);
+          }).find("no hard side and no mass") != std::string::npos);
     CHECK(refused([](auto& problem, auto&) { problem.alpha0 = 0; }).find("alpha0 = 0") != std::string::npos);
     CHECK(refused([&](auto&, auto& other) { other.feature_structure = made.C2; }) ==
           "shape of feature_structure is 8 x 8; allowed: 5 x 5");
@@ -264,8 +272,8 @@ TEST_CASE("SP2OT's assignment is a stationary point of its objective; without th
     const double lambda = 0.5;
     const Matrix<double> shares = sp2ot_assignment<double>(logs, affinity, rho, lambda);
     const Matrix<double> P = shares / static_cast<double>(N);
-    // With the dummy's entries q_n - c_n, the conditions are those of  X + lambda P (A + A^T) = 0.1 log P - f_k - g_n, with
-    // log(r_k / (rho/K)) = -f_k, and the dummy 0 = 0.1 log(q_n - c_n) - F - g_n.
+    // With the dummy's entries q_n - c_n, the conditions are those of  X + lambda P (A + A^T) = 0.1 log P - f_k - g_n,
+    // with log(r_k / (rho/K)) = -f_k, and the dummy 0 = 0.1 log(q_n - c_n) - F - g_n.
     const Matrix<double> pull = lambda * P * (affinity + affinity.transpose());
     const Vector<double> r = P.rowwise().sum();
     CHECK(std::abs(1 - r.sum() - (1 - rho)) <= 1e-7);

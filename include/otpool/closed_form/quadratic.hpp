@@ -24,9 +24,9 @@
 
 namespace otpool::detail {
 
-/// Quadratic with 0 < alpha0 < inf and a free side: the plan max(0, X + f + g) / (2 alpha0), exactly. Free instances:
-/// g = 0, and each f_d is found by itself. Free features: f = 0, and each g_n is found by itself. With a limit m (KSparse,
-/// TopK), a line that is found so has its m largest rewards only.
+/// Quadratic with 0 < alpha0 < inf and a free side: the plan max(0, X + f + g) / (2 alpha0), exactly. Free instances: g
+/// = 0, and each f_d is found by itself. Free features: f = 0, and each g_n is found by itself. With a limit m
+/// (KSparse, TopK), a line that is found so has its m largest rewards only.
 template <std::same_as<Real> Work = Real>
 class ThresholdLimit {
 public:
@@ -168,8 +168,8 @@ private:
     }
 };
 
-/// A limit on the lines of one side leaves a closed form where the other side is free: KSparse with free features, TopK with
-/// free instances.
+/// A limit on the lines of one side leaves a closed form where the other side is free: KSparse with free features, TopK
+/// with free instances.
 template <LimitedRegularizer R>
 struct ClosedFormOf<R> {
     template <BagScalar Scalar>

@@ -63,19 +63,22 @@ private:
 
 }  // namespace detail
 
-/// The derivatives of L through the plan that `solver` found, given Gamma = dL/dP (D x N; 0 at excluded instances). With J the Jacobian of the
-/// inner optimum with respect to its reward, dP = J (dX + alpha C1 dP C2 + ...), so X' = dL/dX solves
+/// The derivatives of L through the plan that `solver` found, given Gamma = dL/dP (D x N; 0 at excluded instances).
+/// With J the Jacobian of the inner optimum with respect to its reward, dP = J (dX + alpha C1 dP C2 + ...), so X' =
+/// dL/dX solves
 ///
 ///     X' = J^T (Gamma + alpha C1 X' C2)
 ///
-/// by GMRES, in some ten products with J^T; dL/dalpha = <X', C1 P C2>, dL/dC1 = alpha X' C2 P^T and dL/dC2 = alpha P^T C1 X',
-/// made symmetric. Throws InvalidArgument for a solution that has not converged, or another shape of Gamma. Cost: a
-/// linear system as in Implicit for each product, and D N (D + N) multiplications.
+/// by GMRES, in some ten products with J^T; dL/dalpha = <X', C1 P C2>, dL/dC1 = alpha X' C2 P^T and dL/dC2 = alpha P^T
+/// C1 X', made symmetric. Throws InvalidArgument for a solution that has not converged, or another shape of Gamma,
+/// UnsupportedProblem for a mass that is fixed without a hard side. Cost: a linear system as in Implicit for each
+/// product, and D N (D + N) multiplications.
 template <class Inner, BagScalar Scalar, ConvexRegularizer R>
 StructuralGradient structural_gradient(const Structural<Inner>& solver, const Solution<Scalar, R>& solution,
                                        const RealMatrix& dL_dP) {
     detail::require_that(solution.converged() || solution.status == Status::mass_out_of_range, "status of the solution",
                          name(solution.status), "converged");
+    detail::require_free_mass("structural_gradient()", solution.problem);
     const Index rows = solution.problem.reward.rows();
     const Index cols = solution.problem.reward.cols();
     detail::require_that(dL_dP.rows() == rows && dL_dP.cols() == cols, "shape of dL/dP",

@@ -17,10 +17,24 @@ namespace otpool::published {
 
 /// The parameters of one step under otpool's names, each > 0 and finite.
 struct Step {
-    Real alpha0 = 1;  ///< Released as a1: of the regulariser.
-    Real alpha1 = 1;  ///< Released as a2: of the feature marginal.
-    Real alpha2 = 1;  ///< Released as a3: of the instance marginal.
-    Real rho = 1;     ///< For ADMM alone.
+    Real alpha0 = 1;   ///< Released as a1: of the regulariser.
+    Real alpha1 = 1;   ///< Released as a2: of the feature marginal.
+    Real alpha2 = 1;   ///< Released as a3: of the instance marginal.
+    Real rho = 1;      ///< For ADMM alone.
+    Real alpha_s = 0;  ///< Of a structural term, if there is one. 0 is allowed.
+};
+
+/// The matrices of a structural term. Empty: no term.
+struct StructureMatrices {
+    RealMatrix C1;  ///< Of the features, D x D.
+    RealMatrix C2;  ///< Of the instances, N x N.
+
+    /// X + alpha_s C1 P C2
+    RealMatrix added_to(const RealMatrix& X, Real alpha_s, const RealMatrix& P) const {
+        if (C1.size() == 0) return X;
+        const RealMatrix half = C1 * P;
+        return X + alpha_s * (half * C2);
+    }
 };
 
 namespace detail {
@@ -63,6 +77,9 @@ struct LogPriors {
         for (Real& log_p : features) log_p = -std::log(static_cast<Real>(feature_count));
         for (Real& log_q : instances) log_q = std::log(log_q + 1e-8);
     }
+    /// log p0 and log (q0 + added).
+    LogPriors(const RealVector& p0, const RealVector& q0, Real added)
+        : features(p0.array().log()), instances((q0.array() + added).log()) {}
 };
 
 }  // namespace detail
@@ -81,8 +98,11 @@ public:
     static constexpr bool uses_rho = false;  ///< rho is not used.
 
     /// Starts from a bag X (D x N), the prior q0 (N entries) and the first step's parameters.
-    SinkhornSteps(RealMatrix bag, const RealVector& q0, const Step& first)
-        : bag_(std::move(bag)), prior_(bag_.rows(), q0), a_(bag_.rows()), b_(bag_.cols()) {
+    SinkhornSteps(const RealMatrix& bag, const RealVector& q0, const Step& first)
+        : SinkhornSteps(bag, detail::LogPriors(bag.rows(), q0), first) {}
+    /// The same with both priors.
+    SinkhornSteps(RealMatrix bag, detail::LogPriors prior, const Step& first)
+        : bag_(std::move(bag)), prior_(std::move(prior)), a_(bag_.rows()), b_(bag_.cols()) {
         std::fill(a_.begin(), a_.end(), 0);
         std::fill(b_.begin(), b_.end(), 0);
         set_log_plan(first.alpha0);
@@ -103,6 +123,8 @@ public:
 
     /// T, D x N.
     RealMatrix plan() const { return detail::exp(log_plan_); }
+    /// log T, D x N.
+    const RealMatrix& log_plan() const { return log_plan_; }
 
 private:
     void set_log_plan(Real alpha0) {
@@ -131,6 +153,9 @@ private:
 /// eta and mu before their distance from these is taken. So z1 and z2 stay at 0, and eta and mu at the priors; soft
 /// marginals and max pooling are out of reach. Slow where the plan's entries are small, since Z moves in proportion to
 /// them. Cost of a step: four exps per element. Memory: six D x N matrices.
+///
+/// With a structural term (rot_badmm), X is X + alpha_s C1 S C2 in the step of T, and that of S has alpha_s C1 T C2 beside
+/// Z: the term -alpha_s <C1 T C2, S>, twice that of rot_sinkhorn.
 template <class R>
 requires std::same_as<R, Entropy> || std::same_as<R, Quadratic>
 class BregmanAdmmSteps {
@@ -138,9 +163,13 @@ public:
     static constexpr bool uses_rho = true;  ///< rho is a parameter.
 
     /// Starts from a bag X (D x N) and the prior q0 (N entries); the first step's parameters do not matter.
-    BregmanAdmmSteps(RealMatrix bag, const RealVector& q0, const Step& /*first*/ = {})
+    BregmanAdmmSteps(const RealMatrix& bag, const RealVector& q0, const Step& /*first*/ = {})
+        : BregmanAdmmSteps(bag, detail::LogPriors(bag.rows(), q0), StructureMatrices()) {}
+    /// The same with both priors and a structural term.
+    BregmanAdmmSteps(RealMatrix bag, detail::LogPriors prior, StructureMatrices structure)
         : bag_(std::move(bag)),
-          prior_(bag_.rows(), q0),
+          structure_(std::move(structure)),
+          prior_(std::move(prior)),
           log_mu_(prior_.features),
           log_eta_(prior_.instances),
           log_s_(prior_.features.rowwise().replicate(bag_.cols()).rowwise() + prior_.instances.transpose()),
@@ -162,18 +191,20 @@ public:
 private:
     void step_plans(const Step& s) {
         constexpr bool quadratic = std::same_as<R, Quadratic>;
+        const RealMatrix reward = structure_.added_to(bag_, s.alpha_s, S_);
         RealMatrix log_t;
         if constexpr (quadratic) {
-            log_t = (bag_ - s.alpha0 * S_ - dual_) / s.rho + log_s_;
+            log_t = (reward - s.alpha0 * S_ - dual_) / s.rho + log_s_;
         } else {
-            log_t = (bag_ - dual_) / s.rho + log_s_;
+            log_t = (reward - dual_) / s.rho + log_s_;
         }
         log_t.rowwise() += (log_eta_ - detail::log_sum_over_features(log_t)).transpose();
         T_ = detail::exp(log_t);
+        const RealMatrix dual = structure_.added_to(dual_, s.alpha_s, T_);
         if constexpr (quadratic) {
-            log_s_ = (dual_ - s.alpha0 * T_) / s.rho + log_t;
+            log_s_ = (dual - s.alpha0 * T_) / s.rho + log_t;
         } else {
-            log_s_ = (dual_ + s.rho * log_t) / (s.alpha0 + s.rho);
+            log_s_ = (dual + s.rho * log_t) / (s.alpha0 + s.rho);
         }
         log_s_.colwise() += log_mu_ - detail::log_sum_over_instances(log_s_);
         S_ = detail::exp(log_s_);
@@ -190,6 +221,7 @@ private:
     }
 
     RealMatrix bag_;
+    StructureMatrices structure_;
     detail::LogPriors prior_;
     RealVector log_mu_, log_eta_;
     RealMatrix log_s_;

@@ -18,7 +18,8 @@
 
 namespace otpool {
 
-/// The value of the dual at a solution's potentials: no plan has a lower objective. With alpha0 > 0 and KullbackLeibler,
+/// The value of the dual at a solution's potentials: no plan has a lower objective. With alpha0 > 0 and
+/// KullbackLeibler,
 ///
 ///     sum_d d1(f_d) + sum_n d2(g_n) - sum_n sum_(d in T_n) max(0, X_dn + f_d + g_n)^2 / (4 alpha0)
 ///

@@ -27,19 +27,20 @@ Matrix<Scalar> partial_assignment(const MatrixView<Scalar>& log_probabilities, S
 
 }  // namespace detail
 
-/// The assignment of PPOT (Zhang, Ren & He, "P2OT: Progressive Partial Optimal Transport for Deep Imbalanced Clustering",
-/// ICLR 2024): shares of N instances in K clusters, K x N, from log probabilities (log softmax of scores). Clusters are
-/// soft with alpha 1 and get about the mass rho in all, a hard dummy slot takes the rest, and columns sum to at most 1.
-/// Solved to the solver's tolerance. Throws InvalidArgument.
+/// The assignment of PPOT (Zhang, Ren & He, "P2OT: Progressive Partial Optimal Transport for Deep Imbalanced
+/// Clustering", ICLR 2024): shares of N instances in K clusters, K x N, from log probabilities (log softmax of scores).
+/// Clusters are soft with alpha 1 and get about the mass rho in all, a hard dummy slot takes the rest, and columns sum
+/// to at most 1. Solved to the solver's tolerance. Throws InvalidArgument.
 template <BagScalar Scalar>
 Matrix<Scalar> ppot_assignment(const MatrixView<Scalar>& log_probabilities, Scalar rho, Scalar alpha0 = Scalar(0.1),
                                const Sinkhorn& solver = {}) {
     return detail::partial_assignment<Scalar>(log_probabilities, rho, alpha0, solver);
 }
 
-/// The assignment of SP2OT (Zhang, Ren & He, arXiv 2404.03446): PPOT's with the term -lambda <P A, P>, by which instances of
-/// a large affinity A (N x N, of any symmetry) go to the same cluster. Structural with C1 = I (0 for the dummy slot),
-/// C2 = (A + A^T) / 2 and alpha = 2 lambda, solved to its tolerance. Throws InvalidArgument. Memory: an N x N matrix.
+/// The assignment of SP2OT (Zhang, Ren & He, arXiv 2404.03446): PPOT's with the term -lambda <P A, P>, by which
+/// instances of a large affinity A (N x N, of any symmetry) go to the same cluster. Structural with C1 = I (0 for the
+/// dummy slot), C2 = (A + A^T) / 2 and alpha = 2 lambda, solved to its tolerance. Throws InvalidArgument. Memory: an N
+/// x N matrix.
 template <BagScalar Scalar>
 Matrix<Scalar> sp2ot_assignment(const MatrixView<Scalar>& log_probabilities, const MatrixView<Scalar>& affinity,
                                 Scalar rho, Scalar lambda, Scalar alpha0 = Scalar(0.1), Structural<> solver = {}) {

@@ -26,9 +26,9 @@ struct Quadratic {
     static double entry_at(double slack) { return (std::max)(slack, 0.0) / 2; }  ///< As in SeparableRegularizer.
 };
 
-/// Quadratic with at most m slots (rows of the plan) per instance: every column of P has at most m entries above 0 (Liu,
-/// Puigcerver & Blondel, "Sparsity-Constrained Optimal Transport", ICLR 2023). Not convex; Newton takes it, and finds
-/// the optimum or says Status::not_exact. ClosedForm takes it if all features are free.
+/// Quadratic with at most m slots (rows of the plan) per instance: every column of P has at most m entries above 0
+/// (Liu, Puigcerver & Blondel, "Sparsity-Constrained Optimal Transport", ICLR 2023). Not convex; Newton takes it, and
+/// finds the optimum or says Status::not_exact. ClosedForm takes it if all features are free.
 struct KSparse {
     Index most = 1;  ///< m, at least 1.
 
@@ -38,9 +38,9 @@ struct KSparse {
     static double entry_at(double slack) { return Quadratic::entry_at(slack); }      ///< As Quadratic's.
 };
 
-/// Quadratic with at most m instances per slot: every row of P has at most m entries above 0. ClosedForm takes it, if all
-/// instances are free: the m largest rewards of a row, projected onto the simplex (hard slots). If instances wanted mass,
-/// the slots could often not reach them all.
+/// Quadratic with at most m instances per slot: every row of P has at most m entries above 0. ClosedForm takes it, if
+/// all instances are free: the m largest rewards of a row, projected onto the simplex (hard slots). If instances wanted
+/// mass, the slots could often not reach them all.
 struct TopK {
     Index most = 1;  ///< m, at least 1.
 

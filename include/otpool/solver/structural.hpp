@@ -36,6 +36,7 @@ UotProblem<Real, R> in_double(const UotProblem<Scalar, R>& problem) {
             .alpha0 = Real(problem.alpha0),
             .features = side(problem.features),
             .instances = side(problem.instances),
+            .mass = problem.mass,
             .regularizer = problem.regularizer};
 }
 
@@ -46,8 +47,8 @@ UotProblem<Real, R> in_double(const UotProblem<Scalar, R>& problem) {
 ///     min over P >= 0   -<X, P> - (alpha / 2) <C1 P C2, P> + alpha0 R(P) + the penalties of both marginals
 ///
 /// C1 (D x D) says how features go together, C2 (N x N) how instances do; both are symmetric. The plan's mass must be
-/// fixed, by a hard side: else there may be no minimum. `inner` solves problems without the term, one after the other
-/// (majorisation-minimisation, Lange, Hunter & Yang, 2000):
+/// fixed, by a hard side or UotProblem::mass: else there may be no minimum. `inner` solves problems without the term,
+/// one after the other (majorisation-minimisation, Lange, Hunter & Yang, 2000):
 ///
 ///     P+ = argmin of the inner problem with reward  X + alpha C1 P C2 + tau R'(P)  and  alpha0 + tau
 ///
@@ -69,10 +70,10 @@ struct Structural {
     /// A solver of the problem without the term, in double. If its tolerance is empty, it is a tenth of this solver's.
     Inner inner = {};
 
-    /// Solution::objective() has the term, and Solution::residual is that of the problem with the reward X + alpha C1 P C2;
-    /// the plan's distance from the one that the potentials generate counts, too, relative to the marginals. Throws
-    /// InvalidArgument if the problem or a structure is not well formed, UnsupportedProblem for a mass that is not fixed
-    /// and alpha0 = 0 or inf, and what the inner solver throws. Thread-safe.
+    /// Solution::objective() has the term, and Solution::residual is that of the problem with the reward X + alpha C1 P
+    /// C2; the plan's distance from the one that the potentials generate counts, too, relative to the marginals. Throws
+    /// InvalidArgument if the problem or a structure is not well formed, UnsupportedProblem for a mass that is not
+    /// fixed and alpha0 = 0 or inf, and what the inner solver throws. Thread-safe.
     template <BagScalar Scalar, ConvexRegularizer R>
     requires SolverOf<Inner, Real, R> Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem,
                                                                 const Run<Scalar, R>& run = {})
@@ -107,6 +108,7 @@ struct Structural {
         detail::SolvedPlan solved{.outcome = iterations.outcome(),
                                   .feature_potential = found.feature_potential,
                                   .instance_potential = found.instance_potential,
+                                  .mass_potential = found.mass_potential,
                                   .log_mass = found.log_mass,
                                   .log_plan = std::move(found.log_plan)};
         detail::check_mass_range(solved, own.inspection().reward.is_float());
@@ -120,8 +122,9 @@ private:
         detail::require_structure(feature_structure, problem.features(), "feature_structure");
         detail::require_structure(instance_structure, problem.reward.cols(), "instance_structure");
         detail::require_that(std::isfinite(alpha), "alpha of the structural term", alpha, "finite");
-        if (!problem.alpha1.all_hard() && !problem.alpha2.all_hard()) {
-            throw UnsupportedProblem("Structural", "no hard side", "a plan of fixed mass: hard features or instances");
+        if (!problem.alpha1.all_hard() && !problem.alpha2.all_hard() && !problem.log_mass) {
+            throw UnsupportedProblem("Structural", "no hard side and no mass",
+                                     "a plan of fixed mass: hard features or instances, or UotProblem::mass");
         }
         if (!(problem.alpha0 > 0 && std::isfinite(problem.alpha0))) {
             throw UnsupportedProblem("Structural", "alpha0 = 0 or inf", "0 < alpha0 < inf");

@@ -11,9 +11,9 @@
 
 namespace otpool::detail {
 
-/// Solves A x = b by GMRES without restarts (Saad & Schultz, SIAM J. Sci. Stat. Comput. 7, 1986), for a matrix that is known by
-/// its products. `apply(x)` returns A x. Stops where |A x - b| <= tolerance |b|, or after `most` products. Memory: a vector
-/// for each product.
+/// Solves A x = b by GMRES without restarts (Saad & Schultz, SIAM J. Sci. Stat. Comput. 7, 1986), for a matrix that is
+/// known by its products. `apply(x)` returns A x. Stops where |A x - b| <= tolerance |b|, or after `most` products.
+/// Memory: a vector for each product.
 template <std::same_as<Real> Work = Real, class Apply>
 Vector<Work> gmres(const Apply& apply, const Vector<Work>& b, Work tolerance, int most) {
     const Work size = b.norm();

@@ -17,8 +17,8 @@ namespace otpool::detail {
 
 /// Maximises the semi-dual of a KSparse problem (Liu, Puigcerver & Blondel, "Sparsity-Constrained Optimal Transport",
 /// ICLR 2023). It is concave, with kinks where entries m and m + 1 of a column tie. Away from kinks, a point without a
-/// residual is the optimum of the problem itself, which is not convex; there is no gap. If the maximum is at a kink, the
-/// dual is only a bound.
+/// residual is the optimum of the problem itself, which is not convex; there is no gap. If the maximum is at a kink,
+/// the dual is only a bound.
 ///
 /// Far from the maximum, steps are BFGS's with a weak Wolfe line search, which gets past kinks (Lewis & Overton,
 /// "Nonsmooth optimization via quasi-Newton methods", Math. Prog. 2013). Near it they are Newton's.
@@ -48,8 +48,8 @@ public:
     Work residual() const { return residual_; }
     /// Whether the dual rises no more.
     bool is_done() const { return is_done_; }
-    /// Whether no plan within the limit meets the conditions: the dual's maximum is at a kink, or there are more rows that
-    /// need mass than there may be entries.
+    /// Whether no plan within the limit meets the conditions: the dual's maximum is at a kink, or there are more rows
+    /// that need mass than there may be entries.
     bool has_only_bound() {
         Index entries = 0;
         for (std::size_t i = 0; i < dual_.f.size(); ++i) entries += dual_.row_line(i).is_free() ? 0 : 1;
@@ -109,8 +109,8 @@ private:
         update(step, gradient - dual_.gradient);
     }
 
-    /// At a kink, the gradient is that of one side, and need not ascend. From beside it, BFGS's steps may; if they do not
-    /// even from places further off, the kink is the maximum.
+    /// At a kink, the gradient is that of one side, and need not ascend. From beside it, BFGS's steps may; if they do
+    /// not even from places further off, the kink is the maximum.
     void leave_kink() {
         inverse_.resize(0, 0);
         const Work value = dual_.value();

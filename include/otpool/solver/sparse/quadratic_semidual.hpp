@@ -22,8 +22,8 @@
 namespace otpool::detail {
 
 /// The semi-dual of a Quadratic problem, in units of 2 alpha0: P = max(0, X + f + g). It is a concave function of the
-/// rows' potential f; the columns' potential g is eliminated exactly (QuadraticLine). With A the support of the plan and
-/// theta = 1/alpha (0 if hard),
+/// rows' potential f; the columns' potential g is eliminated exactly (QuadraticLine). With A the support of the plan
+/// and theta = 1/alpha (0 if hard),
 ///
 ///     gradient   p exp(-f theta1) - r
 ///     Hessian   -[diag(A 1 + theta1 p exp(-f theta1)) - A diag(1 / (A^T 1 + theta2 c)) A^T]
@@ -170,7 +170,8 @@ public:
     }
 
     /// Moves along Newton's direction to where the dual has lost half its slope; near the optimum, by all of it. Goes
-    /// little beyond the dual's highest point, as steps that do may take turns. The larger the residual, the more damping.
+    /// little beyond the dual's highest point, as steps that do may take turns. The larger the residual, the more
+    /// damping.
     void newton_step(Work residual) {
         constexpr Work overshoot = 0.1;
         const Vector<Work> direction = newton_direction(residual);

@@ -49,8 +49,9 @@ SolvedPlan solve_k_sparse(const Inspection& problem, const OrientedProblem<Work>
     return found;
 }
 
-/// Solves a Quadratic or KSparse problem by Newton's method. `f` and `g`: the potentials to start from, or empty. If alpha0 is far
-/// below the reward's range, it is reached from larger values (continuation), whose plans have more entries.
+/// Solves a Quadratic or KSparse problem by Newton's method. `f` and `g`: the potentials to start from, or empty. If
+/// alpha0 is far below the reward's range, it is reached from larger values (continuation), whose plans have more
+/// entries.
 template <std::same_as<Real> Work>
 SolvedPlan solve_quadratic(const Inspection& problem, const AnyRun& run, const std::vector<Work>& f,
                            const std::vector<Work>& g) {

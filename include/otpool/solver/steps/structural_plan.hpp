@@ -47,15 +47,16 @@ inline void require_structure(const MatrixView<Real>& matrix, Index size, const 
 template <class R>
 class StructuralPlan {
 public:
-    /// Starts from p0 q0^T, with the hard side's mass.
+    /// Starts from p0 q0^T, with the mass that is fixed.
     StructuralPlan(const Inspection& problem, const Structure& structure)
         : problem_(problem), structure_(structure), reward_(rows(), cols()) {
         log_plan_.setConstant(rows(), cols(), nothing);
         const Priors& priors = problem.priors;
-        const Real log_sum = problem.alpha1.all_hard() ? log_sum_exp(priors.log_q.data(), priors.log_q.size())
-                                                       : log_sum_exp(priors.log_p.data(), priors.log_p.size());
+        const Real log_p = log_sum_exp(priors.log_p.data(), priors.log_p.size());
+        const Real log_q = log_sum_exp(priors.log_q.data(), priors.log_q.size());
+        const Real log_mass = problem.log_mass ? *problem.log_mass : problem.alpha1.all_hard() ? log_p : log_q;
         for (Index k = 0; k < problem.active_instances(); ++k) {
-            log_plan_.col(instance(k)) = priors.log_p.array() + (priors.log_q[k] - log_sum);
+            log_plan_.col(instance(k)) = priors.log_p.array() + (priors.log_q[k] - log_p - log_q + log_mass);
         }
         for (Index n = 0; n < cols(); ++n) problem.reward.copy_column(n, reward_.col(n).data());
         for (Index i = 0; i < reward_.size(); ++i) {
@@ -115,7 +116,7 @@ public:
         Real largest = found.residual;
         for (Index k = 0; k < problem_.active_instances(); ++k) {
             const Index n = instance(k);
-            const Real g = found.instance_potential[n];
+            const Real g = found.instance_potential[n] + found.mass_potential;
             Real off = 0;
             for (Index d = 0; d < rows(); ++d) {
                 if (!(reward_(d, n) > nothing)) continue;
