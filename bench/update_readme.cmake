@@ -9,7 +9,7 @@
 #
 # How each result is made:
 #
-#     cmake --preset release && cmake --build build/release --target bench/all reproduce learn_pooling
+#     cmake --preset release && cmake --build build/release --target bench/all reproduce learn_pooling place_recognition slots
 #     accuracy         build/release/bench/accuracy --output bench/results/accuracy.md
 #     compile_time     bench/compile_time --repeats 3 --output
 #     cores            build/release/bench/cores_bench, then bench/cores.py; its --help has both commands
@@ -20,8 +20,11 @@
 #     peers, speed     bench/peers/compare.py
 #     peers_zen5       on a second machine: bench/peers/compare.py --rows '*_layer*' --output build/peers_zen5.json;
 #                      only the table is stored
+#     place_recognition  build/release/examples/place_recognition --seeds 5 --output examples/place_recognition.png
+#                          --table bench/results/place_recognition.md
 #     published        the output of build/release/examples/reproduce --published
 #     reproduce        the output of build/release/examples/reproduce --output examples/reproduce.png, between ``` lines
+#     slots            the output of build/release/examples/slots --output examples/slots.png, likewise but for its last line
 #     train_mil        bench/train_mil.sh FOLDER musk1 elephant fox
 
 cmake_minimum_required(VERSION 3.25)
@@ -71,5 +74,5 @@ endfunction()
 
 fill(README.md speed)
 fill(bench/README.md accuracy compile_time cores growth limits peers peers_zen5)
-fill(examples/README.md learn_pooling reproduce train_mil)
+fill(examples/README.md learn_pooling place_recognition reproduce slots train_mil)
 fill(include/otpool/layer/published.md published)

@@ -49,6 +49,20 @@ public:
         cairo_stroke(context_.get());
     }
 
+    void line(double x0, double y0, double x1, double y1, Color ink, double width = 2) {
+        set(ink);
+        cairo_set_line_width(context_.get(), width);
+        cairo_move_to(context_.get(), x0, y0);
+        cairo_line_to(context_.get(), x1, y1);
+        cairo_stroke(context_.get());
+    }
+
+    void disc(double x, double y, double radius, Color fill) {
+        set(fill);
+        cairo_arc(context_.get(), x, y, radius, 0, 4 * std::acos(0.0));
+        cairo_fill(context_.get());
+    }
+
     /// Text centred vertically on y; with `upward` it is turned by a quarter and centred horizontally on x.
     void text(double x, double y, const std::string& line, const TextStyle& style, bool upward = false) {
         cairo_t* const context = context_.get();

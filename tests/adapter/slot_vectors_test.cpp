@@ -3,6 +3,8 @@
 
 #include "adapter/vectors.hpp"
 #include "otpool/pooling/named_slot_poolings.hpp"
+#include "otpool/pooling/plasma_alignment.hpp"
+#include "otpool/pooling/salad.hpp"
 #include "support/catch.hpp"
 
 // The named poolings to slots against results of the released programs, in double to 1e-10 and in float to 1e-5, relative
@@ -72,6 +74,25 @@ TEMPLATE_TEST_CASE("salad_pooling is SALAD's aggregation", "", double, float) {
     }
 }
 
+TEMPLATE_TEST_CASE("Salad makes SALAD's descriptors of the scores and features that its networks make", "", double,
+                   float) {
+    for (const Json& entry : cases_of("salad.json")) {
+        const Json& inputs = entry.at("inputs");
+        if (entry.at("parameters").at("iterations").get<int>() != 3) continue;
+        const Matrix<TestType> scores = rows(inputs.at("scores")).cast<TestType>();
+        const Matrix<TestType> features = rows(inputs.at("features")).cast<TestType>();
+        // Patches hold both, and each network cuts out its part.
+        Matrix<TestType> patches(scores.rows() + features.rows(), scores.cols());
+        patches << scores, features;
+        const Matrix<TestType> all = Matrix<TestType>::Identity(patches.rows(), patches.rows());
+        const Network<TestType> score{{{all.topRows(scores.rows())}}};
+        const Network<TestType> feature{{{all.bottomRows(features.rows())}}};
+        const Salad<TestType> salad{salad_pooling(inputs.at("dustbin").get<TestType>(), score, 3, feature)};
+        const Vector<double> descriptor = vector(entry.at("outputs").at("descriptor"));
+        CHECK(difference(salad(MatrixView<TestType>(patches)), descriptor) < near<TestType>);
+    }
+}
+
 TEMPLATE_TEST_CASE("sinkhorn_assignment is SwAV's", "", double, float) {
     for (const Json& entry : cases_of("swav.json")) {
         const Json& of = entry.at("parameters");
@@ -118,6 +139,46 @@ TEST_CASE("otsurv_pooling is OTSurv's") {
         // At small rho their 1000 steps are not enough: the file says how far they are from the optimum.
         CHECK((solved.plan({.instances = x}) / rho - plan).cwiseAbs().maxCoeff() < 1.001 * off + 1e-11);
         if (off < 1e-10) CHECK(difference(solved(MatrixView<double>(x)), expected) < 1e-10);
+    }
+}
+
+TEMPLATE_TEST_CASE("plasma_alignment is PLASMA's, without what it adds to its sums", "", double, float) {
+    for (const Json& entry : cases_of("plasma.json")) {
+        const Json& of = entry.at("parameters");
+        const Matrix<TestType> query = columns<TestType>(entry.at("inputs").at("query"));
+        const Matrix<TestType> candidate = columns<TestType>(entry.at("inputs").at("candidate"));
+        const PlasmaOptions<TestType> options{.alpha0 = of.at("alpha0").get<TestType>(),
+                                              .iterations = of.at("iterations").get<int>(),
+                                              .threshold = of.at("threshold").get<double>(),
+                                              .diagonal = of.at("diagonal").get<Index>()};
+        const Matrix<double> plan = rows(entry.at("outputs").at("plan_times_N"));
+        const double score = entry.at("outputs").at("score").get<double>();
+        CHECK(difference(Hinge<TestType>{query}(candidate), rows(entry.at("inputs").at("reward"))) < near<TestType>);
+        // Of their plan, the score is theirs whatever they add.
+        CHECK(std::abs(
+                  plasma_score<TestType>(query, candidate, plan.cast<TestType>(), options.threshold, options.diagonal) -
+                  score) < near<TestType>);
+        const auto found = plasma_alignment<TestType>(query, candidate, options);
+        if (of.at("eps").get<double>() == 0) {
+            CHECK(difference(found.plan, plan) < near<TestType>);
+            CHECK(std::abs(found.score - score) < near<TestType>);
+        } else {
+            CHECK(difference(found.plan, plan) < (options.alpha0 == 1 ? 2e-6 : 0.6));
+        }
+    }
+}
+
+TEMPLATE_TEST_CASE("sliced_embedding is PSWE's, of as many instances as points", "", double, float) {
+    for (const Json& entry : cases_of("pswe.json")) {
+        const Matrix<TestType> slices = rows(entry.at("inputs").at("slices")).cast<TestType>();
+        const Matrix<TestType> reference = rows(entry.at("inputs").at("reference")).cast<TestType>();
+        const Matrix<TestType> directions = Matrix<TestType>::Identity(slices.rows(), slices.rows());
+        const auto embedding = [&] { return sliced_embedding<TestType>(slices, directions, reference); };
+        if (slices.cols() == reference.cols()) {
+            CHECK(difference(embedding(), rows(entry.at("outputs").at("embedding"))) < near<TestType>);
+        } else {
+            CHECK_THROWS_AS(embedding(), InvalidArgument);
+        }
     }
 }
 

@@ -26,7 +26,7 @@ namespace otpool {
 /// weights from PyTorch. Needs nlohmann_json for the header.
 ///
 /// The constructor reads the header only. It checks the header's length and JSON, and that the tensors fill the file
-/// without gap or overlap. vector() and matrix() read F32 and F64 as double; tensors of other types may be present but
+/// without gap or overlap. vector(), matrix() and numbers() read F32 and F64 as double; tensors of other types may be present but
 /// cannot be read. Files are not trusted: every fault is a FileError that names file and field, and no memory is taken
 /// for data that the file does not hold.
 ///
@@ -82,6 +82,14 @@ public:
         return values;
     }
 
+    /// Reads all numbers of a tensor of any shape, the last index fastest. Throws FileError.
+    RealVector numbers(const std::string& name) const {
+        const auto& found = tensor_of(name);
+        RealVector values(static_cast<Index>((found.end - found.begin) / (found.dtype == "F32" ? 4 : 8)));
+        read(name, found, values);
+        return values;
+    }
+
 private:
     std::ifstream open() const {
         std::ifstream stream(path_, std::ios::binary);
@@ -118,12 +126,17 @@ private:
         return found->second;
     }
 
-    const detail::SafetensorsTensor& tensor_of(const std::string& name, std::size_t dimensions,
-                                               const char* allowed_shape) const {
+    const detail::SafetensorsTensor& tensor_of(const std::string& name) const {
         const auto& found = tensor(name);
         if (found.dtype != "F32" && found.dtype != "F64") {
             throw FileError(path_, "dtype of " + detail::printable(name), detail::printable(found.dtype), "F32 or F64");
         }
+        return found;
+    }
+
+    const detail::SafetensorsTensor& tensor_of(const std::string& name, std::size_t dimensions,
+                                               const char* allowed_shape) const {
+        const auto& found = tensor_of(name);
         if (found.shape.size() != dimensions) {
             throw FileError(path_, "shape of " + detail::printable(name), detail::printed(found.shape), allowed_shape);
         }

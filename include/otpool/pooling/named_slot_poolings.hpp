@@ -1,7 +1,9 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "otpool/core/error.hpp"
@@ -30,16 +32,17 @@ auto otke_pooling(Matrix<Scalar> prototypes, Scalar alpha0 = Scalar(0.1), int it
 }
 
 /// The aggregation of SALAD (Izquierdo & Civera, CVPR 2024): the bag's reward are its scores (K x N), and a dustbin of
-/// this reward takes what no slot draws. 3 Sinkhorn steps that end on the instances; y_k = N sum_n P_kn x_n. (They then
-/// normalise every y_k.)
-template <BagScalar Scalar, class Reward = GivenReward>
-auto salad_pooling(Scalar dustbin, Reward reward = {}, int iterations = 3) {
-    return SlotPooling<Scalar, Reward, Sinkhorn, JointSlots, Dustbin>{
+/// this reward takes what no slot draws. 3 Sinkhorn steps that end on the instances; y_k = N sum_n P_kn v_n. (They then
+/// normalise every y_k: see Salad for the whole.)
+template <BagScalar Scalar, class Reward = GivenReward, class Values = InstancesAsValues>
+auto salad_pooling(Scalar dustbin, Reward reward = {}, int iterations = 3, Values values = {}) {
+    return SlotPooling<Scalar, Reward, Sinkhorn, JointSlots, Dustbin, Entropy, Values>{
         .reward = std::move(reward),
         .parameters = {.alpha0 = 1, .features = {.alpha = hard}, .instances = {.alpha = hard}},
         .solver = {.options = {.iterations = iterations}, .translation = false},
         .readout = {.times_instances = true},
-        .dummy = {static_cast<double>(dustbin)}};
+        .dummy = {static_cast<double>(dustbin)},
+        .values = std::move(values)};
 }
 
 /// The pooling of OTSurv (Ren et al., MICCAI 2025): rewards -||w_k - x_n|| over the largest one, soft slots (alpha 1)
@@ -95,6 +98,61 @@ auto lot_embedding(Matrix<Scalar> reference) {
         .reward = {std::move(reference)},
         .parameters = {.alpha0 = 0, .features = {.alpha = hard}, .instances = {.alpha = hard}},
         .readout = {.centres = std::move(centres)}};
+}
+
+/// The embedding by sliced optimal transport (PSWE: Naderializadeh et al., NeurIPS 2021) of as many instances as the reference
+/// has points. For the slices <w_l, x_n> of the instances (D x N; directions W, D x L) and a sorted reference z_l1 <= ... <=
+/// z_lN (L x N), entry (l, k) of the result (L x N) is z_lk less where exact transport moves it: minus lot_embedding() of
+/// every slice. In one dimension that is the k-th smallest <w_l, x_n>, so that it takes a sort.
+///
+/// Their program takes more: N other than the number of points, for which it interpolates the sorted slices, and references
+/// that are not sorted, which it reorders by argsort where transport takes the inverse. Neither is transport (results differ
+/// by 0.05 to 0.7 of slices of unit spread), and both are refused here. They weight every row afterwards. Throws
+/// InvalidArgument. Cost: D L N multiplications and L sorts.
+template <BagScalar Scalar>
+Matrix<Scalar> sliced_embedding(const MatrixView<Scalar>& instances, const Matrix<Scalar>& directions,
+                                const Matrix<Scalar>& reference) {
+    using detail::require_that;
+    using detail::text;
+    detail::require_prototypes(directions, instances.rows());
+    require_that(reference.rows() == directions.cols(), "rows of the reference", reference.rows(),
+                 text(directions.cols(), ", the number of directions"));
+    require_that(
+        reference.cols() == instances.cols(), "number of reference points", reference.cols(),
+        text(instances.cols(), ", the number of instances (PSWE interpolates others, which is not transport)"));
+    require_that(instances.all_finite(), "an instance", "not finite", "finite numbers");
+    Matrix<Scalar> slices = directions.transpose() * instances.matrix();
+    for (Index l = 0; l < slices.rows(); ++l) {
+        for (Index k = 0; k < slices.cols(); ++k) {
+            const Scalar before = k > 0 ? reference(l, k - 1) : std::numeric_limits<Scalar>::lowest();
+            require_that(reference(l, k) >= before, text("reference(", l, ", ", k, ")"), reference(l, k),
+                         text("at least ", before, ", the point before it (of others PSWE is not transport)"));
+        }
+        std::sort(slices.row(l).begin(), slices.row(l).end());
+    }
+    return reference - slices;
+}
+
+/// The two weights of soft_moe(), K x N.
+template <BagScalar Scalar>
+struct SoftMoe {
+    Matrix<Scalar> dispatch;  ///< softmax_n(s_kn): row k has the part of every instance in the input of slot k.
+    Matrix<Scalar> combine;   ///< softmax_k(s_kn): column n has the part of every slot in the output of instance n.
+};
+
+/// Soft mixture of experts (Puigcerver et al., "From Sparse to Soft Mixtures of Experts", ICLR 2024, eq. 1 to 3): of scores S,
+/// K x N, the plans with free instances and with free slots, both at alpha0 = 1. Slots get X dispatch^T (D x K); with
+/// their experts' outputs E (D' x K), instances get E combine (D' x N). Their scores are <w_k, x_n> of prototypes and
+/// instances that are normalised before. Throws InvalidArgument.
+template <BagScalar Scalar>
+SoftMoe<Scalar> soft_moe(const MatrixView<Scalar>& scores) {
+    const auto plan = [&](Scalar slots, Scalar instances) -> Matrix<Scalar> {
+        return ClosedForm()
+            .solve(UotProblem<Scalar>{
+                .reward = scores, .alpha0 = 1, .features = {.alpha = slots}, .instances = {.alpha = instances}})
+            .plan();
+    };
+    return {static_cast<Scalar>(scores.rows()) * plan(hard, 0), static_cast<Scalar>(scores.cols()) * plan(0, hard)};
 }
 
 /// Shares of N instances in K slots, K x N, from scores: columns sum to 1 and rows to N/K, up to the number of steps. SwAV

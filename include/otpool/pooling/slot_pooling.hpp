@@ -17,6 +17,7 @@
 #include "otpool/pooling/pooling.hpp"
 #include "otpool/pooling/slot_readouts.hpp"
 #include "otpool/pooling/slot_rewards.hpp"
+#include "otpool/pooling/slot_values.hpp"
 #include "otpool/problem/uot_problem.hpp"
 #include "otpool/solver/solver.hpp"
 
@@ -25,17 +26,17 @@ namespace otpool {
 /// Pooling to K slots (prototypes, queries, clusters) by unbalanced optimal transport: from a bag of N instances with D
 /// features to K vectors. The plan's rows are slots, and a slot draws on whole instances:
 ///
-///     S = reward(bag) (K x N),  P = solver's plan of the UOT problem with reward S,  y_k = readout(P_k, values)
+///     S = reward(bag) (K x N),  P = solver's plan of the UOT problem with reward S,  y_k = readout(P_k, values(bag))
 ///
 /// `parameters.features` is the marginal of the slots, `parameters.instances` that of the instances. If the bag has a
-/// reward (K x N), S is that; if it has a prior, that is q0; an instance of prior 0 is excluded. Values are the
-/// instances, D' = D. The result is D x K, for a batch of B bags (D K) x B: a column is a bag's D x K matrix, column by
-/// column, which is an array of shape (B, K, D) in C's order.
+/// reward (K x N), S is that; if it has a prior, that is q0; an instance of prior 0 is excluded. Values are D' x N:
+/// the instances (D' = D), or another function of the bag. The result is D' x K, for a batch of B bags (D' K) x B: a
+/// column is a bag's D' x K matrix, column by column, which is an array of shape (B, K, D') in C's order.
 ///
 /// A value type; calls are const and thread-safe. Cost: the reward's, the solver's, and a product of matrices for the
-/// readout. Memory: the reward, K x N, and O(D K); never K x N x D.
+/// readout. Memory: the reward, K x N, values other than the instances, D' x N, and O(D' K); never K x N x D'.
 template <BagScalar Scalar, class Reward, class Solver = Sinkhorn, class Readout = ConditionalSlots,
-          class Dummy = NoDummySlot, Regularizer R = Entropy>
+          class Dummy = NoDummySlot, Regularizer R = Entropy, class Values = InstancesAsValues>
 struct SlotPooling {
     static_assert(SolverOf<Solver, Scalar, R>, "otpool: a solver has solve(problem, run) -> Solution");
 
@@ -44,6 +45,7 @@ struct SlotPooling {
     Solver solver = {};                         ///< Finds the plan.
     Readout readout = {};                       ///< Computes a slot's vector from what it draws.
     Dummy dummy = {};                           ///< NoDummySlot, PartialSlots or Dustbin.
+    Values values = {};                         ///< What the slots pool; the instances by default.
     std::optional<Scalar> empty_bag = {};       ///< Fills an empty bag's result; if unset, an empty bag is an error.
     /// Runs the bags of a batch, and parts of a bag that dominates the batch; Sequential by default.
     Execution execution = {};
@@ -62,7 +64,7 @@ struct SlotPooling {
         return solver.solve(of_bag.problem, {.execution = execution}).plan().topRows(of_bag.slots);
     }
 
-    /// Pools one bag: D x K.
+    /// Pools one bag: D' x K.
     Matrix<Scalar> operator()(const Bag<Scalar>& bag) const {
         Workspace workspace;
         return pool(bag, execution, workspace);
@@ -70,7 +72,7 @@ struct SlotPooling {
     /// Pools one bag without its own reward or prior.
     Matrix<Scalar> operator()(const MatrixView<Scalar>& instances) const { return (*this)(Bag<Scalar>{instances}); }
 
-    /// Pools a batch of B bags: (D K) x B. Bags with a reward of their own have one of K x sum N.
+    /// Pools a batch of B bags: (D' K) x B. Bags with a reward of their own have one of K x sum N.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {
         Workspaces workspaces;
         return (*this)(bags, workspaces);
@@ -80,7 +82,7 @@ struct SlotPooling {
         workspaces.prepare(execution);
         const Index slots = bags.reward().empty() ? reward.slots() : bags.reward().rows();
         return detail::pool_batch<Scalar>(
-            bags.features() * slots, bags, empty_bag, execution, [&](const detail::BagTask<Scalar>& task) {
+            values.rows(bags.features()) * slots, bags, empty_bag, execution, [&](const detail::BagTask<Scalar>& task) {
                 const Matrix<Scalar> pooled = pool(task.bag, task.inside, workspaces.of(task.worker));
                 std::copy_n(pooled.data(), pooled.size(), PooledVector<Scalar>(task.pooled).data());
             });
@@ -137,9 +139,10 @@ private:
     Matrix<Scalar> pool(const Bag<Scalar>& bag, const Execution& inside, Workspace& workspace) const {
         const auto [problem, slots] = stated(bag, inside);
         const detail::LogPlan plan = log_plan(problem, {.execution = inside, .workspace = &workspace});
-        const detail::SlotMeans<> means(plan, slots, bag.instances, inside);
+        const MatrixView<Scalar> of_bag = values(bag.instances, problem.instances.prior);
+        const detail::SlotMeans<> means(plan, slots, of_bag, inside);
         const auto instances = static_cast<Index>(plan.active().size());
-        Matrix<Scalar> pooled(bag.instances.rows(), slots);
+        Matrix<Scalar> pooled(of_bag.rows(), slots);
         for (Index k = 0; k < slots; ++k) {
             const RealVector y = readout(k, means.mean.col(k), means.mass[k], instances);
             for (Index d = 0; d < y.size(); ++d) pooled(d, k) = detail::saturated<Scalar>(y[d]);
