@@ -28,7 +28,7 @@ except ModuleNotFoundError:
 import report
 from contenders import OTPOOL, PEERS, Failed, Worker
 from residual import pooled, residual
-from rows import all_rows, quick_rows
+from rows import all_rows, every_row, quick_rows, slot_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 EPILOG = """
@@ -36,16 +36,20 @@ names of rows:
   <layer><float>/bags/N/D/K              pools `bags` bags of N instances with D features, K steps; _backward: and the
                                          gradient with respect to bags and parameters
   solve_to_1e-8<double>/N/D/alpha0/alpha solves the problem of a bag, alpha1 = alpha2 = alpha
+  salad<float>/slots/N/D, otke<float>/...  pools one bag to slots, 3 steps; _backward: and the gradient with respect to bag
+                                         and prototypes; assignment<float>/slots/N: the shares of SwAV, from scores
 
 examples:
   python3 -m venv build/venv && build/venv/bin/pip install -r bench/peers/requirements.txt
   build/venv/bin/python bench/peers/compare.py --quick                  a few small rows, nothing written
   build/venv/bin/python bench/peers/compare.py                          everything, on a machine that does nothing else
   build/venv/bin/python bench/peers/compare.py --rows 'badmm*' --update
+  build/venv/bin/python bench/peers/compare.py --slots                  poolings to slots, bench/results/slots.json
   build/venv/bin/python bench/peers/compare.py --rows 'solve*/0.1/*' --peers pot --output build/pot.json
   cmake -P bench/update_readme.cmake                                    puts the new tables into the READMEs
 
-exit status: 0; 1 if answers disagree or otpool does not solve a row; 2 for bad usage; 3 if otpool_worker is not built"""
+exit status: 0; 1 if answers disagree or otpool does not solve a row; 2 for bad usage; 3 if otpool_worker, or
+for slots slots_worker, is not built"""
 
 # The largest differences that count as agreement: for layers, in float, relative to the largest entry; for solves, of the
 # pooled vectors, relative to the reward's spread.
@@ -65,20 +69,22 @@ def parse_arguments():
     parser.add_argument("--repeats", type=int, help="runs of every contender (default 11, quick 3)")
     parser.add_argument("--limit", type=float, help="seconds that a solve may take (default 20, quick 3)")
     parser.add_argument("--threads", type=int, default=1, help="threads and cores (default 1); otpool takes one in any case")
+    parser.add_argument("--slots", action="store_true", help="the rows of poolings to slots instead of the others")
     parser.add_argument("--quick", action="store_true", help="to see that it works: a few rows, few repeats")
     parser.add_argument("--otpool", type=Path, default=ROOT / "build/release/bench/peers/otpool_worker",
                         help="the program (default: %(default)s)")
-    parser.add_argument("--output", type=Path, help="default: bench/results/peers.json, with --quick none")
+    parser.add_argument("--output", type=Path, help="default: bench/results/peers.json, with --slots slots.json there, with --quick none")
     parser.add_argument("--update", action="store_true", help="keep the output's other rows")
     parser.add_argument("--list", action="store_true", help="print the names of the rows")
     arguments = parser.parse_args()
     arguments.repeats = arguments.repeats or (3 if arguments.quick else 11)
     arguments.limit = arguments.limit or (3 if arguments.quick else 20)
     if not arguments.quick and not arguments.output:
-        arguments.output = ROOT / "bench/results/peers.json"
-    arguments.chosen = quick_rows() if arguments.quick else all_rows()
+        arguments.output = ROOT / "bench/results" / ("slots.json" if arguments.slots else "peers.json")
+    arguments.chosen = list(slot_rows()) if arguments.slots else quick_rows() if arguments.quick else all_rows()
     if arguments.rows:
-        arguments.chosen = [row for row in all_rows() if any(fnmatch(row.name, p) for p in arguments.rows)]
+        among = slot_rows() if arguments.slots else every_row()
+        arguments.chosen = [row for row in among if any(fnmatch(row.name, p) for p in arguments.rows)]
     if not arguments.chosen:
         parser.error(f"no row matches {' '.join(arguments.rows)}; --list prints their names")
     if arguments.repeats < 1 or arguments.threads < 1:
@@ -103,7 +109,7 @@ class Comparison:
     def start(self, contender, method, limit):
         arguments = ["--method", method, "--input", str(self.folder), *self.row.arguments(),
                      "--residual", str(RESIDUAL), "--limit", str(limit)]
-        return Worker(contender.command(self.arguments.otpool), arguments,
+        return Worker(contender.command(self.arguments.otpool, self.row), arguments,
                       self.folder / f"{contender.name} {method}", self.arguments.threads, patience=300 + 20 * limit)
 
     def fastest(self, contender):
@@ -132,6 +138,9 @@ class Comparison:
 
     def check(self, contender, worker, reference):
         """How far the answers are from the reference's, as the result records it."""
+        if contender.name == "eigen":
+            return {"agrees": True}  # it is a part of otpool's work
+
         def answer(of, name):
             return np.load(of.answer / f"{name}.npy").astype(float)
 
@@ -149,14 +158,15 @@ class Comparison:
 
         result = {"difference": relative("pooled")}
         result["agrees"] = bool(result["difference"] <= LAYER_TOLERANCE)
-        if self.row.is_backward and not contender.name.startswith("published"):  # otpool has no gradient of these
+        has_gradient = self.row.is_to_slots or not contender.name.startswith("published")  # otpool has none of these
+        if self.row.is_backward and has_gradient:
             result["gradient_difference"] = max(relative("gradient"), relative("parameters"))
             result["agrees"] &= bool(result["gradient_difference"] <= GRADIENT_TOLERANCE)
         return result
 
     def reference_of(self, contender, own):
         """The worker to compare a contender with: otpool's solver, or its copy of the released layers."""
-        if not contender.name.startswith("published"):
+        if self.row.is_to_slots or not contender.name.startswith("published"):
             return own
         worker = self.start(OTPOOL, "published", self.arguments.limit)
         worker.close()
@@ -197,6 +207,7 @@ def machine():
 
 
 def versions(peers):
+    peers = [peer for peer in peers if peer.module]
     packages = {"torch": ["torch"], "ot": ["POT"], "ott": ["ott-jax", "jax"]}
     modules = {peer.module for peer in peers}
     return {package: importlib.metadata.version(package) for module in sorted(modules) for package in packages[module]}
@@ -219,12 +230,13 @@ def short(result):
 def main():
     arguments = parse_arguments()
     if arguments.list:
-        print("\n".join(row.name for row in all_rows()))
+        print("\n".join(row.name for row in every_row()))
         return 0
-    if not arguments.otpool.exists():
-        say(f"{arguments.otpool} does not exist; build it: cmake --preset release && cmake --build build/release --target "
-            "otpool_worker, or name it: --otpool FILE")
-        return 3
+    for program in {OTPOOL.command(arguments.otpool, row)[0] for row in arguments.chosen}:
+        if not Path(program).exists():
+            say(f"{program} does not exist; build it: cmake --preset release && cmake --build build/release --target "
+                f"{Path(program).name}, or name otpool_worker, beside which it is: --otpool FILE")
+            return 3
     peers = [peer for peer in PEERS if peer.name in arguments.peers]
     for peer in peers:
         if not peer.is_installed():
@@ -243,7 +255,7 @@ def main():
         measured[row.name] = {"name": row.name, "limit": arguments.limit, "contenders": results}
         say(f"{row.name}: " + ", ".join(f"{name} {short(result)}" for name, result in results.items()))
         known = old | measured
-        run["rows"] = [known[other.name] for other in all_rows() if other.name in known]
+        run["rows"] = [known[other.name] for other in every_row() if other.name in known]
         save(arguments.output, run)  # after every row: a run takes long
 
     print(report.markdown(run))

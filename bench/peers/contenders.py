@@ -20,27 +20,40 @@ class Contender:
     script: str
     layer_methods: tuple = ()
     solve_methods: tuple = ()
+    slot_methods: tuple = ()
+    assignment_methods: tuple = ()
 
     def methods(self, row):
         """The ways to compute a row, the likely fastest first; the fastest is timed."""
+        if row.is_assignment:
+            return self.assignment_methods
+        if row.is_to_slots:
+            return self.slot_methods
         return self.solve_methods if row.is_solve else self.layer_methods
 
     def is_installed(self):
         return not self.module or importlib.util.find_spec(self.module) is not None
 
-    def command(self, otpool_worker):
-        return [sys.executable, str(HERE / self.script)] if self.script else [str(otpool_worker)]
+    def command(self, otpool_worker, row):
+        if self.script:
+            return [sys.executable, str(HERE / self.script)]
+        return [str(otpool_worker.with_name("slots_worker") if row.is_to_slots else otpool_worker)]
 
 
-OTPOOL = Contender("otpool", "otpool", "", "", layer_methods=("layer",), solve_methods=("newton", "badmm", "sinkhorn"))
+OTPOOL = Contender("otpool", "otpool", "", "", layer_methods=("layer",), solve_methods=("newton", "badmm", "sinkhorn"),
+                   slot_methods=("pooling",), assignment_methods=("pooling",))
 PEERS = (
-    Contender("published", "released layer, PyTorch", "torch", "torch_worker.py", layer_methods=("published",)),
+    Contender("published", "released layer, PyTorch", "torch", "torch_worker.py", layer_methods=("published",),
+              slot_methods=("published",), assignment_methods=("published",)),
     Contender("published-compiled", "released layer, torch.compile", "torch", "torch_worker.py",
-              layer_methods=("published compiled",)),
+              layer_methods=("published compiled",), slot_methods=("published compiled",),
+              assignment_methods=("published compiled",)),
     Contender("torch", "log-domain layer, PyTorch", "torch", "torch_worker.py",
               layer_methods=("log-domain compiled", "log-domain")),
     Contender("pot", "POT", "ot", "pot_worker.py",
-              solve_methods=("sinkhorn", "sinkhorn_translation_invariant", "sinkhorn_stabilized", "lbfgsb")),
+              solve_methods=("sinkhorn", "sinkhorn_translation_invariant", "sinkhorn_stabilized", "lbfgsb"),
+              assignment_methods=("balanced sinkhorn",)),
+    Contender("eigen", "Eigen's products alone", "", "", slot_methods=("products",)),
     Contender("ott", "OTT-JAX", "ott", "ott_worker.py",
               solve_methods=("kernel, momentum 1.5", "kernel", "recentred, momentum 1.5", "recentred, momentum from 200",
                              "recentred, momentum from 50", "recentred, momentum from 500",

@@ -4,6 +4,9 @@
 published_*: the arithmetic of the layers that the authors released (SDS-Lab/ROT-Pooling, a02e62c), none of their code.
 sinkhorn, badmm: the steps of otpool, in the log domain.
 All return the pooled vectors, (bags, D).
+
+published_salad, _otke, _assignment: the arithmetic of released poolings to slots, none of their code; the second argument are
+prototypes (slots, D). They return (bags, slots, D), the last one shares (bags, N, slots).
 """
 
 import math
@@ -96,3 +99,44 @@ def badmm(x, steps, alpha0, alpha1, alpha2, rho):
         d = log_t - log_s
         z = z - rho * d.sign() * torch.expm1(-d.abs())
     return conditional_mean(log_s, x)
+
+
+def published_salad(x, prototypes, steps, alpha0, dustbin=1.0):
+    """SALAD (Izquierdo & Civera, CVPR 2024), in the log domain; before it normalises, with scores by one linear layer. Their
+    readout repeats the bag for every slot; here it is a product of matrices, which is faster."""
+    bags, instances, _ = x.shape
+    slots = prototypes.shape[0]
+    scores = torch.matmul(prototypes, x.transpose(1, 2))
+    scores = torch.cat([scores, scores.new_full((bags, 1, instances), dustbin)], dim=1) / alpha0
+    log_q = -math.log(instances)
+    log_p = torch.full_like(scores[:, :, :1], log_q)
+    log_p[:, -1] += math.log(instances - slots)
+    g = torch.zeros_like(scores[:, :1, :])
+    for _ in range(steps):
+        f = log_p - torch.logsumexp(scores + g, dim=2, keepdim=True)
+        g = log_q - torch.logsumexp(scores + f, dim=1, keepdim=True)
+    plan = (scores + f + g - log_q).exp()
+    return torch.matmul(plan[:, :-1], x)
+
+
+def published_otke(x, prototypes, steps, alpha0):
+    """OTKE (Mialon et al., ICLR 2021), by products with exponentials; the instances' half step is first."""
+    scores = torch.matmul(prototypes, x.transpose(1, 2))
+    kernel = (scores / alpha0).exp()
+    slots, instances = kernel.shape[1:]
+    u = torch.ones_like(kernel[:, :, :1])
+    for _ in range(steps):
+        v = 1 / instances / torch.matmul(kernel.transpose(1, 2), u)
+        u = 1 / slots / torch.matmul(kernel, v)
+    return torch.matmul(slots * u * kernel * v.transpose(1, 2), x)
+
+
+def published_assignment(scores, _, steps, alpha0):
+    """The assignment of SwAV (Caron et al., NeurIPS 2020), which sums and divides exponentials."""
+    plan = (scores / alpha0).exp()
+    instances, slots = plan.shape[1:]
+    plan = plan / plan.sum(dim=(1, 2), keepdim=True)
+    for _ in range(steps):
+        plan = plan / plan.sum(dim=1, keepdim=True) / slots
+        plan = plan / plan.sum(dim=2, keepdim=True) / instances
+    return plan * instances

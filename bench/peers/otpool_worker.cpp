@@ -1,14 +1,9 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 
-// otpool in the comparison with its peers: a process that computes one thing over and over, for compare.py to time
-// several of them in turn. The protocol is that of worker.py.
+// otpool's layers and solvers in the comparison with their peers.
 
-#include <CLI/CLI.hpp>
-#include <chrono>
+#include <cmath>
 #include <cstdint>
-#include <filesystem>
-#include <functional>
-#include <iostream>
 #include <limits>
 #include <memory>
 #include <otpool/layer/published.hpp>
@@ -16,73 +11,22 @@
 #include <otpool/otpool.hpp>
 #include <sstream>
 #include <stdexcept>
-#include <string>
 #include <utility>
 #include <vector>
 
-#include "support/npy.hpp"
-
-#ifdef __linux__
-#include <sys/mman.h>
-#include <unistd.h>
-#endif
+#include "worker.hpp"
 
 namespace {
 
-/// The command line.
-struct Task {
-    std::string name;
-    std::string method;
-    std::filesystem::path input;
-    std::filesystem::path answer;
-    otpool::Index bags = 1;
-    int steps = 4;
-    double alpha0 = 1;
-    double alpha1 = 1;
-    double alpha2 = 1;
-    double rho = 1;
-    double residual = 1e-8;
-    double limit = 20;
-
-    template <class Scalar>
-    otpool::Matrix<Scalar> matrix(const char* file) const {
-        return support::NpyFile(input / file).matrix<Scalar>();
-    }
-
-    template <class Derived>
-    void write(const char* file, const Eigen::MatrixBase<Derived>& values) const {
-        support::write_npy(answer / file, values.derived());
-    }
-};
-
-/// What compare.py has timed. It returns a number of what it computes, so that a compiler cannot leave that out.
-struct Work {
-    std::function<double()> compute;
-    int iterations = 0;
-};
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+using worker::Clock;
+using worker::seconds_since;
+using worker::Task;
+using worker::Work;
 
 std::vector<std::int64_t> equal_offsets(otpool::Index bags, otpool::Index instances) {
     std::vector<std::int64_t> offsets;
     for (otpool::Index b = 0; b <= bags; ++b) offsets.push_back(b * (instances / bags));
     return offsets;
-}
-
-/// The same matrix in such memory as the peers have it in: for arrays from 4 MiB on NumPy asks Linux for huge pages.
-otpool::Matrix<float> as_numpy_has_it(const otpool::Matrix<float>& matrix) {
-    otpool::Matrix<float> copy(matrix.rows(), matrix.cols());
-#ifdef __linux__
-    constexpr std::size_t least = std::size_t{4} << 20;
-    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-    void* first = copy.data();
-    std::size_t size = static_cast<std::size_t>(copy.size()) * sizeof(float);
-    if (size >= least && std::align(page, page, first, size) != nullptr) madvise(first, size, MADV_HUGEPAGE);
-#endif
-    copy = matrix;
-    return copy;
 }
 
 /// The task's bags, all of one size. To be shared, as a copy's memory would be another.
@@ -91,7 +35,7 @@ struct Batch {
     std::vector<std::int64_t> offsets;
 
     explicit Batch(const Task& task)
-        : instances(as_numpy_has_it(task.matrix<float>("X.npy"))),
+        : instances(worker::as_numpy_has_it(task.matrix<float>("X.npy"))),
           offsets(equal_offsets(task.bags, instances.cols())) {}
 
     otpool::Bags<float> bags() const { return {instances, offsets}; }
@@ -206,57 +150,11 @@ Work prepare(const Task& task) {
     return is_sinkhorn ? forward<Sinkhorn>(task) : forward<BregmanAdmm>(task);
 }
 
-void serve(const Work& work) {
-    std::cout << "ready " << work.iterations << std::endl;
-    int repeats = 0;
-    while (std::cin >> repeats) {
-        const auto start = Clock::now();
-        for (int i = 0; i < repeats; ++i) work.compute();
-        std::cout << seconds_since(start) / repeats << std::endl;
-    }
-}
-
-/// Throws CLI::ParseError, for --help, too.
-Task parse(CLI::App& app, int argc, char** argv) {
-    Task task;
-    app.description(
-        "otpool in the comparison with its peers. Started by compare.py; the protocol is that of worker.py.");
-    const std::vector<std::string> names = {"sinkhorn_layer", "badmm_layer", "sinkhorn_layer_backward",
-                                            "badmm_layer_backward", "solve"};
-    app.add_option("--task", task.name)->required()->check(CLI::IsMember(names));
-    app.add_option("--method", task.method,
-                   "of a layer: as otpool computes it, or as it was released; of solve: the solver")
-        ->required()
-        ->check(CLI::IsMember({"layer", "published", "sinkhorn", "newton", "badmm"}));
-    app.add_option("--input", task.input, "folder with X.npy (bags N, D), and for backward cotangent.npy (bags, D)")
-        ->required();
-    app.add_option("--answer", task.answer, "folder for the answers")->required();
-    app.add_option("--bags", task.bags);
-    app.add_option("--steps", task.steps, "of a layer");
-    app.add_option("--alpha0", task.alpha0);
-    app.add_option("--alpha1", task.alpha1);
-    app.add_option("--alpha2", task.alpha2);
-    app.add_option("--rho", task.rho, "of ADMM");
-    app.add_option("--residual", task.residual, "to solve to");
-    app.add_option("--limit", task.limit, "seconds that a solve may take");
-    int threads = 1;
-    app.add_option("--threads", threads, "ignored: there are no threads inside a call");
-    app.parse(argc, argv);
-    return task;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-    try {
-        CLI::App app;
-        try {
-            serve(prepare(parse(app, argc, argv)));
-        } catch (const CLI::ParseError& error) {
-            return app.exit(error);
-        }
-    } catch (const std::exception& error) {
-        std::cout << "failed " << error.what() << '\n';
-    }
-    return 0;
+    // Methods: of a layer, as otpool computes it, or as it was released; of solve, the solver.
+    return worker::run(argc, argv,
+                       {"sinkhorn_layer", "badmm_layer", "sinkhorn_layer_backward", "badmm_layer_backward", "solve"},
+                       {"layer", "published", "sinkhorn", "newton", "badmm"}, prepare);
 }

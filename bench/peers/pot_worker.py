@@ -10,7 +10,7 @@ import ot
 from worker import iterations_needed, parse_arguments, serve, timed, write
 
 SINKHORNS = ("sinkhorn", "sinkhorn_translation_invariant", "sinkhorn_stabilized")
-METHODS = (*SINKHORNS, "lbfgsb")
+METHODS = (*SINKHORNS, "lbfgsb", "balanced sinkhorn")
 
 
 class Solver:
@@ -42,7 +42,25 @@ class Solver:
         return seconds, f, g
 
 
+def prepare_assignment(arguments):
+    """A fixed number of steps of ot.sinkhorn, the slots first."""
+    scores = np.load(arguments.input / "X.npy")
+    instances, slots = scores.shape
+    q0 = np.full(instances, 1 / instances, dtype=scores.dtype)
+    p0 = np.full(slots, 1 / slots, dtype=scores.dtype)
+
+    def assign():
+        plan = ot.sinkhorn(q0, p0, -scores, arguments.alpha0, method="sinkhorn", numItermax=arguments.steps, stopThr=0)
+        return instances * plan
+
+    # The last step of ot.sinkhorn is that of the instances, so that the plan is otpool's.
+    write(arguments, pooled=assign())
+    return assign, arguments.steps
+
+
 def prepare(arguments):
+    if arguments.task == "assignment":
+        return prepare_assignment(arguments)
     reward = np.load(arguments.input / "X.npy")
     solver = Solver(arguments, reward)
     iterations = iterations_needed(solver.potentials, arguments, reward)
@@ -52,7 +70,7 @@ def prepare(arguments):
 
 
 if __name__ == "__main__":
-    arguments = parse_arguments("POT.", ["solve"], METHODS)
+    arguments = parse_arguments("POT.", ["solve", "assignment"], METHODS)
     warnings.simplefilter("ignore")  # about overflow, and that c is overwritten
     np.seterr(all="ignore")
     serve(lambda: prepare(arguments))

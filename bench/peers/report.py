@@ -19,6 +19,8 @@ from pathlib import Path
 LAYER_PEERS = {"published": "released layer", "published-compiled": "released layer, torch.compile",
                "torch": "log-domain layer"}
 SOLVE_PEERS = {"pot": "POT", "ott": "OTT-JAX"}
+SLOT_PEERS = {"published": "released layer", "published-compiled": "released layer, torch.compile",
+              "pot": "POT", "eigen": "Eigen's products alone"}
 
 
 def number(value):
@@ -63,7 +65,7 @@ def table(rows, peers, is_solve):
     measured = [peer for peer in peers if any(peer in row["contenders"] for row in rows)]
     header = ["row", "otpool, ms"]
     for peer in measured:
-        header += [f"{peers[peer]}, ms", "ratio"]
+        header += [f"{peers[peer]}, ms", "share" if peer == "eigen" else "ratio"]
     lines = ["| " + " | ".join(header) + " |", "|---|" + "--:|" * (len(header) - 1)]
     for row in rows:
         cells = [f"`{row['name']}`", time_text(row["contenders"].get("otpool"), is_solve)]
@@ -82,6 +84,10 @@ def split(run):
     layers = [row for row in run["rows"] if "layer" in row["name"]]
     solves = [row for row in run["rows"] if "solve" in row["name"]]
     return layers, solves
+
+
+def to_slots(run):
+    return [row for row in run["rows"] if row["name"].startswith(("salad", "otke", "assignment"))]
 
 
 def unsolved(solves):
@@ -105,6 +111,13 @@ def markdown(run):
     if layers:
         parts.append("**Layers** (float; bags/N/D/K; alpha0 = alpha1 = alpha2 = 1; *backward*: forward and backward)")
         parts.append(table(layers, LAYER_PEERS, is_solve=False))
+    slots = to_slots(run)
+    for rows, title in (([row for row in slots if not row["name"].startswith("assignment")],
+                         "**Poolings to slots** (float; slots/N/D; one bag, 3 steps; *backward*: forward and backward)"),
+                        ([row for row in slots if row["name"].startswith("assignment")],
+                         "**Assignments** (float; slots/N; from scores to shares, 3 steps)")):
+        if rows:
+            parts += [title, table(rows, SLOT_PEERS, is_solve=False)]
     if solves:
         parts.append("**Solving to a residual of 1e-8** (double; N/D/alpha0/alpha1 = alpha2; the reward's spread is 1), each "
                      "by its fastest method, named with its iterations")
@@ -253,8 +266,10 @@ def chart(run, path):
 
 
 def write(run, json_path):
-    """The table beside the results and the chart; of the stored results, the summary too."""
+    """The table beside the results and the chart; of the stored results, the summary too. Slots have a table alone."""
     json_path.with_suffix(".md").write_text(markdown(run) + "\n")
+    if to_slots(run):
+        return
     results = json_path.resolve().parent
     stored = results.name == "results"
     charts = {chart: results.parent / "peers.png" if stored else json_path.with_suffix(".png")}

@@ -1,5 +1,5 @@
 # Copyright (c) 2026 the otpool authors. MIT licence.
-"""The rows of the comparison. Their names are those of otpool's benchmarks."""
+"""The rows of the comparisons. Their names are those of otpool's benchmarks."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,9 @@ class Row:
     task: str
     bags: int
     instances: int  # a bag
-    features: int
+    features: int  # of an assignment: slots
     steps: int = 0  # of a layer
+    slots: int = 0
     alpha0: float = 1
     alpha1: float = 1
     alpha2: float = 1
@@ -24,6 +25,14 @@ class Row:
         return self.task == "solve"
 
     @property
+    def is_assignment(self):
+        return self.task == "assignment"
+
+    @property
+    def is_to_slots(self):
+        return self.slots > 0
+
+    @property
     def is_backward(self):
         return self.task.endswith("_backward")
 
@@ -32,12 +41,16 @@ class Row:
         random = np.random.default_rng(1)
         dtype = np.float64 if self.is_solve else np.float32
         np.save(folder / "X.npy", random.standard_normal((self.bags * self.instances, self.features)).astype(dtype))
+        if self.is_to_slots and not self.is_assignment:  # their scores are standard normal, too
+            prototypes = random.standard_normal((self.slots, self.features)) / self.features**0.5
+            np.save(folder / "W.npy", prototypes.astype(dtype))
         if self.is_backward:
-            np.save(folder / "cotangent.npy", random.standard_normal((self.bags, self.features)).astype(dtype))
+            pooled = (self.bags, self.features * max(1, self.slots))
+            np.save(folder / "cotangent.npy", random.standard_normal(pooled).astype(dtype))
 
     def arguments(self):
         """The arguments of a worker."""
-        names = ("task", "bags", "steps", "alpha0", "alpha1", "alpha2", "rho")
+        names = ("task", "bags", "steps", "slots", "alpha0", "alpha1", "alpha2", "rho")
         return [text for name in names for text in (f"--{name}", str(getattr(self, name)))]
 
 
@@ -58,8 +71,24 @@ def solve_rows():
                 yield Row(name, "solve", 1, instances, features, alpha0=alpha0, alpha1=alpha, alpha2=alpha)
 
 
+def slot_rows():
+    for task, counts in (("salad", (16, 64)), ("otke", (16, 64)), ("salad_backward", (64,))):
+        for slots in counts:
+            for instances in (1000, 100000):
+                for features in (128, 1024):
+                    name = f"{task}<float>/{slots}/{instances}/{features}"
+                    yield Row(name, task, 1, instances, features, 3, slots)
+    for slots in (16, 64):
+        for instances in (1000, 100000):
+            yield Row(f"assignment<float>/{slots}/{instances}", "assignment", 1, instances, slots, 3, slots)
+
+
 def all_rows():
     return [*layer_rows(), *solve_rows()]
+
+
+def every_row():
+    return [*all_rows(), *slot_rows()]
 
 
 def quick_rows():

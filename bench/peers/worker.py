@@ -3,7 +3,7 @@
 several workers in turn. otpool_worker.cpp has the same protocol:
 
     arguments  see parse_arguments()
-    answers    .npy files in --answer: pooled (bags, D), gradient (bags N, D); or the potentials f (D,) and g (N,)
+    answers    .npy files in --answer: pooled (bags, D), or to slots (slots, D), gradient (bags N, D); or the potentials f (D,) and g (N,)
     stdout     "ready ITERATIONS" or "failed REASON", once
     stdin      a line with a number: compute so many times, and answer with a line with the seconds of one
 """
@@ -33,6 +33,7 @@ def parse_arguments(description, tasks, methods):
     parser.add_argument("--answer", required=True, type=Path, help="folder for the answers")
     parser.add_argument("--bags", type=int, default=1)
     parser.add_argument("--steps", type=int, default=4, help="of a layer")
+    parser.add_argument("--slots", type=int, default=0, help="with W.npy (slots, D)")
     parser.add_argument("--alpha0", type=float, default=1)
     parser.add_argument("--alpha1", type=float, default=1)
     parser.add_argument("--alpha2", type=float, default=1)
