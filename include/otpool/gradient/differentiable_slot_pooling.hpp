@@ -193,9 +193,18 @@ private:
                                      Eigen::Ref<Matrix<Scalar>>(of_instances));
         }
         detail::saturate(of_instances.data(), of_instances.size());
-        detail::saturate(part.prototypes.data(), part.prototypes.size());
-        detail::saturate(part.bias.data(), part.bias.size());
-        detail::saturate(part.centres.data(), part.centres.size());
+        saturate(part);
+    }
+
+    /// Makes finite what was summed or multiplied.
+    static void saturate(SlotGradient<Scalar>& part) {
+        const auto make_finite = [](auto& numbers) { detail::saturate(numbers.data(), numbers.size()); };
+        make_finite(part.prototypes);
+        make_finite(part.bias);
+        make_finite(part.centres);
+        make_finite(part.problem.alpha1);
+        make_finite(part.problem.log_p0);
+        for (Real* number : {&part.scale, &part.dummy_reward, &part.dummy_m}) detail::saturate(number, 1);
     }
 
     /// The derivatives with respect to the slots' marginal and the dummy slot, which is the last row if there is one: its
