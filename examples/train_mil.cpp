@@ -182,6 +182,7 @@ void describe(CLI::App& app, Arguments& arguments) {
         "Examples:\n"
         "  train_mil                                               all poolings on made-up bags\n"
         "  train_mil --input musk1 --pooling uot-sinkhorn --seeds 3\n"
+        "  train_mil --input musk1 --pooling slots                 a classifier on four slots with learned prototypes\n"
         "  train_mil --input musk1 --pooling uot-badmm --save model.pt\n"
         "  train_mil --input new_bags --load model.pt --predict Y.npy");
 }

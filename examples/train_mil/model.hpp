@@ -15,7 +15,7 @@
 
 namespace train_mil {
 
-/// instances -> one hidden layer -> pooling -> logit of the bag.
+/// instances -> one hidden layer -> pooling, to one vector or to slots -> logit of the bag.
 struct ModelImpl : torch::nn::Module {
     std::string pooling_name;
     std::int64_t hidden;
@@ -29,7 +29,7 @@ struct ModelImpl : torch::nn::Module {
         embedding = register_module("embedding", torch::nn::Linear(features, hidden));
         dropout = register_module("dropout", torch::nn::Dropout(0.2));
         register_module("pooling", pooling.module.ptr());
-        classifier = register_module("classifier", torch::nn::Linear(hidden, 1));
+        classifier = register_module("classifier", torch::nn::Linear(pooling.slots * hidden, 1));
     }
 
     /// (B) logits.

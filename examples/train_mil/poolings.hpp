@@ -18,11 +18,13 @@ namespace train_mil {
 struct Pooling {
     torch::nn::AnyModule module;
     std::function<std::string()> in_words;
+    std::int64_t slots = 1;  ///< How many vectors it pools to, one after the other.
 };
 
 inline const std::vector<std::string>& pooling_names() {
     static const std::vector<std::string> names = {"mean",  "max",          "attention", "gated-attention",
-                                                   "mixed", "uot-sinkhorn", "uot-badmm", "uot-badmm-quadratic"};
+                                                   "mixed", "uot-sinkhorn", "uot-badmm", "uot-badmm-quadratic",
+                                                   "slots"};
     return names;
 }
 
@@ -31,7 +33,8 @@ namespace detail {
 template <class Layer>
 Pooling pooling(const Layer& layer, std::function<std::string(const Layer&)> in_words) {
     auto module = std::make_shared<otpool::TorchLayer<float, Layer>>(layer);
-    return {torch::nn::AnyModule(module), [module, in_words] { return in_words(module->layer()); }};
+    return {.module = torch::nn::AnyModule(module),
+            .in_words = [module, in_words] { return in_words(module->layer()); }};
 }
 
 /// The attention of Ilse et al. 2018, from small random weights.
@@ -84,6 +87,22 @@ Pooling uot(std::int64_t features) {
     });
 }
 
+/// Four slots, from random prototypes. The instances are soft: slots need not draw on all of them.
+inline Pooling slots(std::int64_t features) {
+    using Layer = otpool::SlotLayer<float>;
+    constexpr std::int64_t count = 4;
+    const auto prototypes = torch::randn({count, features});
+    const Layer layer{.parameters = Layer::start(otpool::detail::as_matrix<float>(prototypes)), .alpha2 = 1};
+    Pooling result = pooling<Layer>(layer, [](const Layer& learned) {
+        const auto parameters = learned.pooling().parameters;
+        const auto& alphas = parameters.features.alphas;
+        return std::to_string(count) + " slots at temperature " + number(parameters.alpha0) + ", marginals from " +
+               held(alphas.minCoeff()) + " to " + held(alphas.maxCoeff());
+    });
+    result.slots = count;
+    return result;
+}
+
 }  // namespace detail
 
 /// The pooling of a name of pooling_names(), for so many features, as it starts.
@@ -115,6 +134,7 @@ inline Pooling make_pooling(const std::string& name, std::int64_t features) {
     if (name == "uot-sinkhorn") return detail::uot<Sinkhorn, Entropy>(features);
     if (name == "uot-badmm") return detail::uot<BregmanAdmm, Entropy>(features);
     if (name == "uot-badmm-quadratic") return detail::uot<BregmanAdmm, Quadratic>(features);
+    if (name == "slots") return detail::slots(features);
     throw std::invalid_argument("pooling is " + name + "; allowed: see --help");
 }
 
