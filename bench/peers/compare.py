@@ -36,15 +36,16 @@ names of rows:
   <layer><float>/bags/N/D/K              pools `bags` bags of N instances with D features, K steps; _backward: and the
                                          gradient with respect to bags and parameters
   solve_to_1e-8<double>/N/D/alpha0/alpha solves the problem of a bag, alpha1 = alpha2 = alpha
-  salad<float>/slots/N/D, otke<float>/...  pools one bag to slots, 3 steps; _backward: and the gradient with respect to bag
-                                         and prototypes; assignment<float>/slots/N: the shares of SwAV, from scores
+  salad<float>/slots/N/D, otke<float>/... pools one bag to slots, 3 steps; _backward: and the gradient with respect to bag
+                                         and prototypes
+  assignment<float>/slots/N              the shares of SwAV, from scores
 
 examples:
   python3 -m venv build/venv && build/venv/bin/pip install -r bench/peers/requirements.txt
   build/venv/bin/python bench/peers/compare.py --quick                  a few small rows, nothing written
   build/venv/bin/python bench/peers/compare.py                          everything, on a machine that does nothing else
   build/venv/bin/python bench/peers/compare.py --rows 'badmm*' --update
-  build/venv/bin/python bench/peers/compare.py --slots                  poolings to slots, bench/results/slots.json
+  build/venv/bin/python bench/peers/compare.py --slots                  poolings to slots, bench/results/slot_peers.json
   build/venv/bin/python bench/peers/compare.py --rows 'solve*/0.1/*' --peers pot --output build/pot.json
   cmake -P bench/update_readme.cmake                                    puts the new tables into the READMEs
 
@@ -73,14 +74,15 @@ def parse_arguments():
     parser.add_argument("--quick", action="store_true", help="to see that it works: a few rows, few repeats")
     parser.add_argument("--otpool", type=Path, default=ROOT / "build/release/bench/peers/otpool_worker",
                         help="the program (default: %(default)s)")
-    parser.add_argument("--output", type=Path, help="default: bench/results/peers.json, with --slots slots.json there, with --quick none")
+    parser.add_argument("--output", type=Path,
+                        help="default: bench/results/peers.json, with --slots slot_peers.json there, with --quick none")
     parser.add_argument("--update", action="store_true", help="keep the output's other rows")
     parser.add_argument("--list", action="store_true", help="print the names of the rows")
     arguments = parser.parse_args()
     arguments.repeats = arguments.repeats or (3 if arguments.quick else 11)
     arguments.limit = arguments.limit or (3 if arguments.quick else 20)
     if not arguments.quick and not arguments.output:
-        arguments.output = ROOT / "bench/results" / ("slots.json" if arguments.slots else "peers.json")
+        arguments.output = ROOT / "bench/results" / ("slot_peers.json" if arguments.slots else "peers.json")
     arguments.chosen = list(slot_rows()) if arguments.slots else quick_rows() if arguments.quick else all_rows()
     if arguments.rows:
         among = slot_rows() if arguments.slots else every_row()
