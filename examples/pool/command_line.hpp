@@ -108,8 +108,9 @@ private:
                         "-||w_k - x||^2 / m, where m is the largest in the bag; default: sqdist");
         options_.number("--dustbin", slots.dustbin, finite,
                         "a further slot with this reward takes (N - K)/N of the mass and is dropped; default: none");
-        options_.number("--partial", slots.partial, {Options::least, 1, "above 0, at most 1"},
-                        "the mass that the slots get, of 1; a further slot takes the rest and is dropped; default: 1");
+        options_.number(
+            "--partial", slots.partial, {1e-9, 1, "1e-9 to 1"},
+            "the mass that the slots get, 1e-9 to 1; a further slot takes the rest and is dropped; default: 1");
         options_.flag("--unit", "divide instances and prototypes by their lengths first; default: do not",
                       [&slots] { slots.unit = true; });
         options_.choice("--prototypes", slots.prototypes, prototypes_names,
@@ -122,7 +123,8 @@ private:
     void declare_solver() {
         options_.group("Solver");
         options_.choice("--solver", given_.solver, solver_names,
-                        "default: automatic, which goes on to the next solver where one does not converge");
+                        "default: the system's, or automatic, which goes on to the next solver where one does not "
+                        "converge");
         options_.integer("--iterations", given_.options.iterations, count, "K",
                          "exactly K iterations, whatever the residual; default: until the tolerance is reached");
         options_.number("--tolerance", given_.options.tolerance, positive,

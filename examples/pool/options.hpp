@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <functional>
-#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -22,10 +21,6 @@ public:
         app_.get_formatter()->column_width(22);
         app_.allow_extras();  // they are refused in parse(), by name
     }
-
-    static constexpr double infinity = std::numeric_limits<double>::infinity();
-    static constexpr double least = std::numeric_limits<double>::denorm_min();
-    static constexpr double most = std::numeric_limits<double>::max();
 
     struct Range {
         double low, high;

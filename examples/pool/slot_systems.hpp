@@ -85,7 +85,7 @@ AnySlotPooling<Scalar, R> slot_pooling(const Settings& settings, const Matrix<Sc
         const otpool::RealMatrix centres = prototypes.template cast<otpool::Real>();
         pooling.readout = detail::readout_of(*settings.readout, pooling.readout, centres);
     }
-    if (slots.dustbin) pooling.dummy = {otpool::Dustbin{*slots.dustbin}};
+    if (slots.dustbin) pooling.dummy = {otpool::Dustbin{scalar<Scalar>(*slots.dustbin, "--dustbin")}};
     if (slots.partial) pooling.dummy = {otpool::PartialSlots{*slots.partial}};
     return pooling;
 }

@@ -499,12 +499,20 @@ TEST_CASE("pool: --help names every option, with examples") {
     const PoolProgram program;
     const auto run = program.run("--help");
     CHECK(run.status == 0);
-    for (const std::string option :
-         {"--input",       "--ptr",       "--batch",          "--empty",   "--weights", "--force",   "--reward",
-          "--p0",          "--q0",        "--scores",         "--pooling", "--alpha0",  "--alpha1",  "--alpha2",
-          "--temperature", "--weight",    "--regularizer",    "--solver",  "--rho",     "--iterate", "--dtype",
-          "--iterations",  "--tolerance", "--max-iterations", "--readout", "--output",  "--plan",    "--report",
-          "--threads",     "--version",   "Examples:"}) {
+    for (const std::string option : {"--input",      "--ptr",         "--batch",
+                                     "--empty",      "--weights",     "--force",
+                                     "--reward",     "--p0",          "--q0",
+                                     "--scores",     "--pooling",     "--alpha0",
+                                     "--alpha1",     "--alpha2",      "--temperature",
+                                     "--weight",     "--regularizer", "--solver",
+                                     "--rho",        "--iterate",     "--dtype",
+                                     "--iterations", "--tolerance",   "--max-iterations",
+                                     "--readout",    "--output",      "--plan",
+                                     "--report",     "--threads",     "--version",
+                                     "--slots",      "--system",      "--cost",
+                                     "--dustbin",    "--partial",     "--unit",
+                                     "--prototypes", "--seed",        "--save-prototypes",
+                                     "Examples:"}) {
         INFO(option);
         CHECK(run.out.find(option) != std::string::npos);
     }
