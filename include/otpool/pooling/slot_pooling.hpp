@@ -113,6 +113,7 @@ private:
         problem.features = parameters.features;
         problem.instances = parameters.instances;
         problem.instances.prior = prior_of(bag);
+        problem.mass = parameters.mass;
         const Index instances = bag.instances.cols();
         const Vector<Scalar>& q0 = problem.instances.prior;
         detail::require_prior(q0, instances, true, "q0", problem.instances.has_masses);

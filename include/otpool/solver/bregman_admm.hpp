@@ -37,11 +37,11 @@ namespace otpool {
 /// problem's is. Wang & Banerjee, "Bregman Alternating Direction Method of Multipliers" (NeurIPS 2014); Cheng & Xu,
 /// arXiv 2201.09191, with their dual step scaled by the plan's entries.
 ///
-/// With an entropic regulariser, KullbackLeibler, one alpha for each side and the scaled dual step (AdmmSweep), an iteration costs three exps
-/// per element and a residual two; memory is one D x N matrix beside the reward. It computes in double, except when a
-/// fixed number of iterations only pools a float bag and float suffices. Otherwise, and for a solution after a fixed
-/// number of iterations (AdmmState), a residual costs four exps, and memory is three D x N matrices. At small alpha0 it
-/// needs far fewer iterations than Sinkhorn.
+/// With an entropic regulariser, KullbackLeibler, one alpha for each side and the scaled dual step (AdmmSweep), an
+/// iteration costs three exps per element and a residual two; memory is one D x N matrix beside the reward. It computes
+/// in double, except when a fixed number of iterations only pools a float bag and float suffices. Otherwise, and for a
+/// solution after a fixed number of iterations (AdmmState), a residual costs four exps, and memory is three D x N
+/// matrices. At small alpha0 it needs far fewer iterations than Sinkhorn.
 struct BregmanAdmm {
     Options options = {};  ///< When to stop, and what to record.
     /// Weight of the divergence between the copies, in (0, inf), in the reward's unit. Empty: 0.1 sd(X) + alpha0; for
