@@ -102,12 +102,11 @@ Matrix<Scalar> read_reward(const Settings& settings, const InstanceFiles& input,
                       : of_instances + (slots > 0 ? printed(slots) : "K") + "), an instance a row and a slot a column");
     }
     Matrix<Scalar> reward = file.matrix<Scalar>();
-    if (const auto at = first_not_finite(reward, !of_slots)) {
+    if (const auto at = first_not_finite(reward, true)) {
         const auto [row, n] = *at;
-        throw FileError(
-            file.path(), place(offsets, n, n) + (of_slots ? ", slot " : ", feature ") + printed(row),
-            printed(reward(row, n)),
-            of_slots ? "finite numbers" : "finite numbers, or -inf where a feature may not draw on an instance");
+        const std::string line = of_slots ? "slot" : "feature";
+        throw FileError(file.path(), place(offsets, n, n) + ", " + line + ' ' + printed(row), printed(reward(row, n)),
+                        "finite numbers, or -inf where a " + line + " may not draw on an instance");
     }
     return reward;
 }

@@ -500,7 +500,7 @@ TEST_CASE("pool to slots refuses in a sentence what does not go together") {
     program.write("small.npy", MatrixXd(bad.topRows(2)));
     program.write("large.npy", MatrixXd(1e200 * program.prototypes));
     bad = program.prototypes.transpose() * program.instances;
-    bad(1, 7) = -infinity;
+    bad(1, 7) = infinity;
     program.write("badR.npy", bad);
     tests::write_bytes(program.directory / "Y.npy", "as it was");
     const std::vector<std::string> files = program.directory.files();
@@ -539,7 +539,9 @@ TEST_CASE("pool to slots refuses in a sentence what does not go together") {
         {"--slots 4 --reward R.npy",
          "R.npy: shape: found (20, 3), allowed (20, 4), an instance a row and a slot a column"},
         {"--slots 3 --reward badR.npy",
-         "badR.npy: bag 1, instance 1 (row 7), slot 1: found -inf, allowed finite numbers"},
+         "badR.npy: bag 1, instance 1 (row 7), slot 1: found inf, allowed finite numbers, or -inf where a slot may not "
+         "draw "
+         "on an instance"},
         {"--slots 3 --p0 ptr.npy", "ptr.npy: shape: found (4,), allowed (3,), a number a slot"},
         {"--system otke",
          "--slots: found none with --system otke, allowed a number of slots, a file of prototypes, or --reward"},

@@ -29,7 +29,7 @@ namespace otpool {
 ///     S = reward(bag) (K x N),  P = solver's plan of the UOT problem with reward S,  y_k = readout(P_k, values(bag))
 ///
 /// `parameters.features` is the marginal of the slots, `parameters.instances` that of the instances. If the bag has a
-/// reward (K x N), S is that; if it has a prior, that is q0; an instance of prior 0 is excluded. Values are D' x N:
+/// reward (K x N), S is that, and -inf forbids a slot to draw on an instance; if it has a prior, that is q0; an instance of prior 0 is excluded. Values are D' x N:
 /// the instances (D' = D), or another function of the bag. The result is D' x K, for a batch of B bags (D' K) x B: a
 /// column is a bag's D' x K matrix, column by column, which is an array of shape (B, K, D') in C's order.
 ///
@@ -123,6 +123,10 @@ private:
         of_bag.slots = problem.reward.rows();
         const Real mass = dummy.mass(of_bag.slots, detail::active_instances(problem));
         detail::append_dummy_slot(problem, mass, dummy.reward);
+        // A problem with a reward of -inf needs values of its own. Slots pool the bag's instead.
+        if (!bag.reward.empty() && !bag.reward.all_finite()) {
+            problem.values = Matrix<Scalar>::Zero(problem.reward.rows(), instances).eval();
+        }
         return of_bag;
     }
 
