@@ -14,10 +14,10 @@ namespace penalty_test {
 using namespace otpool;
 using namespace tests;
 
-/// alpha sum_i |m_i - p_i|: a marginal that may leave its prior at a fixed price.
-struct TotalVariation {
-    double value(double ratio) const { return std::abs(ratio - 1); }
-    double half_step(double excess, double strength) const { return std::clamp(excess, -strength, strength); }
+/// alpha sum_i max(m_i - p_i, 0): a marginal that may be above its prior at a fixed price, and below it for free.
+struct Overdraft {
+    double value(double ratio) const { return std::max(ratio - 1, 0.0); }
+    double half_step(double excess, double strength) const { return std::clamp(excess, -strength, 0.0); }
 };
 
 /// The library's own penalty, written as one from outside.
@@ -66,11 +66,11 @@ TEMPLATE_TEST_CASE("A penalty from outside that equals Kullback-Leibler gives it
     }
 }
 
-/// The largest violation of the conditions of total variation, relative to alpha or in logarithms: a line's potential
-/// is alpha below its prior, -alpha above it, and between them where it meets its prior.
+/// The largest violation of an overdraft's conditions, relative to alpha or in logarithms: a line's potential is 0 below
+/// its prior, -alpha above it, and between them where it meets its prior.
 template <class Scalar>
-double total_variation_violation(const Marginal<Scalar>& side, const Vector<Scalar>& marginal,
-                                 const Vector<Scalar>& potential) {
+double overdraft_violation(const Marginal<Scalar>& side, const Vector<Scalar>& marginal,
+                           const Vector<Scalar>& potential) {
     double worst = 0;
     const auto size = static_cast<double>(marginal.size());
     for (Index i = 0; i < marginal.size(); ++i) {
@@ -78,25 +78,25 @@ double total_variation_violation(const Marginal<Scalar>& side, const Vector<Scal
         if (prior == 0) continue;
         const double price = static_cast<double>(potential[i] / side.alpha);
         const double gap = std::log(static_cast<double>(marginal[i]) / prior);
-        const double from_price = std::abs(price - std::clamp(-gap * 1e12, -1.0, 1.0));
-        worst = std::max(worst, std::min(std::max(std::abs(gap), std::abs(price) - 1), from_price));
+        const double from_price = std::abs(price - std::clamp(-gap * 1e12, -1.0, 0.0));
+        worst = std::max(worst, std::min(std::max({std::abs(gap), price, -1 - price}), from_price));
     }
     return worst;
 }
 
-TEMPLATE_TEST_CASE("Total variation meets its conditions of optimality", "", double, float) {
+TEMPLATE_TEST_CASE("An overdraft meets its conditions of optimality", "", double, float) {
     const double tolerance = std::is_same_v<TestType, double> ? 1e-6 : 1e-4;
     for (std::uint64_t seed = 100; seed < 140; ++seed) {
         SoftProblem<TestType> random(seed);
         INFO(random.drawn);
         auto& problem = random.problem;
-        problem.features.penalty = TotalVariation();
-        problem.instances.penalty = TotalVariation();
+        problem.features.penalty = Overdraft();
+        problem.instances.penalty = Overdraft();
         const auto solution = Sinkhorn{{.max_iterations = 200000}}.solve(problem);
         REQUIRE(solution.converged());
-        CHECK(total_variation_violation(problem.features, solution.feature_marginal(), solution.feature_potential) <
+        CHECK(overdraft_violation(problem.features, solution.feature_marginal(), solution.feature_potential) <
               tolerance);
-        CHECK(total_variation_violation(problem.instances, solution.instance_marginal(), solution.instance_potential) <
+        CHECK(overdraft_violation(problem.instances, solution.instance_marginal(), solution.instance_potential) <
               tolerance);
         const Vector<TestType> pooled = Pooling<TestType>{{problem.alpha0, problem.features, problem.instances},
                                                           {{.max_iterations = 200000}}}(random.bag);
@@ -104,20 +104,20 @@ TEMPLATE_TEST_CASE("Total variation meets its conditions of optimality", "", dou
     }
 }
 
-TEST_CASE("Total variation's plan is the best of its neighbours") {
+TEST_CASE("An overdraft's plan is the best of its neighbours") {
     for (std::uint64_t seed = 200; seed < 220; ++seed) {
         SoftProblem<double> random(seed);
         INFO(random.drawn);
-        random.problem.features.penalty = TotalVariation();
-        random.problem.instances.penalty = TotalVariation();
+        random.problem.features.penalty = Overdraft();
+        random.problem.instances.penalty = Overdraft();
         const auto solution = Sinkhorn{{.tolerance = 1e-10, .max_iterations = 200000}}.solve(random.problem);
         const auto objective = [&](const Matrix<double>& plan) {
-            const auto& [reward, values, alpha0, features, instances] = random.problem;
+            const auto& [reward, values, alpha0, features, instances, mass] = random.problem;
             const auto penalty = [&](const Marginal<double>& side, const Vector<double>& m) {
                 const Vector<double> uniform = Vector<double>::Constant(m.size(), 1 / static_cast<double>(m.size()));
                 const Vector<double> prior =
                     side.prior.size() > 0 ? Vector<double>(side.prior / side.prior.sum()) : uniform;
-                return side.alpha * (m - prior).cwiseAbs().sum();
+                return side.alpha * (m - prior).cwiseMax(0).sum();
             };
             double entropy = 0;
             for (const double p : plan.reshaped()) entropy += p > 0 ? p * (std::log(p) - 1) : 0;
@@ -146,13 +146,13 @@ TEST_CASE("On a free or a hard side all penalties are the same") {
             problem.features.penalty = problem.instances.penalty = penalty;
             return Sinkhorn{{.closed_forms = false}}.solve(problem).plan();
         };
-        CHECK(with(TotalVariation()) == with(KullbackLeibler()));
+        CHECK(with(Overdraft()) == with(KullbackLeibler()));
     }
 }
 
 TEST_CASE("Newton, gradients and alpha0 = inf refuse a penalty from outside") {
     const Matrix<double> bag = Matrix<double>::Identity(3, 4);
-    UotProblem<double> problem{.reward = bag, .instances = {.alpha = 1, .penalty = TotalVariation()}};
+    UotProblem<double> problem{.reward = bag, .instances = {.alpha = 1, .penalty = Overdraft()}};
     const std::string found = "a problem with a penalty other than KullbackLeibler; allowed: KullbackLeibler";
     CHECK_THAT(message_of<UnsupportedProblem>([&] { (void)Newton{}.solve(problem); }),
                Catch::StartsWith("Newton does not solve " + found));

@@ -48,7 +48,7 @@ TEMPLATE_TEST_CASE("An entropic regulariser from outside is Entropy with another
         range.zeros = false;
         const RandomProblem<TestType, HalfRelativeEntropy> random(seed, range);
         INFO(random.drawn);
-        const auto& [reward, values, alpha0, features, instances] = random.problem;
+        const auto& [reward, values, alpha0, features, instances, mass] = random.problem;
         const auto prior = [](const Vector<TestType>& given, Index size) -> Vector<double> {
             if (given.size() == 0) return Vector<double>::Constant(size, 1 / static_cast<double>(size));
             return given.template cast<double>() / given.template cast<double>().sum();

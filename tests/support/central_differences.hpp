@@ -63,6 +63,7 @@ struct Parameters {
     Vector<double> log_q0 = {};
     Vector<double> alphas1 = {};  ///< Of each feature; empty: the shared alpha1.
     Vector<double> alphas2 = {};  ///< Of each instance; empty: the shared alpha2.
+    double mass = 0;              ///< Of the plan; 0: free.
     bool has_masses = false;      ///< Whether the priors are exp(log_p0) and exp(log_q0) themselves.
     otpool::StepParameters shared = {};
     std::vector<otpool::StepParameters> steps = {};  ///< Empty: the shared ones.
@@ -74,6 +75,7 @@ struct Parameters {
         problem.features = {shared.alpha1, prior(log_p0)};
         problem.instances = {shared.alpha2, prior(log_q0)};
         problem.features.alphas = alphas1;
+        if (mass > 0) problem.mass = mass;
         problem.instances.alphas = alphas2;
         problem.features.has_masses = problem.instances.has_masses = has_masses;
         return problem;
@@ -82,7 +84,8 @@ struct Parameters {
 private:
     Vector<double> prior(const Vector<double>& logarithms) const {
         if (has_masses) return logarithms.array().exp();
-        const Vector<double> weights = (logarithms.array() - logarithms.maxCoeff()).exp();
+        Vector<double> weights = logarithms;  // (Eigen's exp(-inf) is not 0)
+        for (double& weight : weights) weight = std::exp(weight - logarithms.maxCoeff());
         return weights / weights.sum();
     }
 };
@@ -92,6 +95,7 @@ inline std::ostream& operator<<(std::ostream& out, const Parameters& of) {
         << of.steps.size();
     if (of.alphas1.size() > 0) out << ", alphas1 " << of.alphas1.transpose();
     if (of.alphas2.size() > 0) out << ", alphas2 " << of.alphas2.transpose();
+    if (of.mass > 0) out << ", mass " << of.mass;
     return out << ", alphas " << of.shared.alpha0 << ' ' << of.shared.alpha1 << ' ' << of.shared.alpha2 << ", rho "
                << of.shared.rho;
 }
@@ -172,6 +176,7 @@ public:
         compare_steps("alpha2", &otpool::StepParameters::alpha2, gradient.alpha2);
         compare_alphas("alphas1", at_.alphas1, gradient.alphas1);
         compare_alphas("alphas2", at_.alphas2, gradient.alphas2);
+        compare_mass(gradient.mass);
         compare_steps("rho", &otpool::StepParameters::rho, gradient.rho);
     }
 
@@ -212,6 +217,12 @@ private:
         if (alphas.size() != gradient.size()) kinds_.push_back({name, std::numeric_limits<double>::infinity(), 1});
         Kind kind{name};
         for (Index i = 0; i < gradient.size(); ++i) compare_alpha(kind, alphas[i], gradient[i]);
+        kinds_.push_back(kind);
+    }
+
+    void compare_mass(double gradient) {
+        Kind kind{"mass"};
+        if (at_.mass > 0) compare(kind, at_.mass, at_.mass, gradient);
         kinds_.push_back(kind);
     }
 

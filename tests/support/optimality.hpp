@@ -39,7 +39,8 @@ WideVector wide_alphas(const otpool::Marginal<Scalar>& marginal, Index size) {
     return marginal.alphas.template cast<Wide>();
 }
 
-/// Largest violation of log(r / p0) = -f / alpha1 and log(c / q0) = -g / alpha2 by the plan's row and column sums.
+/// Largest violation of log(r / p0) = -f / alpha1, log(c / q0) = -g / alpha2 and sum P = m by the plan's row and column
+/// sums.
 template <class Scalar, class R>
 double marginal_violation(const Solution<Scalar, R>& solution) {
     const UotProblem<Scalar, R>& problem = solution.problem;
@@ -63,6 +64,7 @@ double marginal_violation(const Solution<Scalar, R>& solution) {
     for (Index n = 0; n < plan.cols(); ++n) {
         check(plan.col(n).sum(), q[n], alpha2[n], solution.instance_potential[n]);
     }
+    if (otpool::detail::fixed_mass(problem)) check(plan.sum(), *problem.mass, std::numeric_limits<Wide>::infinity(), 0);
     return static_cast<double>(worst);
 }
 
@@ -113,6 +115,7 @@ double duality_gap(const Solution<Scalar, R>& solution, double reward_spread) {
     }
     Wide primal = penalty_value(alpha1, plan.rowwise().sum(), p) + penalty_value(alpha2, plan.colwise().sum(), q);
     Wide dual = penalty_dual(alpha1, f, p) + penalty_dual(alpha2, g, q);
+    dual += solution.mass_potential * static_cast<Wide>(problem.mass.value_or(0));
     for (Index n = 0; n < plan.cols(); ++n) {
         if (q[n] == 0) continue;
         for (Index d = 0; d < plan.rows(); ++d) {
@@ -120,7 +123,7 @@ double duality_gap(const Solution<Scalar, R>& solution, double reward_spread) {
             if (std::isinf(x(d, n)) && entry == 0) continue;
             primal -= x(d, n) * entry;
             if (alpha0 == 0) continue;
-            const Wide slack = x(d, n) + f[d] + g[n];
+            const Wide slack = x(d, n) + f[d] + g[n] + solution.mass_potential;
             if constexpr (std::same_as<R, Quadratic>) {
                 primal += alpha0 * entry * entry;
                 dual -= slack > 0 ? slack * slack / (4 * alpha0) : 0;

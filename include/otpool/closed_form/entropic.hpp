@@ -16,6 +16,7 @@
 #include "otpool/kernel/scaled_problem.hpp"
 #include "otpool/plan/conditional_mean.hpp"
 #include "otpool/plan/exponential_solution.hpp"
+#include "otpool/problem/mass_half_step.hpp"
 #include "otpool/problem/regularizers.hpp"
 #include "otpool/simd/arrays.hpp"
 
@@ -35,8 +36,8 @@ struct ClosedFormOf<R> {
         if (problem.alpha0 == 0) return WinnersLimit<>(problem).solution();
         const ScaledProblem scaled(problem);
         HalfSteps steps(scaled);
-        SolvedPlan found = exponential_solution(scaled, problem.alpha0, {steps.f, steps.f_penalty},
-                                                {steps.pass.col_potential, steps.pass.col_penalty}, steps.log_mass());
+        SolvedPlan found =
+            exponential_solution(scaled, problem.alpha0, steps.of_features(), steps.of_instances(), steps.log_mass());
         found.outcome.residual = steps.residual;
         found.outcome.status = steps.residual <= tolerance ? Status::converged : Status::precision_limit;
         check_promise(found, scaled, rounding(steps.f, steps.pass), tolerance);
@@ -104,14 +105,17 @@ private:
         }
     }
 
-    /// One half step each for f and g, in the log domain. If a side is free or alpha0 infinite, they are the optimum.
+    /// One half step each for f and g, in the log domain. If a side is free or alpha0 infinite, they are the optimum. The
+    /// multiplier of a fixed mass comes with the features' half step, or with the instances' if the features are free.
     ///
     /// At alpha0 = inf lines that are not hard stay at their anchor, which is 0 or the prior's logarithm. The plan is
-    /// u v^T with u_d = p0_d / A and v_n = q0_n / B on hard lines, where A = sum v and B = sum u.
+    /// u v^T with u_d = p0_d / A and v_n = q0_n / B on hard lines, where A = sum v and B = sum u. With a fixed mass, all
+    /// other u_d have a factor in common.
     struct HalfSteps {
         Buffer<Real> f, f_penalty;
         PassResult pass;
         Real residual = 0;
+        Real feature_multiplier = 0, instance_multiplier = 0;  ///< As in ScaledPotential.
 
         explicit HalfSteps(const ScaledProblem& problem) {
             const ScaledReward& kernel = problem.kernel;
@@ -123,19 +127,45 @@ private:
             pass.col_penalty.assign(kernel.cols(), 0);
             for (Buffer<Real>* of_rows : {&f, &f_penalty}) of_rows->resize(kernel.rows());
             Buffer<Real>& log_row_sum = pass.log_row_mass;
+            const auto set_row_mass = [&] {
+                for (Index d = 0; d < kernel.rows(); ++d) log_row_sum[d] += f[d];
+            };
             log_domain.log_row_sums(pass.col_potential.data(), log_row_sum.data());
-            features.half_steps(0, kernel.rows(), log_row_sum.data(), f.data(), f_penalty.data());
-            for (Index d = 0; d < kernel.rows(); ++d) log_row_sum[d] += f[d];
-            if (!problem.instances.has_no_penalty()) log_domain.sweep(f.data(), problem.instances, pass);
-            residual = features.violation(pass.log_row_mass.data(), f_penalty.data());
+            const bool multiplier_on_instances = problem.log_mass && features.has_no_penalty();
+            if (problem.log_mass && !multiplier_on_instances) {
+                feature_multiplier = half_step_with_multiplier(features, *problem.log_mass, log_row_sum, f, f_penalty);
+            } else {
+                features.half_steps(0, kernel.rows(), log_row_sum.data(), f.data(), f_penalty.data());
+            }
+            set_row_mass();
+            if (multiplier_on_instances || !problem.instances.has_no_penalty())
+                log_domain.sweep(f.data(), problem.instances, pass);
+            if (multiplier_on_instances) {
+                instance_multiplier = half_step_with_multiplier(problem.instances, *problem.log_mass, pass.log_col_sum,
+                                                                pass.col_potential, pass.col_penalty);
+                log_domain.log_row_sums(pass.col_potential.data(), log_row_sum.data());
+                set_row_mass();
+            }
+            residual = (std::max)(features.violation(pass.log_row_mass.data(), f_penalty.data()),
+                                  mass_violation(problem.log_mass, pass.log_row_mass));
             // At alpha0 = inf soft features cannot move towards their prior; the marginal gives their penalty.
             for (Index d = 0; d < kernel.rows(); ++d) {
                 if (features.line(d).is_free()) f_penalty[d] = features.log_prior[d] - pass.log_row_mass[d];
             }
         }
 
+        /// Takes a side's half step with the multiplier of the mass, and returns that.
+        static Real half_step_with_multiplier(const Side& side, Real log_mass, const Buffer<Real>& log_sum,
+                                              Buffer<Real>& potential, Buffer<Real>& penalty) {
+            MassHalfStep<> half_step;
+            half_step.set(side, log_mass);
+            half_step(log_sum.data(), potential.data(), penalty.data());
+            return half_step.multiplier();
+        }
+
         /// col_potential <- log v of hard instances, where some are not. With m0, n0 the sums of u, v over other lines, P
-        /// and Q those of p0, q0 over hard ones, A is the positive root of m0 A^2 + (P - m0 n0 - Q) A = n0 P.
+        /// and Q those of p0, q0 over hard ones, A is the positive root of m0 A^2 + (P - m0 n0 - Q) A = n0 P; and
+        /// B = (m - Q) / n0 if the mass m is fixed.
         void meet_hard_instances(const ScaledProblem& problem) {
             const auto sum = [](const Side& side, const Buffer<Real>& logs, bool of_hard_lines) {
                 Real total = 0;
@@ -146,7 +176,8 @@ private:
             };
             const Side& features = problem.features;
             const Side& instances = problem.instances;
-            if ((!instances.differ() && !features.differ()) || (features.is_hard() && instances.is_hard())) return;
+            if (!instances.differ() && !features.differ()) return;
+            if (features.is_hard() && instances.is_hard()) return;
             const Real P = sum(features, features.log_prior, true);
             const Real Q = sum(instances, instances.log_prior, true);
             const Real m0 = sum(features, features.anchor, false);
@@ -154,13 +185,16 @@ private:
             const Real half = (m0 * n0 + Q - P) / 2;
             const Real root = std::hypot(half, std::sqrt(m0 * n0 * P));
             const Real A = half > 0 ? (half + root) / m0 : n0 * P / (root - half);
-            const Real log_B = std::log(m0 + P / A);
+            const Real log_B =
+                problem.log_mass ? std::log((std::exp(*problem.log_mass) - Q) / n0) : std::log(m0 + P / A);
             for (Index k = 0; k < instances.size(); ++k) {
                 if (instances.line(k).is_hard()) pass.col_potential[k] = instances.log_prior[k] - log_B;
             }
         }
 
         Real log_mass() const { return log_sum_exp(pass.log_row_mass.data(), pass.log_row_mass.size()); }
+        ScaledPotential of_features() const { return {f, f_penalty, feature_multiplier}; }
+        ScaledPotential of_instances() const { return {pass.col_potential, pass.col_penalty, instance_multiplier}; }
     };
 
     /// alpha0 = inf: all features weigh instance n alike, by q0_n (RelativeEntropy, or hard instances) or by 1.

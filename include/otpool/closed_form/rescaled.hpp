@@ -45,6 +45,7 @@ public:
 
     /// Its solution in the unit that was given.
     SolvedPlan restored(SolvedPlan found) const {
+        found.mass_potential = saturated(std::ldexp(found.mass_potential, exponent_), is_float_);
         for (RealVector* potentials : {&found.feature_potential, &found.instance_potential}) {
             for (Work& potential : *potentials) {
                 const bool excluded = potential == std::numeric_limits<Work>::lowest();

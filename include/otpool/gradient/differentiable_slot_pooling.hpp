@@ -45,11 +45,11 @@ struct DifferentiableSlotPooling {
 
     /// What backward() needs of one bag.
     struct Tape {
-        typename Mode::template Tape<Scalar, R> solved;
-        MatrixView<Scalar> instances;
-        bool has_reward = false;  ///< Whether S is the bag's own.
-        RealMatrix mean;          ///< D x K: the conditional mean of each slot.
-        RealVector mass;          ///< K: r_k
+        typename Mode::template Tape<Scalar, R> solved;  ///< The mode's own.
+        MatrixView<Scalar> instances;                    ///< D x N: the values.
+        bool has_reward = false;                         ///< Whether S is the bag's own.
+        RealMatrix mean;                                 ///< D x K: the conditional mean of each slot.
+        RealVector mass;                                 ///< K: r_k
     };
     /// The pooled bags, and what backward() needs. Views the bags, which must outlive it.
     struct Forward {
@@ -166,14 +166,14 @@ private:
         const Index size = tape.instances.cols();
         const Vector<Scalar>& q0 = problem.instances.prior;
         const auto active = static_cast<Index>(tape.solved.solution->log_plan.active().size());
-        const detail::SlotReadoutReverse<Scalar> read(readout, tape.mean, tape.mass, tape.instances, q0, active,
-                                                      problem.reward.rows(), G, part);
+        const detail::PlanGradient of_plan = detail::pull_back_slots(readout, tape.mean, tape.mass, tape.instances, q0,
+                                                                     active, problem.reward.rows(), G, part);
         ProblemGradient<Scalar> of;
         of.resize(problem, size, mode.parameters());
         of.values.resize(problem.reward.rows(), size);
         detail::SharedGradients<Scalar> shared(of, 1);
         detail::BagGradient<Scalar> all(of, shared, 0, 0, size);
-        mode.add_gradient_of_plan(tape.solved, read.of_plan, all, workspace);
+        mode.add_gradient_of_plan(tape.solved, of_plan, all, workspace);
         shared.add_to(of, 1);
 
         const Matrix<Scalar> of_reward = of.reward.topRows(slots);
@@ -187,10 +187,15 @@ private:
         part.problem.alpha2 = of.alpha2;
         part.problem.rho = of.rho;
         add_features(problem, of, part);
-        if (tape.has_reward) return;
-        const Matrix<Scalar> S = problem.reward.matrix().topRows(slots);
-        detail::pull_back_reward(reward, tape.instances, q0, S, of_reward, part,
-                                 Eigen::Ref<Matrix<Scalar>>(of_instances));
+        if (!tape.has_reward) {
+            const Matrix<Scalar> S = problem.reward.matrix().topRows(slots);
+            detail::pull_back_reward(reward, tape.instances, q0, S, of_reward, part,
+                                     Eigen::Ref<Matrix<Scalar>>(of_instances));
+        }
+        detail::saturate(of_instances.data(), of_instances.size());
+        detail::saturate(part.prototypes.data(), part.prototypes.size());
+        detail::saturate(part.bias.data(), part.bias.size());
+        detail::saturate(part.centres.data(), part.centres.size());
     }
 
     /// The derivatives with respect to the slots' marginal and the dummy slot, which is the last row if there is one: its

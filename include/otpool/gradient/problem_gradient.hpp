@@ -24,6 +24,7 @@ struct ProblemGradient {
     RealVector alphas1 = {};     ///< D: those of each feature's own alpha; empty if the features have one alpha.
     RealVector alphas2 = {};     ///< N: those of each instance's own alpha; empty if the instances have one alpha.
     RealVector rho = {};         ///< dL/drho; 0 for an optimum, which does not depend on rho, and without rho.
+    Real mass = 0;               ///< dL/dm of a fixed mass; 0 if the mass is free, or if a side is hard.
     Vector<Scalar> log_p0 = {};  ///< D
     Vector<Scalar> log_q0 = {};  ///< N; 0 for excluded instances.
 
@@ -36,6 +37,7 @@ struct ProblemGradient {
         reward.resize(features, instances);
         values.resize(has_values ? features : 0, has_values ? instances : 0);
         alpha0 = alpha1 = alpha2 = rho = RealVector::Zero(parameters);
+        mass = 0;
         alphas1 = RealVector::Zero(like.features.alphas.size() > 0 ? features : 0);
         alphas2.resize(like.instances.alphas.size() > 0 ? instances : 0);
         log_p0 = Vector<Scalar>::Zero(features);

@@ -71,6 +71,7 @@ struct Unrolled {
         detail::validate(steps, *solver.options.iterations);
         detail::require_kullback_leibler("Unrolled", problem);
         if (!steps.empty()) detail::require_common_alphas("Unrolled with parameters for each step", problem);
+        detail::require_free_mass("Unrolled", problem);
         for (const StepParameters& step : steps) {
             detail::require_kullback_leibler("Unrolled", detail::with_parameters(problem, step));
         }

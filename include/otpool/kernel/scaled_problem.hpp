@@ -2,7 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -21,9 +23,11 @@ namespace otpool::detail {
 ///
 /// These are "kernel potentials", f/alpha0 + anchor. The kernel has differences of rewards, so that shifted rewards
 /// lose no digits: each feature's largest reward is taken off (or each instance's, if features are free and only
-/// instances compare features). The largest of all is also taken off the problem if a side is hard, as the plan stays
-/// the same, or if penalties are KullbackLeibler with one alpha for each side, as its mass changes by a known factor: with
-/// reward X + c it is exp(c / (alpha0 + alpha1 + alpha2)) times as large.
+/// instances compare features). The largest of all is also taken off the problem if a side is hard or the mass fixed, as
+/// the plan stays the same, or if penalties are KullbackLeibler with one alpha for each side, as its mass changes by a known
+/// factor: with reward X + c it is exp(c / (alpha0 + alpha1 + alpha2)) times as large.
+///
+/// If the mass is fixed, the potentials of one side have its multiplier lambda / alpha0 as a part (MassHalfStep).
 ///
 /// If the inspection was a glance, the largest rewards cover a few instances, and z may be above 0; nothing else
 /// changes.
@@ -33,13 +37,15 @@ struct ScaledProblem {
     Side instances;
     LogPriors forbidden;  ///< Priors::forbidden
     Real highest_reward = 0;
-    bool takes_offset = false;  ///< Whether the largest reward is taken off the problem.
-    Real offset = 0;            ///< Taken off every reward: the highest, or 0.
-    Real mass_shift = 0;        ///< offset / (alpha0 + alpha1 + alpha2)
+    bool takes_offset = false;     ///< Whether the largest reward is taken off the problem.
+    Real offset = 0;               ///< Taken off every reward: the highest, or 0.
+    Real mass_shift = 0;           ///< offset / (alpha0 + alpha1 + alpha2), unless the mass is fixed.
+    std::optional<Real> log_mass;  ///< Inspection::log_mass
 
-    /// The offset that a hard side's potential makes up for, as its mass is fixed; if both are hard, the features'.
+    /// The offset that a hard side's potential makes up for; if both are hard, the features'. None if the mass is fixed, as
+    /// its multiplier does.
     Real offset_of_features() const { return features.is_hard() ? offset : 0; }
-    Real offset_of_instances() const { return features.is_hard() ? 0 : offset; }
+    Real offset_of_instances() const { return features.is_hard() || log_mass ? 0 : offset; }
 
     /// A feature and an instance whose reward is the largest of all. Cost: O(D + N).
     std::pair<Index, Index> highest() const {
@@ -87,8 +93,10 @@ struct ScaledProblem {
         }
         const Buffer<Real>& shift = kernel.shifts_rows ? kernel.row_shift : kernel.col_shift;
         highest_reward = *std::max_element(shift.begin(), shift.end());
+        log_mass = problem.log_mass;
         const bool differ = features.differ() || instances.differ();
-        takes_offset = features.is_hard() || instances.is_hard() || (problem.is_kullback_leibler() && !differ);
+        takes_offset =
+            log_mass || features.is_hard() || instances.is_hard() || (problem.is_kullback_leibler() && !differ);
         offset = takes_offset ? highest_reward : 0;
         set_anchor(features, kernel.row_shift, kernel.shifts_rows, problem.regularizer.prior_weight);
         set_anchor(instances, kernel.col_shift, !kernel.shifts_rows, problem.regularizer.prior_weight);
@@ -96,7 +104,7 @@ struct ScaledProblem {
         kernel.lowest = problem.looked_at_all ? problem.lowest : -infinity;
         kernel.highest = problem.looked_at_all ? highest_reward : infinity;
         const Real stiffness = alpha0 + features.common.alpha + instances.common.alpha;  // NaN if alphas differ
-        mass_shift = stiffness > 0 ? std::clamp(offset / stiffness, lowest_exponent, -lowest_exponent) : 0;
+        mass_shift = stiffness > 0 && !log_mass ? std::clamp(offset / stiffness, lowest_exponent, -lowest_exponent) : 0;
     }
 
 private:

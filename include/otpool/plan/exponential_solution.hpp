@@ -12,6 +12,7 @@
 #include "otpool/kernel/scaled_problem.hpp"
 #include "otpool/plan/log_plan.hpp"
 #include "otpool/plan/solved_plan.hpp"
+#include "otpool/problem/mass_half_step.hpp"
 #include "otpool/problem/side.hpp"
 #include "otpool/simd/arrays.hpp"
 #include "otpool/simd/lanes.hpp"
@@ -22,16 +23,17 @@ namespace otpool::detail {
 struct ScaledPotential {
     const Buffer<Real>& kernel;   ///< kernel potential: potential / alpha0 + anchor
     const Buffer<Real>& penalty;  ///< potential / alpha, if the side is soft
+    Real multiplier = 0;          ///< lambda / alpha0, if that is a part of the kernel potentials
 };
 
-/// Potential i in the reward's unit: alpha (penalty - mass_shift) on a soft line, alpha0 (kernel - anchor) - offset on
-/// a hard line, 0 on a free line.
+/// Potential i in the reward's unit: alpha (penalty - mass_shift) on a soft line, alpha0 (kernel - anchor - multiplier) -
+/// offset on a hard line, 0 on a free line.
 inline Real unscaled(const Side& side, const ScaledPotential& potential, Index i, Real alpha0, Real mass_shift,
                      Real offset) {
     const Stiffness& line = side.line(i);
     if (line.alpha == 0) return 0;
     if (!line.is_hard()) return line.alpha * (potential.penalty[i] - mass_shift);
-    const Real scaled = potential.kernel[i] - side.anchor[i];
+    const Real scaled = potential.kernel[i] - side.anchor[i] - potential.multiplier;
     return (scaled == 0 ? 0 : alpha0 * scaled) - offset;
 }
 
@@ -66,6 +68,10 @@ inline SolvedPlan exponential_solution(const ScaledProblem& scaled, Real alpha0,
         return saturated(g, is_float);
     });
     found.log_mass = log_mass + shift;
+    if (scaled.log_mass) {
+        const Real multiplier = features.multiplier + instances.multiplier;
+        found.mass_potential = saturated((multiplier == 0 ? 0 : alpha0 * multiplier) - scaled.offset, is_float);
+    }
     found.log_plan = exponential_plan(kernel, instances.kernel, std::move(log_scale));
     return found;
 }
@@ -118,8 +124,9 @@ Real residual_of_plan(const Plan& found, const ScaledProblem& scaled) {
     const RealVector log_row_sum = log_row_sums(found.log_plan);
     for (Index d = 0; d < kernel.rows(); ++d) log_r[d] = log_row_sum[d] + found.log_plan.log_scale()[d];
     return (std::max)(
-        violation(scaled.features, log_r, [&](Index d) { return found.feature_potential[d]; }),
-        violation(scaled.instances, log_c, [&](Index k) { return found.instance_potential[kernel.instance(k)]; }));
+        {violation(scaled.features, log_r, [&](Index d) { return found.feature_potential[d]; }),
+         violation(scaled.instances, log_c, [&](Index k) { return found.instance_potential[kernel.instance(k)]; }),
+         mass_violation(scaled.log_mass, log_r)});
 }
 
 /// Checks `converged` on the final plan if rounding may have broken it (`attainable`: the residual that rounding can

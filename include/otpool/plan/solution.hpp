@@ -26,14 +26,15 @@ struct Solution {
     int iterations = 0;                       ///< Number of iterations done; 0 for a closed form.
     /// The plan's largest violation of the optimality conditions, in log-marginal units:
     ///     max( |log(r/p0) + f/alpha1|_inf , |log(c/q0) + g/alpha2|_inf ),  r = P 1_N, c = P^T 1_D, f, g the potentials
-    /// (f/alpha1 is 0 on a hard side; a free side adds nothing). If the plan is not computed from the potentials
+    /// (f/alpha1 is 0 on a hard side; a free side adds nothing), and |log(sum P / m)| if the mass m is fixed. If the plan is not computed from the potentials
     /// (BregmanAdmm), its distance from the plan that they generate counts too, relative to the marginals.
     double residual = 0;
     std::vector<double> history = {};        ///< The residual after each iteration, if Options::history.
     Vector<Scalar> feature_potential = {};   ///< f, D entries, in the reward's unit.
     Vector<Scalar> instance_potential = {};  ///< g, N entries; the lowest finite number where q0 is zero.
-    double log_mass = 0;                     ///< log sum P
-    detail::LogPlan log_plan = {};           ///< log P, a column at a time; plan() returns all of P.
+    Scalar mass_potential = 0;  ///< lambda, the multiplier of UotProblem::mass; 0 without one, or where a side is hard.
+    double log_mass = 0;        ///< log sum P
+    detail::LogPlan log_plan = {};  ///< log P, a column at a time; plan() returns all of P.
 
     /// Whether the status is `converged`.
     bool converged() const { return status == Status::converged; }
@@ -157,6 +158,7 @@ Solution<Scalar, R> solution_of(const UotProblem<Scalar, R>& problem, SolvedPlan
             std::move(found.outcome.history),
             to_scalar(found.feature_potential),
             to_scalar(found.instance_potential),
+            saturated<Scalar>(found.mass_potential),
             found.log_mass,
             std::move(found.log_plan)};
 }

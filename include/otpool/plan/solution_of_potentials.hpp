@@ -21,7 +21,7 @@ namespace otpool {
 ///
 ///     P = exp((X + f 1^T + 1 g^T) / alpha0)      times (p0 q0^T)^w, w the regulariser's prior_weight
 ///
-/// for a solver of your own to return. Its residual is computed from the plan, and its status is `converged` if that is
+/// for a solver of your own to return. If the problem fixes the mass, it is the multiple of that plan that has this mass. Its residual is computed from the plan, and its status is `converged` if that is
 /// within the tolerance, else `iteration_limit`. Throws InvalidArgument if the problem is not well formed, alpha0 is
 /// not finite and > 0, or potentials have another size. Cost: four passes, three exps an element.
 template <BagScalar Scalar, EntropicRegularizer R>
@@ -51,10 +51,17 @@ Solution<Scalar, R> solution_of_potentials(const UotProblem<Scalar, R>& problem,
         of_instances[k] = scaled_potential(scaled.instances, k, potential);
         return detail::saturated(potential, is_float);
     });
-    found.log_plan = detail::exponential_plan(scaled.kernel, of_instances, std::move(log_scale));
+    found.log_plan = detail::exponential_plan(scaled.kernel, of_instances, log_scale);
     RealVector log_row_mass = detail::log_row_sums(found.log_plan);
     for (Index d = 0; d < f.size(); ++d) log_row_mass[d] += found.log_plan.log_scale()[d];
     found.log_mass = detail::log_sum_exp(log_row_mass.data(), log_row_mass.size());
+    if (scaled.log_mass) {
+        const Real shift = *scaled.log_mass - found.log_mass;
+        found.mass_potential = detail::saturated(inspection.alpha0 * shift, is_float);
+        found.log_mass = *scaled.log_mass;
+        for (Real& scale : log_scale) scale += shift;
+        found.log_plan = detail::exponential_plan(scaled.kernel, of_instances, std::move(log_scale));
+    }
     const Real residual = detail::residual_of_plan(found, scaled);
     found.outcome.iterations = iterations;
     found.outcome.residual = (std::min)(residual, (std::numeric_limits<Real>::max)());

@@ -74,6 +74,7 @@ struct SolvedPlan {
     Outcome outcome = {};
     RealVector feature_potential = {};   ///< f, within the range of the bag's scalar.
     RealVector instance_potential = {};  ///< g, likewise; the lowest finite number where q0 is zero.
+    double mass_potential = 0;           ///< lambda, within the range of the bag's scalar.
     double log_mass = 0;
     LogPlan log_plan = {};
 };

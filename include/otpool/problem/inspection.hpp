@@ -5,6 +5,7 @@
 #include <cmath>
 #include <concepts>
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "otpool/core/any_view.hpp"
@@ -26,6 +27,7 @@ struct Inspection {
     Alphas alpha1, alpha2;  ///< Of the features and of the active instances.
     AnyPenalty feature_penalty, instance_penalty;
     AnyRegularizer regularizer;
+    std::optional<Real> log_mass;  ///< Logarithm of the mass, if that is a constraint of its own: fixed_mass().
     Priors priors;
     RealVector highest;          ///< Highest reward per feature, over the active instances.
     Real lowest = 0;             ///< Lowest reward, maybe -inf; unspecified unless looked_at_all.
@@ -93,6 +95,8 @@ private:
         feature_penalty = problem.features.penalty;
         instance_penalty = problem.instances.penalty;
         regularizer = AnyRegularizer::of<R>();
+        log_mass = fixed_mass(problem);
+        if (log_mass) log_mass = std::log(*log_mass);
         priors.set(problem);
     }
 

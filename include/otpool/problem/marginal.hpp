@@ -36,7 +36,7 @@ struct Marginal {
     /// Sums to 1 (within 1e-3; renormalised), unless it is given as masses; empty means uniform, with sum 1. Feature
     /// priors are > 0, instance priors >= 0. An instance of prior 0 is excluded: it gets no mass, whatever alpha is.
     Vector<Scalar> prior = {};
-    AnyPenalty penalty = {};  ///< KullbackLeibler, or one of your own (MarginalPenalty).
+    AnyPenalty penalty = {};  ///< KullbackLeibler, AtMost, Range, TotalVariation or your own (MarginalPenalty).
     /// Whether the prior has masses of any sum, taken as they are. Two hard marginals must have the same sum, within
     /// 1e-3; q0 is then brought to that of p0.
     bool has_masses = false;
@@ -73,7 +73,7 @@ Alphas alphas_of(const Marginal<Scalar>& marginal) {
     if (marginal.alphas.size() == 0) return alphas;
     std::vector<Real> own;
     for (Index i = 0; i < marginal.alphas.size(); ++i) {
-        const bool excluded = marginal.prior.size() > 0 && marginal.prior[i] == 0;
+        const bool excluded = i < marginal.prior.size() && marginal.prior[i] == 0;
         if (!excluded) own.push_back(alpha_of(marginal, i));
     }
     alphas.set(static_cast<Index>(own.size()), [&](Index i) { return own[static_cast<std::size_t>(i)]; });

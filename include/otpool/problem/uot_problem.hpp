@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstddef>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,7 +22,8 @@ namespace otpool {
 ///     min over P >= 0 (D x N)   -<X, P> + alpha0 R(P) + alpha1 KL(P 1_N | p0) + alpha2 KL(P^T 1_D | q0),
 ///     KL(r | p) = sum_i r_i log(r_i / p_i) - r_i + p_i
 ///
-/// or with a penalty other than KL (MarginalPenalty), or with an alpha for each feature or instance (Marginal::alphas).
+/// or with a penalty other than KL (MarginalPenalty), or with an alpha for each feature or instance (Marginal::alphas),
+/// or with the constraint sum P = m (mass).
 /// P_dn says how much feature d draws on instance n. Every alpha may be 0 or infinity: alpha0 = inf leaves only the
 /// regulariser, but a hard marginal stays hard.
 ///
@@ -35,6 +37,10 @@ struct UotProblem {
     Scalar alpha0 = 1;                            ///< Strength of the regulariser, in [0, inf].
     Marginal<Scalar> features = {.alpha = hard};  ///< alpha1 and p0 (D entries).
     Marginal<Scalar> instances = {.alpha = 0};    ///< alpha2 and q0 (N entries).
+    /// m, the plan's mass sum P, finite and > 0; empty: the mass is free. If a side is hard, m is its prior's sum, within
+    /// 1e-3, and changes nothing. Else the plan is exp((X + f + g + lambda) / alpha0), lambda the multiplier of
+    /// sum P = m, as if the reward were X + lambda. Sinkhorn and Newton take it, for entropic problems with alpha0 > 0.
+    std::optional<Scalar> mass = {};
 
     /// The values, or the reward if there are none.
     const MatrixView<Scalar>& pooled_values() const { return values.empty() ? reward : values; }
@@ -118,10 +124,45 @@ void require_common_mass(const Marginal<Scalar>& features, const Marginal<Scalar
     }
 }
 
+/// Throws unless the mass is finite and > 0, and the hard lines leave it to the others.
+template <class Scalar, class R>
+void require_mass(const UotProblem<Scalar, R>& problem) {
+    if (!problem.mass) return;
+    const Real mass = *problem.mass;
+    require_that(mass > 0 && std::isfinite(mass), "mass", mass, "finite and > 0");
+    const auto require_on = [&](const Marginal<Scalar>& side, const char* prior, const char* lines) {
+        if (alphas_of(side).all_hard()) {
+            const Real sum = prior_mass(side);
+            require_that(std::abs(mass - sum) <= 1e-3 * sum, "mass", mass,
+                         text(sum, ", the sum of ", prior, ", within 0.001 of it, as all ", lines, " are hard"));
+        } else {
+            const Real sum = hard_mass(side);
+            require_that(sum < mass, "mass", mass,
+                         text("more than ", sum, ", the sum of ", prior, " over hard ", lines));
+        }
+    };
+    require_on(problem.features, "p0", "features");
+    require_on(problem.instances, "q0", "instances");
+}
+
+/// The mass, if it is a constraint of its own: if it is given, and no side is hard.
+template <class Scalar, class R>
+std::optional<Real> fixed_mass(const UotProblem<Scalar, R>& problem) {
+    if (!problem.mass || alphas_of(problem.features).all_hard() || alphas_of(problem.instances).all_hard()) return {};
+    return Real(*problem.mass);
+}
+
+/// Throws UnsupportedProblem, in the solver's name, if the mass is a constraint of its own.
+template <class Scalar, class R>
+void require_free_mass(const char* solver, const UotProblem<Scalar, R>& problem) {
+    if (!fixed_mass(problem)) return;
+    throw UnsupportedProblem(solver, "a fixed mass", "no mass, or a hard side (Sinkhorn and Newton take a fixed mass)");
+}
+
 /// validate() without the entries of reward and values.
 template <class Scalar, class R>
 void validate_fields(const UotProblem<Scalar, R>& problem) {
-    const auto& [reward, values, alpha0, features, instances] = problem;
+    const auto& [reward, values, alpha0, features, instances, mass] = problem;
     require_that(!reward.empty(), "shape of reward", shape_text(reward.rows(), reward.cols()),
                  "at least one feature and one instance");
     require_that(values.empty() || (values.rows() == reward.rows() && values.cols() == reward.cols()),
@@ -133,6 +174,7 @@ void validate_fields(const UotProblem<Scalar, R>& problem) {
     require_prior(features.prior, reward.rows(), false, "p0", features.has_masses);
     require_prior(instances.prior, reward.cols(), true, "q0", instances.has_masses);
     require_common_mass(features, instances);
+    require_mass(problem);
 }
 
 /// The number of instances that are not excluded.

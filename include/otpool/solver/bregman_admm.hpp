@@ -81,7 +81,10 @@ private:
     void inspect(auto& run) const {
         const double given_rho = rho.value_or(1);
         detail::require_that(given_rho > 0 && std::isfinite(given_rho), "rho", given_rho, "finite and > 0");
-        if (!detail::takes_closed_form(run)) detail::require_common_alphas("BregmanAdmm", run.problem());
+        if (!detail::takes_closed_form(run)) {
+            detail::require_common_alphas("BregmanAdmm", run.problem());
+            detail::require_free_mass("BregmanAdmm", run.problem());
+        }
         run.inspect();
     }
 

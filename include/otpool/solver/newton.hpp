@@ -85,31 +85,35 @@ private:
         if constexpr (EntropicRegularizer<R>) {
             const detail::ScaledProblem scaled(run.inspection());
             if (run.warm_start() == nullptr)
-                return find<detail::Buffer<Real>>(scaled, run.inspection(), run.any(), nullptr);
+                return find<detail::Buffer<Real>>(scaled, run.inspection(), run.any(), nullptr, 0);
             const detail::Buffer<Real> start =
                 detail::kernel_potential_of(scaled, run.warm_start()->instance_potential);
-            return find(scaled, run.inspection(), run.any(), &start);
+            const Real multiplier =
+                (Real(run.warm_start()->mass_potential) + scaled.offset) * scaled.kernel.inverse_alpha0;
+            return find(scaled, run.inspection(), run.any(), &start, multiplier);
         } else {
             const auto [f, g] = run.warm_potentials();
             return detail::solve_quadratic<Real>(run.inspection(), run.any(), f, g);
         }
     }
 
-    /// `warm_start`: instances' kernel potentials, or null. (A template, so that it is only compiled if called.)
+    /// `warm_start`: instances' kernel potentials, or null, and the multiplier that a fixed mass has there. (A template, so
+    /// that it is only compiled if called.)
     template <class Potential>
     detail::SolvedPlan find(const detail::ScaledProblem& scaled, const detail::Inspection& problem,
-                            const detail::AnyRun& run, const Potential* warm_start) const {
+                            const detail::AnyRun& run, const Potential* warm_start, Real multiplier) const {
         const bool features_are_rows = scaled.kernel.rows() <= scaled.kernel.cols();
         const detail::Side& rows = features_are_rows ? scaled.features : scaled.instances;
         const detail::Side& columns = features_are_rows ? scaled.instances : scaled.features;
-        detail::SemidualNewton<> newton(detail::DenseKernel<>(scaled.kernel, features_are_rows), rows, columns);
+        detail::SemidualNewton<> newton(detail::DenseKernel<>(scaled.kernel, features_are_rows), rows, columns,
+                                        scaled.log_mass);
         detail::Iterations iterations(run, 200);
         // Exponents that matter are not below this, and far lower ones would take the continuation far too high.
         const Real lowest = (detail::lowest_that_matters(problem) - problem.highest_of_all()) / problem.alpha0;
         Real factor = (std::max)(1.0, -(std::max)(newton.lowest_exponent(), lowest) / easy_range);
         if (warm_start != nullptr) {
             factor = 1;
-            set_start(newton, scaled, *warm_start, features_are_rows);
+            set_start(newton, scaled, *warm_start, scaled.log_mass ? multiplier : 0, features_are_rows);
         }
         while (true) {
             newton.start_at(factor);
@@ -127,7 +131,7 @@ private:
             factor = (std::max)(1.0, factor / 4);
         }
         iterations.settle(newton.residual(), newton.attainable());  // iterations may have run out on the way
-        const detail::ScaledPotential of_rows{newton.potential, newton.penalty};
+        const detail::ScaledPotential of_rows{newton.potential, newton.penalty, newton.multiplier()};
         const detail::ScaledPotential of_columns{newton.pass.col_potential, newton.pass.col_penalty};
         const detail::Buffer<Real>& log_mass = newton.pass.log_row_mass;
         detail::SolvedPlan found = detail::exponential_solution(
@@ -141,20 +145,18 @@ private:
     /// Sets the rows' potential to the one that goes with instance potentials.
     template <class Newton, class Potential>
     static void set_start(Newton& newton, const detail::ScaledProblem& scaled, const Potential& instance_potential,
-                          bool features_are_rows) {
+                          Real multiplier, bool features_are_rows) {
         const detail::Side& features = scaled.features;
         const detail::Side& instances = scaled.instances;
-        newton.potential = instance_potential;
         if (features_are_rows) {
             detail::Buffer<Real> log_row_sum;
             log_row_sum.resize(features.size());
-            newton.potential.resize(features.size());
             detail::LogDomainKernel<detail::ScaledReward>(scaled.kernel)
                 .log_row_sums(instance_potential.data(), log_row_sum.data());
-            features.half_steps(0, features.size(), log_row_sum.data(), newton.potential.data(), newton.penalty.data());
-            return;
+            return newton.half_step(log_row_sum.data());
         }
         for (Index k = 0; k < instances.size(); ++k) {
+            newton.potential[k] = instance_potential[k] + multiplier;
             const Real f = instance_potential[k] - instances.anchor[k];
             newton.penalty[k] = instances.line(k).is_soft() ? instances.line(k).ratio * f : 0;
         }

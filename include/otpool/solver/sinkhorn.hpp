@@ -70,7 +70,8 @@ void sinkhorn_steps(Scaling& scaling, Iterations& iterations, bool translation, 
 ///     g <- k2 a0 (log q0 - LSE_d((X + f)/a0)),  k2 = a2/(a2+a0)
 ///
 /// The translation t maximises the dual along its one slow direction: Sejourne, Vialard & Peyre, "Faster Unbalanced
-/// Optimal Transport" (arXiv 2201.00730). Other penalties have other half steps: see MarginalPenalty.
+/// Optimal Transport" (arXiv 2201.00730). Other penalties have other half steps: see MarginalPenalty. If the mass is fixed,
+/// the half step of f comes with the multiplier lambda for which the plan has that mass.
 ///
 /// An iteration costs one pass over exponentials, which are kept if D N is at most 2^20 floats or 2^22 doubles
 /// (AbsorbedKernel); otherwise one pass over the reward and one exp per element. Other memory is O(D + N). A fixed
@@ -167,7 +168,8 @@ private:
     template <class K, BagScalar Scalar, EntropicRegularizer R>
     bool takes_scalings(const detail::SolverRun<Scalar, R>& run) const {
         return has_scalings<K> && first == HalfStep::features && run.problem().alpha0 > 0 && run.takes_unseen_steps() &&
-               detail::is_kullback_leibler(run.problem()) && !(translation && detail::has_own_alphas(run.problem()));
+               detail::is_kullback_leibler(run.problem()) &&
+               !((translation || run.problem().mass) && detail::has_own_alphas(run.problem()));
     }
 
     /// The state before the first iteration: from the priors, or the run's warm start.

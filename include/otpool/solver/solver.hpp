@@ -60,7 +60,8 @@ struct PooledMean {
 };
 
 /// A solver's run: its workspace, the inspected problem and its AnyRun. Throws InvalidArgument if any input is not well
-/// formed, UnsupportedProblem for alpha0 = inf with a penalty other than KullbackLeibler.
+/// formed, UnsupportedProblem for alpha0 = inf with a penalty other than KullbackLeibler, and for a fixed mass at alpha0 = 0
+/// or with a regulariser that is not entropic.
 template <BagScalar Scalar, Regularizer R>
 class SolverRun {
 public:
@@ -76,6 +77,10 @@ public:
             throw UnsupportedProblem("A solver", "alpha0 = inf and a penalty other than KullbackLeibler",
                                      "alpha0 finite, or KullbackLeibler");
         }
+        if (fixed_mass(problem) && !(problem.alpha0 > 0)) {
+            throw UnsupportedProblem("A solver", "alpha0 = 0 and a fixed mass", "alpha0 > 0, no mass, or a hard side");
+        }
+        if (!EntropicRegularizer<R>) require_free_mass("A solver of sparse plans", problem);
         if (run.warm_start == nullptr) return;
         const auto& other = run.warm_start->problem.reward;
         require_that(other.rows() == problem.reward.rows() && other.cols() == problem.reward.cols(),

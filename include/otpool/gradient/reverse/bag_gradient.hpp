@@ -76,10 +76,12 @@ public:
     SharedGradients(const ProblemGradient<Scalar>& batch, Index bags)
         : log_p0_(Matrix<Scalar>::Zero(batch.log_p0.size(), bags)),
           alphas1_(RealMatrix::Zero(batch.alphas1.size(), bags)),
+          mass_(RealVector::Zero(bags)),
           parameters_(RealMatrix::Zero(batch.alpha0.size(), 4 * bags)) {}
 
     Eigen::Map<Vector<Scalar>> log_p0(Index bag) { return {log_p0_.data() + bag * log_p0_.rows(), log_p0_.rows()}; }
     Eigen::Map<RealVector> alphas1(Index bag) { return {alphas1_.data() + bag * alphas1_.rows(), alphas1_.rows()}; }
+    Real& mass(Index bag) { return mass_[bag]; }
     /// Of the i-th of alpha0, alpha1, alpha2 and rho.
     Eigen::Map<RealVector> parameter(Index bag, Index i) {
         return {parameters_.data() + (4 * bag + i) * parameters_.rows(), parameters_.rows()};
@@ -89,6 +91,7 @@ public:
         for (Index bag = 0; bag < bags; ++bag) {
             batch.log_p0 += log_p0(bag);
             batch.alphas1 += alphas1(bag);
+            batch.mass += mass(bag);
             Index i = 0;
             for (RealVector* sum : {&batch.alpha0, &batch.alpha1, &batch.alpha2, &batch.rho}) {
                 *sum += parameter(bag, i++);
@@ -99,6 +102,7 @@ public:
 private:
     Matrix<Scalar> log_p0_;  ///< A column a bag.
     RealMatrix alphas1_;     ///< Likewise; empty if the features have one alpha.
+    RealVector mass_;        ///< A number a bag.
     RealMatrix parameters_;  ///< Four columns a bag.
 };
 
@@ -111,6 +115,7 @@ struct BagGradient {
     Eigen::Map<Vector<Scalar>> log_p0;
     Eigen::Map<RealVector> alpha0, alpha1, alpha2, rho;
     Eigen::Map<RealVector> alphas1, alphas2;  ///< Empty where the lines of a side have one alpha.
+    Real& mass;
 
     /// Zeros, of a bag whose instances are [first, first + size) of `batch`.
     BagGradient(ProblemGradient<Scalar>& batch, SharedGradients<Scalar>& shared, Index bag, Index first, Index size)
@@ -123,8 +128,8 @@ struct BagGradient {
           alpha2(shared.parameter(bag, 2)),
           rho(shared.parameter(bag, 3)),
           alphas1(shared.alphas1(bag)),
-          alphas2(batch.alphas2.data() + (batch.alphas2.size() == 0 ? 0 : first),
-                  batch.alphas2.size() == 0 ? 0 : size) {
+          alphas2(batch.alphas2.data() + (batch.alphas2.size() == 0 ? 0 : first), batch.alphas2.size() == 0 ? 0 : size),
+          mass(shared.mass(bag)) {
         std::fill_n(log_q0.data(), size, Scalar(0));
         alphas2.setZero();
     }
@@ -139,6 +144,7 @@ struct BagGradient {
         for (auto* parameter : {&alpha0, &alpha1, &alpha2, &rho, &alphas1, &alphas2}) {
             detail::saturate(parameter->data(), parameter->size());
         }
+        detail::saturate(&mass, 1);
         for (auto* log_prior : {&log_p0, &log_q0}) detail::saturate(log_prior->data(), log_prior->size());
     }
 

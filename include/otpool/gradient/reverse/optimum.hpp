@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <concepts>
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "otpool/closed_form/closed_form_of.hpp"
@@ -16,6 +17,7 @@
 #include "otpool/problem/marginal.hpp"
 #include "otpool/problem/priors.hpp"
 #include "otpool/problem/regularizers.hpp"
+#include "otpool/problem/uot_problem.hpp"
 
 namespace otpool::detail {
 
@@ -24,8 +26,9 @@ namespace otpool::detail {
 struct Optimum {
     AnyView reward;
     Real alpha0;
-    Alphas alpha1, alpha2;  ///< Of the features and of the active instances.
-    bool has_free_side;     ///< As closed forms ask for it.
+    Alphas alpha1, alpha2;     ///< Of the features and of the active instances.
+    bool has_free_side;        ///< As closed forms ask for it.
+    std::optional<Real> mass;  ///< If it is a constraint of its own.
     AnyRegularizer regularizer;
     Priors priors;
     RealVector feature_potential, instance_potential;
@@ -39,6 +42,7 @@ struct Optimum {
           alpha1(alphas_of(solution.problem.features)),
           alpha2(alphas_of(solution.problem.instances)),
           has_free_side(detail::has_free_side(solution.problem)),
+          mass(fixed_mass(solution.problem)),
           regularizer(AnyRegularizer::of<R>()),
           priors(solution.problem),
           feature_potential(as_reals(solution.feature_potential.data(), solution.feature_potential.size())),

@@ -31,6 +31,9 @@ namespace otpool::detail {
 ///     dL/dX = H / alpha0            dL/dalpha0 = -<H, R'(P)> / alpha0
 ///     dL/dlog p0 = r lambda         dL/dalpha1_d = -(H 1)_d log(r_d/p0_d) / alpha0  and so for q0, alpha2.
 ///
+/// A fixed mass, sum P = m (entropic regularisers: W = P), adds the row and column (r, c) with m in the corner, the sum of
+/// C W on the right and nu to the multipliers: H = W (C - lambda 1^T - 1 mu^T - nu), dL/dlog m = m nu.
+///
 /// For Entropy W = P, the system of Cheng & Xu's problem; for Quadratic W is 1/2 on the support. Everything is computed
 /// relative to the plan's mass, and every row relative to the row's: masses cancel, and may be too large for numbers.
 template <std::same_as<Real> Work = Real>
@@ -50,6 +53,7 @@ public:
         set_diagonals();
         set_system();
         system_.solve(features_.is_hard() && instances_.is_hard(), log_rows_, log_cols_, lambda_, mu_);
+        if (optimum.mass) hold_mass();
     }
 
     template <BagScalar Scalar>
@@ -84,6 +88,7 @@ public:
         log_p += optimum_.regularizer.prior_weight * row_sum;
         log_q += optimum_.regularizer.prior_weight * col_sum;
         add_prior_gradients(optimum_.priors, log_p, log_q, gradient);
+        if (optimum_.mass) gradient.mass += nu_ / *optimum_.mass;
     }
 
 private:
@@ -174,12 +179,29 @@ private:
         });
     }
 
+    /// The system of a fixed mass, given the solution without it: one more unknown nu, whose row and column are (r, c).
+    void hold_mass() {
+        const auto border = [](const RealVector& mass, const RealVector& diagonal) {
+            return RealVector((mass - diagonal / 2).unaryExpr([](Real exponent) { return std::exp(exponent); }));
+        };
+        const RealVector r = border(relative_r_, log_rows_);
+        const RealVector c = border(relative_c_, log_cols_);
+        RealVector of_rows = r;
+        RealVector of_cols = c;
+        system_.solve(false, log_rows_, log_cols_, of_rows, of_cols);
+        const Real sum = (of_plan_.slope.cwiseProduct(of_plan_.mean) - of_plan_.offset).sum();  // <P, C>
+        nu_ = (sum - r.dot(lambda_) - c.dot(mu_)) / (1 - r.dot(of_rows) - c.dot(of_cols));
+        lambda_ -= nu_ * of_rows;
+        mu_ -= nu_ * of_cols;
+    }
+
     /// H of the present column.
     void set_H(Index k, Index n) {
         of_plan_.values.copy_column(n, value_.data());
         H_ = times_derivative([&](Index d) { return log_W_[d]; });
         subtract([&](Index d) { return log_rows_[d]; }, [&](Index d) { return lambda_[d]; });
         subtract([&](Index) { return log_cols_[k]; }, [&](Index) { return mu_[k]; });
+        if (nu_ != 0) subtract([](Index) { return Real(0); }, [&](Index) { return nu_; });
     }
     /// H_ -= W x, where x is a multiplier over the root of its diagonal.
     void subtract(const auto& log_diagonal, const auto& multiplier) {
@@ -224,6 +246,7 @@ private:
     RealVector log_rows_, log_cols_;      ///< Logarithms of the system's diagonals.
     OptimumSystem<Work> system_;
     RealVector lambda_, mu_;                          ///< Times the roots of their diagonals.
+    Real nu_ = 0;                                     ///< Of a fixed mass.
     RealVector log_plan_, log_W_, value_, term_, H_;  ///< Of the present column.
 };
 

@@ -8,7 +8,7 @@
 
 #include "otpool/core/matrix.hpp"
 #include "otpool/plan/marginal_line.hpp"
-#include "otpool/solver/steps/balancing_shift.hpp"
+#include "otpool/problem/balancing_shift.hpp"
 
 namespace otpool::detail {
 

@@ -1,14 +1,12 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
-#include <cmath>
 #include <concepts>
 
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/problem/line_masses.hpp"
 #include "otpool/problem/side.hpp"
-#include "otpool/simd/arrays.hpp"
-#include "otpool/solver/steps/balancing_shift.hpp"
 
 namespace otpool::detail {
 
@@ -28,42 +26,19 @@ inline bool has_translation(const Side& features, const Side& instances) {
 template <std::same_as<Real> Work = Real>
 class TranslatedMass {
 public:
-    /// Views the side. `penalty`: f / alpha; `log_mass` is read for free lines alone.
+    /// `penalty`: f / alpha; `log_mass` is read for free lines alone.
     void set(const Side& side, const Buffer<Work>& penalty, const Work* log_mass) {
-        side_ = &side;
-        term_.resize(side.size());
-        for (Index i = 0; i < side.size(); ++i) {
-            term_[i] = side.line(i).is_free() ? log_mass[i] : side.log_prior[i] - penalty[i];
-        }
-        log_sum_ = log_sum_exp(term_.data(), term_.size());
-        largest_ = largest_magnitude(term_.data(), term_.size());
+        lines_.set(
+            side.size(), !side.differ(),
+            [&](Index i) { return side.line(i).is_free() ? log_mass[i] : side.log_prior[i] - penalty[i]; },
+            [&](Index i) { return side.line(i).is_free() ? 1 : side.line(i).ratio; });
     }
 
     /// Cost: an exp per line; none if all lines are alike.
-    AskedMass at(Work t) const {
-        if (!side_->differ()) {
-            const Work ratio = side_->common.ratio;
-            return {log_sum_ - ratio * t, ratio, 1 + largest_ + std::abs(ratio * t)};
-        }
-        const auto slope_of = [&](Index i) { return side_->line(i).is_free() ? 1 : side_->line(i).ratio; };
-        Work top = term_[0] - slope_of(0) * t;
-        for (Index i = 1; i < term_.size(); ++i) top = (std::max)(top, term_[i] - slope_of(i) * t);
-        AskedMass asked;
-        Work sum = 0;
-        for (Index i = 0; i < term_.size(); ++i) {
-            const Work slope = slope_of(i);
-            const Work mass = std::exp(term_[i] - slope * t - top);
-            sum += mass;
-            asked.slope += mass * slope;
-            asked.size += mass * (1 + std::abs(term_[i]) + std::abs(slope * t));
-        }
-        return {top + std::log(sum), asked.slope / sum, asked.size / sum};
-    }
+    AskedMass at(Work t) const { return lines_.at(t); }
 
 private:
-    const Side* side_ = nullptr;
-    Buffer<Work> term_;
-    Work log_sum_ = 0, largest_ = 0;
+    LineMasses<Work> lines_;
 };
 
 }  // namespace otpool::detail

@@ -31,7 +31,9 @@ Work balancing_shift(const auto& rows, const auto& columns) {
         const Work excess = of_rows.log - of_columns.log;  // falls as t grows
         if (!(std::abs(excess) > std::numeric_limits<Work>::epsilon() * (of_rows.size + of_columns.size))) break;
         (excess > 0 ? low : high) = t;
-        const Work next = t + excess / (of_rows.slope + of_columns.slope);
+        const Work slope = of_rows.slope + of_columns.slope;
+        const Work next =
+            t + (slope > 0 ? excess / slope : std::ldexp(excess, i));  // across a flat part, faster and faster
         const Work inside = next > low && next < high ? next : low + (high - low) / 2;
         if (!std::isfinite(inside) || inside == t) break;  // only if rounding moves it
         t = inside;
