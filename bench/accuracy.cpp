@@ -29,7 +29,7 @@ namespace {
 using namespace measure;
 
 constexpr const char* usage =
-    R"(usage: accuracy [--output FILE] [--problems N] [--wide N]
+    R"(usage: accuracy [--output FILE] [--problems N] [--wide N] [--rows TEXT]
 
 Solves random problems with every solver, in float and double. Prints Markdown tables of how far the pooled vectors are
 from a reference, and of which problems were not solved.
@@ -37,6 +37,7 @@ from a reference, and of which problems were not solved.
   --output FILE   write the tables to FILE instead of standard output
   --problems N    problems in each row, 1 to 1000 (default 32)
   --wide N        problems of the whole range, solved by Automatic, 1 to 100000 (default 1000)
+  --rows TEXT     only the rows whose name has TEXT in it, without the problems of the whole range
   --help          print this text
 )";
 
@@ -45,7 +46,9 @@ constexpr const char* explanation =
 rectified as after a ReLU; priors uniform, or uneven with excluded instances). Each solver has its default limit of
 iterations. The unit is the *spread*, the standard deviation of a problem's reward. The marginals, in turn:
 `hard`: both hard; `weak` and `strong`: both soft with alpha1 = alpha2 = 0.1 and 100; `mixed`: one hard, one soft of 0.1 to
-100. Shifted or scaled: 1000 or -1000 is added to the rewards, or they are multiplied by 1e30 or 1e-30.
+100. Shifted or scaled: 1000 or -1000 is added to the rewards, or they are multiplied by 1e30 or 1e-30. Own alphas: each
+feature and instance is free, hard, or soft with an alpha of 0.1 to 100. Fixed mass: sum P is 1.01 to 101 times what
+the hard ones have.
 
 *Error*: the largest entry of |pooled - reference| / spread, over the solved problems. The reference is Newton in
 double, to a residual of 1e-13 or to rounding, on the same rounded input. (The rows of the other solvers show that Newton is
@@ -148,12 +151,12 @@ void solve_by_all(const Case<Scalar>& made, const Regime& regime, Rows& rows) {
     } else {
         solve<Scalar, R>(otpool::ActiveSet{options}, made, expected, rows.active_set);
     }
-    solve<Scalar, R>(otpool::BregmanAdmm{options}, made, expected, rows.admm);
+    if (!regime.fixed_mass) solve<Scalar, R>(otpool::BregmanAdmm{options}, made, expected, rows.admm);
     solve<Scalar, R>(otpool::Automatic{options}, made, expected, rows.automatic);
 }
 
 template <class Scalar>
-std::string table(std::size_t problems, support::ProgressBar& progress) {
+std::string table(std::size_t problems, const std::string& rows_with, support::ProgressBar& progress) {
     std::ostringstream out;
     out << "| alpha0 / spread | solver | solved | largest error | mean error | largest residual | median "
            "iterations "
@@ -161,6 +164,7 @@ std::string table(std::size_t problems, support::ProgressBar& progress) {
            "|---|---|--:|--:|--:|--:|--:|--:|---|\n";
     for (std::size_t index = 0; index < regimes().size(); ++index) {
         const Regime& regime = regimes()[index];
+        if (regime.name.find(rows_with) == std::string::npos) continue;
         Rows rows;
         for (std::size_t i = 0; i < problems; ++i) {
             const Case<Scalar> made = random_case<Scalar>(regime, index, i);
@@ -177,7 +181,7 @@ std::string table(std::size_t problems, support::ProgressBar& progress) {
             out << "| " << regime.name << " | " << solver << " | " << tally.cells() << " |\n";
         };
         if (regime.has_reference()) row("Sinkhorn", rows.sinkhorn);
-        row("BregmanAdmm", rows.admm);
+        if (!regime.fixed_mass) row("BregmanAdmm", rows.admm);
         if (regime.alpha0_high > 0) {
             row("Newton", rows.newton);
         } else {
@@ -229,21 +233,32 @@ std::string with_count(std::string text, std::size_t problems) {
     return text.replace(text.find(place), place.size(), std::to_string(problems));
 }
 
-std::string document(std::size_t problems, std::size_t wide) {
-    support::ProgressBar progress("accuracy", 2 * (problems * regimes().size() + wide));
-    auto in_double = std::async(std::launch::async, [&] { return table<double>(problems, progress); });
-    const std::string in_float = table<float>(problems, progress);
+/// The tables of the regimes whose name has `rows_with` in it.
+std::string tables(std::size_t problems, const std::string& rows_with, support::ProgressBar& progress) {
+    auto in_double = std::async(std::launch::async, [&] { return table<double>(problems, rows_with, progress); });
+    const std::string in_float = table<float>(problems, rows_with, progress);
+    return with_count(explanation, problems) + "\n**double, tolerance 1e-10**\n\n" + in_double.get() +
+           "\n**float, tolerance 1e-6**\n\n" + in_float;
+}
+
+std::string document(std::size_t problems, std::size_t wide, const std::string& rows_with) {
+    const bool all = rows_with.empty();
+    const auto count = std::count_if(regimes().begin(), regimes().end(), [&](const Regime& regime) {
+        return regime.name.find(rows_with) != std::string::npos;
+    });
+    support::ProgressBar progress("accuracy", 2 * (problems * static_cast<std::size_t>(count) + (all ? wide : 0)));
+    const std::string of_regimes = tables(problems, rows_with, progress);
+    if (!all) return of_regimes;
     auto wide_in_double = std::async(std::launch::async, [&] { return wide_rows<double>("double", wide, progress); });
     const std::string wide_in_float = wide_rows<float>("float", wide, progress);
-    return with_count(explanation, problems) + "\n**double, tolerance 1e-10**\n\n" + in_double.get() +
-           "\n**float, tolerance 1e-6**\n\n" + in_float + "\n**Automatic, the whole range**\n\n" +
-           with_count(explanation_of_wide, wide) +
+    return of_regimes + "\n**Automatic, the whole range**\n\n" + with_count(explanation_of_wide, wide) +
            "\n| scalar | regulariser | solved | largest residual | not solved |\n|---|---|--:|--:|---|\n" +
            wide_in_double.get() + wide_in_float;
 }
 
 struct Arguments {
     std::string output = {};
+    std::string rows = {};
     std::size_t problems = 32;
     std::size_t wide = 1000;
 };
@@ -264,11 +279,12 @@ Arguments parse(const std::vector<std::string>& words) {
     Arguments arguments;
     for (std::size_t i = 0; i < words.size(); ++i) {
         const std::string& option = words[i];
-        if (option != "--output" && option != "--problems" && option != "--wide") {
+        if (option != "--output" && option != "--problems" && option != "--wide" && option != "--rows") {
             throw std::invalid_argument("unknown option " + option);
         }
         if (++i == words.size()) throw std::invalid_argument(option + " needs a value");
         if (option == "--output") arguments.output = words[i];
+        if (option == "--rows") arguments.rows = words[i];
         if (option == "--problems") arguments.problems = parse_count(option, words[i], 1000);
         if (option == "--wide") arguments.wide = parse_count(option, words[i], 100000);
     }
@@ -285,12 +301,12 @@ int main(int argc, char** argv) try {
     }
     const Arguments arguments = parse(words);
     if (arguments.output.empty()) {
-        std::cout << document(arguments.problems, arguments.wide);
+        std::cout << document(arguments.problems, arguments.wide, arguments.rows);
         return 0;
     }
     support::OutputFiles files;
     support::OutputFile& output = files.add(arguments.output);
-    output.stream() << document(arguments.problems, arguments.wide);
+    output.stream() << document(arguments.problems, arguments.wide, arguments.rows);
     files.commit();
 } catch (const std::exception& error) {
     std::cerr << "accuracy: " << error.what() << '\n';

@@ -21,12 +21,18 @@ otpool::RealVector prior_or_uniform(const otpool::Marginal<Scalar>& marginal, ot
     return marginal.has_masses ? in_double : otpool::RealVector(in_double / in_double.sum());
 }
 
-/// max |log(marginal / prior) + potential / alpha| over the entries of prior > 0; 0 if alpha = 0.
 template <class Scalar>
-double marginal_violation(const otpool::RealVector& marginal, const otpool::RealVector& prior, double alpha,
-                          const otpool::Vector<Scalar>& potential) {
+double alpha_of(const otpool::Marginal<Scalar>& side, otpool::Index i) {
+    return static_cast<double>(side.alphas.size() > 0 ? side.alphas[i] : side.alpha);
+}
+
+/// max |log(marginal / prior) + potential / alpha| over the entries of prior > 0 and alpha > 0.
+template <class Scalar>
+double marginal_violation(const otpool::Marginal<Scalar>& side, const otpool::RealVector& marginal,
+                          const otpool::RealVector& prior, const otpool::Vector<Scalar>& potential) {
     double largest = 0;
     for (otpool::Index i = 0; i < prior.size(); ++i) {
+        const double alpha = alpha_of(side, i);
         if (prior[i] == 0 || alpha == 0) continue;
         const double penalty = std::isinf(alpha) ? 0 : static_cast<double>(potential[i]) / alpha;
         largest = std::max(largest, std::abs(std::log(marginal[i] / prior[i]) + penalty));
@@ -46,7 +52,7 @@ double generated_entry(double slack, double alpha0, double prior_product) {
 
 }  // namespace detail
 
-/// Priors, potentials and slack x_dn + f_d + g_n of a solution, in double.
+/// Priors, potentials and slack x_dn + f_d + g_n + lambda of a solution, in double.
 template <class Scalar, class R>
 struct Recomputed {
     const otpool::Solution<Scalar, R>& solution;
@@ -59,7 +65,9 @@ struct Recomputed {
         p = detail::prior_or_uniform(problem.features, problem.reward.rows());
         q = detail::prior_or_uniform(problem.instances, problem.reward.cols());
         // The masses of two hard marginals differ by rounding.
-        if (std::isinf(problem.features.alpha) && std::isinf(problem.instances.alpha)) q *= p.sum() / q.sum();
+        const bool own_alphas = problem.features.alphas.size() > 0 || problem.instances.alphas.size() > 0;
+        if (!own_alphas && std::isinf(problem.features.alpha) && std::isinf(problem.instances.alpha))
+            q *= p.sum() / q.sum();
         plan = otpool::RealMatrix::Zero(p.size(), q.size());
         of.log_plan.for_each_log_column([&](otpool::Index, otpool::Index n, const otpool::RealVector& log_column) {
             for (otpool::Index d = 0; d < plan.rows(); ++d) plan(d, n) = std::exp(log_column[d]);
@@ -67,6 +75,7 @@ struct Recomputed {
         slack = problem.reward.matrix().template cast<double>();
         slack.colwise() += of.feature_potential.template cast<double>();
         slack.rowwise() += of.instance_potential.template cast<double>().transpose();
+        slack.array() += static_cast<double>(of.mass_potential);
     }
 
     /// The residual as Solution::residual defines it.
@@ -74,9 +83,9 @@ struct Recomputed {
         const auto& problem = solution.problem;
         const otpool::RealVector r = plan.rowwise().sum();
         const otpool::RealVector c = plan.colwise().sum();
-        double largest =
-            std::max(detail::marginal_violation(r, p, problem.features.alpha, solution.feature_potential),
-                     detail::marginal_violation(c, q, problem.instances.alpha, solution.instance_potential));
+        double largest = std::max(detail::marginal_violation(problem.features, r, p, solution.feature_potential),
+                                  detail::marginal_violation(problem.instances, c, q, solution.instance_potential));
+        if (problem.mass) largest = std::max(largest, std::abs(std::log(plan.sum() / double(*problem.mass))));
         otpool::RealMatrix gap = otpool::RealMatrix::Zero(plan.rows(), plan.cols());
         for (otpool::Index n = 0; n < plan.cols(); ++n) {
             if (q[n] == 0) continue;
@@ -90,7 +99,7 @@ struct Recomputed {
                     gap(d, n) = plan(d, n) * std::abs(slack(d, n)) / alpha_unit();
                 }
             }
-            if (problem.instances.alpha > 0) largest = std::max(largest, gap.col(n).sum() / c[n]);
+            if (detail::alpha_of(problem.instances, n) > 0) largest = std::max(largest, gap.col(n).sum() / c[n]);
         }
         const bool rows_count = problem.features.alpha > 0 || problem.alpha0 > 0;
         return rows_count ? std::max(largest, (gap.rowwise().sum().array() / r.array()).maxCoeff()) : largest;
@@ -111,6 +120,7 @@ struct Recomputed {
             if (std::isfinite(x)) largest = std::max<double>(largest, std::abs(x));
         }
         largest = std::max<double>(largest, solution.feature_potential.cwiseAbs().maxCoeff());
+        largest = std::max<double>(largest, std::abs(solution.mass_potential));
         for (otpool::Index n = 0; n < q.size(); ++n) {
             if (q[n] > 0) largest = std::max<double>(largest, std::abs(solution.instance_potential[n]));
         }
@@ -123,8 +133,11 @@ struct Recomputed {
         }
         // the unit that residual() compares slacks in
         double smallest_alpha = problem.alpha0 > 0 ? static_cast<double>(problem.alpha0) : alpha_unit();
-        for (const Scalar alpha : {problem.features.alpha, problem.instances.alpha}) {
-            if (alpha > 0) smallest_alpha = std::min<double>(smallest_alpha, alpha);
+        for (const auto* side : {&problem.features, &problem.instances}) {
+            for (otpool::Index i = 0; i < std::max<otpool::Index>(1, side->alphas.size()); ++i) {
+                const double alpha = detail::alpha_of(*side, i);
+                if (alpha > 0) smallest_alpha = std::min(smallest_alpha, alpha);
+            }
         }
         return epsilon * (1 + largest / smallest_alpha);
     }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <otpool/otpool.hpp>
 #include <string>
 #include <vector>
@@ -24,6 +25,8 @@ struct Regime {
     double alpha0_high = 0;
     bool quadratic = false;
     bool shifted_or_scaled = false;
+    bool own_alphas = false;  ///< An alpha for each feature and instance: free, soft and hard ones.
+    bool fixed_mass = false;
 
     bool has_reference() const { return !quadratic && alpha0_high > 0; }
 };
@@ -37,6 +40,13 @@ inline const std::vector<Regime>& regimes() {
         {.name = "0.1 to 10, shifted or scaled", .alpha0_low = 0.1, .alpha0_high = 10, .shifted_or_scaled = true},
         {.name = "0"},
         {.name = "0.1 to 10, Quadratic", .alpha0_low = 0.1, .alpha0_high = 10, .quadratic = true},
+        {.name = "0.01 to 10, own alphas", .alpha0_low = 0.01, .alpha0_high = 10, .own_alphas = true},
+        {.name = "0.01 to 10, own alphas, fixed mass",
+         .alpha0_low = 0.01,
+         .alpha0_high = 10,
+         .own_alphas = true,
+         .fixed_mass = true},
+        // A new kind of problem comes here: the problems of the rows above then stay the same.
     };
     return all;
 }
@@ -55,6 +65,7 @@ struct Case {
     Scalar alpha0 = 0;
     otpool::Marginal<Scalar> features = {};
     otpool::Marginal<Scalar> instances = {};
+    std::optional<Scalar> mass = {};
     double spread = 1;          ///< Standard deviation of the reward's entries; the unit of the alphas.
     std::size_t marginals = 0;  ///< Index into marginal_names().
     bool relative = false;      ///< RelativeEntropy instead of Entropy.
@@ -62,7 +73,7 @@ struct Case {
     template <class R>
     otpool::UotProblem<Scalar, R> problem() const {
         otpool::UotProblem<Scalar, R> made{
-            .reward = reward, .alpha0 = alpha0, .features = features, .instances = instances};
+            .reward = reward, .alpha0 = alpha0, .features = features, .instances = instances, .mass = mass};
         if (values.size() > 0) made.values = values;
         return made;
     }
@@ -70,12 +81,15 @@ struct Case {
     /// The very same problem in double.
     Case<double> in_double() const {
         const auto converted = [](const otpool::Marginal<Scalar>& side) -> otpool::Marginal<double> {
-            return {.alpha = side.alpha, .prior = side.prior.template cast<double>()};
+            return {.alpha = side.alpha,
+                    .prior = side.prior.template cast<double>(),
+                    .alphas = side.alphas.template cast<double>()};
         };
         return {.reward = reward.template cast<double>(),
                 .alpha0 = alpha0,
                 .features = converted(features),
                 .instances = converted(instances),
+                .mass = mass ? std::optional<double>(*mass) : std::optional<double>(),
                 .spread = spread,
                 .marginals = marginals,
                 .relative = relative};
@@ -98,6 +112,25 @@ inline otpool::RealVector uneven_prior(bench::Random& random, Index size, bool w
         if (with_zeros && i != kept && random.uniform() < 0.2) prior[i] = 0;
     }
     return prior / prior.sum();
+}
+
+/// Gives each line of a side an alpha of its own: 0, infinite, or 0.1 to 100 spreads, as at least one is that has a prior
+/// above 0. Returns the sum of the priors of hard lines.
+template <class Scalar>
+double draw_alphas(bench::Random& random, otpool::Marginal<Scalar>& side, Index size, double spread) {
+    side.alphas.resize(size);
+    const otpool::RealVector prior = side.prior.size() > 0 ? otpool::RealVector(side.prior.template cast<double>())
+                                                           : otpool::RealVector::Constant(size, 1.0 / double(size));
+    Index soft = 0;
+    prior.maxCoeff(&soft);
+    double hard_sum = 0;
+    for (Index i = 0; i < size; ++i) {
+        const double kind = i == soft ? 1 : random.uniform();
+        const double alpha = kind < 0.2 ? 0 : kind < 0.5 ? infinity : spread * random.log_uniform(0.1, 100);
+        side.alphas[i] = static_cast<Scalar>(alpha);
+        if (alpha == infinity) hard_sum += prior[i];
+    }
+    return hard_sum;
 }
 
 }  // namespace detail
@@ -141,6 +174,13 @@ Case<Scalar> random_case(const Regime& regime, std::size_t regime_index, std::si
     if (uneven) {
         made.features.prior = detail::uneven_prior(random, features, false).template cast<Scalar>();
         made.instances.prior = detail::uneven_prior(random, instances, true).template cast<Scalar>();
+    }
+    if (regime.own_alphas) {
+        made.marginals = 3;
+        const double hard_sum = std::max(detail::draw_alphas(random, made.features, features, made.spread),
+                                         detail::draw_alphas(random, made.instances, instances, made.spread));
+        const double more = random.log_uniform(1e-2, 1e2);
+        if (regime.fixed_mass) made.mass = static_cast<Scalar>(hard_sum > 0 ? hard_sum * (1 + more) : more);
     }
     return made;
 }

@@ -301,6 +301,25 @@ TEST_CASE("a fixed mass goes with rewards of any size") {
     }
 }
 
+TEST_CASE("poolings take a fixed mass") {
+    Random random(3);
+    const Matrix<double> bag = random_bag<double>(random, 5, 20, BagKind::normal);
+    const PoolingParameters<double> parameters{.alpha0 = 0.5,
+                                               .features = {.alpha = 1, .penalty = AtMost()},
+                                               .instances = {.alpha = 1, .penalty = AtMost()},
+                                               .mass = 0.7};
+    const SlotPooling<double, DotProduct<double>, Sinkhorn> slots{
+        .reward = {.prototypes = random_bag<double>(random, 5, 3, BagKind::normal)}, .parameters = parameters};
+    const Matrix<double> drawn = slots.plan({bag});
+    CHECK(std::abs(drawn.sum() - 0.7) < 1e-7);
+    CHECK(drawn.rowwise().sum().maxCoeff() < (1 + 1e-7) / 3);
+    CHECK(drawn.colwise().sum().maxCoeff() < (1 + 1e-7) / 20);
+    const Pooling<double> pooling{parameters, {}};
+    const auto solution = pooling.solve({bag});
+    CHECK(std::abs(solution.mass() - 0.7) < 1e-7);
+    CHECK((pooling(bag) - ConditionalReadout{}(solution)).cwiseAbs().maxCoeff() < 1e-7);
+}
+
 TEST_CASE("masses that do not go with the problem are refused") {
     const Matrix<double> bag = Matrix<double>::Random(2, 4);
     UotProblem<double> problem{.reward = bag};

@@ -201,10 +201,6 @@ TEST_CASE("alphas that do not go with the problem are refused") {
     CHECK(message_of<UnsupportedProblem>([&] { ActiveSet{}.solve(problem); }) ==
           "ActiveSet does not solve a problem with alpha0 = 0 and both free features and free instances; allowed: free "
           "lines on one side, or all lines free");
-    problem.alpha0 = 1;
-    CHECK(message_of<UnsupportedProblem>([&] { BregmanAdmm{}.solve(problem); }) ==
-          "BregmanAdmm does not solve a problem with alphas for each feature or instance; allowed: one alpha for all "
-          "(Sinkhorn, Newton and ActiveSet take them)");
 }
 
 }  // namespace own_alphas_test

@@ -21,9 +21,10 @@ namespace otpool {
 ///
 ///     P = exp((X + f 1^T + 1 g^T) / alpha0)      times (p0 q0^T)^w, w the regulariser's prior_weight
 ///
-/// for a solver of your own to return. If the problem fixes the mass, it is the multiple of that plan that has this mass. Its residual is computed from the plan, and its status is `converged` if that is
-/// within the tolerance, else `iteration_limit`. Throws InvalidArgument if the problem is not well formed, alpha0 is
-/// not finite and > 0, or potentials have another size. Cost: four passes, three exps an element.
+/// for a solver of your own to return. If the problem fixes the mass, it is the multiple of that plan that has this
+/// mass. Its residual is computed from the plan, and its status is `converged` if that is within the tolerance, else
+/// `iteration_limit`. Throws InvalidArgument if the problem is not well formed, alpha0 is not finite and > 0, or
+/// potentials have another size. Cost: four passes, three exps an element.
 template <BagScalar Scalar, EntropicRegularizer R>
 Solution<Scalar, R> solution_of_potentials(const UotProblem<Scalar, R>& problem, const Vector<double>& f,
                                            const Vector<double>& g, int iterations, double tolerance) {

@@ -30,6 +30,7 @@ struct PoolingParameters {
     Scalar alpha0 = 1;                            ///< Strength of the regulariser, in [0, inf].
     Marginal<Scalar> features = {.alpha = hard};  ///< alpha1 and p0 (D entries).
     Marginal<Scalar> instances = {.alpha = 0};    ///< alpha2 and q0 (N entries).
+    std::optional<Scalar> mass = {};              ///< m, if the plan's mass is fixed.
 };
 
 /// Global pooling by unbalanced optimal transport: from a bag of N instances with D features to D numbers.
@@ -124,6 +125,7 @@ private:
         problem.regularizer = regularizer;
         problem.features = parameters.features;
         problem.instances = parameters.instances;
+        problem.mass = parameters.mass;
         set_prior(problem.instances.prior, bag);
         problem.reward = converted(bag.reward);
         problem.values = {};

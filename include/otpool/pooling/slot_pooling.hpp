@@ -91,6 +91,7 @@ private:
         problem.regularizer = regularizer;
         problem.features = parameters.features;
         problem.instances = parameters.instances;
+        problem.mass = parameters.mass;
         if (bag.prior.size() > 0) problem.instances.prior = bag.prior;
         const Index instances = bag.instances.cols();
         const Vector<Scalar>& q0 = problem.instances.prior;

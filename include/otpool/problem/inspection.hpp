@@ -40,6 +40,8 @@ struct Inspection {
         return detail::is_kullback_leibler(feature_penalty, alpha1) &&
                detail::is_kullback_leibler(instance_penalty, alpha2);
     }
+    /// Whether features or instances have an alpha each.
+    bool has_own_alphas() const { return alpha1.differ() || alpha2.differ(); }
     Index active_instances() const { return static_cast<Index>(priors.active.size()); }
     bool all_active() const { return active_instances() == reward.cols(); }
     Real highest_of_all() const { return *std::max_element(highest.begin(), highest.end()); }

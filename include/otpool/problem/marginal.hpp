@@ -41,7 +41,7 @@ struct Marginal {
     /// 1e-3; q0 is then brought to that of p0.
     bool has_masses = false;
     /// An alpha for each feature or instance, instead of `alpha`: free, soft and hard ones may mix. Empty: `alpha` for
-    /// all. Sinkhorn, Newton, ActiveSet and closed forms take them.
+    /// all. Every solver takes them.
     Vector<Scalar> alphas = {};
 };
 

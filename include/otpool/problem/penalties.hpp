@@ -13,7 +13,8 @@ namespace otpool {
 /// alpha KL(marginal | prior), KL(a | b) = sum a log(a/b) - a + b: the penalty that every solver and gradient takes.
 struct KullbackLeibler {};
 
-/// A penalty other than that, AtMost, Range, TotalVariation or one of your own: alpha sum_i p_i psi(m_i / p_i) for a marginal m with prior p; psi is convex, psi(1) = 0.
+/// A penalty other than that, AtMost, Range, TotalVariation or one of your own: alpha sum_i p_i psi(m_i / p_i) for a
+/// marginal m with prior p; psi is convex, psi(1) = 0.
 ///
 /// - value(t) is psi(t), t >= 0.
 /// - half_step(excess, strength) is the x that solves  x in -strength d psi(exp(x - excess)).  Sinkhorn's half step

@@ -223,8 +223,7 @@ void require_bounded_mass(const char* solver, const UotProblem<Scalar, R>& probl
 template <class Scalar, class R>
 void require_common_alphas(const char* solver, const UotProblem<Scalar, R>& problem) {
     if (!has_own_alphas(problem)) return;
-    throw UnsupportedProblem(solver, "alphas for each feature or instance",
-                             "one alpha for all (Sinkhorn, Newton and ActiveSet take them)");
+    throw UnsupportedProblem(solver, "alphas for each feature or instance", "one alpha for all (solvers take them)");
 }
 
 }  // namespace detail

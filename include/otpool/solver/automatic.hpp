@@ -36,7 +36,7 @@ namespace otpool {
 /// | alpha0 = 0 | ActiveSet, BregmanAdmm |
 /// | a regulariser of your own | BregmanAdmm |
 /// | a penalty of your own | Sinkhorn if entropic with alpha0 > 0, BregmanAdmm |
-/// | an alpha for each feature or instance, or a fixed mass | the same without BregmanAdmm |
+/// | a fixed mass | the same without BregmanAdmm |
 /// | a fixed number of iterations | Sinkhorn if entropic with alpha0 > 0, else BregmanAdmm |
 ///
 /// So many iterations of Sinkhorn take half as long as Newton takes on the whole where Sinkhorn is slow. It is left out
@@ -168,9 +168,7 @@ private:
             if (attempts.again() && !is_limit && takes_newton) solve(Newton{attempts.options()});
         }
         if (attempts.again() && is_limit && takes_newton) solve(ActiveSet{attempts.options()});
-        const bool has_newton = is_limit || NewtonRegularizer<R>;
-        const bool refused_by_admm = detail::has_own_alphas(problem) || detail::fixed_mass(problem);
-        const bool is_last = takes_newton && has_newton && refused_by_admm;
+        const bool is_last = EntropicRegularizer<R> && !is_limit && detail::fixed_mass(problem);
         if (attempts.again() && !is_last) solve(BregmanAdmm{attempts.options()});
     }
 };

@@ -31,16 +31,17 @@ namespace otpool {
 ///     log S <- (Z + rho log T)/(rho + a0)    log S += k1 (log p0 - LSE_n(log S)),  k1 = a1/(a1+rho+a0)
 ///     Z     <- Z + rho (T - S)/max(T, S)
 ///
-/// Both are normalised to mass 1; the known factor is put back at the end. With a separable regulariser, the right-hand
+/// Both are normalised to mass 1; the known factor is put back at the end. With a penalty other than KullbackLeibler, or an
+/// alpha for each line, the factor is not known, and the mass is free. With a separable regulariser, the right-hand
 /// sides are (X - Z - a0 phi'(S))/rho + log S and Z/rho + log T, k1 = a1/(a1+rho), and the mass is free if the
 /// problem's is. Wang & Banerjee, "Bregman Alternating Direction Method of Multipliers" (NeurIPS 2014); Cheng & Xu,
 /// arXiv 2201.09191, with their dual step scaled by the plan's entries.
 ///
-/// With an entropic regulariser, KullbackLeibler and the scaled dual step (AdmmSweep), an iteration costs three exps
-/// per element and a residual two; memory is one D x N matrix beside the reward. It computes in double, except when a
-/// fixed number of iterations only pools a float bag and float suffices. Otherwise, and for a solution after a fixed
-/// number of iterations (AdmmState), a residual costs four exps, and memory is three D x N matrices. At small alpha0 it
-/// needs far fewer iterations than Sinkhorn.
+/// With an entropic regulariser, KullbackLeibler, one alpha for each side and the scaled dual step (AdmmSweep), an
+/// iteration costs three exps per element and a residual two; memory is one D x N matrix beside the reward. It computes
+/// in double, except when a fixed number of iterations only pools a float bag and float suffices. Otherwise, and for a
+/// solution after a fixed number of iterations (AdmmState), a residual costs four exps, and memory is three D x N
+/// matrices. At small alpha0 it needs far fewer iterations than Sinkhorn.
 struct BregmanAdmm {
     Options options = {};  ///< When to stop, and what to record.
     /// Weight of the divergence between the copies, in (0, inf), in the reward's unit. Empty: 0.1 sd(X) + alpha0; for
@@ -49,7 +50,8 @@ struct BregmanAdmm {
     DualStep dual_step = DualStep::scaled;  ///< How the dual moves after a step.
 
     /// Throws InvalidArgument if the problem is not well formed, UnsupportedProblem for alpha0 = inf with a penalty
-    /// other than KullbackLeibler, and for alphas for each feature or instance. Thread-safe.
+    /// other than KullbackLeibler, for a fixed mass, and for alpha0 = 0 where only some features and some instances are
+    /// free. Thread-safe.
     template <BagScalar Scalar, ConvexRegularizer R>
     Solution<Scalar, R> solve(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run = {}) const {
         detail::SolverRun<Scalar, R> own(options, problem, run);
@@ -82,7 +84,7 @@ private:
         const double given_rho = rho.value_or(1);
         detail::require_that(given_rho > 0 && std::isfinite(given_rho), "rho", given_rho, "finite and > 0");
         if (!detail::takes_closed_form(run)) {
-            detail::require_common_alphas("BregmanAdmm", run.problem());
+            detail::require_bounded_mass("BregmanAdmm", run.problem());
             detail::require_free_mass("BregmanAdmm", run.problem());
         }
         run.inspect();
@@ -101,6 +103,7 @@ private:
         const double penalty = weight(run);
         if constexpr (EntropicRegularizer<R>) {
             if (run.takes_unseen_steps() && dual_step == DualStep::scaled && run.inspection().is_kullback_leibler() &&
+                !run.inspection().has_own_alphas() &&
                 detail::pool_by_sweeps<Scalar>(run.inspection(), penalty, *options.iterations, run.any().execution,
                                                run.workspace(), run.mean()))
                 return {.status = Status::iteration_limit, .iterations = *options.iterations};

@@ -16,23 +16,33 @@ namespace otpool::detail {
 
 /// An upper bound P of the plan's entries, with a separable regulariser. A hard marginal bounds them by its prior's
 /// entries; otherwise, as no entry exceeds its marginals,
-///     alpha0 phi'(P) + alpha1 log(P / max p0) + alpha2 log(P / max q0) <= max X.
+///     alpha0 phi'(P) + alpha1 log(P / max p0) + alpha2 log(P / max q0) <= max X,
+/// with the least term of any line where lines have their own alphas.
 inline Real largest_separable_entry(const Inspection& problem) {
     const auto highest_of = [](const auto& numbers) { return *std::max_element(numbers.begin(), numbers.end()); };
     const Real log_p = highest_of(problem.priors.log_p);
     const Real log_q = highest_of(problem.priors.log_q);
     Real log_bound = std::numeric_limits<Real>::infinity();
-    if (std::isinf(problem.alpha1.common())) log_bound = (std::min)(log_bound, log_p);
-    if (std::isinf(problem.alpha2.common())) log_bound = (std::min)(log_bound, log_q);
+    if (problem.alpha1.all_hard()) log_bound = (std::min)(log_bound, log_p);
+    if (problem.alpha2.all_hard()) log_bound = (std::min)(log_bound, log_q);
     if (std::isfinite(log_bound)) return std::exp(log_bound);
 
+    const auto least_term = [](const Alphas& alphas, Real log_entry, const auto& log_prior, Real log_highest) {
+        if (!alphas.differ()) return alphas.common() * (log_entry - log_highest);
+        Real least = std::numeric_limits<Real>::infinity();
+        for (Index i = 0; i < alphas.size(); ++i) {
+            if (log_entry != log_prior[i]) least = (std::min)(least, alphas[i] * (log_entry - log_prior[i]));
+        }
+        return least;
+    };
     const Real highest = problem.highest_of_all();
     Real low = -700;
     Real high = 700;
     while (high - low > 0.01) {
         const Real middle = (low + high) / 2;
         const Real bound = problem.alpha0 * problem.regularizer.derivative(std::exp(middle)) +
-                           problem.alpha1.common() * (middle - log_p) + problem.alpha2.common() * (middle - log_q);
+                           least_term(problem.alpha1, middle, problem.priors.log_p, log_p) +
+                           least_term(problem.alpha2, middle, problem.priors.log_q, log_q);
         (bound <= highest ? low : high) = middle;
     }
     return std::exp(high);

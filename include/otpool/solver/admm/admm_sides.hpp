@@ -30,11 +30,12 @@ struct AdmmSide {
         std::copy(log_prior.begin(), log_prior.end(), side.log_prior.begin());
         for (Buffer<Real>* each : {&side.anchor, &shift, &penalty}) each->assign(log_prior.size(), 0);
     }
-    void set(Real alpha, Real weight_) {
+    void set(const Alphas& alphas, Real weight_) {
         weight = weight_;
-        side.set(alpha, weight);
+        side.set(alphas, weight);
     }
 
+    /// Whether all lines are, with one alpha for all of them.
     bool is_hard() const { return std::isinf(side.common.alpha); }
     bool is_soft() const { return side.common.alpha > 0 && !is_hard(); }
     Index size() const { return side.size(); }
@@ -44,8 +45,9 @@ struct AdmmSide {
 
     /// In units of rho.
     Real potential(Index i) const {
-        if (is_hard()) return weight * shift[i] + constant;
-        return is_soft() ? side.common.alpha * (penalty[i] + constant) : 0;
+        const Real alpha = side.line(i).alpha;
+        if (std::isinf(alpha)) return weight * shift[i] + constant;
+        return alpha > 0 ? alpha * (penalty[i] + constant) : 0;
     }
     /// potential(i) - weight shift_i, the same for all lines but for rounding.
     Real potential_of_constant() const { return is_hard() ? constant : is_soft() ? side.common.alpha * constant : 0; }
@@ -87,7 +89,7 @@ struct AdmmSide {
 struct AdmmSides {
     AdmmSide features, instances;
     bool entropic = true;
-    Real alpha0 = 0, alpha1 = 0, alpha2 = 0;
+    Real alpha0 = 0;
     Real rho = 1;
     Real inverse_rho = 1;  ///< 0 if alpha0 is infinite.
     Real strength = 0;     ///< alpha0 / rho
@@ -96,6 +98,7 @@ struct AdmmSides {
     bool unit_mass = true;
     Real log_hard_mass = 0;  ///< log of the mass that a hard side gives to the plan; 0 if none is hard.
     Real offset = 0;         ///< Taken off every reward.
+    Real stiffness = 0;      ///< alpha0 + alpha1 + alpha2; not read unless there is an offset.
     Real log_scale = 0;      ///< The plan is exp(log_scale) S.
 
     /// Call before half steps.
@@ -107,22 +110,25 @@ struct AdmmSides {
     void set_parameters(const Inspection& problem, Real rho_) {
         entropic = problem.regularizer.separable == nullptr;
         alpha0 = problem.alpha0;
-        alpha1 = problem.alpha1.common();
-        alpha2 = problem.alpha2.common();
+        stiffness = alpha0 + problem.alpha1.common() + problem.alpha2.common();
         rho = rho_;
         inverse_rho = std::isinf(alpha0) ? 0 : 1 / rho;
         strength = !std::isinf(alpha0) ? alpha0 / rho : entropic ? 1 : 1 / problem.regularizer.curvature(1);
-        const auto in_rho = [&](Real alpha) { return std::isinf(alpha) ? alpha : alpha * inverse_rho; };
-        features.set(in_rho(alpha1), entropic ? 1 + strength : 1);
-        instances.set(in_rho(alpha2), 1);
+        const auto in_rho = [&](Alphas alphas) {
+            alphas.transform([&](Real alpha) { return std::isinf(alpha) ? alpha : alpha * inverse_rho; });
+            return alphas;
+        };
+        features.set(in_rho(problem.alpha1), entropic ? 1 + strength : 1);
+        instances.set(in_rho(problem.alpha2), 1);
         const RealVector& log_p = problem.priors.log_p;
         const Buffer<Real>& log_q = problem.priors.log_q;
         log_hard_mass = features.is_hard()    ? log_sum_exp(log_p.data(), log_p.size())
                         : instances.is_hard() ? log_sum_exp(log_q.data(), log_q.size())
                                               : 0;
-        // R'(m S) follows from R'(S) with entropy alone.
+        // With alphas for each line the factor is not known. R'(m S) follows from R'(S) with entropy alone.
         const bool has_unit_mass = (features.is_hard() || instances.is_hard()) && std::abs(log_hard_mass) < 1e-12;
-        unit_mass = problem.is_kullback_leibler() && (entropic || alpha0 == 0 || has_unit_mass);
+        const bool has_factor = problem.is_kullback_leibler() && !problem.has_own_alphas();
+        unit_mass = has_factor && (entropic || alpha0 == 0 || has_unit_mass);
         offset = unit_mass ? problem.highest_of_all() : 0;
     }
 
@@ -137,13 +143,13 @@ struct AdmmSides {
         // The multiplier of the plan's mass: the mean of  alpha0 R'(P) - X - f - g  under it.
         const Real of_scale = entropic ? strength * log_scale : 0;
         const Real lambda = mean_excess + of_scale - features.mean_potential(log_r) - instances.mean_potential(log_c);
-        const Real stiffness = strength + features.side.common.alpha + instances.side.common.alpha;
+        const Real in_rho = strength + features.side.common.alpha + instances.side.common.alpha;
         if (features.is_hard()) {
             features.constant = lambda;
         } else if (instances.is_hard()) {
             instances.constant = lambda;
-        } else if (stiffness > 0) {
-            log_scale = -lambda / stiffness;
+        } else if (in_rho > 0) {
+            log_scale = -lambda / in_rho;
             features.constant -= log_scale;
             instances.constant -= log_scale;
         }
@@ -163,8 +169,8 @@ struct AdmmSides {
 
     /// With the reward as given, the plan is exp(log_factor()) S.
     Real log_factor() const {
-        const Real stiffness = alpha0 + alpha1 + alpha2;
-        return log_scale + (stiffness > 0 ? std::clamp(offset / stiffness, lowest_exponent, -lowest_exponent) : 0);
+        const bool has_shift = offset != 0 && stiffness > 0;
+        return log_scale + (has_shift ? std::clamp(offset / stiffness, lowest_exponent, -lowest_exponent) : 0);
     }
 
     /// Potentials and mass; the caller adds outcome and plan.
@@ -175,17 +181,18 @@ struct AdmmSides {
         // A soft side that alpha0 keeps from its prior (alpha0 = inf, or next to it): the marginal gives its potential.
         const auto in_reward_units = [&](const AdmmSide& of, Index i, Real alpha, Real log_mass, bool takes_offset) {
             const Real log_excess = log_scale + log_mass - of.side.log_prior[i];
-            const bool is_kept = inverse_rho == 0 || of.side.is_free();
+            const bool is_kept = inverse_rho == 0 || of.side.line(i).is_free();
             if (is_kept && alpha > 0 && std::isfinite(alpha)) return saturated(-alpha * log_excess, is_float);
             const Real scaled = of.potential(i) == 0 ? 0 : of.potential(i) * rho;
             return saturated(scaled - (shift == 0 ? 0 : alpha * shift) - (takes_offset ? offset : 0), is_float);
         };
         found.feature_potential.resize(features.size());
         for (Index d = 0; d < features.size(); ++d) {
-            found.feature_potential[d] = in_reward_units(features, d, alpha1, log_r[d], features.is_hard());
+            found.feature_potential[d] = in_reward_units(features, d, problem.alpha1[d], log_r[d], features.is_hard());
         }
         found.instance_potential = on_all_instances(problem.reward.cols(), problem.priors.active, [&](Index k) {
-            return in_reward_units(instances, k, alpha2, log_c[k], instances.is_hard() && !features.is_hard());
+            return in_reward_units(instances, k, problem.alpha2[k], log_c[k],
+                                   instances.is_hard() && !features.is_hard());
         });
         found.log_mass = log_sum_exp(log_r, features.size()) + log_factor();
         return found;

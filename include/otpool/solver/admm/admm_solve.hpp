@@ -73,8 +73,8 @@ private:
     bool takes_sweeps() {
         const bool warm = settings_.first_plan != nullptr;
         if (problem_.regularizer.separable != nullptr || settings_.dual_step != DualStep::scaled) return false;
-        if (run_.options.iterations || !problem_.is_kullback_leibler() || std::isinf(problem_.alpha0) ||
-            (warm && problem_.alpha0 == 0))
+        if (run_.options.iterations || !problem_.is_kullback_leibler() || problem_.has_own_alphas() ||
+            std::isinf(problem_.alpha0) || (warm && problem_.alpha0 == 0))
             return false;
         auto& sweep = run_.workspace.get<AdmmSweep<Work>>();
         sweep.start(problem_, settings_.rho, run_.execution);

@@ -100,10 +100,10 @@ public:
         Real largest_of_cols = 0;
         for (Index k = 0; k < cols(); ++k) largest_of_cols = (std::max)(largest_of_cols, add_gap(k));
         // A free side adds nothing. But pooling uses the rows' weights, and with a regulariser every row has some.
-        const bool rows_count = sides_.features.side.common.alpha > 0 || sides_.strength > 0;
+        const bool rows_count = !sides_.features.side.has_no_penalty() || sides_.strength > 0;
         return (std::max)({sides_.violation(log_r_.data(), log_c_.data()),
                            rows_count ? *std::max_element(gap_.begin(), gap_.end()) : 0,
-                           sides_.instances.side.common.alpha > 0 ? largest_of_cols : 0});
+                           sides_.instances.side.has_no_penalty() ? 0 : largest_of_cols});
     }
 
     /// The residual that rounding alone can leave.

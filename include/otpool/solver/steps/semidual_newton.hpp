@@ -153,8 +153,8 @@ private:
         kernel_.sweep(potential.data(), columns_, pass);
     }
 
-    /// d dual / d length = <direction, p exp(-f/alpha) - r>, and the multiplier's times m - sum r, in units of exp(unit). Zero if rounding leaves no digit of
-    /// it: then only small rows still move, which the dual does not see.
+    /// d dual / d length = <direction, p exp(-f/alpha) - r>, and the multiplier's times m - sum r, in units of
+    /// exp(unit). Zero if rounding leaves no digit of it: then only small rows still move, which the dual does not see.
     Work slope(Work unit) const {
         Work sum = 0;
         Work magnitude = 0;
