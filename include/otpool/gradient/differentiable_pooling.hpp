@@ -33,6 +33,7 @@ struct DifferentiablePooling {
     Mode mode = {};                             ///< Solves the problem and differentiates the plan.
     Readout readout = {};                       ///< Computes the pooled vector from the plan.
     Execution execution = {};                   ///< Runs the bags of a batch, in both passes; Sequential by default.
+    [[no_unique_address]] R regularizer = {};   ///< R, if it has settings, as KSparse has.
 
     /// The pooled bags, and what backward() needs. Views the bags, which must outlive it.
     struct Forward {
@@ -42,8 +43,11 @@ struct DifferentiablePooling {
 
     /// The pooling that forward() computes, but without the steps' own parameters, if the mode has any.
     auto without_tapes() const {
-        return Pooling<Scalar, decltype(mode.solver), R, Readout>{
-            .parameters = parameters, .solver = mode.solver, .readout = readout, .execution = execution};
+        return Pooling<Scalar, decltype(mode.solver), R, Readout>{.parameters = parameters,
+                                                                  .solver = mode.solver,
+                                                                  .readout = readout,
+                                                                  .execution = execution,
+                                                                  .regularizer = regularizer};
     }
 
     /// Pools the bags. Throws InvalidArgument that names the bag.

@@ -42,6 +42,7 @@ struct DifferentiableSlotPooling {
     Readout readout = {};                       ///< Computes a slot's vector from what it draws.
     Dummy dummy = {};                           ///< NoDummySlot, PartialSlots or Dustbin.
     Execution execution = {};                   ///< Runs the bags of a batch, in both passes; Sequential by default.
+    [[no_unique_address]] R regularizer = {};   ///< R, if it has settings, as KSparse has.
 
     /// What backward() needs of one bag.
     struct Tape {
@@ -65,7 +66,8 @@ struct DifferentiableSlotPooling {
                                                                                      .solver = mode.solver,
                                                                                      .readout = readout,
                                                                                      .dummy = dummy,
-                                                                                     .execution = execution};
+                                                                                     .execution = execution,
+                                                                                     .regularizer = regularizer};
     }
 
     /// Pools the bags. Throws InvalidArgument that names the bag.

@@ -61,6 +61,7 @@ struct Pooling {
     std::optional<Scalar> empty_bag = {};  ///< Fills an empty bag's pooled vector; if unset, an empty bag is an error.
     /// Runs the bags of a batch, and parts of a bag that dominates the batch; Sequential by default.
     Execution execution = {};
+    [[no_unique_address]] R regularizer = {};  ///< R, if it has settings, as KSparse has.
 
     /// The solution of one bag's problem, which views the bag. Throws InvalidArgument.
     Solution<Number, R> solve(const Bag<Scalar>& bag) const { return solve(bag, {.execution = execution}); }
@@ -121,6 +122,7 @@ private:
     void set(UotProblem<Number, R>& problem, const Bag<Scalar>& bag) const {
         detail::require_reward_shape(bag.reward, bag.instances);
         problem.alpha0 = parameters.alpha0;
+        problem.regularizer = regularizer;
         problem.features = parameters.features;
         problem.instances = parameters.instances;
         problem.mass = parameters.mass;
