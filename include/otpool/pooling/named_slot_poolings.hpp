@@ -35,6 +35,9 @@ auto otke_pooling(Matrix<Scalar> prototypes, Scalar alpha0 = Scalar(0.1), int it
 /// The aggregation of SALAD (Izquierdo & Civera, CVPR 2024): the bag's reward are its scores (K x N), and a dustbin of
 /// this reward takes what no slot draws. 3 Sinkhorn steps that end on the instances; y_k = N sum_n P_kn v_n. (They then
 /// normalise every y_k: see Salad for the whole.)
+///
+/// The reward of the dustbin has no effect but for rounding, here as in their program: it is the same for all instances, and
+/// the half step of the hard slots, which comes first, takes it away again.
 template <BagScalar Scalar, class Reward = GivenReward, class Values = InstancesAsValues>
 auto salad_pooling(Scalar dustbin, Reward reward = {}, int iterations = 3, Values values = {}) {
     return SlotPooling<Scalar, Reward, Sinkhorn, JointSlots, Dustbin, Entropy, Values>{
