@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "otpool/core/compiler.hpp"
+
 namespace otpool {
 
 /// A marginal that is at most its prior: m_i <= p_i, at no price below it. A MarginalPenalty, psi(t) = 0 up to t = 1,

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "otpool/core/compiler.hpp"
+
 namespace otpool {
 
 /// alpha sum_i |m_i - p_i|: a marginal that may leave its prior at a fixed price. A MarginalPenalty, psi(t) = |t - 1|
