@@ -26,9 +26,9 @@ namespace otpool {
 /// weights from PyTorch. Needs nlohmann_json for the header.
 ///
 /// The constructor reads the header only. It checks the header's length and JSON, and that the tensors fill the file
-/// without gap or overlap. vector(), matrix() and numbers() read F32 and F64 as double; tensors of other types may be present but
-/// cannot be read. Files are not trusted: every fault is a FileError that names file and field, and no memory is taken
-/// for data that the file does not hold.
+/// without gap or overlap. vector(), matrix() and numbers() read F32 and F64 as double; tensors of other types may be
+/// present but cannot be read. Files are not trusted: every fault is a FileError that names file and field, and no
+/// memory is taken for data that the file does not hold.
 ///
 /// A value type that holds the header and the path, not an open file; calls are const and thread-safe.
 class SafetensorsFile {

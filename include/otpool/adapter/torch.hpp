@@ -128,8 +128,8 @@ public:
         }
     }
 
-    /// The pooled vectors, (B, D) or (B, K D). `prior`, if defined, is the bags' own prior: sum N entries >= 0 that sum to 1 in every
-    /// bag, constants to autograd. It multiplies a learned prior; instances of prior 0 are excluded.
+    /// The pooled vectors, (B, D) or (B, K D). `prior`, if defined, is the bags' own prior: sum N entries >= 0 that sum
+    /// to 1 in every bag, constants to autograd. It multiplies a learned prior; instances of prior 0 are excluded.
     torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& ptr, const torch::Tensor& prior = {}) {
         detail::require_tensor(x, "x", detail::torch_scalar<Scalar>, 2, "(sum N, D)");
         detail::require_tensor(ptr, "ptr", torch::kLong, 1, "(B + 1)");

@@ -48,8 +48,8 @@ struct Dustbin {
 
 namespace detail {
 
-/// Appends a row to the problem, unless its mass is 0: a hard slot of this mass and reward. The priors of the other rows, of sum 1, are
-/// multiplied by 1 - mass.
+/// Appends a row to the problem, unless its mass is 0: a hard slot of this mass and reward. The priors of the other
+/// rows, of sum 1, are multiplied by 1 - mass.
 template <BagScalar Scalar, class R>
 void append_dummy_slot(UotProblem<Scalar, R>& problem, Real mass, Real reward) {
     if (mass == 0) return;

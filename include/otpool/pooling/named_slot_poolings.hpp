@@ -116,10 +116,10 @@ auto top_k_pooling(Index m, Reward reward = {}, Scalar alpha0 = 1) {
         .regularizer = {m}};
 }
 
-/// The embedding by sliced optimal transport (PSWE: Naderializadeh et al., NeurIPS 2021) of as many instances as the reference
-/// has points. For the slices <w_l, x_n> of the instances (D x N; directions W, D x L) and a sorted reference z_l1 <= ... <=
-/// z_lN (L x N), entry (l, k) of the result (L x N) is z_lk less where exact transport moves it: minus lot_embedding() of
-/// every slice. In one dimension that is the k-th smallest <w_l, x_n>, so that it takes a sort.
+/// The embedding by sliced optimal transport (PSWE: Naderializadeh et al., NeurIPS 2021) of as many instances as the
+/// reference has points. For the slices <w_l, x_n> of the instances (D x N; directions W, D x L) and a sorted reference
+/// z_l1 <= ... <= z_lN (L x N), entry (l, k) of the result (L x N) is z_lk less where exact transport moves it: minus
+/// lot_embedding() of every slice. In one dimension that is the k-th smallest <w_l, x_n>, so that it takes a sort.
 ///
 /// Their program takes more: N other than the number of points, for which it interpolates the sorted slices, and references
 /// that are not sorted, which it reorders by argsort where transport takes the inverse. Neither is transport (results differ
@@ -156,10 +156,10 @@ struct SoftMoe {
     Matrix<Scalar> combine;   ///< softmax_k(s_kn): column n has the part of every slot in the output of instance n.
 };
 
-/// Soft mixture of experts (Puigcerver et al., "From Sparse to Soft Mixtures of Experts", ICLR 2024, eq. 1 to 3): of scores S,
-/// K x N, the plans with free instances and with free slots, both at alpha0 = 1. Slots get X dispatch^T (D x K); with
-/// their experts' outputs E (D' x K), instances get E combine (D' x N). Their scores are <w_k, x_n> of prototypes and
-/// instances that are normalised before. Throws InvalidArgument.
+/// Soft mixture of experts (Puigcerver et al., "From Sparse to Soft Mixtures of Experts", ICLR 2024, eq. 1 to 3): of
+/// scores S, K x N, the plans with free instances and with free slots, both at alpha0 = 1. Slots get X dispatch^T (D x
+/// K); with their experts' outputs E (D' x K), instances get E combine (D' x N). Their scores are <w_k, x_n> of
+/// prototypes and instances that are normalised before. Throws InvalidArgument.
 template <BagScalar Scalar>
 SoftMoe<Scalar> soft_moe(const MatrixView<Scalar>& scores) {
     const auto plan = [&](Scalar slots, Scalar instances) -> Matrix<Scalar> {

@@ -29,9 +29,10 @@ namespace otpool {
 ///     S = reward(bag) (K x N),  P = solver's plan of the UOT problem with reward S,  y_k = readout(P_k, values(bag))
 ///
 /// `parameters.features` is the marginal of the slots, `parameters.instances` that of the instances. If the bag has a
-/// reward (K x N), S is that, and -inf forbids a slot to draw on an instance; if it has a prior, that is q0; an instance of prior 0 is excluded. Values are D' x N:
-/// the instances (D' = D), or another function of the bag. The result is D' x K, for a batch of B bags (D' K) x B: a
-/// column is a bag's D' x K matrix, column by column, which is an array of shape (B, K, D') in C's order.
+/// reward (K x N), S is that, and -inf forbids a slot to draw on an instance; if it has a prior, that is q0; an
+/// instance of prior 0 is excluded. Values are D' x N: the instances (D' = D), or another function of the bag. The
+/// result is D' x K, for a batch of B bags (D' K) x B: a column is a bag's D' x K matrix, column by column, which is an
+/// array of shape (B, K, D') in C's order.
 ///
 /// A value type; calls are const and thread-safe. Cost: the reward's, the solver's, and a product of matrices for the
 /// readout. Memory: the reward, K x N, values other than the instances, D' x N, and O(D' K); never K x N x D'.

@@ -23,7 +23,7 @@ inline Real mass_violation(const std::optional<Real>& log_mass, const Buffer<Rea
 /// The half step of a side together with the multiplier lambda of the constraint sum P = m: the maximum of the dual over
 /// both,
 ///
-///     f <- k (a0 (log p - LSE((X + g)/a0)) - lambda),   k = a/(a + a0),   with the lambda for which the lines' masses sum to m
+///     f <- k (a0 (log p - LSE((X + g)/a0)) - lambda),   k = a/(a + a0), and the lines sum to m
 ///
 /// lambda is a part of the side's kernel potentials, (f + lambda)/alpha0 + anchor. So kernels and the other side's half
 /// step are those of a problem without the constraint, and lambda depends on the other side's potentials alone. It is

@@ -31,10 +31,10 @@ namespace otpool {
 template <class R>
 concept NewtonRegularizer = EntropicRegularizer<R> || std::same_as<R, Quadratic> || std::same_as<R, KSparse>;
 
-/// Newton's method on the semi-dual, for entropic problems, Quadratic and KSparse, with alpha0 > 0 and KullbackLeibler: the larger
-/// side's potential is eliminated exactly, and the smaller side's equations are solved by Newton steps with a line
-/// search. It needs tens of steps where other solvers need thousands. Semi-dual: Cuturi & Peyre, "Semidual Regularized
-/// Optimal Transport", SIAM Review 60 (2018).
+/// Newton's method on the semi-dual, for entropic problems, Quadratic and KSparse, with alpha0 > 0 and KullbackLeibler:
+/// the larger side's potential is eliminated exactly, and the smaller side's equations are solved by Newton steps with
+/// a line search. It needs tens of steps where other solvers need thousands. Semi-dual: Cuturi & Peyre, "Semidual
+/// Regularized Optimal Transport", SIAM Review 60 (2018).
 ///
 /// Entropic: if alpha0 is far below the reward's spread, it is reached from larger values (continuation), with a few
 /// steps at each. An iteration is a Newton step, at whatever value of alpha0. With m = min(D, N), M = max(D, N) it costs

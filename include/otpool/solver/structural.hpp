@@ -53,8 +53,8 @@ UotProblem<Real, R> in_double(const UotProblem<Scalar, R>& problem) {
 ///     P+ = argmin of the inner problem with reward  X + alpha C1 P C2 + tau R'(P)  and  alpha0 + tau
 ///
 /// The objective never rises. If alpha C1 and C2 are positive semidefinite, tau = 0 does; else tau is doubled until
-/// -(alpha/2) <C1 E C2, E> <= tau D(P+, P), with E = P+ - P and D the Bregman divergence of R. The objective is not convex: this is a stationary point, found
-/// from p0 q0^T (or the plan of the warm start).
+/// -(alpha/2) <C1 E C2, E> <= tau D(P+, P), with E = P+ - P and D the Bregman divergence of R. The objective is not
+/// convex: this is a stationary point, found from p0 q0^T (or the plan of the warm start).
 ///
 /// Cost of an iteration: D N (D + N) multiplications and an inner solve. Memory: five D x N matrices besides the inner
 /// solver's. Computes in double, for bags of float too.

@@ -14,9 +14,9 @@
 
 namespace otpool::detail {
 
-/// The gradient of an optimum at alpha0 = 0 with a free side, whose plan is WinnersLimit: the winners of every line share
-/// its mass m = prior exp(x_max / alpha), alpha the line's, log P_dn = log share_dn + log m. Winners stay winners, the shares of a tie stay
-/// the same, and the derivative with respect to alpha0 is 0.
+/// The gradient of an optimum at alpha0 = 0 with a free side, whose plan is WinnersLimit: the winners of every line
+/// share its mass m = prior exp(x_max / alpha), alpha the line's, log P_dn = log share_dn + log m. Winners stay
+/// winners, the shares of a tie stay the same, and the derivative with respect to alpha0 is 0.
 template <std::same_as<Real> Work = Real>
 class UnregularizedGradient {
 public:

@@ -84,7 +84,6 @@ private:
     /// If the residual does not fall, a kink is near: the next steps are BFGS's again.
     void newton_step() {
         const Work before = residual_;
-        const auto from = dual_.place();
         dual_.newton_step(residual_);
         balance();
         if (residual_ <= before / 2) return;

@@ -31,7 +31,8 @@ inline bool features_are_rows(const Inspection& problem) {
 ///     reward' = (reward - offset) / unit,   potential' = (potential + share offset) / unit,   alpha' = alpha / unit
 ///
 /// The shares of the two sides add up to 1: alpha1 / (alpha1 + alpha2) and the rest. Priors make up for them on a soft
-/// side; if lines have alphas of their own and no side is hard, there is no offset. The plan is the same. A reward of -inf stays one, and means that the entry has no mass.
+/// side; if lines have alphas of their own and no side is hard, there is no offset. The plan is the same. A reward of
+/// -inf stays one, and means that the entry has no mass.
 template <std::same_as<Real> Work = Real>
 struct OrientedProblem {
     bool features_are_rows = true;

@@ -92,8 +92,8 @@ public:
         add_row_potential();
     }
 
-    /// f <- f + t, g <- g - t with the t that maximises the dual, where both sides ask for the same mass (TranslatedMass). With
-    /// one alpha for each side,
+    /// f <- f + t, g <- g - t with the t that maximises the dual, where both sides ask for the same mass
+    /// (TranslatedMass). With one alpha for each side,
     ///     t = (LSE(log p0 - f/a1) - LSE(log q0 - g/a2)) / (1/a1 + 1/a2);
     /// a hard side has 1/a = 0. Free features do not move. (g itself need not move, as the next update of the instances
     /// only reads f.) Returns t / alpha0.
