@@ -1,9 +1,7 @@
 // Learns poolings from labels: one UOT layer on four tasks, each of which needs another pooling.
 
 #include <cstddef>
-#include <exception>
 #include <iostream>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -15,6 +13,7 @@
 #include "learn_pooling/report.hpp"
 #include "learn_pooling/tasks.hpp"
 #include "support/output_files.hpp"
+#include "support/run_program.hpp"
 
 namespace {
 
@@ -71,7 +70,6 @@ void run(const Arguments& arguments) {
     if (table != nullptr) learn_pooling::print_markdown(table->stream(), experiment, outcomes);
     outputs.commit();
     std::cout << "\nplans of a test bag: " << arguments.output << '\n';
-    if (!std::cout.flush()) throw std::runtime_error("standard output cannot be written");
 }
 
 }  // namespace
@@ -83,14 +81,5 @@ int main(int argc, char** argv) {
         "pooling. Compares it with fixed poolings trained in the same way, and draws how its plan changes.",
         "learn_pooling");
     describe(app, arguments);
-    try {
-        app.parse(argc, argv);
-        run(arguments);
-        return 0;
-    } catch (const CLI::Success& help) {
-        return app.exit(help);
-    } catch (const std::exception& error) {
-        std::cerr << "learn_pooling: " << error.what() << '\n';
-        return 2;
-    }
+    return support::run_program(app, argc, argv, [&] { run(arguments); });
 }

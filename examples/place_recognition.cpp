@@ -1,9 +1,7 @@
 // Recognises made-up places from their patches: SALAD's aggregation to slots against mean, GeM and NetVLAD pooling.
 
 #include <cstdint>
-#include <exception>
 #include <iostream>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -13,6 +11,7 @@
 #include "place_recognition/experiment.hpp"
 #include "place_recognition/report.hpp"
 #include "support/output_files.hpp"
+#include "support/run_program.hpp"
 
 namespace {
 
@@ -71,7 +70,6 @@ void run(const Arguments& arguments) {
     if (table != nullptr) place_recognition::print_markdown(table->stream(), arguments.experiment, rows);
     outputs.commit();
     std::cout << "\nrecall at 1: " << arguments.output << '\n';
-    if (!std::cout.flush()) throw std::runtime_error("standard output cannot be written");
 }
 
 }  // namespace
@@ -83,14 +81,5 @@ int main(int argc, char** argv) {
         "pooling of the same patches, at several levels of clutter.",
         "place_recognition");
     describe(app, arguments);
-    try {
-        app.parse(argc, argv);
-        run(arguments);
-        return 0;
-    } catch (const CLI::Success& help) {
-        return app.exit(help);
-    } catch (const std::exception& error) {
-        std::cerr << "place_recognition: " << error.what() << '\n';
-        return 2;
-    }
+    return support::run_program(app, argc, argv, [&] { run(arguments); });
 }

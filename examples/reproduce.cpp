@@ -1,7 +1,6 @@
 // Pools bags in six ways, each by formula and by every solver, which iterates, and prints how far apart they are.
 
 #include <cstdint>
-#include <exception>
 #include <iostream>
 #include <optional>
 #include <stdexcept>
@@ -17,6 +16,7 @@
 #include "reproduce/report.hpp"
 #include "support/npy.hpp"
 #include "support/output_files.hpp"
+#include "support/run_program.hpp"
 
 namespace {
 
@@ -105,7 +105,6 @@ void run(const Arguments& arguments, bool alone) {
     } else {
         throw std::invalid_argument("--published takes no other option");
     }
-    if (!std::cout.flush()) throw std::runtime_error("standard output cannot be written");
 }
 
 }  // namespace
@@ -117,14 +116,5 @@ int main(int argc, char** argv) {
         "they are. For exact transport the formula is a linear programme, solved exactly.",
         "reproduce");
     describe(app, arguments);
-    try {
-        app.parse(argc, argv);
-        run(arguments, argc == 2);
-        return 0;
-    } catch (const CLI::Success& help) {
-        return app.exit(help);
-    } catch (const std::exception& error) {
-        std::cerr << "reproduce: " << error.what() << '\n';
-        return 2;
-    }
+    return support::run_program(app, argc, argv, [&] { run(arguments, argc == 2); });
 }

@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <exception>
 #include <iomanip>
 #include <iostream>
 #include <sstream>
@@ -21,6 +20,7 @@
 #include "support/npy.hpp"
 #include "support/output_files.hpp"
 #include "support/progress.hpp"
+#include "support/run_program.hpp"
 
 namespace {
 
@@ -123,7 +123,6 @@ void run(const Arguments& arguments) {
     slots::Picture(poolings, bags[largest].instances.matrix()).paint().write_png(picture.stream());
     outputs.commit();
     std::cout << "\nplans of the largest bag: " << arguments.output << '\n';
-    if (!std::cout.flush()) throw std::runtime_error("standard output cannot be written");
 }
 
 void describe(CLI::App& app, Arguments& arguments) {
@@ -171,14 +170,5 @@ int main(int argc, char** argv) {
         "sets of parameters of one pooling.",
         "slots");
     describe(app, arguments);
-    try {
-        app.parse(argc, argv);
-        run(arguments);
-        return 0;
-    } catch (const CLI::Success& help) {
-        return app.exit(help);
-    } catch (const std::exception& error) {
-        std::cerr << "slots: " << error.what() << '\n';
-        return 2;
-    }
+    return support::run_program(app, argc, argv, [&] { run(arguments); });
 }

@@ -4,6 +4,7 @@
 
 #include "otpool/core/execution.hpp"
 #include "otpool/pooling/batch.hpp"
+#include "support/backwards.hpp"
 #include "support/catch.hpp"
 
 // What execution policies are asked to do, with one that runs its tasks backwards and deals them out to three workers.
@@ -11,13 +12,7 @@
 namespace execution_test {
 
 using namespace otpool;
-
-struct Backwards {
-    Index workers() const { return 3; }
-    void for_each(Index count, const Task& task) const {
-        for (Index i = count; i-- > 0;) task(i, i % 3);
-    }
-};
+using tests::Backwards;
 
 static_assert(ExecutionPolicy<Sequential>);
 static_assert(ExecutionPolicy<Backwards>);

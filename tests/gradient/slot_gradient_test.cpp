@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "otpool/learning.hpp"
+#include "support/backwards.hpp"
 #include "support/catch.hpp"
 #include "support/central_differences.hpp"
 #include "support/message_of.hpp"
@@ -18,16 +19,11 @@
 namespace slot_gradient_test {
 
 using namespace otpool;
+using tests::Backwards;
 using tests::Random;
+using tests::random_matrix;
 
 constexpr double never = -std::numeric_limits<double>::infinity();
-
-template <class Scalar>
-Matrix<Scalar> normal(Random& random, Index rows, Index cols) {
-    Matrix<Scalar> matrix(rows, cols);
-    for (Scalar& x : matrix.reshaped()) x = static_cast<Scalar>(random.normal());
-    return matrix;
-}
 
 enum class Kind { given, dot, squared, distance, relative };
 
@@ -110,13 +106,13 @@ Numbers draw(Random& random, bool own_alphas, Index least_instances = 1) {
     const Index D = random.integer(1, 5);
     const Index K = random.integer(1, 4);
     const Index N = std::max(random.integer(1, 7), least_instances);
-    drawn.x = normal<double>(random, D, N);
-    drawn.w = normal<double>(random, D, K);
-    drawn.S = normal<double>(random, K, N);
-    drawn.centres = normal<double>(random, D, K);
-    drawn.bias = normal<double>(random, K, 1).col(0);
-    drawn.log_p0 = 0.5 * normal<double>(random, K, 1).col(0);
-    drawn.log_q0 = 0.5 * normal<double>(random, N, 1).col(0);
+    drawn.x = random_matrix<double>(random, D, N);
+    drawn.w = random_matrix<double>(random, D, K);
+    drawn.S = random_matrix<double>(random, K, N);
+    drawn.centres = random_matrix<double>(random, D, K);
+    drawn.bias = random_matrix<double>(random, K, 1).col(0);
+    drawn.log_p0 = 0.5 * random_matrix<double>(random, K, 1).col(0);
+    drawn.log_q0 = 0.5 * random_matrix<double>(random, N, 1).col(0);
     if (N > 3 && random.chance(0.3)) drawn.log_q0[random.integer(0, N - 1)] = never;
     drawn.alpha0 = random.log_uniform(0.3, 3);
     drawn.alpha1 = alpha();
@@ -178,7 +174,7 @@ Comparison check(Random& random, Numbers at, const Mode& mode, int power = 2) {
         }
         at.largest = std::max(-distances.minCoeff(), 1e-300);  // of one feature there are no distances
     }
-    const Matrix<double> G = normal<double>(random, at.x.rows(), at.w.cols());
+    const Matrix<double> G = random_matrix<double>(random, at.x.rows(), at.w.cols());
     SlotPooling<double, GivenReward, decltype(mode.solver), Readout, Dummy, R> direct;
     direct.solver = mode.solver;
     const auto number = [&, kind = kind] {
@@ -307,14 +303,6 @@ TEST_CASE("gradients of slots follow a vertex") {
     CHECK(kinks < 60);
 }
 
-/// Tasks of several workers, the last one first.
-struct Backwards {
-    Index workers() const { return 3; }
-    void for_each(Index count, const Task& task) const {
-        for (Index i = count; i-- > 0;) task(i, i % 3);
-    }
-};
-
 template <class Scalar>
 auto soft_slots(const Matrix<Scalar>& w) {
     DifferentiableSlotPooling<Scalar, SquaredDistance<Scalar>, Implicit<Sinkhorn>, ResidualSlots<JointSlots>,
@@ -331,11 +319,11 @@ auto soft_slots(const Matrix<Scalar>& w) {
 
 TEST_CASE("a batch's gradient of slots is that of its bags, with the same bits in any order and by indices") {
     Random random(4);
-    const Matrix<double> x = normal<double>(random, 5, 300);
-    auto pooling = soft_slots(normal<double>(random, 5, 3));
+    const Matrix<double> x = random_matrix<double>(random, 5, 300);
+    auto pooling = soft_slots(random_matrix<double>(random, 5, 3));
     const std::vector<std::int64_t> offsets{0, 4, 5, 60, 300};
     const Bags<double> bags(x, offsets);
-    const Matrix<double> G = normal<double>(random, 15, 4);
+    const Matrix<double> G = random_matrix<double>(random, 15, 4);
     const auto gradient = pooling.backward(pooling.forward(bags), G);
     Matrix<double> prototypes = Matrix<double>::Zero(5, 3);
     Real m = 0;
@@ -378,13 +366,13 @@ TEST_CASE("a batch's gradient of slots is that of its bags, with the same bits i
 
 TEST_CASE("an excluded instance may hold anything, and has no gradient of slots") {
     Random random(5);
-    Matrix<double> x = normal<double>(random, 4, 9);
+    Matrix<double> x = random_matrix<double>(random, 4, 9);
     x.col(2).setConstant(std::numeric_limits<double>::quiet_NaN());
     Vector<double> q0 = Vector<double>::Constant(9, 1.0 / 8);
     q0[2] = 0;
     Matrix<double> others(4, 8);
     others << x.leftCols(2), x.rightCols(6);
-    const Matrix<double> G = normal<double>(random, 12, 1);
+    const Matrix<double> G = random_matrix<double>(random, 12, 1);
     const auto check = [&](const auto& pooling) {
         const auto found =
             pooling.backward(pooling.forward(Bags<double>(x, std::vector<std::int64_t>{0, 9}, {}, q0)), G);
@@ -396,7 +384,7 @@ TEST_CASE("an excluded instance may hold anything, and has no gradient of slots"
         CHECK((found.instances.rightCols(6) - expected.instances.rightCols(6)).cwiseAbs().maxCoeff() < 1e-12);
         CHECK((found.prototypes - expected.prototypes).cwiseAbs().maxCoeff() < 1e-12);
     };
-    const Matrix<double> w = normal<double>(random, 4, 3);
+    const Matrix<double> w = random_matrix<double>(random, 4, 3);
     check(soft_slots(w));
     DifferentiableSlotPooling<double, RelativeDistance<double>, Implicit<Newton>> relative{.reward = {w, 1}};
     relative.parameters.instances.alpha = 2;
@@ -410,9 +398,9 @@ TEST_CASE("an excluded instance may hold anything, and has no gradient of slots"
 TEST_CASE("a gradient of slots in float is the one in double, also far from the origin") {
     for (const float far : {0.0f, 100.0f}) {
         Random random(6);
-        const Matrix<float> x = normal<float>(random, 6, 500).array() + far;
-        const Matrix<float> w = normal<float>(random, 6, 4).array() + far;
-        const Matrix<float> G = normal<float>(random, 24, 2);
+        const Matrix<float> x = random_matrix<float>(random, 6, 500).array() + far;
+        const Matrix<float> w = random_matrix<float>(random, 6, 4).array() + far;
+        const Matrix<float> G = random_matrix<float>(random, 24, 2);
         const std::vector<std::int64_t> offsets{0, 100, 500};
         const auto narrow_pooling = soft_slots(w);
         const Matrix<double> wide_x = x.cast<double>();
@@ -436,8 +424,8 @@ TEST_CASE("a gradient of slots in float is the one in double, also far from the 
 
 TEST_CASE("backward of slots refuses other shapes and what has not converged") {
     Random random(7);
-    const Matrix<double> x = normal<double>(random, 5, 30);
-    auto pooling = soft_slots(normal<double>(random, 5, 3));
+    const Matrix<double> x = random_matrix<double>(random, 5, 30);
+    auto pooling = soft_slots(random_matrix<double>(random, 5, 3));
     const Bags<double> bags(x, std::vector<std::int64_t>{0, 30});
     const auto forward = pooling.forward(bags);
     CHECK(tests::message_of<InvalidArgument>([&] { pooling.backward(forward, Matrix<double>(5, 1)); }) ==

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/backwards.hpp"
 #include "support/catch.hpp"
 #include "support/message_of.hpp"
 #include "support/random_bags.hpp"
@@ -36,14 +37,6 @@ std::pair<long double, long double> direct(const auto& score, const auto& values
     }
     return {sum / weights, top + std::log(weights)};
 }
-
-/// Tasks of several workers, the last one first.
-struct Backwards {
-    Index workers() const { return 3; }
-    void for_each(Index count, const Task& task) const {
-        for (Index i = count; i-- > 0;) task(i, i % 3);
-    }
-};
 
 template <class Scalar>
 struct Case {

@@ -17,13 +17,6 @@ using namespace tests;
 template <class Scalar>
 constexpr double near = std::same_as<Scalar, double> ? 1e-11 : 1e-5;
 
-template <class Scalar>
-Matrix<Scalar> normal(Random& random, Index rows, Index cols) {
-    Matrix<Scalar> matrix(rows, cols);
-    for (Scalar& x : matrix.reshaped()) x = static_cast<Scalar>(random.normal());
-    return matrix;
-}
-
 double difference(const auto& found, const Matrix<double>& expected) {
     REQUIRE(found.rows() == expected.rows());
     REQUIRE(found.cols() == expected.cols());
@@ -36,7 +29,8 @@ TEMPLATE_TEST_CASE("soft_moe is softmax over instances, and over slots", "", dou
         Random random(seed);
         const Index K = random.integer(1, 20);
         const Index N = random.integer(1, 50);
-        const Matrix<TestType> S = static_cast<TestType>(random.log_uniform(0.01, 30)) * normal<TestType>(random, K, N);
+        const Matrix<TestType> S =
+            static_cast<TestType>(random.log_uniform(0.01, 30)) * random_matrix<TestType>(random, K, N);
         Matrix<double> dispatch = S.template cast<double>();
         Matrix<double> combine = dispatch;
         for (Index k = 0; k < K; ++k) {
@@ -59,9 +53,9 @@ TEMPLATE_TEST_CASE("sliced_embedding sorts, which is exact transport of every sl
         Random random(seed);
         const Index N = random.integer(1, 25);
         const Index L = random.integer(1, 4);
-        const Matrix<TestType> x = normal<TestType>(random, random.integer(1, 6), N);
-        const Matrix<TestType> w = normal<TestType>(random, x.rows(), L);
-        Matrix<TestType> z = normal<TestType>(random, L, N);
+        const Matrix<TestType> x = random_matrix<TestType>(random, random.integer(1, 6), N);
+        const Matrix<TestType> w = random_matrix<TestType>(random, x.rows(), L);
+        Matrix<TestType> z = random_matrix<TestType>(random, L, N);
         for (Index l = 0; l < L; ++l) std::sort(z.row(l).begin(), z.row(l).end());
         const Matrix<TestType> found = sliced_embedding<TestType>(x, w, z);
         for (Index l = 0; l < L; ++l) {
@@ -82,9 +76,9 @@ TEST_CASE("the score of an alignment is its formula") {
         const Index N = random.integer(1, 9);
         const Index D = random.integer(1, 4);
         const Index T = random.integer(0, std::min(K, N));
-        const Matrix<double> w = normal<double>(random, D, K);
-        const Matrix<double> x = normal<double>(random, D, N);
-        const Matrix<double> plan = sinkhorn_assignment<double>(normal<double>(random, K, N), 0.2, 5);
+        const Matrix<double> w = random_matrix<double>(random, D, K);
+        const Matrix<double> x = random_matrix<double>(random, D, N);
+        const Matrix<double> plan = sinkhorn_assignment<double>(random_matrix<double>(random, K, N), 0.2, 5);
         const double threshold = random.uniform(0, 0.8);
         Vector<double> of_query = Vector<double>::Zero(D);
         Vector<double> of_candidate = of_query;
@@ -114,7 +108,7 @@ TEST_CASE("the score of an alignment is its formula") {
 
 TEST_CASE("a query that a candidate contains aligns with it") {
     Random random(3);
-    const Matrix<double> candidate = 4 * normal<double>(random, 20, 30);
+    const Matrix<double> candidate = 4 * random_matrix<double>(random, 20, 30);
     const Matrix<double> query = candidate.middleCols(7, 12);
     const auto found = plasma_alignment<double>(query, candidate);
     CHECK(found.plan.rows() == 12);

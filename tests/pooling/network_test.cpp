@@ -19,18 +19,11 @@ template <class Scalar>
 constexpr double near = std::same_as<Scalar, double> ? 1e-12 : 1e-5;
 
 template <class Scalar>
-Matrix<Scalar> normal(Random& random, Index rows, Index cols) {
-    Matrix<Scalar> matrix(rows, cols);
-    for (Scalar& x : matrix.reshaped()) x = static_cast<Scalar>(random.normal());
-    return matrix;
-}
-
-template <class Scalar>
 Network<Scalar> random_network(Random& random, const std::vector<Index>& sizes) {
     Network<Scalar> network;
     for (std::size_t i = 1; i < sizes.size(); ++i) {
-        LinearLayer<Scalar> layer{normal<Scalar>(random, sizes[i], sizes[i - 1])};
-        if (random.chance(0.7)) layer.bias = normal<Scalar>(random, sizes[i], 1).col(0);
+        LinearLayer<Scalar> layer{random_matrix<Scalar>(random, sizes[i], sizes[i - 1])};
+        if (random.chance(0.7)) layer.bias = random_matrix<Scalar>(random, sizes[i], 1).col(0);
         network.layers.push_back(layer);
     }
     return network;
@@ -61,7 +54,7 @@ TEMPLATE_TEST_CASE("a network is its formula for every instance", "", double, fl
         for (Index& size : sizes) size = random.integer(1, 12);
         const auto network = random_network<TestType>(random, sizes);
         const Matrix<TestType> x =
-            normal<TestType>(random, sizes[0], random.integer(0, 3) * 256 + random.integer(0, 9));
+            random_matrix<TestType>(random, sizes[0], random.integer(0, 3) * 256 + random.integer(0, 9));
         const Matrix<TestType> found = network(x);
         REQUIRE(found.rows() == sizes.back());
         REQUIRE(found.cols() == x.cols());
@@ -85,7 +78,7 @@ TEMPLATE_TEST_CASE("slots pool values that are a function of the bag", "", doubl
     Random random(1);
     const auto scores = random_network<TestType>(random, {6, 8, 3});
     const auto values = random_network<TestType>(random, {6, 5, 4});
-    Matrix<TestType> x = normal<TestType>(random, 6, 600);
+    Matrix<TestType> x = random_matrix<TestType>(random, 6, 600);
     const PoolingParameters<TestType> parameters{.alpha0 = 2, .features = {.alpha = hard}, .instances = {.alpha = 1}};
     const SlotPooling<TestType, Network<TestType>, Sinkhorn, JointSlots, NoDummySlot, Entropy, Network<TestType>>
         pooling{.reward = scores,
@@ -116,7 +109,7 @@ TEMPLATE_TEST_CASE("slots pool values that are a function of the bag", "", doubl
 
 TEST_CASE("networks whose shapes do not fit are refused") {
     Random random(2);
-    const Matrix<double> x = normal<double>(random, 3, 2);
+    const Matrix<double> x = random_matrix<double>(random, 3, 2);
     const auto refusal = [&](const Network<double>& network) {
         return message_of<InvalidArgument>([&] { network(x); });
     };

@@ -7,6 +7,7 @@
 
 #include "otpool/pooling/named_slot_poolings.hpp"
 #include "otpool/solver/newton.hpp"
+#include "support/backwards.hpp"
 #include "support/catch.hpp"
 #include "support/message_of.hpp"
 #include "support/random_bags.hpp"
@@ -19,26 +20,11 @@ using namespace tests;
 template <class Scalar>
 constexpr double near = std::same_as<Scalar, double> ? 1e-10 : 2e-4;
 
-template <class Scalar>
-Matrix<Scalar> normal(Random& random, Index rows, Index cols) {
-    Matrix<Scalar> matrix(rows, cols);
-    for (Scalar& x : matrix.reshaped()) x = static_cast<Scalar>(random.normal());
-    return matrix;
-}
-
 double difference(const auto& found, const Matrix<double>& expected) {
     REQUIRE(found.rows() == expected.rows());
     REQUIRE(found.cols() == expected.cols());
     return (found.template cast<double>() - expected).cwiseAbs().maxCoeff() / (1e-3 + expected.cwiseAbs().maxCoeff());
 }
-
-/// Tasks of several workers, the last one first.
-struct Backwards {
-    Index workers() const { return 3; }
-    void for_each(Index count, const Task& task) const {
-        for (Index i = count; i-- > 0;) task(i, i % 3);
-    }
-};
 
 TEMPLATE_TEST_CASE("readouts of slots are their formulas", "", double, float) {
     for (std::uint64_t seed = 0; seed < 30; ++seed) {
@@ -46,9 +32,9 @@ TEMPLATE_TEST_CASE("readouts of slots are their formulas", "", double, float) {
         Random random(seed);
         const Index N = random.integer(1, 400);
         const Index K = random.integer(1, 9);
-        const Matrix<TestType> x = normal<TestType>(random, random.integer(1, 20), N);
-        const Matrix<TestType> S = normal<TestType>(random, K, N);
-        const Matrix<double> centres = normal<double>(random, x.rows(), K);
+        const Matrix<TestType> x = random_matrix<TestType>(random, random.integer(1, 20), N);
+        const Matrix<TestType> S = random_matrix<TestType>(random, K, N);
+        const Matrix<double> centres = random_matrix<double>(random, x.rows(), K);
         const Bag<TestType> bag{.instances = x, .reward = S};
         const PoolingParameters<TestType> parameters{
             .alpha0 = TestType(0.5), .features = {.alpha = 2}, .instances = {.alpha = hard}};
@@ -73,9 +59,9 @@ TEMPLATE_TEST_CASE("readouts of slots are their formulas", "", double, float) {
 
 TEST_CASE("rewards of slots are their formulas") {
     Random random(1);
-    const Matrix<double> x = normal<double>(random, 4, 7);
-    const Matrix<double> w = normal<double>(random, 4, 3);
-    const Vector<double> b = normal<double>(random, 3, 1).col(0);
+    const Matrix<double> x = random_matrix<double>(random, 4, 7);
+    const Matrix<double> w = random_matrix<double>(random, 4, 3);
+    const Vector<double> b = random_matrix<double>(random, 3, 1).col(0);
     const Vector<double> q0{{0.5, 0.1, 0.1, 0.1, 0.1, 0.1, 0}};
     const Matrix<double> dot = DotProduct<double>{w, b}(x, q0);
     const Matrix<double> squared = SquaredDistance<double>{w}(x, q0);
@@ -98,9 +84,9 @@ TEST_CASE("rewards of slots are their formulas") {
 
 TEST_CASE("NetVLAD and slot attention share instances by softmax over slots") {
     Random random(2);
-    const Matrix<double> x = normal<double>(random, 5, 40);
-    const Matrix<double> w = normal<double>(random, 5, 6);
-    const Matrix<double> centres = normal<double>(random, 5, 6);
+    const Matrix<double> x = random_matrix<double>(random, 5, 40);
+    const Matrix<double> w = random_matrix<double>(random, 5, 6);
+    const Matrix<double> centres = random_matrix<double>(random, 5, 6);
     Matrix<double> share = (w.transpose() * x).array().exp();
     const Vector<double> all = share.colwise().sum();
     share *= all.cwiseInverse().asDiagonal();
@@ -117,8 +103,8 @@ TEMPLATE_TEST_CASE("a reward of -inf forbids a slot to draw on an instance", "",
         INFO("seed " << seed);
         Random random(seed);
         const Index N = random.integer(5, 60);
-        const Matrix<TestType> x = normal<TestType>(random, 4, N);
-        Matrix<TestType> S = normal<TestType>(random, 3, N);
+        const Matrix<TestType> x = random_matrix<TestType>(random, 4, N);
+        Matrix<TestType> S = random_matrix<TestType>(random, 3, N);
         for (Index n = 0; n < N; ++n) {
             if (random.chance(0.5)) S(n % 3, n) = -std::numeric_limits<TestType>::infinity();
         }
@@ -147,7 +133,7 @@ TEST_CASE("a dummy slot leaves the others so much mass, and no more of an instan
         Random random(seed);
         const Index N = random.integer(2, 30);
         const Index K = random.integer(1, N - 1);
-        const Matrix<double> S = normal<double>(random, K, N);
+        const Matrix<double> S = random_matrix<double>(random, K, N);
         const Bag<double> bag{.instances = S, .reward = S};
         const double m = random.uniform(0.1, 0.9);
         SlotPooling<double, GivenReward, Newton, ConditionalSlots, PartialSlots> partial{
@@ -173,10 +159,10 @@ TEST_CASE("a dummy slot leaves the others so much mass, and no more of an instan
 TEMPLATE_TEST_CASE("batches of bags are pooled to slots as each bag is, with the same bits in any order", "", double,
                    float) {
     Random random(3);
-    const Matrix<TestType> x = normal<TestType>(random, 6, 3000);
+    const Matrix<TestType> x = random_matrix<TestType>(random, 6, 3000);
     const Bags<TestType> bags(x, std::vector<std::int64_t>{0, 5, 5, 40, 3000});
     const auto pool = [&](const Execution& execution) {
-        auto pooling = otke_pooling<TestType>(normal<TestType>(random, 6, 4));
+        auto pooling = otke_pooling<TestType>(random_matrix<TestType>(random, 6, 4));
         pooling.reward.prototypes = x.leftCols(4);
         pooling.execution = execution;
         pooling.empty_bag = TestType(7);
@@ -197,8 +183,8 @@ TEMPLATE_TEST_CASE("batches of bags are pooled to slots as each bag is, with the
 
 TEST_CASE("instances of prior 0 are never read") {
     Random random(4);
-    Matrix<double> x = normal<double>(random, 3, 9);
-    const Matrix<double> w = normal<double>(random, 3, 2);
+    Matrix<double> x = random_matrix<double>(random, 3, 9);
+    const Matrix<double> w = random_matrix<double>(random, 3, 2);
     Vector<double> q0 = Vector<double>::Constant(9, 1.0 / 7);
     q0[2] = q0[8] = 0;
     const auto pooled = [&](const auto& pooling) { return pooling(Bag<double>{.instances = x, .prior = q0}); };

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "support/backwards.hpp"
 #include "support/catch.hpp"
 #include "support/random_bags.hpp"
 
@@ -13,14 +14,6 @@ using namespace otpool;
 using namespace tests;
 
 using Wide = long double;
-
-/// Tasks of several workers, the last one first.
-struct Backwards {
-    Index workers() const { return 3; }
-    void for_each(Index count, const Task& task) const {
-        for (Index i = count; i-- > 0;) task(i, i % 3);
-    }
-};
 
 /// Prototypes, and instances of which some are close to a prototype and some are one.
 template <class Scalar>

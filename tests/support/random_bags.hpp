@@ -67,6 +67,14 @@ inline const char* name(BagKind kind) {
     return "unknown";
 }
 
+/// Standard normal numbers.
+template <class Scalar>
+Matrix<Scalar> random_matrix(Random& random, Index rows, Index cols) {
+    Matrix<Scalar> matrix(rows, cols);
+    for (Scalar& x : matrix.reshaped()) x = static_cast<Scalar>(random.normal());
+    return matrix;
+}
+
 /// A D x N bag.
 template <class Scalar>
 Matrix<Scalar> random_bag(Random& random, Index D, Index N, BagKind kind) {

@@ -7,14 +7,6 @@
 
 namespace tests {
 
-/// Standard normal numbers.
-template <class Scalar>
-Matrix<Scalar> random_matrix(Random& random, Index rows, Index cols) {
-    Matrix<Scalar> matrix(rows, cols);
-    for (Scalar& x : matrix.reshaped()) x = static_cast<Scalar>(random.normal());
-    return matrix;
-}
-
 /// A network of these sizes, the inputs first, with outputs of about unit size.
 template <class Scalar>
 otpool::Network<Scalar> random_network(Random& random, const std::vector<Index>& sizes) {
