@@ -64,7 +64,7 @@ struct Numbers {
 
     template <class Pooling>
     void set(Pooling& pooling) const {
-        auto& [alpha, features, instances] = pooling.parameters;
+        auto& [alpha, features, instances, mass] = pooling.parameters;
         alpha = alpha0;
         features.alpha = alpha1;
         features.prior = softmax(log_p0);

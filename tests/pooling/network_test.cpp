@@ -19,7 +19,7 @@ template <class Scalar>
 constexpr double near = std::same_as<Scalar, double> ? 1e-12 : 1e-5;
 
 template <class Scalar>
-Network<Scalar> random_network(Random& random, const std::vector<Index>& sizes) {
+Network<Scalar> network_of(Random& random, const std::vector<Index>& sizes) {
     Network<Scalar> network;
     for (std::size_t i = 1; i < sizes.size(); ++i) {
         LinearLayer<Scalar> layer{random_matrix<Scalar>(random, sizes[i], sizes[i - 1])};
@@ -52,7 +52,7 @@ TEMPLATE_TEST_CASE("a network is its formula for every instance", "", double, fl
         Random random(seed);
         std::vector<Index> sizes(static_cast<std::size_t>(random.integer(2, 5)));
         for (Index& size : sizes) size = random.integer(1, 12);
-        const auto network = random_network<TestType>(random, sizes);
+        const auto network = network_of<TestType>(random, sizes);
         const Matrix<TestType> x =
             random_matrix<TestType>(random, sizes[0], random.integer(0, 3) * 256 + random.integer(0, 9));
         const Matrix<TestType> found = network(x);
@@ -76,8 +76,8 @@ TEMPLATE_TEST_CASE("a network is its formula for every instance", "", double, fl
 
 TEMPLATE_TEST_CASE("slots pool values that are a function of the bag", "", double, float) {
     Random random(1);
-    const auto scores = random_network<TestType>(random, {6, 8, 3});
-    const auto values = random_network<TestType>(random, {6, 5, 4});
+    const auto scores = network_of<TestType>(random, {6, 8, 3});
+    const auto values = network_of<TestType>(random, {6, 5, 4});
     Matrix<TestType> x = random_matrix<TestType>(random, 6, 600);
     const PoolingParameters<TestType> parameters{.alpha0 = 2, .features = {.alpha = hard}, .instances = {.alpha = 1}};
     const SlotPooling<TestType, Network<TestType>, Sinkhorn, JointSlots, NoDummySlot, Entropy, Network<TestType>>
@@ -114,12 +114,12 @@ TEST_CASE("networks whose shapes do not fit are refused") {
         return message_of<InvalidArgument>([&] { network(x); });
     };
     CHECK(refusal({}) == "number of layers is 0; allowed: at least 1");
-    CHECK(refusal(random_network<double>(random, {2, 4})) ==
+    CHECK(refusal(network_of<double>(random, {2, 4})) ==
           "columns of the weight of layer 0 is 2; allowed: 3, the number of features");
-    auto network = random_network<double>(random, {3, 4, 2});
+    auto network = network_of<double>(random, {3, 4, 2});
     network.layers[1].weight.resize(2, 5);
     CHECK(refusal(network) == "columns of the weight of layer 1 is 5; allowed: 4, the outputs of the layer before");
-    network = random_network<double>(random, {3, 4, 2});
+    network = network_of<double>(random, {3, 4, 2});
     network.layers[0].bias.resize(3);
     CHECK(refusal(network) == "length of the bias of layer 0 is 3; allowed: 4, the rows of its weight");
     network.layers[0].weight.resize(0, 3);
