@@ -317,6 +317,32 @@ auto soft_slots(const Matrix<Scalar>& w) {
     return pooling;
 }
 
+TEST_CASE("the gradient of slots has that of a fixed mass, summed over the bags") {
+    for (std::uint64_t seed = 0; seed < 30; ++seed) {
+        Random random(seed);
+        const Matrix<double> x = random_matrix<double>(random, 3, 11);
+        const Bags<double> bags(x, std::vector<std::int64_t>{0, 4, 11});
+        const Matrix<double> G = random_matrix<double>(random, 6, 2);
+        DifferentiableSlotPooling<double, SquaredDistance<double>, Implicit<Newton>, JointSlots> pooling;
+        pooling.reward.prototypes = random_matrix<double>(random, 3, 2);
+        pooling.parameters.alpha0 = random.log_uniform(0.5, 2);
+        pooling.parameters.features = {.alpha = random.log_uniform(0.3, 3)};
+        pooling.parameters.instances = {.alpha = random.log_uniform(0.3, 3)};
+        pooling.mode.solver.options.tolerance = 1e-12;
+        const auto loss = [&](double mass) {
+            pooling.parameters.mass = mass;
+            return pooling.forward(bags).pooled.cwiseProduct(G).sum();
+        };
+        const double m = random.log_uniform(0.2, 3);
+        const double step = 1e-5 * m;
+        const double expected = (loss(m + step) - loss(m - step)) / (2 * step);
+        pooling.parameters.mass = m;
+        const double found = pooling.backward(pooling.forward(bags), G).problem.mass;
+        INFO("seed " << seed << ", " << found << " for " << expected);
+        CHECK(std::abs(found - expected) < 1e-6 * (0.1 + std::abs(expected)));
+    }
+}
+
 TEST_CASE("a batch's gradient of slots is that of its bags, with the same bits in any order and by indices") {
     Random random(4);
     const Matrix<double> x = random_matrix<double>(random, 5, 300);

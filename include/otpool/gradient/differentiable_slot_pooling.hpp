@@ -188,6 +188,7 @@ private:
         part.problem.alpha1 = of.alpha1;
         part.problem.alpha2 = of.alpha2;
         part.problem.rho = of.rho;
+        part.problem.mass = of.mass;
         add_features(problem, of, part);
         if (!tape.has_reward) {
             const Matrix<Scalar> S = problem.reward.matrix().topRows(slots);

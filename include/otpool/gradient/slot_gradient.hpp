@@ -33,6 +33,7 @@ struct SlotGradient {
         add(problem.alpha1, bag.problem.alpha1);
         add(problem.alpha2, bag.problem.alpha2);
         add(problem.rho, bag.problem.rho);
+        problem.mass += bag.problem.mass;
         add(problem.alphas1, bag.problem.alphas1);
         add(problem.log_p0, bag.problem.log_p0);
         add(prototypes, bag.prototypes);
