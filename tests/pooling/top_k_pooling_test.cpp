@@ -111,7 +111,8 @@ TEST_CASE("Top-k pooling of one instance is the best one, and of all of them spa
         for (Index k = 0; k < 3; ++k) {
             Index best = 0;
             scores.row(k).maxCoeff(&best);
-            CHECK((one.col(k) - bag.col(best)).cwiseAbs().maxCoeff() == 0);
+            // The readout takes a reference off and puts it back.
+            CHECK((one.col(k) - bag.col(best)).cwiseAbs().maxCoeff() <= 1e-6F * bag.cwiseAbs().maxCoeff());
             std::vector<Index> order(20);
             std::iota(order.begin(), order.end(), 0);
             std::sort(order.begin(), order.end(), [&](Index a, Index b) { return scores(k, a) > scores(k, b); });
