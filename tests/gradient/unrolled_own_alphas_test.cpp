@@ -239,12 +239,12 @@ TEST_CASE("Unrolled says which alphas and half steps do not go together") {
               Unrolled<Sinkhorn>{{{.iterations = 1}}, {StepParameters{}}}.solve(problem);
           }) ==
           "Unrolled with parameters for each step does not solve a problem with alphas for each feature or instance; "
-          "allowed: one alpha for all (Sinkhorn, Newton and ActiveSet take them)");
+          "allowed: one alpha for all (solvers take them)");
     CHECK(message_of<UnsupportedProblem>([&] {
               Unrolled<BregmanAdmm>{{{.iterations = 2}, 1.0}}.solve(problem);
           }) ==
           "Unrolled BregmanAdmm does not solve a problem with alphas for each feature or instance; allowed: one alpha "
-          "for all (Sinkhorn, Newton and ActiveSet take them)");
+          "for all (solvers take them)");
 }
 
 }  // namespace unrolled_own_alphas_test

@@ -13,6 +13,7 @@
 #include "otpool/core/bags.hpp"
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
+#include "otpool/problem/uot_problem.hpp"
 
 namespace otpool {
 

@@ -25,12 +25,15 @@ public:
         for (Index i = 0; i < slope_.size(); ++i) slope_[i] = slope_of(i);
         if (!alike) return;
         log_sum_ = log_sum_exp(term_.data(), count);
-        largest_ = largest_magnitude(term_.data(), count);
     }
 
     /// Cost: an exp per line; none if all are alike.
     AskedMass at(Work t) const {
-        if (alike_) return {log_sum_ - slope_[0] * t, slope_[0], 1 + largest_ + std::abs(slope_[0] * t)};
+        if (alike_) {
+            // No less than the mean magnitude of the terms by mass. A line without mass is of no matter.
+            const Work size = 1 + std::abs(log_sum_) + std::log(static_cast<Work>(term_.size()));
+            return {log_sum_ - slope_[0] * t, slope_[0], size + std::abs(slope_[0] * t)};
+        }
         Work top = term_[0] - slope_[0] * t;
         for (Index i = 1; i < term_.size(); ++i) top = (std::max)(top, term_[i] - slope_[i] * t);
         AskedMass asked;
@@ -48,7 +51,7 @@ public:
 private:
     bool alike_ = false;
     Buffer<Work> term_, slope_;
-    Work log_sum_ = 0, largest_ = 0;
+    Work log_sum_ = 0;
 };
 
 /// A mass that does not depend on t.
