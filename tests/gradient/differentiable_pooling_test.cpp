@@ -53,14 +53,7 @@ void check(Pooling pooling) {
         const auto forward = pooling.forward(bags);
         const auto gradient = pooling.backward(forward, weights);
         const auto numeric = [&](double& value, double unit) {
-            const double from = value;
-            const auto at = [&](double steps) {
-                value = from + steps * unit;
-                const double result = loss();
-                value = from;
-                return result;
-            };
-            return tests::central_difference(at, 1e-4) / unit;
+            return tests::central_difference(tests::moving(value, loss), 1e-4 * unit);
         };
         const double scale = gradient.reward.cwiseAbs().maxCoeff() + gradient.values.cwiseAbs().maxCoeff();
         double error = 0;

@@ -156,16 +156,8 @@ TEST_CASE("Layers have their gradients where bags have priors of their own") {
         const auto bags = batch.bags();
         const auto forward = layer.forward(bags);
         auto gradient = layer.backward(forward, weights);
-        const auto numeric = [&](double& value) {
-            const double from = value;
-            const auto at = [&](double step) {
-                value = from + step;
-                const double result = layer(batch.bags()).cwiseProduct(weights).sum();
-                value = from;
-                return result;
-            };
-            return tests::central_difference(at, 1e-4);
-        };
+        const auto loss = [&] { return layer(batch.bags()).cwiseProduct(weights).sum(); };
+        const auto numeric = [&](double& value) { return tests::central_difference(tests::moving(value, loss), 1e-4); };
         const double scale = gradient.instances.cwiseAbs().maxCoeff();
         for (Index i = 0; i < batch.instances.size(); ++i) {
             CHECK(std::abs(numeric(batch.instances.reshaped()[i]) - gradient.instances.reshaped()[i]) < 1e-6 * scale);

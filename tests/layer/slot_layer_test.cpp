@@ -67,16 +67,7 @@ void check_gradient(Layer layer, std::uint64_t seed, bool masked = false) {
     const auto forward = layer.forward(bags);
     CHECK(forward.pooled.isApprox(layer(bags), 1e-12));
     auto gradient = layer.backward(forward, weights);
-    const auto numeric = [&](double& value) {
-        const double from = value;
-        const auto at = [&](double step) {
-            value = from + step;
-            const double result = loss();
-            value = from;
-            return result;
-        };
-        return tests::central_difference(at, 1e-4);
-    };
+    const auto numeric = [&](double& value) { return tests::central_difference(tests::moving(value, loss), 1e-4); };
     const double scale = gradient.instances.cwiseAbs().maxCoeff();
     CHECK(scale > 1e-3);
     double error = 0;

@@ -56,16 +56,7 @@ void check_gradient(Layer layer) {
             earlier = layer.backward(layer.forward(fewer), weights.leftCols(1));
         }
         auto gradient = layer.backward(forward, weights, std::move(earlier));
-        const auto numeric = [&](double& value) {
-            const double from = value;
-            const auto at = [&](double step) {
-                value = from + step;
-                const double result = loss();
-                value = from;
-                return result;
-            };
-            return tests::central_difference(at, 1e-4);
-        };
+        const auto numeric = [&](double& value) { return tests::central_difference(tests::moving(value, loss), 1e-4); };
         const double scale = gradient.instances.cwiseAbs().maxCoeff();
         double error = 0;
         for (Index i = 0; i < batch.instances.size(); ++i) {

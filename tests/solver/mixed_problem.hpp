@@ -6,6 +6,7 @@
 
 #include "otpool/core/error.hpp"
 #include "otpool/problem/uot_problem.hpp"
+#include "support/catch.hpp"
 #include "support/random_bags.hpp"
 
 namespace tests {
@@ -64,5 +65,18 @@ private:
         return held(problem.features) || held(problem.instances);
     }
 };
+
+/// Checks that what a solver of a fixed number of steps pools is the conditional mean of its plan.
+void check_pools_its_plan(const auto& steps) {
+    for (std::uint64_t seed = 0; seed < 60; ++seed) {
+        INFO("seed " << seed);
+        const Mixed<double> mixed(seed, 0.2, 5);
+        const Matrix<double> plan = steps.solve(mixed.problem).plan();
+        Vector<double> pooled(mixed.bag.rows());
+        steps.pool(mixed.problem, pooled);
+        const Vector<double> mean = (plan.cwiseProduct(mixed.bag).rowwise().sum()).cwiseQuotient(plan.rowwise().sum());
+        CHECK((pooled - mean).cwiseAbs().maxCoeff() < 1e-10 * (1 + mixed.bag.cwiseAbs().maxCoeff()));
+    }
+}
 
 }  // namespace tests

@@ -24,6 +24,16 @@ double central_difference(const At& at, double step) {
     return (8 * (at(step) - at(-step)) - (at(2 * step) - at(-2 * step))) / (12 * step);
 }
 
+/// number() as a function of the step by which `value` is moved; after it the value is back in its place. Views both.
+auto moving(double& value, const auto& number) {
+    return [&value, &number, from = value](double step) {
+        value = from + step;
+        const double found = number();
+        value = from;
+        return found;
+    };
+}
+
 /// A central difference of fourth order; its doubt is how far it is from those of second order.
 struct Difference {
     double derivative, doubt;
@@ -39,13 +49,7 @@ struct Difference {
     /// d number / d value, which is moved in steps of 1e-4 unit, or smaller where there is a kink: at the edge of the
     /// step that shows only in part. `largest`: the size of the derivatives so far.
     static Difference of(double& value, double unit, double largest, const auto& number) {
-        const double from = value;
-        const auto at = [&](double step) {
-            value = from + step;
-            const double found = number();
-            value = from;
-            return found;
-        };
+        const auto at = moving(value, number);
         const Difference found(at, 1e-4 * unit);
         if (found.doubt <= 1e-5 * (std::abs(found.derivative) + largest) + 1e-8) return found;
         const Difference smaller(at, 1e-5 * unit);

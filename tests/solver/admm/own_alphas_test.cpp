@@ -69,16 +69,7 @@ TEST_CASE("BregmanAdmm takes alphas of their own at alpha0 = 0, with free lines 
 }
 
 TEST_CASE("steps of BregmanAdmm with alphas for each line pool what their plan says") {
-    for (std::uint64_t seed = 0; seed < 40; ++seed) {
-        INFO("seed " << seed);
-        const Mixed<double> mixed(seed, 0.2, 5);
-        const BregmanAdmm steps{{.iterations = 3, .closed_forms = false}};
-        const Matrix<double> plan = steps.solve(mixed.problem).plan();
-        Vector<double> pooled(mixed.bag.rows());
-        steps.pool(mixed.problem, pooled);
-        const Vector<double> mean = (plan.cwiseProduct(mixed.bag).rowwise().sum()).cwiseQuotient(plan.rowwise().sum());
-        CHECK((pooled - mean).cwiseAbs().maxCoeff() < 1e-10 * (1 + mixed.bag.cwiseAbs().maxCoeff()));
-    }
+    check_pools_its_plan(BregmanAdmm{{.iterations = 3, .closed_forms = false}});
 }
 
 TEST_CASE("BregmanAdmm takes a penalty with alphas for each line as Sinkhorn does") {
