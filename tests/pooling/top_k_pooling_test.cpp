@@ -100,7 +100,7 @@ TEST_CASE("Top-k pooling is the best choice of m instances for each slot") {
     }
 }
 
-TEST_CASE("Top-k pooling of one instance is the best one, and of all of them sparsemax; also in float") {
+TEST_CASE("Top-k pooling of one instance is the best one, and of all of them sparsemax, also in float") {
     for (std::uint64_t seed = 0; seed < 20; ++seed) {
         Random random(seed);
         const Matrix<float> scores = random_bag<float>(random, 3, 20, BagKind::normal);

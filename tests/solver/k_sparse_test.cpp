@@ -218,7 +218,7 @@ TEST_CASE("KSparse with free features is thresholded instance by instance") {
     }
 }
 
-TEST_CASE("Automatic passes KSparse on to Newton; others refuse it") {
+TEST_CASE("Automatic passes KSparse on to Newton, and others refuse it") {
     static_assert(SolverOf<Newton, double, KSparse> && SolverOf<Automatic, double, KSparse>);
     static_assert(!SolverOf<BregmanAdmm, double, KSparse> && !SolverOf<Sinkhorn, double, KSparse>);
     static_assert(!SolverOf<ActiveSet, float, KSparse>);

@@ -260,7 +260,7 @@ TEST_CASE("SlotPooling pools the plan of Structural") {
     CHECK((pool(given) - expected).cwiseAbs().maxCoeff() <= 1e-12);
 }
 
-TEST_CASE("SP2OT's assignment is a stationary point of its objective; without the term it is PPOT's") {
+TEST_CASE("SP2OT's assignment is a stationary point of its objective, and without the term PPOT's") {
     Random random(7);
     const Index K = 4;
     const Index N = 30;

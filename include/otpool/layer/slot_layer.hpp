@@ -213,7 +213,7 @@ private:
         using detail::text;
         require_that(steps >= 1, "steps", steps, "at least 1");
         require_that(slots() >= 1, "number of prototypes", slots(), "at least 1");
-        const auto check = [&](const Vector<Scalar>& array, const char* name, bool fits, const std::string& allowed) {
+        const auto expect = [&](const Vector<Scalar>& array, const char* name, bool fits, const std::string& allowed) {
             require_that(fits, text("length of ", name), array.size(), allowed);
             for (Index i = 0; i < array.size(); ++i) {
                 require_that(std::isfinite(array[i]), text(name, "[", i, "]"), array[i], "finite numbers");
@@ -224,13 +224,14 @@ private:
         };
         const std::string each = detail::printed(slots()) + ", the number of slots, ";
         const auto& [prototypes, bias, alpha0, alpha1, p0, dummy_reward, prior] = parameters;
-        check(alpha0, "alpha0", alpha0.size() == 1, "1");
-        check(alpha1, "alpha1", alpha1.size() == 1 || is_either(alpha1), each + "1 for all slots, or 0 for hard slots");
-        check(p0, "p0", is_either(p0), each + "or 0 for a uniform prior");
-        check(bias, "bias", takes_bias ? is_either(bias) : bias.size() == 0,
-              takes_bias ? each + "or 0 for none" : "0, as only DotProduct has a bias");
-        check(dummy_reward, "dummy_reward", dummy_reward.size() == (has_dummy ? 1 : 0),
-              has_dummy ? "1" : "0, as there is no dummy slot");
+        expect(alpha0, "alpha0", alpha0.size() == 1, "1");
+        expect(alpha1, "alpha1", alpha1.size() == 1 || is_either(alpha1),
+               each + "1 for all slots, or 0 for hard slots");
+        expect(p0, "p0", is_either(p0), each + "or 0 for a uniform prior");
+        expect(bias, "bias", takes_bias ? is_either(bias) : bias.size() == 0,
+               takes_bias ? each + "or 0 for none" : "0, as only DotProduct has a bias");
+        expect(dummy_reward, "dummy_reward", dummy_reward.size() == (has_dummy ? 1 : 0),
+               has_dummy ? "1" : "0, as there is no dummy slot");
         detail::require_finite(MatrixView<Scalar>(prototypes), "prototypes");
     }
 };
