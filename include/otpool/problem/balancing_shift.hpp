@@ -1,6 +1,7 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <concepts>
 #include <limits>
@@ -32,8 +33,9 @@ Work balancing_shift(const auto& rows, const auto& columns) {
         if (!(std::abs(excess) > std::numeric_limits<Work>::epsilon() * (of_rows.size + of_columns.size))) break;
         (excess > 0 ? low : high) = t;
         const Work slope = of_rows.slope + of_columns.slope;
-        const Work next =
-            t + (slope > 0 ? excess / slope : std::ldexp(excess, i));  // across a flat part, faster and faster
+        // Across a flat part faster and faster: its slope can be 1e-100, and few numbers are left that far away.
+        const Work longest = std::ldexp(std::abs(excess), 20 + 10 * i);
+        const Work next = t + (slope > 0 ? std::clamp(excess / slope, -longest, longest) : std::ldexp(excess, i));
         const Work inside = next > low && next < high ? next : low + (high - low) / 2;
         if (!std::isfinite(inside) || inside == t) break;  // only if rounding moves it
         t = inside;
