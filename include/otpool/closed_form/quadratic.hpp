@@ -108,10 +108,22 @@ private:
     Real residual_ = 0;
 };
 
+/// A closed form that pools by its plan.
+template <Regularizer R>
+struct PooledByPlan {
+    /// mean <- the conditional mean of the values.
+    template <BagScalar Scalar>
+    static Outcome pool(const Inspection& problem, double tolerance, const Execution&, Workspace&, RealVector& mean) {
+        SolvedPlan found = closed_form_of<R>(problem, tolerance);
+        mean = conditional_mean(found.log_plan, problem.pooled_values());
+        return std::move(found.outcome);
+    }
+};
+
 /// Quadratic has a closed form if a side is free (the other is thresholded line by line), or if alpha0 is infinite and
 /// a side is not hard (the reward drops out, and the plan is constant along that side).
 template <std::same_as<Quadratic> R>
-struct ClosedFormOf<R> {
+struct ClosedFormOf<R> : PooledByPlan<R> {
     template <BagScalar Scalar>
     static bool exists(const UotProblem<Scalar, R>& problem) {
         if (std::isinf(problem.alpha0))
@@ -123,14 +135,6 @@ struct ClosedFormOf<R> {
         if (problem.alpha0 == 0) return WinnersLimit<>(problem).solution();
         if (std::isinf(problem.alpha0)) return constant_plan(problem);
         return ThresholdLimit<>(problem).solution(tolerance);
-    }
-
-    /// mean <- the conditional mean of the values.
-    template <BagScalar Scalar>
-    static Outcome pool(const Inspection& problem, double tolerance, const Execution&, Workspace&, RealVector& mean) {
-        SolvedPlan found = closed_form_of<R>(problem, tolerance);
-        mean = conditional_mean(found.log_plan, problem.pooled_values());
-        return std::move(found.outcome);
     }
 
 private:
@@ -171,7 +175,7 @@ private:
 /// A limit on the lines of one side leaves a closed form where the other side is free: KSparse with free features, TopK
 /// with free instances.
 template <LimitedRegularizer R>
-struct ClosedFormOf<R> {
+struct ClosedFormOf<R> : PooledByPlan<R> {
     template <BagScalar Scalar>
     static bool exists(const UotProblem<Scalar, R>& problem) {
         const Alphas other = alphas_of(std::same_as<R, TopK> ? problem.instances : problem.features);
@@ -180,14 +184,6 @@ struct ClosedFormOf<R> {
 
     static SolvedPlan solve(const Inspection& problem, double tolerance) {
         return ThresholdLimit<>(problem).solution(tolerance);
-    }
-
-    /// mean <- the conditional mean of the values.
-    template <BagScalar Scalar>
-    static Outcome pool(const Inspection& problem, double tolerance, const Execution&, Workspace&, RealVector& mean) {
-        SolvedPlan found = closed_form_of<R>(problem, tolerance);
-        mean = conditional_mean(found.log_plan, problem.pooled_values());
-        return std::move(found.outcome);
     }
 };
 

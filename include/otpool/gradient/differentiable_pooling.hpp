@@ -83,12 +83,7 @@ struct DifferentiablePooling {
     /// The same in the memory of `workspaces`, which the next pass can reuse.
     ProblemGradient<Scalar> backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled,
                                      ProblemGradient<Scalar> batch, Workspaces& workspaces) const {
-        using detail::shape_text;
-        detail::require_that(
-            dL_dpooled.rows() == forward.pooled.rows() && dL_dpooled.cols() == forward.pooled.cols(),
-            "shape of dL/dpooled", shape_text(dL_dpooled.rows(), dL_dpooled.cols()),
-            detail::text(shape_text(forward.pooled.rows(), forward.pooled.cols()), ", the shape of what was pooled"));
-        detail::require_finite(dL_dpooled, "dL/dpooled");
+        detail::require_gradient_of(forward.pooled, dL_dpooled);
         std::vector<Index> first_of = {0};
         first_of.reserve(forward.tapes.size() + 1);
         for (const auto& tape : forward.tapes) first_of.push_back(first_of.back() + tape.problem.reward.cols());

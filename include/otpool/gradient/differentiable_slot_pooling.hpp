@@ -12,6 +12,7 @@
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/workspace.hpp"
+#include "otpool/gradient/forward_pass.hpp"
 #include "otpool/gradient/problem_gradient.hpp"
 #include "otpool/gradient/reverse/bag_gradient.hpp"
 #include "otpool/gradient/reverse/slot_readout_reverse.hpp"
@@ -104,12 +105,7 @@ struct DifferentiableSlotPooling {
     /// The same in the memory of `workspaces`, which the next pass can reuse.
     SlotGradient<Scalar> backward(const Forward& forward, const MatrixView<Scalar>& dL_dpooled,
                                   Workspaces& workspaces) const {
-        using detail::shape_text;
-        detail::require_that(
-            dL_dpooled.rows() == forward.pooled.rows() && dL_dpooled.cols() == forward.pooled.cols(),
-            "shape of dL/dpooled", shape_text(dL_dpooled.rows(), dL_dpooled.cols()),
-            detail::text(shape_text(forward.pooled.rows(), forward.pooled.cols()), ", the shape of what was pooled"));
-        detail::require_finite(dL_dpooled, "dL/dpooled");
+        detail::require_gradient_of(forward.pooled, dL_dpooled);
         std::vector<Index> first_of = {0};
         for (const Tape& tape : forward.tapes) first_of.push_back(first_of.back() + tape.instances.cols());
         SlotGradient<Scalar> batch = zeros(forward, first_of.back());
@@ -137,12 +133,7 @@ private:
         detail::SlotMeans<> means(plan, slots, tape.instances, inside);
         tape.mean = std::move(means.mean);
         tape.mass = std::move(means.mass);
-        const auto active = static_cast<Index>(plan.active().size());
-        const Index rows = tape.instances.rows();
-        for (Index k = 0; k < slots; ++k) {
-            const RealVector of_slot = readout(k, tape.mean.col(k), tape.mass[k], active);
-            for (Index d = 0; d < rows; ++d) y[k * rows + d] = detail::saturated<Scalar>(of_slot[d]);
-        }
+        detail::read_slots(readout, tape.mean, tape.mass, static_cast<Index>(plan.active().size()), y.data());
     }
 
     /// Zeros, or space, for bags of this many instances in all.

@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/plan/solution.hpp"
 #include "otpool/plan/solved_plan.hpp"
@@ -38,6 +39,15 @@ Vector<Scalar> read(const Readout& readout, const ForwardPass<Scalar, R>& pass) 
     } else {
         return readout(pass.solution.value());
     }
+}
+
+/// Throws InvalidArgument unless dL/dpooled is finite and has the shape of what was pooled.
+template <BagScalar Scalar>
+void require_gradient_of(const Matrix<Scalar>& pooled, const MatrixView<Scalar>& dL_dpooled) {
+    require_that(dL_dpooled.rows() == pooled.rows() && dL_dpooled.cols() == pooled.cols(), "shape of dL/dpooled",
+                 shape_text(dL_dpooled.rows(), dL_dpooled.cols()),
+                 text(shape_text(pooled.rows(), pooled.cols()), ", the shape of what was pooled"));
+    require_finite(dL_dpooled, "dL/dpooled");
 }
 
 }  // namespace detail

@@ -168,12 +168,8 @@ private:
         const Index slots = slots_of(bag.reward);
         const MatrixView<Scalar> of_bag = values(bag.instances, prior_of(bag));
         const detail::SlotMeans<> means(plan, slots, of_bag, inside);
-        const auto instances = static_cast<Index>(plan.active().size());
         Matrix<Scalar> pooled(of_bag.rows(), slots);
-        for (Index k = 0; k < slots; ++k) {
-            const RealVector y = readout(k, means.mean.col(k), means.mass[k], instances);
-            for (Index d = 0; d < y.size(); ++d) pooled(d, k) = detail::saturated<Scalar>(y[d]);
-        }
+        detail::read_slots(readout, means.mean, means.mass, static_cast<Index>(plan.active().size()), pooled.data());
         return pooled;
     }
 };

@@ -45,4 +45,16 @@ struct ResidualSlots {
     }
 };
 
+namespace detail {
+
+/// pooled, D' x K, <- the readout of K slots with these means (D' x K) and masses, of so many instances.
+template <BagScalar Scalar>
+void read_slots(const auto& readout, const RealMatrix& mean, const RealVector& mass, Index instances, Scalar* pooled) {
+    for (Index k = 0; k < mean.cols(); ++k) {
+        const RealVector y = readout(k, mean.col(k), mass[k], instances);
+        for (const Real number : y) *pooled++ = saturated<Scalar>(number);
+    }
+}
+
+}  // namespace detail
 }  // namespace otpool
