@@ -3,11 +3,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <otpool/otpool.hpp>
 #include <otpool/plan/dual_bound.hpp>
 #include <otpool/solver/structural.hpp>
 #include <string>
+#include <type_traits>
 
 #include "measure/problems.hpp"
 #include "measure/tally.hpp"
@@ -22,9 +25,10 @@ namespace measure {
 template <class Scalar>
 Tally k_sparse_row(std::size_t problems, double tolerance) {
     Tally tally;
-    const std::size_t regime = regimes().size() - 1;
+    const auto quadratic = std::ranges::find_if(regimes(), &Regime::quadratic);
+    const auto regime = static_cast<std::size_t>(quadratic - regimes().begin());
     for (std::size_t i = 0; i < problems; ++i) {
-        const Case<Scalar> made = random_case<Scalar>(regimes()[regime], regime, i);
+        const Case<Scalar> made = random_case<Scalar>(*quadratic, regime, i);
         auto problem = made.template problem<otpool::KSparse>();
         problem.regularizer.most = Index{1} << (i / 8 % 4);
         const auto solution = otpool::Newton{{.tolerance = tolerance}}.solve(problem);
