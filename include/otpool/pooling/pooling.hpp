@@ -23,6 +23,8 @@
 namespace otpool {
 
 struct Sinkhorn;  // the default solver; only declared, because a pooling by another solver need not include it.
+template <class S>
+struct Streamed;  // likewise; pooling/streamed.hpp has it, and pool_streamed()
 
 /// The parameters of a pooling's UOT problem, with the same names as in UotProblem.
 template <BagScalar Scalar>
@@ -93,6 +95,12 @@ struct Pooling {
     }
     /// Pools one bag without its own reward or prior.
     Vector<Scalar> operator()(const MatrixView<Scalar>& instances) const { return (*this)(Bag<Scalar>{instances}); }
+
+    /// Pools one bag that is read piece by piece. Include otpool/pooling/streamed.hpp, which says what it takes.
+    template <class S>
+    Vector<Scalar> operator()(const Streamed<S>& bag) const {
+        return pool_streamed(*this, bag);
+    }
 
     /// Pools a batch of B bags: D x B.
     Matrix<Scalar> operator()(const Bags<Scalar>& bags) const {

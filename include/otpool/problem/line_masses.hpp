@@ -19,6 +19,7 @@ public:
     /// term_of(i) and slope_of(i) for line i of `count`; `alike`: whether all slopes are slope_of(0).
     void set(Index count, bool alike, const auto& term_of, const auto& slope_of) {
         alike_ = alike;
+        count_ = count;
         term_.resize(count);
         slope_.resize(alike ? 1 : count);
         for (Index i = 0; i < count; ++i) term_[i] = term_of(i);
@@ -27,11 +28,19 @@ public:
         log_sum_ = log_sum_exp(term_.data(), count);
     }
 
+    /// The same of `count` lines of one slope, given log_sum = LSE_i(term_i).
+    void set_alike(Index count, Work log_sum, Work slope) {
+        alike_ = true;
+        count_ = count;
+        slope_.assign(1, slope);
+        log_sum_ = log_sum;
+    }
+
     /// Cost: an exp per line; none if all are alike.
     AskedMass at(Work t) const {
         if (alike_) {
             // No less than the mean magnitude of the terms by mass. A line without mass is of no matter.
-            const Work size = 1 + std::abs(log_sum_) + std::log(static_cast<Work>(term_.size()));
+            const Work size = 1 + std::abs(log_sum_) + std::log(static_cast<Work>(count_));
             return {log_sum_ - slope_[0] * t, slope_[0], size + std::abs(slope_[0] * t)};
         }
         Work top = term_[0] - slope_[0] * t;
@@ -50,6 +59,7 @@ public:
 
 private:
     bool alike_ = false;
+    Index count_ = 0;
     Buffer<Work> term_, slope_;
     Work log_sum_ = 0;
 };

@@ -40,7 +40,7 @@ struct NoTape {
 
 /// Sinkhorn's iterations. Each calls tape.begin(scaling) first, which may restart the scaling, and
 /// tape.keep(scaling, t / alpha0) last. If they end on the features, the last one leaves out its half step of the
-/// instances.
+/// instances; only a scaling with end_on_features() may.
 template <class Scaling, class Tape>
 void sinkhorn_steps(Scaling& scaling, Iterations& iterations, bool translation, bool ends_on_features,
                     int anderson_memory, Workspace& workspace, Tape&& tape) {
@@ -49,9 +49,11 @@ void sinkhorn_steps(Scaling& scaling, Iterations& iterations, bool translation, 
     Real residual = (std::numeric_limits<Real>::max)();
     while (iterations.again()) {
         tape.begin(scaling);
-        if (ends_on_features && iterations.is_last()) {
-            iterations.record(scaling.end_on_features(), scaling.attainable());
-            break;
+        if constexpr (requires { scaling.end_on_features(); }) {
+            if (ends_on_features && iterations.is_last()) {
+                iterations.record(scaling.end_on_features(), scaling.attainable());
+                break;
+            }
         }
         scaling.update_features();
         const Real t = translation ? scaling.translate() : 0;
@@ -97,6 +99,9 @@ struct Sinkhorn {
     /// matters for a fixed number of iterations. A warm start gives g, so the features' half step is first then.
     HalfStep first = HalfStep::features;
 
+    /// Options::max_iterations where it is empty.
+    static constexpr int default_limit = 10000;
+
     /// Throws InvalidArgument if the problem is not well formed, UnsupportedProblem for alpha0 = 0 without a closed
     /// form and for alpha0 = inf with a penalty other than KullbackLeibler. Thread-safe.
     template <BagScalar Scalar, EntropicRegularizer R>
@@ -128,8 +133,6 @@ struct Sinkhorn {
 private:
     template <class K>
     friend struct SinkhornOver;
-
-    static constexpr int default_limit = 10000;
 
     template <Kernel K, BagScalar Scalar, EntropicRegularizer R>
     Solution<Scalar, R> solve_over(const UotProblem<Scalar, R>& problem, const Run<Scalar, R>& run) const {

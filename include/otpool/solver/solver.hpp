@@ -45,6 +45,10 @@ concept SolverOf = requires(const S& solver, const UotProblem<Scalar, R>& proble
 
 namespace detail {
 
+/// Options::tolerance where it is empty.
+template <BagScalar Scalar>
+inline constexpr double default_tolerance = std::same_as<Scalar, double> ? 1e-8 : 1e-6;
+
 /// A solver's run, for any scalar and regulariser.
 struct AnyRun {
     const Options& options;
@@ -70,8 +74,8 @@ public:
           given_(run),
           workspace_(run.workspace != nullptr ? *run.workspace : own_),
           inspection_(workspace_.get<Inspection>()),
-          any_{options, options.tolerance.value_or(std::same_as<Scalar, double> ? 1e-8 : 1e-6), run.observer,
-               run.execution, workspace_} {
+          any_{options, options.tolerance.value_or(default_tolerance<Scalar>), run.observer, run.execution,
+               workspace_} {
         validate(options);
         if (std::isinf(problem.alpha0) && !is_kullback_leibler(problem)) {
             throw UnsupportedProblem("A solver", "alpha0 = inf and a penalty other than KullbackLeibler",

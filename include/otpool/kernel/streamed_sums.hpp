@@ -1,0 +1,124 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <concepts>
+#include <limits>
+
+#include "otpool/core/buffer.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/kernel/scaled_reward.hpp"
+
+namespace otpool::detail {
+
+/// log(exp(a) + exp(b)); a or b may be -inf.
+inline Real log_add(Real a, Real b) {
+    const Real top = (std::max)(a, b);
+    return std::isinf(top) ? top : top + std::log1p(std::exp((std::min)(a, b) - top));
+}
+
+/// What a pass over some columns of a bag adds up. The entries of the plan are
+///
+///     P_dk = exp((x_dk - highest_d) / alpha0 + rest_dk),
+///     mass_d = sum_k P_dk exp(-top_d),   weighted_d = sum_k P_dk exp(-top_d) (unit v_dk - reference_d)
+///
+/// with a `highest` of these columns in the first pass, when the bag's is not known yet. Sums of other columns can be
+/// added in the same form, without underflow and without losing digits to the level of rewards or values.
+template <std::same_as<Real> Work = Real>
+struct StreamedSums {
+    /// Values are summed in this unit, so that sums of the largest numbers stay in range.
+    static constexpr Real unit = 0x1p-40;
+    /// `highest` of a feature without a finite reward.
+    static constexpr Real no_reward = std::numeric_limits<Real>::lowest();
+    static constexpr Real nothing = -std::numeric_limits<Real>::infinity();
+
+    Buffer<Real> highest, reference, top, mass, weighted;  ///< One number per feature each.
+    Buffer<Real> log_col_mass;                             ///< Of each column, if asked for; not added up.
+    Real log_asked = nothing;    ///< log of the mass that the instances ask for, sum_k q0_k exp(-g_k / alpha2)
+    Real log_largest = nothing;  ///< log mass of the column with the largest mass
+    Real largest_potential = 0;  ///< max |kernel potential of an instance with mass|
+    Index active = 0;            ///< How many instances there are, without those left out.
+    bool forbids_pairs = false;  ///< Whether a reward is -inf.
+
+    Index rows() const { return mass.size(); }
+
+    /// No columns.
+    void start(Index rows) {
+        highest.assign(rows, no_reward);
+        reference.assign(rows, 0);
+        start_sums(rows);
+    }
+    /// The same with these levels.
+    void start(const Buffer<Real>& highest_, const Buffer<Real>& reference_) {
+        highest = highest_;
+        reference = reference_;
+        start_sums(highest.size());
+    }
+
+    /// Adds sums over other columns.
+    void add(const StreamedSums& other, Real inverse_alpha0) {
+        for (Index d = 0; d < rows(); ++d) add_row(d, other, inverse_alpha0);
+        log_asked = log_add(log_asked, other.log_asked);
+        add_largest(other.log_largest, other.largest_potential);
+        active += other.active;
+        forbids_pairs = forbids_pairs || other.forbids_pairs;
+    }
+
+    /// Columns of the other sums do not count if they have no mass beside these, and the other way round.
+    void add_largest(Real other_log_largest, Real other_potential) {
+        const Real log_both = (std::max)(log_largest, other_log_largest);
+        Real potential = log_largest > log_both + log_no_mass ? largest_potential : 0;
+        if (other_log_largest > log_both + log_no_mass) potential = (std::max)(potential, other_potential);
+        largest_potential = potential;
+        log_largest = log_both;
+    }
+
+    /// sum_k P_dk v_dk / sum_k P_dk
+    Real mean(Index d) const { return (reference[d] + weighted[d] / mass[d]) / unit; }
+    /// log sum_k P_dk
+    Real log_mass(Index d) const { return top[d] + std::log(mass[d]); }
+
+private:
+    void start_sums(Index rows) {
+        top.assign(rows, nothing);
+        for (Buffer<Real>* sums : {&mass, &weighted}) sums->assign(rows, 0);
+        log_asked = log_largest = nothing;
+        largest_potential = 0;
+        active = 0;
+        forbids_pairs = false;
+    }
+
+    void add_row(Index d, const StreamedSums& other, Real inverse_alpha0) {
+        if (other.mass[d] == 0) return;
+        if (mass[d] == 0) return copy_row(d, other);
+        const Real level = (std::max)(highest[d], other.highest[d]);
+        const auto exponent = [&](const StreamedSums& sums) {
+            return sums.top[d] + (std::max)((sums.highest[d] - level) * inverse_alpha0, lowest_exponent);
+        };
+        const Real here = exponent(*this);
+        const Real there = exponent(other);
+        const Real both = (std::max)(here, there);
+        const Real factor = std::exp(here - both);
+        const Real other_factor = std::exp(there - both);
+        const Real origin = here >= there ? reference[d] : other.reference[d];
+        const auto moved = [&](const StreamedSums& sums) {
+            return sums.weighted[d] + sums.mass[d] * (sums.reference[d] - origin);
+        };
+        weighted[d] = factor * moved(*this) + other_factor * moved(other);
+        mass[d] = factor * mass[d] + other_factor * other.mass[d];
+        highest[d] = level;
+        reference[d] = origin;
+        top[d] = both;
+    }
+
+    void copy_row(Index d, const StreamedSums& other) {
+        highest[d] = other.highest[d];
+        reference[d] = other.reference[d];
+        top[d] = other.top[d];
+        mass[d] = other.mass[d];
+        weighted[d] = other.weighted[d];
+    }
+};
+
+}  // namespace otpool::detail

@@ -1,0 +1,234 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <concepts>
+#include <limits>
+#include <type_traits>
+#include <utility>
+
+#include "otpool/closed_form/closed_form_of.hpp"
+#include "otpool/core/any_columns.hpp"
+#include "otpool/core/column_source.hpp"
+#include "otpool/core/error.hpp"
+#include "otpool/core/matrix.hpp"
+#include "otpool/core/stream_options.hpp"
+#include "otpool/core/workspace.hpp"
+#include "otpool/pooling/pooling.hpp"
+#include "otpool/pooling/readout.hpp"
+#include "otpool/pooling/transform.hpp"
+#include "otpool/problem/marginal.hpp"
+#include "otpool/problem/uot_problem.hpp"
+#include "otpool/solver/sinkhorn.hpp"
+#include "otpool/solver/steps/iterations.hpp"
+#include "otpool/solver/steps/streamed_scaling.hpp"
+
+namespace otpool {
+
+/// A bag that is read piece by piece, pass after pass, because it does not fit in memory:
+///
+///     otpool::MatrixColumns<float> source{matrix};                           // or a file: any ColumnSource
+///     Eigen::VectorXf y = pool(otpool::Streamed{source, {.memory = 512 << 20}});
+///
+/// A pooling takes it if its solver is Sinkhorn, or if its problem has a closed form: entropic, with KullbackLeibler and
+/// one alpha for each side, and no fixed mass. Other problems throw UnsupportedProblem. Everything is computed in double;
+/// the pooled vector is that of the bag in memory up to rounding. Its bits do not depend on memory, readers, execution or
+/// source.
+///
+/// Cost: a closed form takes one or two passes, Sinkhorn one more than its iterations. Memory is O(D) and what the
+/// options allow; a prior is copied, as double. The first pass checks that all entries are finite.
+template <class S>
+struct Streamed {
+    static_assert(ColumnSource<S>, "otpool: a source has rows(), cols() and read(first, count, to)");
+
+    S source;                               ///< D x N, column n is instance n.
+    StreamOptions options = {};             ///< Memory, threads that read, progress.
+    Vector<typename S::Scalar> prior = {};  ///< q0, N entries >= 0 that sum to 1, or empty; 0 excludes an instance.
+};
+
+/// Streamed{source, {.memory = 512 << 20}}
+template <class S>
+Streamed(S) -> Streamed<S>;
+/// The same with options.
+template <class S>
+Streamed(S, StreamOptions) -> Streamed<S>;
+/// The same with a prior.
+template <class S, class Prior>
+Streamed(S, StreamOptions, const Prior&) -> Streamed<S>;
+
+namespace detail {
+
+inline constexpr const char* streamed_pooling = "A pooling of a streamed bag";
+
+/// Throws InvalidArgument if the problem is not well formed but for the entries of its reward, UnsupportedProblem if it is
+/// not one that streams.
+template <class Scalar, class R>
+void validate_streamed(const UotProblem<Scalar, R>& problem) {
+    validate_fields(problem);
+    if (!EntropicRegularizer<R>) {
+        throw UnsupportedProblem(streamed_pooling, "a regulariser that is not entropic", "Entropy or RelativeEntropy");
+    }
+    require_kullback_leibler(streamed_pooling, problem);
+    require_common_alphas(streamed_pooling, problem);
+    if (fixed_mass(problem)) {
+        throw UnsupportedProblem(streamed_pooling, "a fixed mass", "no mass, or a hard side");
+    }
+    if (problem.alpha0 == 0 && problem.instances.alpha != 0) {
+        throw UnsupportedProblem(streamed_pooling, "alpha0 = 0 and instances that are not free",
+                                 "alpha0 > 0, or alpha2 = 0");
+    }
+}
+
+/// The problem in the form that streams. Takes the memory of its prior.
+template <class Scalar, EntropicRegularizer R>
+StreamedProblem streamed_problem(UotProblem<Scalar, R>& problem) {
+    StreamedProblem streamed;
+    streamed.alpha0 = Real(problem.alpha0);
+    streamed.alpha1 = Real(problem.features.alpha);
+    streamed.alpha2 = Real(problem.instances.alpha);
+    streamed.prior_weight = R::prior_weight;
+    const Real mass = prior_mass(problem.features);
+    const bool both_hard = std::isinf(streamed.alpha1) && std::isinf(streamed.alpha2);
+    const Real mass_of_q = both_hard ? mass : prior_mass(problem.instances);
+    set_log_prior(problem.features.prior, problem.reward.rows(), mass, streamed.log_p);
+    streamed.uniform_log_q = std::log(mass_of_q / static_cast<Real>(problem.reward.cols()));
+    Vector<Scalar>& q0 = problem.instances.prior;
+    if (q0.size() > 0) set_log_prior(q0, problem.reward.cols(), mass_of_q, streamed.log_q);
+    q0.resize(0);
+    return streamed;
+}
+
+/// One half step each, which solve a problem with a free side or alpha0 = inf: see ClosedFormOf.
+template <class Scaling>
+void solve_closed_form(Scaling& scaling) {
+    scaling.start();
+    scaling.update_features();
+    if (!scaling.has_free_instances()) scaling.update_instances();
+}
+
+/// Sinkhorn's iterations.
+template <class Scaling>
+void iterate(Scaling& scaling, const Sinkhorn& sinkhorn, double tolerance) {
+    const Observer nobody;
+    Iterations iterations(sinkhorn.options, tolerance, Sinkhorn::default_limit, nobody);
+    Workspace workspace;
+    scaling.start();
+    sinkhorn_steps(scaling, iterations, sinkhorn.translation, false,
+                   sinkhorn.options.iterations ? 0 : sinkhorn.acceleration.memory, workspace, NoTape());
+}
+
+/// Throws UnsupportedProblem unless the solver iterates over streamed bags.
+template <class Solver>
+void require_streaming(const Solver& solver) {
+    if constexpr (std::same_as<Solver, Sinkhorn>) {
+        validate(solver.acceleration);
+        if (solver.first == HalfStep::features) return;
+        throw UnsupportedProblem(streamed_pooling, "Sinkhorn's half step of the instances first",
+                                 "the half step of the features first");
+    } else {
+        throw UnsupportedProblem(streamed_pooling, "no closed form, and a solver other than Sinkhorn",
+                                 "Sinkhorn, or a free side or alpha0 = inf");
+    }
+}
+
+/// What the readout makes of a solved problem. Numbers are within the range of `Number`.
+template <class Number, class Readout>
+class StreamedReadout {
+public:
+    /// Throws UnsupportedProblem for a readout that does not go with the problem.
+    explicit StreamedReadout(const Readout& readout, Real alpha2) : readout_(readout) {
+        static_assert(scales_mean || is_joint || is_log_mean_exp,
+                      "otpool: a streamed bag is read out by Conditional-, Sum-, Joint- or LogMeanExpReadout");
+        if (is_log_mean_exp && alpha2 != 0) {
+            throw UnsupportedProblem(streamed_pooling, "LogMeanExpReadout and instances that are not free",
+                                     "alpha2 = 0");
+        }
+    }
+
+    template <class Scaling>
+    RealVector operator()(Scaling& scaling, Index rows) const {
+        if constexpr (is_log_mean_exp) {
+            return scaling.log_mean_exp();
+        } else {
+            RealVector y(rows);
+            for (Index d = 0; d < rows; ++d) y[d] = factor(scaling, d, rows) * scaling.conditional_mean(d);
+            return y;
+        }
+    }
+
+private:
+    static constexpr bool scales_mean = requires(const Readout& r) { r.factor(Index{}); };
+    static constexpr bool is_joint = std::same_as<Readout, JointReadout>;
+    static constexpr bool is_log_mean_exp = std::same_as<Readout, LogMeanExpReadout>;
+
+    template <class Scaling>
+    Real factor(const Scaling& scaling, Index d, Index rows) const {
+        if constexpr (scales_mean) {
+            return readout_.factor(scaling.active_instances());
+        } else {
+            return static_cast<Real>(rows) * static_cast<Real>(saturated_exp<Number>(scaling.log_row_mass(d), rows));
+        }
+    }
+
+    const Readout& readout_;
+};
+
+/// y of one bag. `problem`: the bag's, whose reward has only its shape.
+template <class PoolingType, class Number, EntropicRegularizer R>
+RealVector pool_columns(const PoolingType& pooling, UotProblem<Number, R>& problem, const AnyColumns& columns,
+                        const StreamOptions& options) {
+    using Solver = std::decay_t<decltype(pooling.solver)>;
+    validate(pooling.solver.options);
+    const bool closed = pooling.solver.options.closed_forms && has_closed_form(problem);
+    if (!closed) require_streaming(pooling.solver);
+    const StreamedReadout<Number, std::decay_t<decltype(pooling.readout)>> readout(pooling.readout,
+                                                                                   Real(problem.instances.alpha));
+    Index vectors = 1;  // y
+    if constexpr (std::same_as<Solver, Sinkhorn>) vectors += 2 * pooling.solver.acceleration.memory + 4;
+    StreamedScaling<> scaling(columns, streamed_problem(problem), options, pooling.execution, vectors);
+    if (closed) {
+        solve_closed_form(scaling);
+    } else if constexpr (std::same_as<Solver, Sinkhorn>) {
+        iterate(scaling, pooling.solver, pooling.solver.options.tolerance.value_or(default_tolerance<Number>));
+    }
+    RealVector y = readout(scaling, columns.rows());
+    if (options.weights) scaling.for_each_weight(options.weights);
+    return y;
+}
+
+}  // namespace detail
+
+/// What Pooling does with a streamed bag. Throws as Streamed says, and what the source throws.
+template <BagScalar Scalar, class Solver, Regularizer R, class Readout, class Prior, class Reward, class Output,
+          class S>
+Vector<Scalar> pool_streamed(const Pooling<Scalar, Solver, R, Readout, Prior, Reward, Output>& pooling,
+                             const Streamed<S>& bag) {
+    static_assert(std::same_as<Scalar, typename S::Scalar>, "otpool: a pooling and its source have the same scalar");
+    static_assert(std::same_as<Prior, UniformPrior>, "otpool: a streamed bag has its prior beside it: Streamed::prior");
+    using Number = typename Pooling<Scalar, Solver, R, Readout, Prior, Reward, Output>::Number;
+    const Index rows = bag.source.rows();
+    const Index cols = bag.source.cols();
+    if (cols == 0 && pooling.empty_bag) return Vector<Scalar>::Constant(rows, *pooling.empty_bag);
+
+    UotProblem<Number, R> problem{.reward = Eigen::Map<const Matrix<Number>>(nullptr, rows, cols)};
+    problem.alpha0 = pooling.parameters.alpha0;
+    problem.features = pooling.parameters.features;
+    problem.instances = pooling.parameters.instances;
+    problem.mass = pooling.parameters.mass;
+    if (bag.prior.size() > 0) problem.instances.prior = bag.prior.template cast<Number>();
+    detail::validate_streamed(problem);
+
+    Vector<Scalar> y(rows);
+    if constexpr (EntropicRegularizer<R>) {
+        const detail::AnyColumns columns(bag.source, 0, cols, pooling.reward, std::same_as<Reward, Identity>);
+        const RealVector numbers = detail::pool_columns(pooling, problem, columns, bag.options);
+        for (Index d = 0; d < rows; ++d) {
+            const Number number = detail::saturated<Number>(numbers[d]);
+            y[d] = detail::saturated<Scalar>(static_cast<Real>(pooling.output(number)));
+        }
+    }
+    return y;
+}
+
+}  // namespace otpool
