@@ -44,7 +44,8 @@ public:
         Side side;
         Buffer<Real> potential;  ///< Kernel potentials; -inf for columns that are left out.
         Buffer<Real> penalty, log_sum;
-        Buffer<Real> reward, value, entry;  ///< Of one column.
+        Buffer<Real> reward, value, entry;  ///< Of one column, padded to whole registers; rewards and values by zeros.
+        Buffer<Real> zeros;                 ///< As many.
     };
 
     /// The first look: checks the block, and sums with g = 0. Throws InvalidArgument for the first entry that is not
@@ -59,15 +60,16 @@ public:
             columns.penalty[k] = 0;
             ++sums.active;
         }
-        sum_rows(block, columns, nullptr, sums);
+        sum_rows(block, columns, columns.zeros.data(), sums);
         sum_columns(block, columns, sums);
     }
 
     /// The half step of every column of the block, given the features' potentials, and the sums of the resulting plan.
+    /// `row_potential` is padded by the lowest number, so that the padding has no mass.
     /// Cost: an exp per element; three if a feature has next to no mass in the block.
     void sweep(const ColumnBlock& block, const Real* row_potential, Columns& columns, Sums& sums) const {
         start(block, columns);
-        sums.start(row_shift, reference);
+        sums.start(rows(), row_shift, reference);
         Real level = Sums::nothing;  // exp(level) is the unit of the sums
         for (Index k = 0; k < block.count; ++k) {
             if (is_left_out(columns, k)) continue;
@@ -77,7 +79,7 @@ public:
                 continue;
             }
             const Real top = set_exponents(columns, k, row_potential);
-            const Real sum = exponentiate(top, columns.entry.data());
+            const Real sum = exponentiate(top, columns.entry);
             columns.log_sum[k] = top + std::log(sum);
             columns.side.half_steps(k, 1, &columns.log_sum[k], &columns.potential[k], &columns.penalty[k]);
             ++sums.active;
@@ -114,7 +116,7 @@ public:
     /// sum_k unit (x_dk - highest_d).
     void excess(const ColumnBlock& block, Columns& columns, Sums& sums) const {
         start(block, columns);
-        sums.start(row_shift, reference);
+        sums.start(rows(), row_shift, reference);
         std::fill(sums.top.begin(), sums.top.end(), 0);
         for (Index k = 0; k < block.count; ++k) {
             if (is_left_out(columns, k)) continue;
@@ -128,6 +130,8 @@ public:
     }
 
 private:
+    using L = Lanes<Real>;
+
     Index rows() const { return source->rows(); }
     static bool is_left_out(const Columns& columns, Index k) { return columns.potential[k] == Sums::nothing; }
 
@@ -138,7 +142,9 @@ private:
         for (Buffer<Real>* of_columns : {&side.log_prior, &side.anchor, &columns.potential, &columns.log_sum})
             of_columns->resize(block.count);
         columns.penalty.assign(block.count, 0);
-        for (Buffer<Real>* of_rows : {&columns.reward, &columns.value, &columns.entry}) of_rows->resize(rows());
+        columns.entry.resize(padded(rows()));
+        for (Buffer<Real>* of_rows : {&columns.reward, &columns.value, &columns.zeros})
+            of_rows->assign(padded(rows()), 0);
         if (log_prior.size() == 0) {
             std::fill(side.log_prior.begin(), side.log_prior.end(), uniform_log_prior);
         } else {
@@ -179,9 +185,9 @@ private:
         }
     }
 
-    static void require_finite_column(const Buffer<Real>& column, Index n, const char* name) {
+    void require_finite_column(const Buffer<Real>& column, Index n, const char* name) const {
         if (all_finite(column.data(), column.size())) return;
-        for (Index d = 0; d < column.size(); ++d) {
+        for (Index d = 0; d < rows(); ++d) {
             require_that(std::isfinite(column[d]), text(name, " at feature ", d, ", instance ", n), column[d],
                          "finite numbers");
         }
@@ -212,83 +218,77 @@ private:
 
     /// columns.entry <- (x - shifts) / alpha0 + row_potential of the column that was read; returns the highest.
     Real set_exponents(Columns& columns, Index k, const Real* row_potential) const {
-        if (shifts_rows) return set_exponents(columns, row_shift.data(), 0, row_potential);
+        if (shifts_rows) return set_exponents(columns, &row_shift, 0, row_potential);
         const Real shift = highest(columns.reward.data(), rows());
         columns.side.anchor[k] += (std::max)((shift - offset) * inverse_alpha0, lowest_exponent);
         return set_exponents(columns, nullptr, shift, row_potential);
     }
-    Real set_exponents(Columns& columns, const Real* shift, Real col_shift, const Real* row_potential) const {
-        using L = Lanes<Real>;
+    Real set_exponents(Columns& columns, const Buffer<Real>* shift, Real col_shift, const Real* row_potential) const {
         const Real* const x = columns.reward.data();
+        const Real* const row_shift_of = shift != nullptr ? shift->data() : columns.zeros.data();
         Real* const entry = columns.entry.data();
         L top(std::numeric_limits<Real>::lowest());
-        for_each_lanes(rows(), [&](Index d, Index count) {
-            L z = load_some(x + d, count, Real(0)) - L(col_shift);
-            if (shift != nullptr) z = z - load_some(shift + d, count, Real(0));
-            z = higher(z * L(inverse_alpha0), L(lowest_exponent));
-            if (row_potential != nullptr) z += load_some(row_potential + d, count, Real(0));
-            top = higher(top, first_lanes(z, count, std::numeric_limits<Real>::lowest()));
-            store_some(z, entry + d, count);
-        });
+        for (Index d = 0; d < columns.entry.size(); d += register_lanes) {
+            const L below = (L::load(x + d) - L(col_shift)) - L::load(row_shift_of + d);
+            const L z = higher(below * L(inverse_alpha0), L(lowest_exponent)) + L::load(row_potential + d);
+            top = higher(top, z);
+            z.store(entry + d);
+        }
         return highest(top);
     }
 
-    /// entry <- exp(entry - top); returns the sum.
-    Real exponentiate(Real top, Real* entry) const {
-        using L = Lanes<Real>;
+    /// entry <- exp(entry - top); returns the sum. The padding has no mass to speak of.
+    Real exponentiate(Real top, Buffer<Real>& entries) const {
+        Real* const entry = entries.data();
         L total(0);
-        for_each_lanes(rows(), [&](Index d, Index count) {
-            const L z = load_some(entry + d, count, Real(0)) - L(top);
-            const L power = bounded_exp(higher(z, L(least_exponent)));
-            total += first_lanes(power, count, Real(0));
-            store_some(power, entry + d, count);
-        });
+        for (Index d = 0; d < entries.size(); d += register_lanes) {
+            const L power = bounded_exp(higher(L::load(entry + d) - L(top), L(least_exponent)));
+            total += power;
+            power.store(entry + d);
+        }
         return sum(total);
     }
 
     /// Adds `weight` times the column's entries.
     void add_column(Real weight, const Columns& columns, Sums& sums) const {
-        using L = Lanes<Real>;
         const Real* const entry = columns.entry.data();
         const Real* const v = value(columns).data();
-        for_each_lanes(rows(), [&](Index d, Index count) {
-            const auto load = [&](const Real* from) { return load_some(from + d, count, Real(0)); };
-            const L mass = L(weight) * load(entry);
-            const L excess = load(v) * L(Sums::unit) - load(sums.reference.data());
-            store_some(load(sums.mass.data()) + mass, sums.mass.data() + d, count);
-            store_some(multiply_add(mass, excess, load(sums.weighted.data())), sums.weighted.data() + d, count);
-        });
+        const Real* const reference_of = sums.reference.data();
+        Real* const mass = sums.mass.data();
+        Real* const weighted = sums.weighted.data();
+        for (Index d = 0; d < columns.entry.size(); d += register_lanes) {
+            const L m = L(weight) * L::load(entry + d);
+            const L excess = L::load(v + d) * L(Sums::unit) - L::load(reference_of + d);
+            (L::load(mass + d) + m).store(mass + d);
+            multiply_add(m, excess, L::load(weighted + d)).store(weighted + d);
+        }
     }
 
     /// The sums of the rows, each in the unit of its largest entry; columns have their potentials. For any range.
     void sum_rows(const ColumnBlock& block, Columns& columns, const Real* row_potential, Sums& sums) const {
-        using L = Lanes<Real>;
         for (Buffer<Real>* of_rows : {&sums.mass, &sums.weighted}) std::fill(of_rows->begin(), of_rows->end(), 0);
         std::fill(sums.top.begin(), sums.top.end(), Sums::nothing);
+        const bool by_rows = shifts_rows || row_potential == columns.zeros.data();  // the first look is by rows
         const auto for_each_column = [&](const auto& visit) {
             for (Index k = 0; k < block.count; ++k) {
                 if (is_left_out(columns, k)) continue;
                 read(block, k, columns);
-                const Real shift = shifts_rows ? 0 : highest(columns.reward.data(), rows());
-                const bool by_rows = shifts_rows || row_potential == nullptr;  // the first look is by rows
-                set_exponents(columns, by_rows ? sums.highest.data() : nullptr, by_rows ? 0 : shift, row_potential);
+                const Real col_shift = by_rows ? 0 : highest(columns.reward.data(), rows());
+                set_exponents(columns, by_rows ? &sums.highest : nullptr, col_shift, row_potential);
                 visit(L(columns.potential[k]));
             }
         };
         Real* const entry = columns.entry.data();
         Real* const top = sums.top.data();
-        const auto load = [](const Real* from, Index count) { return load_some(from, count, Real(0)); };
+        const Index lanes = columns.entry.size();
         for_each_column([&](const L& potential) {
-            for_each_lanes(rows(), [&](Index d, Index count) {
-                store_some(higher(load(top + d, count), load(entry + d, count) + potential), top + d, count);
-            });
+            for (Index d = 0; d < lanes; d += register_lanes)
+                higher(L::load(top + d), L::load(entry + d) + potential).store(top + d);
         });
         for_each_column([&](const L& potential) {
-            for_each_lanes(rows(), [&](Index d, Index count) {
-                // Added in the same order as above, so that rounding leaves no exponent above 0.
-                const L z = (load(entry + d, count) + potential) - load(top + d, count);
-                store_some(exp_or_zero(z), entry + d, count);
-            });
+            // Added in the same order as above, so that rounding leaves no exponent above 0.
+            for (Index d = 0; d < lanes; d += register_lanes)
+                exp_or_zero((L::load(entry + d) + potential) - L::load(top + d)).store(entry + d);
             add_column(1, columns, sums);
         });
     }

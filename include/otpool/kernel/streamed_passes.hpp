@@ -14,6 +14,7 @@
 #include "otpool/core/stream_options.hpp"
 #include "otpool/kernel/streamed_kernel.hpp"
 #include "otpool/kernel/streamed_sums.hpp"
+#include "otpool/simd/packet.hpp"
 
 namespace otpool::detail {
 
@@ -98,8 +99,8 @@ private:
         constexpr auto number = static_cast<Index>(sizeof(Real));
         const Index workers = execution_.workers();
         const Index block = blocks_.width() * columns_.bytes_of_column() + number;
-        const Index sums = 5 * columns_.rows() * number;
-        const Index worker = (5 * blocks_.width() + 3 * columns_.rows()) * number;
+        const Index sums = 5 * padded(columns_.rows()) * number;
+        const Index worker = (5 * blocks_.width() + 4 * padded(columns_.rows())) * number;
         const Index of_block = sums + blocks_.width() * number;
         const Index fixed = state + (blocks_.parts() + 1) * sums + workers * worker;
         const Index least = fixed + of_block + 2 * block;

@@ -9,6 +9,8 @@
 #include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/kernel/scaled_reward.hpp"
+#include "otpool/problem/side.hpp"
+#include "otpool/simd/packet.hpp"
 
 namespace otpool::detail {
 
@@ -33,27 +35,29 @@ struct StreamedSums {
     static constexpr Real no_reward = std::numeric_limits<Real>::lowest();
     static constexpr Real nothing = -std::numeric_limits<Real>::infinity();
 
-    Buffer<Real> highest, reference, top, mass, weighted;  ///< One number per feature each.
-    Buffer<Real> log_col_mass;                             ///< Of each column, if asked for; not added up.
+    /// One number per feature each, padded to whole registers: the first two by zeros, sums by any numbers.
+    Buffer<Real> highest, reference, top, mass, weighted;
+    Buffer<Real> log_col_mass;   ///< Of each column, if asked for; not added up.
     Real log_asked = nothing;    ///< log of the mass that the instances ask for, sum_k q0_k exp(-g_k / alpha2)
     Real log_largest = nothing;  ///< log mass of the column with the largest mass
     Real largest_potential = 0;  ///< max |kernel potential of an instance with mass|
     Index active = 0;            ///< How many instances there are, without those left out.
     bool forbids_pairs = false;  ///< Whether a reward is -inf.
 
-    Index rows() const { return mass.size(); }
+    Index rows() const { return rows_; }
 
     /// No columns.
     void start(Index rows) {
-        highest.assign(rows, no_reward);
-        reference.assign(rows, 0);
+        highest.assign(padded(rows), 0);
+        std::fill_n(highest.begin(), rows, no_reward);
+        reference.assign(padded(rows), 0);
         start_sums(rows);
     }
     /// The same with these levels.
-    void start(const Buffer<Real>& highest_, const Buffer<Real>& reference_) {
+    void start(Index rows, const Buffer<Real>& highest_, const Buffer<Real>& reference_) {
         highest = highest_;
         reference = reference_;
-        start_sums(highest.size());
+        start_sums(rows);
     }
 
     /// Adds sums over other columns.
@@ -81,8 +85,9 @@ struct StreamedSums {
 
 private:
     void start_sums(Index rows) {
-        top.assign(rows, nothing);
-        for (Buffer<Real>* sums : {&mass, &weighted}) sums->assign(rows, 0);
+        rows_ = rows;
+        top.assign(padded(rows), nothing);
+        for (Buffer<Real>* sums : {&mass, &weighted}) sums->assign(padded(rows), 0);
         log_asked = log_largest = nothing;
         largest_potential = 0;
         active = 0;
@@ -119,6 +124,8 @@ private:
         mass[d] = other.mass[d];
         weighted[d] = other.weighted[d];
     }
+
+    Index rows_ = 0;
 };
 
 }  // namespace otpool::detail

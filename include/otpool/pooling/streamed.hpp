@@ -101,7 +101,7 @@ StreamedProblem streamed_problem(UotProblem<Scalar, R>& problem) {
 
 /// One half step each, which solve a problem with a free side or alpha0 = inf: see ClosedFormOf.
 template <class Scaling>
-void solve_closed_form(Scaling& scaling) {
+void take_half_steps(Scaling& scaling) {
     scaling.start();
     scaling.update_features();
     if (!scaling.has_free_instances()) scaling.update_instances();
@@ -109,7 +109,7 @@ void solve_closed_form(Scaling& scaling) {
 
 /// Sinkhorn's iterations.
 template <class Scaling>
-void iterate(Scaling& scaling, const Sinkhorn& sinkhorn, double tolerance) {
+void take_iterations(Scaling& scaling, const Sinkhorn& sinkhorn, double tolerance) {
     const Observer nobody;
     Iterations iterations(sinkhorn.options, tolerance, Sinkhorn::default_limit, nobody);
     Workspace workspace;
@@ -188,9 +188,9 @@ RealVector pool_columns(const PoolingType& pooling, UotProblem<Number, R>& probl
     if constexpr (std::same_as<Solver, Sinkhorn>) vectors += 2 * pooling.solver.acceleration.memory + 4;
     StreamedScaling<> scaling(columns, streamed_problem(problem), options, pooling.execution, vectors);
     if (closed) {
-        solve_closed_form(scaling);
+        take_half_steps(scaling);
     } else if constexpr (std::same_as<Solver, Sinkhorn>) {
-        iterate(scaling, pooling.solver, pooling.solver.options.tolerance.value_or(default_tolerance<Number>));
+        take_iterations(scaling, pooling.solver, pooling.solver.options.tolerance.value_or(default_tolerance<Number>));
     }
     RealVector y = readout(scaling, columns.rows());
     if (options.weights) scaling.for_each_weight(options.weights);

@@ -120,8 +120,9 @@ public:
 
     /// g <- k2 a0 (log q0 - LSE_d((X + f)/a0)). Cost: a pass, an exp per element.
     void update_instances() {
+        pad_potential();
         set_sums(passes_(kernel_.inverse_alpha0, [&](const auto& block, auto& columns, auto& sums) {
-            kernel_.sweep(block, feature_potential_.data(), columns, sums);
+            kernel_.sweep(block, padded_potential_.data(), columns, sums);
         }));
         for (Index d = 0; d < rows(); ++d) log_row_sum_[d] = log_row_mass_[d] - feature_potential_[d];
     }
@@ -164,10 +165,11 @@ public:
 
     /// Calls take(first, weights) with sum_d P_dn of every block. Cost: as update_instances(). Leaves other sums behind.
     void for_each_weight(const std::function<void(Index, std::span<const double>)>& take) {
+        pad_potential();
         passes_.in_rising_order(
             kernel_.inverse_alpha0,
             [&](const auto& block, auto& columns, auto& sums) {
-                kernel_.sweep_columns(block, feature_potential_.data(), columns, sums);
+                kernel_.sweep_columns(block, padded_potential_.data(), columns, sums);
                 for (Real& weight : sums.log_col_mass) weight = std::exp((std::min)(weight + mass_shift(), 709.0));
             },
             [&](const ColumnBlock& block, const Sums& sums) {
@@ -179,7 +181,7 @@ private:
     using Sums = StreamedSums<Work>;
 
     static Index state_bytes(const AnyColumns& columns, const StreamedProblem& problem, Index vectors) {
-        constexpr Index own_vectors = 10;
+        constexpr Index own_vectors = 12;
         return ((vectors + own_vectors) * columns.rows() + problem.log_q.size()) * static_cast<Index>(sizeof(Real));
     }
 
@@ -207,6 +209,11 @@ private:
     }
     const Sums& sums() const { return *sums_; }
 
+    void pad_potential() {
+        padded_potential_.assign(padded(rows()), std::numeric_limits<Real>::lowest());
+        std::copy(feature_potential_.begin(), feature_potential_.end(), padded_potential_.begin());
+    }
+
     void set_sums(const Sums& sums) {
         sums_ = &sums;
         log_row_mass_.resize(rows());
@@ -221,6 +228,7 @@ private:
     StreamedPasses<Work> passes_;
     const Sums* sums_ = nullptr;  ///< Of the last pass.
     Buffer<Real> log_row_mass_, log_row_sum_, feature_potential_, feature_penalty_;
+    Buffer<Real> padded_potential_;
     TranslatedMass<Work> asked_of_features_;
     LineMasses<Work> asked_of_instances_;
 };
