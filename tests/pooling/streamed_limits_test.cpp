@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <span>
 #include <string>
@@ -8,6 +9,7 @@
 
 #include "otpool/otpool.hpp"
 #include "otpool/pooling/streamed.hpp"
+#include "otpool/pooling/streamed_bags.hpp"
 #include "support/catch.hpp"
 #include "support/message_of.hpp"
 #include "support/random_bags.hpp"
@@ -196,6 +198,52 @@ TEST_CASE("A streamed bag checks its shape, prior, memory and readers first") {
     CHECK(message(bag, {}) == "no error");
     pool.empty_bag = 7;
     CHECK(pool(streamed(empty)) == Vector<double>{{7, 7}});
+}
+
+TEST_CASE("The bags of a streamed batch are pooled one by one") {
+    Random random(8);
+    const std::vector<std::int64_t> offsets = {0, 3, 3, 40, 41, 341, 350, 350};
+    const Matrix<double> instances = tests::random_matrix<double>(random, 700, 350);
+    Vector<double> prior(350);
+    DoublePooling pool{.parameters = {.alpha0 = 0.5, .features = {.alpha = 1}, .instances = {.alpha = 2}},
+                       .solver = {{.iterations = 3}},
+                       .empty_bag = -7};
+    Matrix<double> expected = Matrix<double>::Constant(700, 7, -7);
+    for (std::size_t b = 0; b + 1 < offsets.size(); ++b) {
+        const auto size = offsets[b + 1] - offsets[b];
+        if (size == 0) continue;
+        const Vector<double> own = tests::uneven_prior<double>(random, size, true);
+        prior.segment(offsets[b], size) = own;
+        const Matrix<double> bag = instances.middleCols(offsets[b], size);
+        expected.col(static_cast<Index>(b)) = pool(streamed(bag, own));
+    }
+    std::vector<double> weights;
+    otpool::StreamOptions options;
+    options.weights = [&](Index first, std::span<const double> block) {
+        REQUIRE(first == static_cast<Index>(weights.size()));
+        weights.insert(weights.end(), block.begin(), block.end());
+    };
+    const MatrixColumns<double> source{instances};
+    for (const Index memory : {Index{7} << 19, Index{7} << 20, Index{100} << 20}) {
+        weights.clear();
+        options.memory = memory;
+        CHECK(pool(otpool::StreamedBags{source, offsets, options, prior}) == expected);
+        CHECK(weights.size() == 350);
+    }
+    const Matrix<double> in_memory = pool(otpool::Bags<double>(instances, offsets, {}, prior));
+    CHECK((in_memory - expected).cwiseAbs().maxCoeff() <= 1e-12);
+
+    const auto message = [&](const Matrix<double>& from) {
+        return tests::message_of<otpool::InvalidArgument>([&] {
+            pool(otpool::StreamedBags{MatrixColumns<double>{from}, offsets});
+        });
+    };
+    Matrix<double> wrong = instances;
+    wrong(5, 44) = inf;
+    CHECK(message(wrong) == "bag 4: reward at feature 5, instance 3 is inf; allowed: finite numbers");
+    CHECK(message(wrong.leftCols(300)) == "offsets[7] is 350; allowed: the number of instances, 300");
+    pool.empty_bag = {};
+    CHECK(message(instances) == "bag 1 is empty; allowed: at least one instance, or a fill value for empty bags");
 }
 
 }  // namespace streamed_limits_test

@@ -84,7 +84,8 @@ public:
         std::fill(filled_.begin(), filled_.end(), 0);
         const bool all_in_memory =
             kept_ == blocks_.count() && std::find(is_kept_.begin(), is_kept_.end(), 0) == is_kept_.end();
-        for (Index i = 0; i < wanted_threads_ && !all_in_memory; ++i) threads_.emplace_back([this] { read_blocks(); });
+        const Index threads = all_in_memory ? 0 : (std::min)(wanted_threads_, blocks_.count());
+        for (Index i = 0; i < threads; ++i) threads_.emplace_back([this] { read_blocks(); });
     }
 
     /// The pass's next block. Waits for it; rethrows what read() threw.

@@ -25,6 +25,8 @@ namespace otpool {
 struct Sinkhorn;  // the default solver; only declared, because a pooling by another solver need not include it.
 template <class S>
 struct Streamed;  // likewise; pooling/streamed.hpp has it, and pool_streamed()
+template <class S>
+struct StreamedBags;  // likewise; pooling/streamed_bags.hpp
 
 /// The parameters of a pooling's UOT problem, with the same names as in UotProblem.
 template <BagScalar Scalar>
@@ -100,6 +102,12 @@ struct Pooling {
     template <class S>
     Vector<Scalar> operator()(const Streamed<S>& bag) const {
         return pool_streamed(*this, bag);
+    }
+
+    /// The same of a batch of bags: D x B. Include otpool/pooling/streamed_bags.hpp.
+    template <class S>
+    Matrix<Scalar> operator()(const StreamedBags<S>& bags) const {
+        return pool_streamed(*this, bags);
     }
 
     /// Pools a batch of B bags: D x B.

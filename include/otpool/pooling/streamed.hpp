@@ -197,6 +197,35 @@ RealVector pool_columns(const PoolingType& pooling, UotProblem<Number, R>& probl
     return y;
 }
 
+/// The same of the columns [first, first + cols) of a source, with this prior.
+template <BagScalar Scalar, class Solver, Regularizer R, class Readout, class Prior, class Reward, class Output,
+          class S>
+Vector<Scalar> pool_columns(const Pooling<Scalar, Solver, R, Readout, Prior, Reward, Output>& pooling, const S& source,
+                            Index first, Index cols, const Vector<Scalar>& prior, const StreamOptions& options) {
+    static_assert(std::same_as<Scalar, typename S::Scalar>, "otpool: a pooling and its source have the same scalar");
+    static_assert(std::same_as<Prior, UniformPrior>, "otpool: a streamed bag has its prior beside it: Streamed::prior");
+    using Number = typename Pooling<Scalar, Solver, R, Readout, Prior, Reward, Output>::Number;
+    const Index rows = source.rows();
+    UotProblem<Number, R> problem{.reward = Eigen::Map<const Matrix<Number>>(nullptr, rows, cols)};
+    problem.alpha0 = pooling.parameters.alpha0;
+    problem.features = pooling.parameters.features;
+    problem.instances = pooling.parameters.instances;
+    problem.mass = pooling.parameters.mass;
+    if (prior.size() > 0) problem.instances.prior = prior.template cast<Number>();
+    validate_streamed(problem);
+
+    Vector<Scalar> y(rows);
+    if constexpr (EntropicRegularizer<R>) {
+        const AnyColumns columns(source, first, cols, pooling.reward, std::same_as<Reward, Identity>);
+        const RealVector numbers = pool_columns(pooling, problem, columns, options);
+        for (Index d = 0; d < rows; ++d) {
+            const Number number = saturated<Number>(numbers[d]);
+            y[d] = saturated<Scalar>(static_cast<Real>(pooling.output(number)));
+        }
+    }
+    return y;
+}
+
 }  // namespace detail
 
 /// What Pooling does with a streamed bag. Throws as Streamed says, and what the source throws.
@@ -204,31 +233,9 @@ template <BagScalar Scalar, class Solver, Regularizer R, class Readout, class Pr
           class S>
 Vector<Scalar> pool_streamed(const Pooling<Scalar, Solver, R, Readout, Prior, Reward, Output>& pooling,
                              const Streamed<S>& bag) {
-    static_assert(std::same_as<Scalar, typename S::Scalar>, "otpool: a pooling and its source have the same scalar");
-    static_assert(std::same_as<Prior, UniformPrior>, "otpool: a streamed bag has its prior beside it: Streamed::prior");
-    using Number = typename Pooling<Scalar, Solver, R, Readout, Prior, Reward, Output>::Number;
-    const Index rows = bag.source.rows();
     const Index cols = bag.source.cols();
-    if (cols == 0 && pooling.empty_bag) return Vector<Scalar>::Constant(rows, *pooling.empty_bag);
-
-    UotProblem<Number, R> problem{.reward = Eigen::Map<const Matrix<Number>>(nullptr, rows, cols)};
-    problem.alpha0 = pooling.parameters.alpha0;
-    problem.features = pooling.parameters.features;
-    problem.instances = pooling.parameters.instances;
-    problem.mass = pooling.parameters.mass;
-    if (bag.prior.size() > 0) problem.instances.prior = bag.prior.template cast<Number>();
-    detail::validate_streamed(problem);
-
-    Vector<Scalar> y(rows);
-    if constexpr (EntropicRegularizer<R>) {
-        const detail::AnyColumns columns(bag.source, 0, cols, pooling.reward, std::same_as<Reward, Identity>);
-        const RealVector numbers = detail::pool_columns(pooling, problem, columns, bag.options);
-        for (Index d = 0; d < rows; ++d) {
-            const Number number = detail::saturated<Number>(numbers[d]);
-            y[d] = detail::saturated<Scalar>(static_cast<Real>(pooling.output(number)));
-        }
-    }
-    return y;
+    if (cols == 0 && pooling.empty_bag) return Vector<Scalar>::Constant(bag.source.rows(), *pooling.empty_bag);
+    return detail::pool_columns(pooling, bag.source, 0, cols, bag.prior, bag.options);
 }
 
 }  // namespace otpool
