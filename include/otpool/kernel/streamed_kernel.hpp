@@ -5,7 +5,6 @@
 #include <cmath>
 #include <concepts>
 #include <limits>
-#include <optional>
 
 #include "otpool/core/any_columns.hpp"
 #include "otpool/core/buffer.hpp"
@@ -13,6 +12,7 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/kernel/log_domain_kernel.hpp"
 #include "otpool/kernel/scaled_reward.hpp"
+#include "otpool/kernel/streamed_checks.hpp"
 #include "otpool/kernel/streamed_sums.hpp"
 #include "otpool/problem/side.hpp"
 #include "otpool/simd/arrays.hpp"
@@ -60,8 +60,17 @@ public:
             columns.penalty[k] = 0;
             ++sums.active;
         }
+        if (source->rewards_are_values()) {
+            for (Index d = 0; d < rows(); ++d) sums.reference[d] = Sums::unit * sums.highest[d];
+        }
+        const bool alike = log_prior.size() == 0 || prior_weight == 0;  // every feature's largest entry is then known
+        if (alike) {
+            std::fill(sums.top.begin(), sums.top.end(), prior_weight * uniform_log_prior);
+        } else {
+            set_tops(block, columns, columns.zeros.data(), sums);
+        }
         sum_rows(block, columns, columns.zeros.data(), sums);
-        sum_columns(block, columns, sums);
+        sums.set_columns(columns.side.log_prior, columns.penalty, columns.potential);
     }
 
     /// The half step of every column of the block, given the features' potentials, and the sums of the resulting plan.
@@ -94,11 +103,12 @@ public:
             }
             add_column(std::exp((std::max)(log_unit - level, least_exponent)), columns, sums);
         }
-        sum_columns(block, columns, sums);
+        sums.set_columns(columns.side.log_prior, columns.penalty, columns.potential);
         if (sums.active == 0) return;
         if (lowest(sums.mass.data(), rows()) > least_mass) {
             std::fill(sums.top.begin(), sums.top.end(), level);
         } else {
+            set_tops(block, columns, row_potential, sums);
             sum_rows(block, columns, row_potential, sums);
         }
     }
@@ -168,16 +178,14 @@ private:
     /// Checks column k, and raises the highest rewards to it.
     void look_at(const ColumnBlock& block, Index k, Columns& columns, Sums& sums) const {
         source->values(block, k, columns.value.data());
-        require_finite_column(columns.value, block.first + k, source->rewards_are_values() ? "reward" : "bag");
+        require_finite_column(columns.value.data(), rows(), block.first + k,
+                              source->rewards_are_values() ? "reward" : "bag");
         if (is_left_out(columns, k)) return;
-        if (source->rewards_are_values()) {
-            columns.reward.swap(columns.value);
-        } else {
-            read_transformed(block, k, columns, sums);
-            if (is_left_out(columns, k)) return;
-        }
+        if (source->rewards_are_values()) return raise(columns.value.data(), sums.highest);
+        read_transformed(block, k, columns, sums);
+        if (is_left_out(columns, k)) return;
         const Real* const x = columns.reward.data();
-        const Real* const v = value(columns).data();
+        const Real* const v = columns.value.data();
         for (Index d = 0; d < rows(); ++d) {
             if (!(x[d] > sums.highest[d])) continue;
             sums.highest[d] = x[d];
@@ -185,12 +193,11 @@ private:
         }
     }
 
-    void require_finite_column(const Buffer<Real>& column, Index n, const char* name) const {
-        if (all_finite(column.data(), column.size())) return;
-        for (Index d = 0; d < rows(); ++d) {
-            require_that(std::isfinite(column[d]), text(name, " at feature ", d, ", instance ", n), column[d],
-                         "finite numbers");
-        }
+    /// highest <- max(highest, x)
+    static void raise(const Real* x, Buffer<Real>& highest) {
+        Real* const top = highest.data();
+        for (Index d = 0; d < highest.size(); d += register_lanes)
+            higher(L::load(top + d), L::load(x + d)).store(top + d);
     }
 
     /// columns.reward <- the functor's rewards, which may be -inf. A column of which all are is left out.
@@ -201,19 +208,10 @@ private:
         } catch (const InvalidArgument& error) {
             throw error.in("instance " + printed(n));
         }
-        if (all_finite(columns.reward.data(), rows())) return;
-        for (Index d = 0; d < rows(); ++d) {
-            require_that(columns.reward[d] < std::numeric_limits<Real>::infinity(),
-                         text("reward at feature ", d, ", instance ", n), columns.reward[d],
-                         "finite numbers, or -inf for a pair that is forbidden");
-        }
-        require_that(inverse_alpha0 > 0, "alpha0", std::numeric_limits<Real>::infinity(),
-                     "finite, as the reward has entries of -inf");
-        sums.forbids_pairs = true;
-        if (highest(columns.reward.data(), rows()) > Sums::nothing) return;
-        require_that(!instances.common.is_hard(), text("reward of instance ", n), "-inf at all features",
-                     "a finite reward, as its marginal is hard");
-        columns.potential[k] = Sums::nothing;
+        const Allowed allowed =
+            allowed_features(columns.reward.data(), rows(), n, inverse_alpha0 == 0, instances.common.is_hard());
+        sums.forbids_pairs = sums.forbids_pairs || allowed != Allowed::all;
+        if (allowed == Allowed::none) columns.potential[k] = Sums::nothing;
     }
 
     /// columns.entry <- (x - shifts) / alpha0 + row_potential of the column that was read; returns the highest.
@@ -264,53 +262,41 @@ private:
         }
     }
 
-    /// The sums of the rows, each in the unit of its largest entry; columns have their potentials. For any range.
-    void sum_rows(const ColumnBlock& block, Columns& columns, const Real* row_potential, Sums& sums) const {
-        for (Buffer<Real>* of_rows : {&sums.mass, &sums.weighted}) std::fill(of_rows->begin(), of_rows->end(), 0);
-        std::fill(sums.top.begin(), sums.top.end(), Sums::nothing);
+    /// visit(potential) for every column that is not left out; columns.entry has its exponents without the potential.
+    void for_each_column(const ColumnBlock& block, Columns& columns, const Real* row_potential, const Sums& sums,
+                         const auto& visit) const {
         const bool by_rows = shifts_rows || row_potential == columns.zeros.data();  // the first look is by rows
-        const auto for_each_column = [&](const auto& visit) {
-            for (Index k = 0; k < block.count; ++k) {
-                if (is_left_out(columns, k)) continue;
-                read(block, k, columns);
-                const Real col_shift = by_rows ? 0 : highest(columns.reward.data(), rows());
-                set_exponents(columns, by_rows ? &sums.highest : nullptr, col_shift, row_potential);
-                visit(L(columns.potential[k]));
-            }
-        };
-        Real* const entry = columns.entry.data();
+        for (Index k = 0; k < block.count; ++k) {
+            if (is_left_out(columns, k)) continue;
+            read(block, k, columns);
+            const Real col_shift = by_rows ? 0 : highest(columns.reward.data(), rows());
+            set_exponents(columns, by_rows ? &sums.highest : nullptr, col_shift, row_potential);
+            visit(L(columns.potential[k]));
+        }
+    }
+
+    /// sums.top <- the largest exponent of each row; columns have their potentials.
+    void set_tops(const ColumnBlock& block, Columns& columns, const Real* row_potential, Sums& sums) const {
+        std::fill(sums.top.begin(), sums.top.end(), Sums::nothing);
+        const Real* const entry = columns.entry.data();
         Real* const top = sums.top.data();
-        const Index lanes = columns.entry.size();
-        for_each_column([&](const L& potential) {
-            for (Index d = 0; d < lanes; d += register_lanes)
+        for_each_column(block, columns, row_potential, sums, [&](const L& potential) {
+            for (Index d = 0; d < columns.entry.size(); d += register_lanes)
                 higher(L::load(top + d), L::load(entry + d) + potential).store(top + d);
-        });
-        for_each_column([&](const L& potential) {
-            // Added in the same order as above, so that rounding leaves no exponent above 0.
-            for (Index d = 0; d < lanes; d += register_lanes)
-                exp_or_zero((L::load(entry + d) + potential) - L::load(top + d)).store(entry + d);
-            add_column(1, columns, sums);
         });
     }
 
-    /// The sums over columns.
-    void sum_columns(const ColumnBlock& block, Columns& columns, Sums& sums) const {
-        Real log_largest = Sums::nothing;
-        for (Index k = 0; k < block.count; ++k) {
-            if (is_left_out(columns, k)) continue;
-            log_largest = (std::max)(log_largest, columns.side.log_prior[k] - columns.penalty[k]);
-        }
-        Real largest = 0;
-        Real asked = 0;
-        for (Index k = 0; k < block.count; ++k) {
-            if (is_left_out(columns, k)) continue;
-            const Real log_mass = columns.side.log_prior[k] - columns.penalty[k];  // as its half step makes it
-            asked += std::exp(log_mass - log_largest);
-            if (log_mass > log_largest + log_no_mass) largest = (std::max)(largest, std::abs(columns.potential[k]));
-        }
-        sums.log_asked = asked > 0 ? log_largest + std::log(asked) : Sums::nothing;
-        sums.log_largest = log_largest;
-        sums.largest_potential = largest;
+    /// The sums of the rows in the unit exp(sums.top). For any range.
+    void sum_rows(const ColumnBlock& block, Columns& columns, const Real* row_potential, Sums& sums) const {
+        for (Buffer<Real>* of_rows : {&sums.mass, &sums.weighted}) std::fill(of_rows->begin(), of_rows->end(), 0);
+        Real* const entry = columns.entry.data();
+        const Real* const top = sums.top.data();
+        for_each_column(block, columns, row_potential, sums, [&](const L& potential) {
+            // Added in the same order as in set_tops(), so that rounding leaves no exponent above 0.
+            for (Index d = 0; d < columns.entry.size(); d += register_lanes)
+                exp_or_zero((L::load(entry + d) + potential) - L::load(top + d)).store(entry + d);
+            add_column(1, columns, sums);
+        });
     }
 };
 

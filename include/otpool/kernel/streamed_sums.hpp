@@ -60,6 +60,25 @@ struct StreamedSums {
         start_sums(rows);
     }
 
+    /// The sums over columns, given their potentials (-inf for those left out) and penalties.
+    void set_columns(const Buffer<Real>& log_prior, const Buffer<Real>& penalty, const Buffer<Real>& potential) {
+        const auto for_each_column = [&](const auto& visit) {
+            for (Index k = 0; k < potential.size(); ++k) {
+                if (potential[k] != nothing)
+                    visit(log_prior[k] - penalty[k], potential[k]);  // log mass: the half step's
+            }
+        };
+        log_largest = nothing;
+        for_each_column([&](Real log_mass, Real) { log_largest = (std::max)(log_largest, log_mass); });
+        Real asked = 0;
+        largest_potential = 0;
+        for_each_column([&](Real log_mass, Real g) {
+            asked += std::exp(log_mass - log_largest);
+            if (log_mass > log_largest + log_no_mass) largest_potential = (std::max)(largest_potential, std::abs(g));
+        });
+        log_asked = asked > 0 ? log_largest + std::log(asked) : nothing;
+    }
+
     /// Adds sums over other columns.
     void add(const StreamedSums& other, Real inverse_alpha0) {
         for (Index d = 0; d < rows(); ++d) add_row(d, other, inverse_alpha0);
