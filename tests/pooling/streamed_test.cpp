@@ -22,7 +22,6 @@ using otpool::Bag;
 using otpool::Index;
 using otpool::Matrix;
 using otpool::MatrixColumns;
-using otpool::MatrixView;
 using otpool::Streamed;
 using otpool::StreamOptions;
 using otpool::Vector;

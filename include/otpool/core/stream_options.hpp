@@ -18,7 +18,7 @@ struct StreamProgress {
 /// How a bag is streamed.
 struct StreamOptions {
     /// Memory to work in, in bytes: for columns that stay in memory, for those being read, and for all sums. At least what
-    /// a few blocks of columns and the sums take (a message says how much); from 4 MiB for 1000 features.
+    /// two blocks of columns and the sums take: about 8 MB for 1000 features. A message says how much.
     Index memory = Index{512} << 20U;
     /// Threads that read, at least 1, beside those of the pooling's execution.
     Index readers = 2;
