@@ -37,6 +37,7 @@ find_package(PkgConfig QUIET)
 if(PkgConfig_FOUND)
     pkg_check_modules(cairo QUIET IMPORTED_TARGET cairo)
     pkg_check_modules(libzip QUIET IMPORTED_TARGET libzip)
+    pkg_check_modules(hdf5 QUIET IMPORTED_TARGET "hdf5>=1.10.5")
 endif()
 
 # otpool_has_libraries(<variable> <name> [<library target>...]) sets the variable to whether all are there that a program needs.

@@ -1,4 +1,4 @@
-// Pools bags of instances that are read from .npy and .npz files. Without arguments it shows what it does;
+// Pools bags of instances that are read from .npy, .npz and .h5 files. Without arguments it shows what it does;
 // `pool --help` lists the options. The parts, in the order in which they are used:
 //
 //     pool/command_line.hpp   options -> Settings
@@ -122,7 +122,7 @@ int run(const pool::Settings& settings, const pool::InstanceFiles& input) {
 int run(const pool::Settings& settings) {
     pool::refuse_overwriting(settings);
     const pool::InstanceFiles input(settings.input);
-    if (settings.dtype.value_or(input.dtype()) == support::Dtype::float32) return run<float>(settings, input);
+    if (settings.dtype.value_or(input.dtype()) == otpool::Dtype::float32) return run<float>(settings, input);
     return run<double>(settings, input);
 }
 

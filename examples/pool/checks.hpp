@@ -27,7 +27,7 @@ struct GivenSolver {
 };
 
 inline void check_inputs(const Options& options) {
-    if (!options.given("--input")) throw UsageError("--input", "none", "a .npy or .npz file, or a folder of them");
+    if (!options.given("--input")) throw UsageError("--input", "none", "a .npy, .npz or .h5 file, or a folder of them");
     const std::vector<std::pair<std::string, std::string>> one_of_two = {
         {"--batch", "--ptr"}, {"--tolerance", "--iterations"}, {"--max-iterations", "--iterations"},
         {"--q0", "--scores"}, {"--partial", "--dustbin"},      {"--cost", "--reward"}};

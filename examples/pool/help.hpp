@@ -4,9 +4,9 @@ namespace pool {
 
 /// What --help says below the options.
 inline constexpr const char* help_footer =
-    R"(Files are .npy, or .npz: FILE.npz:NAME names an array; FILE.npz is the array named like the option (X for
---input, prototypes for --slots), or the only one. Beside X, an array ptr or batch is found without being
-named. Numbers can be float16, float32, float64, integers or bool. A pooling other than uot takes only the
+    R"(Files are .npy, .npz or .h5: FILE.npz:NAME and FILE.h5:NAME name an array; FILE.npz is the array named like
+the option (X for --input, prototypes for --slots), or the only one; FILE.h5 likewise, with features for
+--input. Beside X, an array ptr or batch is found without being named. Numbers can be float16, float32, float64, integers or bool. A pooling other than uot takes only the
 options that name it. If a pooling has a closed form, it is computed in 0 iterations; --iterate runs the
 solver instead.
 
@@ -19,6 +19,7 @@ Examples:
   pool --input X.npy --ptr ptr.npy --pooling max --output Y.npy
   pool --input X.npy --batch batch.npy --empty zeros --pooling mean --output Y.npy
   pool --input bags.npz --pooling max --output Y.npy      its arrays X and ptr (or batch)
+  pool --input slide.h5 --pooling max --output Y.npy      its dataset features
   pool --input slides/ --pooling max --output Y.npy --report report.json
   pool --input X.npy --ptr ptr.npy --pooling attention --scores s.npy --output Y.npy
   pool --input X.npy --ptr ptr.npy --alpha0 0.1 --output Y.npy --weights W.npy

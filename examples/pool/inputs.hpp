@@ -71,7 +71,7 @@ Matrix<Scalar> read_instances(const InstanceFiles& input, const Offsets& offsets
 /// D x K, from an array of shape (K, D).
 template <class Scalar>
 Matrix<Scalar> read_prototypes(const std::filesystem::path& path, const InstanceFiles& input) {
-    const support::NpyFile file = open_array(ArrayPlace(path), "prototypes");
+    const Array file = open_array(ArrayPlace(path), "prototypes");
     const auto [slots, features] = file.matrix_shape();
     if (slots == 0 || features != input.features()) {
         throw FileError(
@@ -90,7 +90,7 @@ Matrix<Scalar> read_prototypes(const std::filesystem::path& path, const Instance
 /// One row for each feature, or for each of so many slots, or of any number of slots if that is 0.
 template <class Scalar>
 Matrix<Scalar> read_reward(const Settings& settings, const InstanceFiles& input, const Offsets& offsets, Index slots) {
-    const support::NpyFile file = open_array(ArrayPlace(*settings.reward), "reward");
+    const Array file = open_array(ArrayPlace(*settings.reward), "reward");
     const bool of_slots = settings.slots.wanted();
     const auto [instances, rows] = file.matrix_shape();
     const bool fits = !of_slots ? rows == input.features() : slots > 0 ? rows == slots : rows > 0;

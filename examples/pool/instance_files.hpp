@@ -30,33 +30,31 @@ public:
             files_.push_back(open_array(ArrayPlace(input), "X"));
         }
         for (const auto& file : files_) {
-            const auto [instances, features] = file.matrix_shape();
-            if (features == 0) refuse_shape(file, "at least one feature");
-            if (features != this->features()) {
-                refuse_shape(file, "(N, " + std::to_string(this->features()) + "), with the features of " +
-                                       files_[0].path().string());
-            }
-            begins_.push_back(begins_.back() + instances);
+            // Some write (0,) for a slide without patches, whose number of features is then that of the others.
+            const bool is_nothing = file.shape() == std::vector<std::int64_t>{0};
+            if (!is_nothing) take_features(file);
+            begins_.push_back(begins_.back() + (is_nothing ? 0 : file.matrix_shape()[0]));
         }
+        if (features() == 0) refuse_shape(files_[0], "at least one feature");
     }
 
     bool is_folder() const { return is_folder_; }
-    Index features() const { return files_[0].matrix_shape()[1]; }
+    Index features() const { return features_; }
 
     /// Where every file's instances begin among all, and how many there are: one entry more than files.
     const std::vector<std::int64_t>& begins() const { return begins_; }
 
     /// The files' names in a folder.
     const std::vector<std::string>& names() const { return names_; }
-    /// How many files of a folder are left out, as they are neither .npy nor .npz.
+    /// How many files of a folder are left out, as they are no arrays.
     Index left_out() const { return left_out_; }
 
     /// The type to compute in: float32 if it holds all numbers of every file's type, else float64.
-    support::Dtype dtype() const {
-        const bool all_float = std::all_of(files_.begin(), files_.end(), [](const support::NpyFile& file) {
-            return computed_in(file.dtype()) == support::Dtype::float32;
+    otpool::Dtype dtype() const {
+        const bool all_float = std::all_of(files_.begin(), files_.end(), [](const Array& file) {
+            return computed_in(file.dtype()) == otpool::Dtype::float32;
         });
-        return all_float ? support::Dtype::float32 : support::Dtype::float64;
+        return all_float ? otpool::Dtype::float32 : otpool::Dtype::float64;
     }
 
     /// All instances: D x sum N.
@@ -64,6 +62,7 @@ public:
     Matrix<Scalar> read() const {
         Matrix<Scalar> instances(features(), begins_.back());
         for (std::size_t f = 0; f < files_.size(); ++f) {
+            if (begins_[f] == begins_[f + 1]) continue;
             files_[f].read_matrix(instances.data() + begins_[f] * features());
         }
         return instances;
@@ -74,20 +73,33 @@ public:
     Index row_of(Index n) const { return n - begins_[file_of(n)]; }
 
 private:
+    /// Those of the first file, which the others must have, too.
+    void take_features(const Array& file) {
+        const Index features = file.matrix_shape()[1];
+        if (features == 0) refuse_shape(file, "at least one feature");
+        if (features_ == 0) {
+            features_ = features;
+            of_features_ = file.path().string();
+        }
+        if (features != features_) {
+            refuse_shape(file, "(N, " + std::to_string(features_) + "), with the features of " + of_features_);
+        }
+    }
+
     void open_folder(const std::filesystem::path& folder) {
         std::vector<std::filesystem::path> paths, others;
         std::error_code error;
         for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
             const auto name = entry.path().filename();
             if (!entry.is_regular_file() || name.string().starts_with('.')) continue;
-            (name.extension() == ".npy" || name.extension() == ".npz" ? paths : others).push_back(entry.path());
+            (is_array(name) ? paths : others).push_back(entry.path());
         }
         if (error) throw FileError(folder, "input", error.message(), "a folder that can be read");
         if (paths.empty() && !others.empty()) {
             // A folder of, say, .pt files: the message about one says how to convert it.
             support::NpyFile(*std::min_element(others.begin(), others.end()));
         }
-        if (paths.empty()) throw FileError(folder, "input", "no .npy or .npz file", "one such file a bag");
+        if (paths.empty()) throw FileError(folder, "input", "no .npy, .npz or .h5 file", "one such file a bag");
         std::sort(paths.begin(), paths.end());
         for (const auto& path : paths) {
             files_.push_back(open_array(ArrayPlace(path), "X"));
@@ -100,12 +112,14 @@ private:
         return static_cast<std::size_t>(std::upper_bound(begins_.begin(), begins_.end(), n) - begins_.begin()) - 1;
     }
 
-    [[noreturn]] static void refuse_shape(const support::NpyFile& file, const std::string& allowed) {
+    [[noreturn]] static void refuse_shape(const Array& file, const std::string& allowed) {
         throw FileError(file.path(), "shape", support::to_string(file.shape()), allowed);
     }
 
     bool is_folder_ = false;
-    std::vector<support::NpyFile> files_;
+    Index features_ = 0;
+    std::string of_features_;  ///< The file that they are of.
+    std::vector<Array> files_;
     std::vector<std::string> names_;
     std::vector<std::int64_t> begins_ = {0};
     Index left_out_ = 0;

@@ -42,8 +42,7 @@ inline const Names<CostName> cost_names = {{CostName::sqdist, "sqdist"},
 inline const Names<PrototypesName> prototypes_names = {{PrototypesName::kmeans, "kmeans"},
                                                        {PrototypesName::sample, "sample"}};
 inline const Names<EmptyBags> empty_names = {{EmptyBags::error, "error"}, {EmptyBags::zeros, "zeros"}};
-inline const Names<support::Dtype> dtype_names = {{support::Dtype::float32, "float"},
-                                                  {support::Dtype::float64, "double"}};
+inline const Names<otpool::Dtype> dtype_names = {{otpool::Dtype::float32, "float"}, {otpool::Dtype::float64, "double"}};
 
 template <class Value>
 const std::string& name_of(const Names<Value>& names, Value value) {

@@ -35,7 +35,7 @@ std::string printed(Value value) {
     throw FileError(file, "bag " + printed(bag), "empty", "at least one instance, or --empty zeros");
 }
 
-inline Offsets offsets_of_ptr(const support::NpyFile& file, const Settings& settings, Index instances) {
+inline Offsets offsets_of_ptr(const Array& file, const Settings& settings, Index instances) {
     const Vector<std::int64_t> read = file.vector<std::int64_t>();
     Offsets offsets(read.begin(), read.end());
     const auto entry = [](std::size_t b) { return "ptr[" + printed(b) + "]"; };
@@ -55,7 +55,7 @@ inline Offsets offsets_of_ptr(const support::NpyFile& file, const Settings& sett
 }
 
 /// From the index of every instance's bag. A bag is empty if its index is left out.
-inline Offsets offsets_of_batch(const support::NpyFile& file, const Settings& settings, Index instances) {
+inline Offsets offsets_of_batch(const Array& file, const Settings& settings, Index instances) {
     const Vector<std::int64_t> batch = file.vector<std::int64_t>();
     const auto entry = [](Index n) { return "batch[" + printed(n) + "]"; };
     if (batch.size() != instances) {
@@ -94,8 +94,8 @@ inline Offsets read_offsets(const Settings& settings, const InstanceFiles& input
     File ptr = settings.ptr;
     File batch = settings.batch;
     const ArrayPlace x(settings.input);
-    if (!ptr && !batch && x.in_archive()) {
-        const std::vector<std::string> arrays = arrays_of(x.file);
+    if (!ptr && !batch && x.format() != ArrayPlace::Format::npy) {
+        const std::vector<std::string> arrays = arrays_of(x);
         const auto beside = [&](const std::string& name) -> File {
             if (std::count(arrays.begin(), arrays.end(), name) == 0) return {};
             return x.file.string() + ":" + name;
@@ -107,7 +107,7 @@ inline Offsets read_offsets(const Settings& settings, const InstanceFiles& input
     Offsets offsets = {0, instances};
     if (input.is_folder()) offsets = detail::offsets_of_folder(settings, input);
     const auto open = [](const std::filesystem::path& path, const char* name) {
-        return open_array(ArrayPlace(path), name, support::Elements::integers);
+        return open_array(ArrayPlace(path), name, otpool::Elements::integers);
     };
     if (ptr) offsets = detail::offsets_of_ptr(open(*ptr, "ptr"), settings, instances);
     if (batch) offsets = detail::offsets_of_batch(open(*batch, "batch"), settings, instances);

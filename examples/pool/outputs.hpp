@@ -33,8 +33,7 @@ inline void refuse_overwriting(const Settings& settings) {
             if (input && same(*output, ArrayPlace(*input).file)) refuse(*output, "the file of " + option);
         }
         const auto folder = output->has_parent_path() ? output->parent_path() : std::filesystem::path(".");
-        const bool looks_like_bag = output->extension() == ".npy" || output->extension() == ".npz";
-        if (looks_like_bag && same(folder, settings.input)) refuse(*output, "a file in the folder of --input");
+        if (is_array(*output) && same(folder, settings.input)) refuse(*output, "a file in the folder of --input");
         // The same file by a link from elsewhere.
         std::error_code no_folder;
         for (const auto& entry : std::filesystem::directory_iterator(settings.input, no_folder)) {

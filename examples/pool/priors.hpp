@@ -27,7 +27,7 @@ inline std::string place(const Offsets& offsets, Index n, Index row) {
 }
 
 /// `length` numbers, from an array of shape (length,), (length, 1) or (1, length).
-inline Vector<double> read_numbers(const support::NpyFile& file, Index length, const std::string& meaning) {
+inline Vector<double> read_numbers(const Array& file, Index length, const std::string& meaning) {
     const std::vector<std::int64_t> column = {length, 1};
     const std::vector<std::int64_t> row = {1, length};
     const std::vector<std::int64_t> flat = {length};
@@ -78,7 +78,7 @@ Vector<Scalar> priors_of_bags(const Vector<double>& numbers, const Offsets& offs
 /// The prior over so many features or slots (`of`), from weights above 0. Throws FileError.
 template <class Scalar>
 Vector<Scalar> read_p0(const std::filesystem::path& path, Index length, const std::string& of) {
-    const support::NpyFile file = open_array(ArrayPlace(path), "p0");
+    const Array file = open_array(ArrayPlace(path), "p0");
     const Vector<double> weights = detail::read_numbers(file, length, "a number a " + of);
     for (Index d = 0; d < length; ++d) {
         if (weights[d] > 0 && std::isfinite(weights[d])) continue;
@@ -91,7 +91,7 @@ Vector<Scalar> read_p0(const std::filesystem::path& path, Index length, const st
 /// The prior over the instances of every bag, from weights of at least 0. Throws FileError.
 template <class Scalar>
 Vector<Scalar> read_q0(const std::filesystem::path& path, const Offsets& offsets) {
-    const support::NpyFile file = open_array(ArrayPlace(path), "q0");
+    const Array file = open_array(ArrayPlace(path), "q0");
     const Vector<double> weights = detail::read_numbers(file, offsets.back(), "a number an instance");
     for (Index n = 0; n < weights.size(); ++n) {
         if (weights[n] >= 0 && std::isfinite(weights[n])) continue;
@@ -106,7 +106,7 @@ Vector<Scalar> read_q0(const std::filesystem::path& path, const Offsets& offsets
 /// FileError.
 template <class Scalar>
 Vector<Scalar> read_scores(const std::filesystem::path& path, const Offsets& offsets) {
-    const support::NpyFile file = open_array(ArrayPlace(path), "scores");
+    const Array file = open_array(ArrayPlace(path), "scores");
     const Vector<double> scores = detail::read_numbers(file, offsets.back(), "a number an instance");
     for (Index n = 0; n < scores.size(); ++n) {
         if (scores[n] < std::numeric_limits<double>::infinity()) continue;  // and no NaN

@@ -87,7 +87,7 @@ nlohmann::ordered_json report(const Settings& settings, const Results<Scalar>& r
 template <otpool::BagScalar Scalar>
 void print_warnings(const Settings& settings, const Results<Scalar>& results, Index files_left_out) {
     if (files_left_out > 0) {
-        std::fprintf(stderr, "pool: files of the folder that are neither .npy nor .npz and are left out: %td\n",
+        std::fprintf(stderr, "pool: files of the folder that are neither .npy, .npz nor .h5 and are left out: %td\n",
                      files_left_out);
     }
     if (results.distinct_prototypes < results.slots) {

@@ -9,7 +9,7 @@
 
 #include <otpool/otpool.hpp>
 
-#include "../support/dtype.hpp"
+#include <otpool/adapter/dtype.hpp>
 #include "any_solver.hpp"
 
 namespace pool {
@@ -61,8 +61,8 @@ struct Settings {
     AnySolver solver;
     bool reads_mass = false;  ///< Whether the pooled vectors grow with the plan's mass.
 
-    std::optional<support::Dtype> dtype = {};  ///< Left empty: the input's.
-    int threads = 1;                           ///< 0: one per processor.
+    std::optional<otpool::Dtype> dtype = {};  ///< Left empty: the input's.
+    int threads = 1;                          ///< 0: one per processor.
 };
 
 /// An option with a value that is not allowed: "--weight: found 2, allowed 0 to 1".

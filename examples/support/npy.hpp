@@ -4,16 +4,12 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cmath>
 #include <concepts>
 #include <cstdint>
-#include <cstring>
 #include <filesystem>
 #include <functional>
 #include <istream>
-#include <limits>
 #include <ostream>
-#include <sstream>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -55,7 +51,7 @@ public:
     }
 
     const std::filesystem::path& path() const { return path_; }
-    Dtype dtype() const { return header_.dtype; }
+    Dtype dtype() const { return header_.numbers.dtype; }
     const std::vector<std::int64_t>& shape() const { return header_.shape; }
 
     /// Rows and columns of a 2-D array, or of one of shape (1, rows, columns).
@@ -79,9 +75,26 @@ public:
     /// The same to memory that holds C x R numbers.
     template <NpyScalar Scalar>
     void read_matrix(Scalar* to) const {
-        const auto [rows, columns] = matrix_shape();
+        matrix_shape();
+        read(to);
+    }
+
+    /// A 1-D array. std::int64_t reads all types of integers.
+    template <NpyScalar Scalar>
+    Eigen::Matrix<Scalar, Eigen::Dynamic, 1> vector() const {
+        if (header_.shape.size() != 1) throw FileError(path_, "shape", to_string(header_.shape), "(length,)");
+        Eigen::Matrix<Scalar, Eigen::Dynamic, 1> values(header_.shape[0]);
+        read(values.data());
+        return values;
+    }
+
+    /// All numbers of a matrix or a 1-D array, row after row.
+    template <NpyScalar Scalar>
+    void read(Scalar* to) const {
+        const bool is_vector = header_.shape.size() == 1;
+        const auto [rows, columns] = is_vector ? std::array<Eigen::Index, 2>{header_.shape[0], 1} : matrix_shape();
         Reading reading = begin<Scalar>();
-        if (!header_.fortran_order) {
+        if (!header_.fortran_order || is_vector) {
             read(reading, to, rows * columns);
         } else if (rows > 0) {
             Eigen::Map<Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>> values(to, columns, rows);
@@ -92,17 +105,6 @@ public:
             }
         }
         end(reading);
-    }
-
-    /// A 1-D array. std::int64_t reads all types of integers.
-    template <NpyScalar Scalar>
-    Eigen::Matrix<Scalar, Eigen::Dynamic, 1> vector() const {
-        if (header_.shape.size() != 1) throw FileError(path_, "shape", to_string(header_.shape), "(length,)");
-        Eigen::Matrix<Scalar, Eigen::Dynamic, 1> values(header_.shape[0]);
-        Reading reading = begin<Scalar>();
-        read(reading, values.data(), values.size());
-        end(reading);
-        return values;
     }
 
 private:
@@ -116,12 +118,12 @@ private:
         if (found == needed) return;
         throw FileError(path_, found < needed ? "data: truncated" : "data: too long", std::to_string(found) + " bytes",
                         "the " + std::to_string(needed) + " bytes of shape " + to_string(header_.shape) + " of " +
-                            to_string(header_.dtype));
+                            to_string(header_.numbers.dtype));
     }
 
     void check_elements(Elements elements) const {
-        if (contains(elements, header_.dtype)) return;
-        throw FileError(path_, "descr", to_string(header_.dtype), to_string(elements));
+        if (contains(elements, header_.numbers.dtype)) return;
+        throw FileError(path_, "descr", to_string(header_.numbers.dtype), to_string(elements));
     }
 
     template <class Scalar>
@@ -136,17 +138,16 @@ private:
     // The next `count` elements, whatever their type, as Scalar.
     template <class Scalar>
     void read(Reading& reading, Scalar* to, Eigen::Index count) const {
-        with_stored(header_.dtype, [&](auto element) { read_as<decltype(element)>(reading, to, count); });
-    }
-
-    template <class Stored, class Scalar>
-    void read_as(Reading& reading, Scalar* to, Eigen::Index count) const {
-        constexpr auto size = static_cast<Eigen::Index>(sizeof(Stored));
+        const auto size = static_cast<Eigen::Index>(header_.numbers.size());
         while (count > 0) {
             const auto chunk = std::min(count, static_cast<Eigen::Index>(reading.buffer.size()) / size);
             if (!reading.file.stream->read(reading.buffer.data(), chunk * size)) refuse_change();
-            const char* item = reading.buffer.data();
-            for (Eigen::Index i = 0; i < chunk; ++i, item += size) *to++ = convert<Scalar>(stored<Stored>(item));
+            const Eigen::Index converted = header_.numbers.convert(reading.buffer.data(), chunk, to);
+            if (converted < chunk) {
+                throw FileError(path_, "data", header_.numbers.printed_first(reading.buffer.data() + converted * size),
+                                otpool::detail::held_numbers<Scalar>);
+            }
+            to += chunk;
             count -= chunk;
         }
     }
@@ -159,37 +160,6 @@ private:
     [[noreturn]] void refuse_change() const {
         throw FileError(path_, "data", "an end or error while reading", "a file that stays as it was opened");
     }
-
-    template <class Stored>
-    Stored stored(const char* bytes) const {
-        std::array<char, sizeof(Stored)> item;
-        std::copy_n(bytes, item.size(), item.begin());
-        if (header_.byte_order != std::endian::native) std::reverse(item.begin(), item.end());
-        return std::bit_cast<Stored>(item);
-    }
-
-    template <class Scalar, class Stored>
-    Scalar convert(Stored value) const {
-        if constexpr (std::same_as<Scalar, float> && std::same_as<Stored, double>) {
-            // It would become an infinity, which the file does not contain.
-            constexpr double largest = std::numeric_limits<float>::max();
-            if (std::isfinite(value) && std::abs(value) > largest) {
-                throw FileError(path_, "data", number(value), "magnitudes up to 3.40282e+38 as float32");
-            }
-        }
-        if constexpr (std::same_as<Scalar, std::int64_t> && std::same_as<Stored, std::uint64_t>) {
-            if (!std::in_range<std::int64_t>(value)) {
-                throw FileError(path_, "data", std::to_string(value), "up to 9223372036854775807");
-            }
-        }
-        if constexpr (std::is_integral_v<Scalar> && !std::is_integral_v<Stored>) {
-            return 0;  // never called: begin() refuses it
-        } else {
-            return static_cast<Scalar>(value);
-        }
-    }
-
-    static std::string number(double value) { return (std::ostringstream() << value).str(); }
 
     std::filesystem::path path_;
     std::function<ByteStream()> open_;

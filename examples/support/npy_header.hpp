@@ -13,12 +13,17 @@
 #include <string_view>
 #include <vector>
 
-#include "dtype.hpp"
+#include <otpool/adapter/dtype.hpp>
+#include <otpool/adapter/stored_numbers.hpp>
+
 #include "file_error.hpp"
 #include "file_format.hpp"
 #include "input_file.hpp"
 
 namespace support {
+
+using otpool::Dtype;
+using otpool::Elements;
 
 /// A shape as Python prints it: (), (5,), (5, 3).
 inline std::string to_string(const std::vector<std::int64_t>& shape) {
@@ -31,8 +36,7 @@ inline std::string to_string(const std::vector<std::int64_t>& shape) {
 
 /// What stands before the data of a .npy file; see numpy.lib.format for the three versions.
 struct NpyHeader {
-    Dtype dtype = Dtype::float32;
-    std::endian byte_order = std::endian::little;
+    otpool::detail::StoredNumbers numbers;
     bool fortran_order = false;
     std::vector<std::int64_t> shape;
     std::uintmax_t size = 0;  ///< Bytes before the data.
@@ -61,7 +65,7 @@ public:
             const std::string missing = !dtype_ ? "descr" : !fortran_order_ ? "fortran_order" : "shape";
             throw FileError(file_, missing, "no such key", "a header with 'descr', 'fortran_order' and 'shape'");
         }
-        return {*dtype_, byte_order_, *fortran_order_, *shape_, 0};
+        return {{*dtype_, byte_order_}, *fortran_order_, *shape_, 0};
     }
 
 private:
@@ -88,12 +92,13 @@ private:
         if (start < text_.size() && text_[start] == '[') refuse("descr", to_string(elements_) + ", not records");
         const std::string_view name = string("descr", to_string(elements_));
         const std::string_view code = name.substr(name.find_first_of("<>|=") == 0 ? 1 : 0);
-        const auto known = std::find_if(dtype_names.begin(), dtype_names.end(),
-                                        [&](const DtypeName& entry) { return entry.code == code; });
+        const auto known = std::find_if(otpool::detail::dtype_names.begin(), otpool::detail::dtype_names.end(),
+                                        [&](const auto& entry) { return entry.code == code; });
         const bool has_order =
             name.starts_with('<') || name.starts_with('>') || (name == "|" + std::string(code) && code.ends_with('1'));
-        if (known == dtype_names.end() || !has_order) {
-            const std::string meaning = known == dtype_names.end() ? describe_unread_type(code) : "no byte order";
+        if (known == otpool::detail::dtype_names.end() || !has_order) {
+            const std::string meaning =
+                known == otpool::detail::dtype_names.end() ? otpool::describe_unread_type(code) : "no byte order";
             throw FileError(file_, "descr", "'" + printable(name) + "' (" + meaning + ")", to_string(elements_));
         }
         dtype_ = known->dtype;
@@ -226,7 +231,7 @@ inline NpyHeader read_npy_header(const std::filesystem::path& file, std::istream
 /// Bytes of data that the header announces. Throws FileError where no memory could hold them.
 inline std::uintmax_t data_size(const std::filesystem::path& file, const NpyHeader& header) {
     // As in NumPy a size of 0 elsewhere does not excuse an absurd one: other arrays have that length too.
-    auto left = static_cast<std::uintmax_t>(std::numeric_limits<std::int64_t>::max()) / item_size(header.dtype);
+    auto left = static_cast<std::uintmax_t>(std::numeric_limits<std::int64_t>::max()) / item_size(header.numbers.dtype);
     std::uintmax_t count = 1;
     for (const std::int64_t size : header.shape) {
         if (size > 0) left /= static_cast<std::uintmax_t>(size);
@@ -235,7 +240,7 @@ inline std::uintmax_t data_size(const std::filesystem::path& file, const NpyHead
         }
         count *= static_cast<std::uintmax_t>(size);
     }
-    return count * item_size(header.dtype);
+    return count * item_size(header.numbers.dtype);
 }
 
 }  // namespace support

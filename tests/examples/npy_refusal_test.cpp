@@ -115,7 +115,7 @@ TEST_CASE("Where integers are asked for, a file of others is refused when it is 
     const fs::path path = directory / "ptr.npy";
     const std::string integers = ", allowed int8 to int64 or uint8 to uint64";
     write_bytes(path, npy(dictionary("<c8", false, "(0,)"), ""));
-    CHECK(error_of([&] { NpyFile(path, support::Elements::integers); }) ==
+    CHECK(error_of([&] { NpyFile(path, otpool::Elements::integers); }) ==
           path.string() + ": descr: found '<c8' (complex numbers)" + integers);
     for (const auto& [code, name] :
          {std::pair("|b1", "bool"), std::pair("<f2", "float16"), std::pair("<f8", "float64")}) {

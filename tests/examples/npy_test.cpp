@@ -15,7 +15,7 @@
 #include "support/temporary_directory.hpp"
 
 namespace fs = std::filesystem;
-using support::Dtype;
+using otpool::Dtype;
 using support::NpyFile;
 using support::write_npy;
 using tests::data_of;
@@ -174,7 +174,7 @@ TEST_CASE("float16 is read in both orders of bytes and of entries") {
 
 TEST_CASE("Every float16 has Eigen's value of it") {
     for (unsigned bits = 0; bits < 65536; ++bits) {
-        const double value(support::Float16{static_cast<std::uint16_t>(bits)});
+        const double value(otpool::Float16{static_cast<std::uint16_t>(bits)});
         const auto expected = static_cast<double>(
             static_cast<float>(Eigen::numext::bit_cast<Eigen::half>(static_cast<std::uint16_t>(bits))));
         const bool same = std::isnan(expected) ? std::isnan(value)

@@ -253,14 +253,14 @@ TEST_CASE("pool: the files of a folder are bags, by name") {
     const auto report = program.read_report();
     REQUIRE(report["bags"].size() == names.size());
     for (std::size_t b = 0; b < names.size(); ++b) CHECK(report["bags"][b]["file"] == names[b]);
-    CHECK(support::NpyFile(program.directory / "Y.npy").dtype() == support::Dtype::float64);
+    CHECK(support::NpyFile(program.directory / "Y.npy").dtype() == otpool::Dtype::float64);
 
     // Files that are no arrays are left out, with a word.
     write_bytes(folder / "README.txt", "about the slides");
     write_bytes(folder / ".hidden", "");
     const auto run = program.run("--input slides --pooling mean --output Y.npy");
     CHECK(run.status == 0);
-    CHECK(run.err == "pool: files of the folder that are neither .npy nor .npz and are left out: 1\n");
+    CHECK(run.err == "pool: files of the folder that are neither .npy, .npz nor .h5 and are left out: 1\n");
     CHECK(largest(program.read<double>("Y.npy") - means(program)) < 1e-14);
 
     write_bytes(folder / "b.npy", array<float>("f4", "(0, 5)", {}));
@@ -273,7 +273,7 @@ TEST_CASE("pool: a folder that is not one of bags is refused") {
     const PoolProgram program;
     const auto folder = program.directory / "slides";
     std::filesystem::create_directory(folder);
-    check_refused(program, "--input slides", "slides: input: found no .npy or .npz file, allowed one such file a bag");
+    check_refused(program, "--input slides", "slides: input: found no .npy, .npz or .h5 file, allowed one such file a bag");
     write_bytes(folder / "b.pt", "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.");
     write_bytes(folder / "a.pt", "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.");
     check_refused(
@@ -349,7 +349,7 @@ TEST_CASE("pool: arrays are found in archives") {
     CHECK(pooled(program, "--input one.npz --ptr ptr.npy" + problem) == bags);
     CHECK(pooled(program, "--input one.npz:arr_0" + problem) == one_bag);
     CHECK(largest(pooled(program, "--input all.npz:other" + problem) - bags) < 1e-5);
-    CHECK(support::NpyFile(program.directory / "Y.npy").dtype() == support::Dtype::float32);
+    CHECK(support::NpyFile(program.directory / "Y.npy").dtype() == otpool::Dtype::float32);
     const MatrixXd attended = pooled(program, "--input X.npy --ptr ptr.npy --pooling attention --q0 q0.npy");
     CHECK(pooled(program, "--input all.npz --pooling attention --q0 all.npz") == attended);
     CHECK(largest(pooled(program, "--input all.npz --pooling attention --scores all.npz") - attended) < 1e-14);

@@ -181,7 +181,7 @@ TEST_CASE("pool refuses what is no option of its") {
     check_refused(program, "--alpha0 1 --alpha0 2", "--alpha0: found no value or several, allowed one value");
     check_refused(program, "--plan", "--plan: found no value or several, allowed one value",
                   "--input X.npy --ptr ptr.npy --plan P.npy ");
-    check_refused(program, "", "--input: found none, allowed a .npy or .npz file, or a folder of them",
+    check_refused(program, "", "--input: found none, allowed a .npy, .npz or .h5 file, or a folder of them",
                   "--ptr ptr.npy ");
     check_refused(program, "--empty nan", "--empty: found 'nan', allowed error or zeros");
     check_refused(program, "--dtype int", "--dtype: found 'int', allowed float or double");

@@ -28,12 +28,12 @@ void read_or_refuse(const auto& read) {
 
 void read_array(const auto& open) {
     read_or_refuse([&] {
-        const support::NpyFile file = open(support::Elements::numbers);
-        read_or_refuse([&] { file.matrix<float>(); });
-        read_or_refuse([&] { file.matrix<double>(); });
-        read_or_refuse([&] { file.vector<double>(); });
+        const auto file = open(otpool::Elements::numbers);
+        read_or_refuse([&] { file.template matrix<float>(); });
+        read_or_refuse([&] { file.template matrix<double>(); });
+        read_or_refuse([&] { file.template vector<double>(); });
     });
-    read_or_refuse([&] { open(support::Elements::integers).template vector<std::int64_t>(); });
+    read_or_refuse([&] { open(otpool::Elements::integers).template vector<std::int64_t>(); });
 }
 
 void read_archive(const std::string& bytes) {
@@ -42,14 +42,14 @@ void read_archive(const std::string& bytes) {
     tests::write_bytes(path, bytes);
     std::vector<std::string> names = {"", "X"};
     read_or_refuse([&] {
-        const std::vector<std::string> arrays = pool::arrays_of(path);
+        const std::vector<std::string> arrays = pool::arrays_of(pool::ArrayPlace(path));
         names.insert(names.end(), arrays.begin(),
                      arrays.begin() + std::ptrdiff_t(std::min<std::size_t>(arrays.size(), 3)));
     });
     for (const std::string& name : names) {
         pool::ArrayPlace place(path);
         place.name = name;
-        read_array([&](support::Elements elements) { return pool::open_array(place, "X", elements); });
+        read_array([&](otpool::Elements elements) { return pool::open_array(place, "X", elements); });
     }
 }
 
@@ -61,7 +61,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         read_archive(bytes);
         return 0;
     }
-    read_array([&](support::Elements elements) {
+    read_array([&](otpool::Elements elements) {
         return support::NpyFile("X.npy", elements, [&bytes] {
             return support::ByteStream{std::make_unique<std::istringstream>(bytes), bytes.size()};
         });

@@ -1,0 +1,259 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
+#pragma once
+
+#include <fcntl.h>
+#include <hdf5.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "otpool/adapter/file_error.hpp"
+#include "otpool/adapter/hdf5_file.hpp"
+#include "otpool/adapter/tiled_rows.hpp"
+#include "otpool/core/matrix.hpp"
+
+namespace otpool::detail {
+
+/// An open dataset, and where its rows are.
+class Hdf5Rows {
+public:
+    /// Without a name: `features`, or the only matrix of floats. Throws FileError.
+    Hdf5Rows(const std::filesystem::path& in, const std::string& given_name) {
+        const Hdf5Lock lock;
+        file_ = open_hdf5(in);
+        name = given_name.empty() ? usual_name(in) : given_name;
+        path = in.string() + ":" + name;
+        dataset_ = {H5Dopen2(file_.id(), name.c_str(), H5P_DEFAULT), H5Dclose};
+        if (!dataset_.is_open()) throw FileError(in, "dataset '" + printable(name) + "'", "not there", datasets());
+        type_ = {H5Dget_type(dataset_.id()), H5Tclose};
+        const auto stored = hdf5_numbers(type_);
+        if (!stored) {
+            throw FileError(path, "type", hdf5_type_name(type_),
+                            "float16, float32, float64, or integers of 8 to 64 bits");
+        }
+        numbers = *stored;
+        take_shape();
+        const Hdf5Handle creation(H5Dget_create_plist(dataset_.id()), H5Pclose);
+        check_filters(creation);
+        find_tiles(creation);
+        if (layout.tiles.empty()) keep_chunks(creation);
+    }
+    Hdf5Rows(const Hdf5Rows&) = delete;
+    Hdf5Rows& operator=(const Hdf5Rows&) = delete;
+    ~Hdf5Rows() {
+        const Hdf5Lock lock;
+        type_ = {};
+        dataset_ = {};
+        file_ = {};
+    }
+
+    /// bytes <- rows [first, first + count) as they are stored. Thread-safe.
+    void fill(char* bytes, Index first, Index count) const {
+        if (!layout.tiles.empty()) return layout.fill(path, static_cast<Index>(numbers.size()), bytes, first, count);
+        const Hdf5Lock lock;
+        const std::size_t dimensions = shape.size();
+        const std::size_t of_rows = dimensions == 3 ? 1 : 0;
+        std::vector<::hsize_t> begin(dimensions, 0), sizes(shape.begin(), shape.end());
+        begin[of_rows] = static_cast<::hsize_t>(first);
+        sizes[of_rows] = static_cast<::hsize_t>(count);
+        const Hdf5Handle from(H5Dget_space(dataset_.id()), H5Sclose);
+        const Hdf5Handle to(H5Screate_simple(static_cast<int>(dimensions), sizes.data(), nullptr), H5Sclose);
+        H5Sselect_hyperslab(from.id(), H5S_SELECT_SET, begin.data(), nullptr, sizes.data(), nullptr);
+        // As stored: HDF5 would be slow to convert.
+        if (H5Dread(dataset_.id(), type_.id(), to.id(), from.id(), H5P_DEFAULT, bytes) < 0) {
+            const std::string last = std::to_string(first + count - 1);
+            throw FileError(path, "data of rows " + std::to_string(first) + " to " + last,
+                            "refused by HDF5: " + hdf5_message(), "a whole file that stays as it was opened");
+        }
+    }
+
+    std::filesystem::path path;  ///< FILE:NAME, for messages.
+    std::string name;
+    std::vector<std::int64_t> shape;
+    StoredNumbers numbers;
+    Index rows = 0;
+    TiledRows layout;  ///< Without tiles if only HDF5 can read the data.
+
+private:
+    static constexpr auto shapes = "(N, D), (1, N, D) or (N,)";
+
+    /// `features`, or the only dataset of floats that is a matrix. Throws FileError.
+    std::string usual_name(const std::filesystem::path& in) const {
+        const std::vector<std::string> names = hdf5_datasets(file_);
+        if (std::find(names.begin(), names.end(), "features") != names.end()) return "features";
+        std::vector<std::string> matrices;
+        for (const std::string& candidate : names) {
+            const Hdf5Handle dataset(H5Dopen2(file_.id(), candidate.c_str(), H5P_DEFAULT), H5Dclose);
+            const Hdf5Handle type(H5Dget_type(dataset.id()), H5Tclose);
+            const std::vector<std::int64_t> sizes = hdf5_shape(dataset);
+            const bool is_matrix = sizes.size() == 2 || (sizes.size() == 3 && sizes[0] == 1);
+            if (is_matrix && H5Tget_class(type.id()) == H5T_FLOAT) matrices.push_back(candidate);
+        }
+        if (matrices.size() == 1) return matrices[0];
+        const std::string found =
+            matrices.empty() ? "not there, nor a matrix of floats" : "not there, and several others are";
+        throw FileError(in, "dataset 'features'", found, datasets());
+    }
+
+    /// What a user may name.
+    std::string datasets() const {
+        std::string text;
+        for (const std::string& one : hdf5_datasets(file_)) text += (text.empty() ? "" : ", ") + printable(one);
+        return text.empty() ? "a file with datasets" : "FILE:NAME with one of " + text.substr(0, 400);
+    }
+
+    /// As columns have it: a row of the file is a column.
+    void take_shape() {
+        shape = hdf5_shape(dataset_);
+        const std::size_t n = shape.size();
+        if (n == 0 || n > 3 || (n == 3 && shape[0] != 1)) throw FileError(path, "shape", printed_shape(shape), shapes);
+        rows = shape[n == 3 ? 1 : 0];
+        layout.row_length = n > 1 ? shape[n - 1] : rows > 0 ? 1 : 0;
+        const Index most = (std::numeric_limits<Index>::max)() / static_cast<Index>(sizeof(double));
+        if (layout.row_length > 0 && rows > most / layout.row_length) {
+            throw FileError(path, "shape", printed_shape(shape), "fewer numbers than memory could hold");
+        }
+    }
+
+    void check_filters(const Hdf5Handle& creation) const {
+        for (int i = 0; i < H5Pget_nfilters(creation.id()); ++i) {
+            unsigned flags = 0, info = 0;
+            std::size_t values = 0;
+            std::array<char, 64> word{};
+            const ::H5Z_filter_t filter = H5Pget_filter2(creation.id(), static_cast<unsigned>(i), &flags, &values,
+                                                         nullptr, word.size() - 1, word.data(), &info);
+            if ((flags & H5Z_FLAG_OPTIONAL) != 0 || H5Zfilter_avail(filter) > 0) continue;
+            throw FileError(path, "compression",
+                            "filter " + std::to_string(filter) + " (" + printable(word.data()) + ")",
+                            "gzip, or another filter that HDF5 has or finds in HDF5_PLUGIN_PATH");
+        }
+    }
+
+    /// Finds where pread can read the rows, if it can.
+    void find_tiles(const Hdf5Handle& creation) {
+        if (rows == 0 || layout.row_length == 0) return;
+        const Hdf5Handle of_file(H5Fget_create_plist(file_.id()), H5Pclose);
+        ::hsize_t before = 0;
+        H5Pget_userblock(of_file.id(), &before);
+        void* descriptor = nullptr;
+        const bool plain =
+            before == 0 && H5Pget_nfilters(creation.id()) == 0 && H5Pget_external_count(creation.id()) == 0;
+        if (!plain || H5Fget_vfd_handle(file_.id(), H5P_DEFAULT, &descriptor) < 0) return;
+        layout.file = *static_cast<const int*>(descriptor);
+        const ::H5D_layout_t kind = H5Pget_layout(creation.id());
+        if (kind == H5D_CONTIGUOUS) find_contiguous();
+        if (kind == H5D_CHUNKED) find_chunks(Chunks(shape, creation));
+        check_end();
+    }
+
+    void find_contiguous() {
+        layout.tile_rows = rows;
+        layout.tile_cols = layout.row_length;
+        const ::haddr_t begin = H5Dget_offset(dataset_.id());
+        if (begin != HADDR_UNDEF) layout.tiles = {begin};
+    }
+
+    /// How a dataset is cut into chunks.
+    struct Chunks {
+        std::array<::hsize_t, 3> sizes{};
+        std::size_t row_axis, column_axis;  ///< Of the shape; equal for (N,).
+        ::hsize_t down = 1, across = 1;
+
+        Chunks(const std::vector<std::int64_t>& shape, const Hdf5Handle& creation)
+            : row_axis(shape.size() == 3 ? 1 : 0), column_axis(shape.size() - 1) {
+            H5Pget_chunk(creation.id(), static_cast<int>(shape.size()), sizes.data());
+            std::replace(sizes.begin(), sizes.end(), ::hsize_t{0}, ::hsize_t{1});
+            const auto count = [&](std::size_t axis) {
+                return (static_cast<::hsize_t>(shape[axis]) + sizes[axis] - 1) / sizes[axis];
+            };
+            down = count(row_axis);
+            if (column_axis != row_axis) across = count(column_axis);
+        }
+
+        ::hsize_t columns() const { return column_axis == row_axis ? 1 : sizes[column_axis]; }
+        ::hsize_t number(const ::hsize_t* at) const {
+            return at[row_axis] / sizes[row_axis] * across + (at[column_axis] / sizes[column_axis]) % across;
+        }
+        std::array<::hsize_t, 3> begin(::hsize_t number) const {
+            std::array<::hsize_t, 3> at{};
+            at[column_axis] = number % across * sizes[column_axis];
+            at[row_axis] = number / across * sizes[row_axis];
+            return at;
+        }
+    };
+
+    void find_chunks(const Chunks& chunks) {
+        layout.tile_rows = static_cast<Index>(chunks.sizes[chunks.row_axis]);
+        layout.tile_cols = static_cast<Index>(chunks.columns());
+        const Hdf5Handle space(H5Dget_space(dataset_.id()), H5Sclose);
+        ::hsize_t written = 0;
+        // Numbers that were never written have a value that only HDF5 knows.
+        if (H5Dget_num_chunks(dataset_.id(), space.id(), &written) < 0 || written != chunks.down * chunks.across)
+            return;
+        std::vector<std::uint64_t> tiles(written, HADDR_UNDEF);
+        each_chunk(chunks, [&](const ::hsize_t* at, ::haddr_t address) {
+            const ::hsize_t number = chunks.number(at);
+            if (number < written) tiles[number] = address;
+        });
+        if (std::find(tiles.begin(), tiles.end(), HADDR_UNDEF) == tiles.end()) layout.tiles = std::move(tiles);
+    }
+
+    /// Calls place(first index, address) for all chunks, or for none if that would take long.
+    template <class Place>
+    void each_chunk([[maybe_unused]] const Chunks& chunks, const Place& place) const {
+#if H5_VERSION_GE(1, 14, 0)
+        const auto visit = [](const ::hsize_t* at, unsigned, ::haddr_t address, ::hsize_t, void* to) {
+            (*static_cast<const Place*>(to))(at, address);
+            return 0;
+        };
+        H5Dchunk_iter(dataset_.id(), H5P_DEFAULT, visit, const_cast<Place*>(&place));
+#else
+        constexpr ::hsize_t few = 2048;  // these versions go through all chunks to find one
+        const ::hsize_t count = chunks.down * chunks.across;
+        for (::hsize_t number = 0; number < count && count <= few; ++number) {
+            const std::array<::hsize_t, 3> at = chunks.begin(number);
+            unsigned mask = 0;
+            ::haddr_t address = HADDR_UNDEF;
+            ::hsize_t bytes = 0;
+            if (H5Dget_chunk_info_by_coord(dataset_.id(), at.data(), &mask, &address, &bytes) < 0) return;
+            place(at.data(), address);
+        }
+#endif
+    }
+
+    /// Lets HDF5 keep a row of chunks, so that it takes none of them apart twice. The usual cache is 1 MiB.
+    void keep_chunks(const Hdf5Handle& creation) {
+        if (H5Pget_layout(creation.id()) != H5D_CHUNKED) return;
+        const Chunks chunks(shape, creation);
+        ::hsize_t bytes = numbers.size() * chunks.across;
+        for (std::size_t axis = 0; axis < shape.size(); ++axis) bytes *= chunks.sizes[axis];
+        constexpr std::size_t usual = 1 << 20, slots = 521;
+        const Hdf5Handle access(H5Pcreate(H5P_DATASET_ACCESS), H5Pclose);
+        H5Pset_chunk_cache(access.id(), slots, (std::max)(usual, static_cast<std::size_t>(bytes)), 1);
+        dataset_ = {};  // one that is open keeps its cache
+        dataset_ = {H5Dopen2(file_.id(), name.c_str(), access.id()), H5Dclose};
+    }
+
+    /// Refuses a file that ends before its data does.
+    void check_end() const {
+        struct ::stat status {};
+        if (layout.tiles.empty() || ::fstat(layout.file, &status) != 0) return;
+        const std::uint64_t bytes = static_cast<std::uint64_t>(layout.tile_rows) *
+                                    static_cast<std::uint64_t>(layout.tile_cols) * numbers.size();
+        const std::uint64_t last = *std::max_element(layout.tiles.begin(), layout.tiles.end());
+        const auto size = static_cast<std::uint64_t>(status.st_size);
+        if (bytes <= size && last <= size - bytes) return;
+        throw FileError(path, "data", "cut off: the file has " + std::to_string(size) + " bytes", "a whole file");
+    }
+
+    Hdf5Handle file_, dataset_, type_;
+};
+
+}  // namespace otpool::detail
