@@ -8,11 +8,13 @@
 #include <string>
 #include <string_view>
 
+#include <otpool/adapter/npy_header.hpp>
+
 #include "file_error.hpp"
 
 namespace support {
 
-constexpr std::string_view npy_magic = "\x93NUMPY";
+using otpool::detail::npy_magic;
 
 /// How many of a file's first bytes tell its format.
 constexpr std::size_t format_bytes = 512;

@@ -10,6 +10,8 @@
 #include <string>
 #include <utility>
 
+#include <otpool/adapter/npy_header.hpp>
+
 #include "file_error.hpp"
 
 namespace support {
@@ -33,12 +35,6 @@ inline ByteStream open_file(const std::filesystem::path& path, const std::string
     return {std::move(stream), std::filesystem::file_size(path)};
 }
 
-/// The next `count` bytes, or as many as there are.
-inline std::string read_bytes(std::istream& stream, std::uintmax_t count) {
-    std::string bytes(static_cast<std::size_t>(count), '\0');
-    stream.read(bytes.data(), static_cast<std::streamsize>(count));
-    bytes.resize(static_cast<std::size_t>(stream.gcount()));
-    return bytes;
-}
+using otpool::detail::read_bytes;
 
 }  // namespace support

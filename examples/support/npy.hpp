@@ -15,13 +15,22 @@
 #include <utility>
 #include <vector>
 
-#include "npy_header.hpp"
+#include <otpool/adapter/npy_header.hpp>
+
+#include "file_format.hpp"
+#include "input_file.hpp"
 #include "output_files.hpp"
 
 // Our own reader, because none that is packaged fits: cnpy is not in Debian, and xtensor's cannot be asked
 // for the type of a file before it is loaded and trusts the header's sizes.
 
 namespace support {
+
+using otpool::Dtype;
+using otpool::Elements;
+
+/// A shape as Python prints it: (), (5,), (5, 3).
+inline std::string to_string(const std::vector<std::int64_t>& shape) { return otpool::detail::printed_shape(shape); }
 
 template <class Scalar>
 concept NpyScalar = std::same_as<Scalar, float> || std::same_as<Scalar, double> || std::same_as<Scalar, std::int32_t> ||
@@ -45,7 +54,9 @@ public:
     NpyFile(std::filesystem::path name, Elements elements, std::function<ByteStream()> open)
         : path_(std::move(name)), open_(std::move(open)) {
         const ByteStream file = open_();
-        header_ = read_npy_header(path_, *file.stream, file.size, elements);
+        const std::string magic = read_bytes(*file.stream, npy_magic.size());
+        if (magic != npy_magic) refuse_format(path_, magic + read_bytes(*file.stream, format_bytes - magic.size()));
+        header_ = otpool::detail::read_npy_header<FileError>(path_, *file.stream, file.size, elements);
         check_elements(elements);
         check_data_size(file.size - std::min(file.size, header_.size));
     }
@@ -114,7 +125,7 @@ private:
     };
 
     void check_data_size(std::uintmax_t found) const {
-        const std::uintmax_t needed = data_size(path_, header_);
+        const std::uintmax_t needed = otpool::detail::data_size<FileError>(path_, header_);
         if (found == needed) return;
         throw FileError(path_, found < needed ? "data: truncated" : "data: too long", std::to_string(found) + " bytes",
                         "the " + std::to_string(needed) + " bytes of shape " + to_string(header_.shape) + " of " +
@@ -163,7 +174,7 @@ private:
 
     std::filesystem::path path_;
     std::function<ByteStream()> open_;
-    NpyHeader header_;
+    otpool::detail::NpyHeader header_;
 };
 
 /// Writes a matrix, column after column, as an array of this shape in C order, in format version 1.0 and byte for byte

@@ -12,11 +12,19 @@
 #include <limits>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "otpool/adapter/dtype.hpp"
 #include "otpool/core/matrix.hpp"
 
 namespace otpool::detail {
+
+/// A shape as Python prints it: (), (5,), (5, 3).
+inline std::string printed_shape(const std::vector<std::int64_t>& shape) {
+    std::string text = "(";
+    for (std::size_t i = 0; i < shape.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
+    return text + (shape.size() == 1 ? ",)" : ")");
+}
 
 /// What numbers are read as.
 template <class Scalar>

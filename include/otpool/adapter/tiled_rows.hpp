@@ -20,13 +20,6 @@
 
 namespace otpool::detail {
 
-/// A shape as Python prints it: (), (5,), (5, 3).
-inline std::string printed_shape(const std::vector<std::int64_t>& shape) {
-    std::string text = "(";
-    for (std::size_t i = 0; i < shape.size(); ++i) text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
-    return text + (shape.size() == 1 ? ",)" : ")");
-}
-
 /// Throws InvalidArgument unless columns [first, first + count) are some of `cols`.
 inline void require_columns(Index first, Index count, Index cols) {
     require_that(first >= 0 && count >= 0 && first <= cols - count, "range of columns",
@@ -78,7 +71,8 @@ void read_rows(const std::filesystem::path& name, const StoredNumbers& numbers, 
 }
 
 /// Rows of a file that stores them in tiles of equal shape, each row after row: a contiguous array is one tile.
-struct TiledRows {
+class TiledRows {
+public:
     int file = -1;
     Index row_length = 0;
     Index tile_rows = 1, tile_cols = 1;
@@ -86,35 +80,52 @@ struct TiledRows {
 
     Index tiles_across() const { return (row_length + tile_cols - 1) / tile_cols; }
 
-    /// to <- the bytes of rows [first, first + count), of numbers of `size` bytes. Pieces that follow each other in the file
-    /// are read at once. Throws FileError, with the name and the row.
+    /// to <- the bytes of rows [first, first + count), of numbers of `size` bytes. Throws FileError, with the name and the row.
     void fill(const std::filesystem::path& name, Index size, char* to, Index first, Index count) const {
-        std::uint64_t begin = 0;
-        Index length = 0;
-        const char* const start = to;
-        const auto read = [&] {
-            const std::ptrdiff_t got = read_at(file, to, static_cast<std::size_t>(length), begin);
-            if (got < length) {
-                throw unreadable_row(name, first + (to - start + (std::max<Index>)(got, 0)) / (row_length * size), got);
-            }
-            to += length;
-        };
-        for (Index row = first; row < first + count; ++row) {
+        if (tiles_across() == 1) return fill_rows(name, size, to, first, count);
+        for (const Index end = first + count; first < end;) {
+            const Index rows = (std::min)(end - first, tile_rows - first % tile_rows);
             for (Index tile = 0; tile < tiles_across(); ++tile) {
-                const Index in_tile = row % tile_rows * tile_cols * size;
-                const std::uint64_t at = tiles[static_cast<std::size_t>(row / tile_rows * tiles_across() + tile)] +
-                                         static_cast<std::uint64_t>(in_tile);
-                const Index bytes = (std::min)(tile_cols, row_length - tile * tile_cols) * size;
-                if (length > 0 && at == begin + static_cast<std::uint64_t>(length)) {
-                    length += bytes;
-                    continue;
-                }
-                if (length > 0) read();
-                begin = at;
-                length = bytes;
+                fill_tile(name, size, to + tile * tile_cols * size, first, rows, tile);
             }
+            to += rows * row_length * size;
+            first += rows;
         }
-        read();
+    }
+
+private:
+    std::uint64_t begin_of(Index row, Index tile, Index size) const {
+        return tiles[static_cast<std::size_t>(row / tile_rows * tiles_across() + tile)] +
+               static_cast<std::uint64_t>(row % tile_rows * tile_cols * size);
+    }
+
+    /// Of tiles as wide as the rows: rows that follow each other in the file are read at once.
+    void fill_rows(const std::filesystem::path& name, Index size, char* to, Index first, Index count) const {
+        const Index length = row_length * size;
+        for (Index row = first; row < first + count;) {
+            const std::uint64_t begin = begin_of(row, 0, size);
+            Index rows = 1;
+            while (row + rows < first + count &&
+                   begin_of(row + rows, 0, size) == begin + static_cast<std::uint64_t>(rows * length)) {
+                ++rows;
+            }
+            const std::ptrdiff_t got = read_at(file, to, static_cast<std::size_t>(rows * length), begin);
+            if (got < rows * length) throw unreadable_row(name, row + (std::max<Index>)(got, 0) / length, got);
+            to += rows * length;
+            row += rows;
+        }
+    }
+
+    /// Rows of one tile, which is not as wide as they are.
+    void fill_tile(const std::filesystem::path& name, Index size, char* to, Index first, Index rows, Index tile) const {
+        const Index stored = tile_cols * size;
+        const Index used = (std::min)(tile_cols, row_length - tile * tile_cols) * size;
+        std::vector<char> part(static_cast<std::size_t>((rows - 1) * stored + used));
+        const std::ptrdiff_t got = read_at(file, part.data(), part.size(), begin_of(first, tile, size));
+        if (got < std::ssize(part)) throw unreadable_row(name, first + (std::max<Index>)(got, 0) / stored, got);
+        for (Index row = 0; row < rows; ++row) {
+            std::copy_n(part.data() + row * stored, used, to + row * row_length * size);
+        }
     }
 };
 

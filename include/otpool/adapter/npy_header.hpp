@@ -1,3 +1,4 @@
+// Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
 #include <algorithm>
@@ -13,38 +14,35 @@
 #include <string_view>
 #include <vector>
 
-#include <otpool/adapter/dtype.hpp>
-#include <otpool/adapter/stored_numbers.hpp>
+#include "otpool/adapter/dtype.hpp"
+#include "otpool/adapter/file_error.hpp"
+#include "otpool/adapter/stored_numbers.hpp"
 
-#include "file_error.hpp"
-#include "file_format.hpp"
-#include "input_file.hpp"
+// The header of .npy files, which are not trusted. FileError is the exception that is thrown, made of the file and the three
+// parts of a message.
 
-namespace support {
+namespace otpool::detail {
 
-using otpool::Dtype;
-using otpool::Elements;
+constexpr std::string_view npy_magic = "\x93NUMPY";
 
-/// A shape as Python prints it: (), (5,), (5, 3).
-inline std::string to_string(const std::vector<std::int64_t>& shape) {
-    std::string text = "(";
-    for (std::size_t i = 0; i < shape.size(); ++i) {
-        text += (i == 0 ? "" : ", ") + std::to_string(shape[i]);
-    }
-    return text + (shape.size() == 1 ? ",)" : ")");
+/// The next `count` bytes, or as many as there are.
+inline std::string read_bytes(std::istream& stream, std::uintmax_t count) {
+    std::string bytes(static_cast<std::size_t>(count), '\0');
+    stream.read(bytes.data(), static_cast<std::streamsize>(count));
+    bytes.resize(static_cast<std::size_t>(stream.gcount()));
+    return bytes;
 }
 
 /// What stands before the data of a .npy file; see numpy.lib.format for the three versions.
 struct NpyHeader {
-    otpool::detail::StoredNumbers numbers;
+    StoredNumbers numbers;
     bool fortran_order = false;
     std::vector<std::int64_t> shape;
     std::uintmax_t size = 0;  ///< Bytes before the data.
 };
 
-namespace detail {
-
 /// Reads the header's text, a Python dictionary of exactly three keys in any order.
+template <class FileError>
 class NpyHeaderParser {
 public:
     NpyHeaderParser(const std::filesystem::path& file, Elements elements, std::string_view text)
@@ -92,14 +90,13 @@ private:
         if (start < text_.size() && text_[start] == '[') refuse("descr", to_string(elements_) + ", not records");
         const std::string_view name = string("descr", to_string(elements_));
         const std::string_view code = name.substr(name.find_first_of("<>|=") == 0 ? 1 : 0);
-        const auto known = std::find_if(otpool::detail::dtype_names.begin(), otpool::detail::dtype_names.end(),
-                                        [&](const auto& entry) { return entry.code == code; });
+        const auto known =
+            std::find_if(dtype_names.begin(), dtype_names.end(), [&](const auto& entry) { return entry.code == code; });
         const bool has_order =
             name.starts_with('<') || name.starts_with('>') || (name == "|" + std::string(code) && code.ends_with('1'));
-        if (known == otpool::detail::dtype_names.end() || !has_order) {
-            const std::string meaning =
-                known == otpool::detail::dtype_names.end() ? otpool::describe_unread_type(code) : "no byte order";
-            throw FileError(file_, "descr", "'" + printable(name) + "' (" + meaning + ")", to_string(elements_));
+        if (known == dtype_names.end() || !has_order) {
+            const std::string meaning = known == dtype_names.end() ? describe_unread_type(code) : "no byte order";
+            throw FileError(file_, "descr", "'" + printable(name, 48) + "' (" + meaning + ")", to_string(elements_));
         }
         dtype_ = known->dtype;
         byte_order_ = name[0] == '>' ? std::endian::big : std::endian::little;
@@ -157,7 +154,7 @@ private:
         return content;
     }
 
-    void skip_spaces() { at_ = std::min(text_.find_first_not_of(" \t\r\n", at_), text_.size()); }
+    void skip_spaces() { at_ = (std::min)(text_.find_first_not_of(" \t\r\n", at_), text_.size()); }
 
     bool take(char wanted) {
         skip_spaces();
@@ -172,7 +169,7 @@ private:
 
     [[noreturn]] void refuse(const std::string& field, const std::string& allowed, std::size_t end = npos) const {
         const std::string_view rest = text_.substr(at_, end == npos ? end : end - at_);
-        throw FileError(file_, field, rest.empty() ? "the end of the header" : printable(rest), allowed);
+        throw FileError(file_, field, rest.empty() ? "the end of the header" : printable(rest, 48), allowed);
     }
 
     static constexpr std::size_t npos = std::string_view::npos;
@@ -188,7 +185,8 @@ private:
 };
 
 /// Reads the two bytes of the version; returns how many bytes hold the header's length in it.
-inline std::size_t read_npy_version(const std::filesystem::path& file, std::istream& stream) {
+template <class FileError>
+std::size_t read_npy_version(const std::filesystem::path& file, std::istream& stream) {
     const std::string version = read_bytes(stream, 2);
     if (version.size() < 2) throw FileError(file, "version", "the end of the file", "1.0, 2.0 or 3.0");
     const int major = static_cast<unsigned char>(version[0]);
@@ -199,16 +197,13 @@ inline std::size_t read_npy_version(const std::filesystem::path& file, std::istr
     return major == 1 ? 2 : 4;
 }
 
-}  // namespace detail
-
-/// Reads magic, version and header from the start of a stream that holds `file_size` bytes, and leaves the
-/// stream at the first byte of the data. Allocates no more than the file can fill. Throws FileError, also for
+/// Reads version and header of a file of `file_size` bytes, from a stream after the magic, which it leaves at the
+/// first byte of the data. Allocates no more than the file can fill. Throws FileError, also for
 /// elements that are not allowed.
-inline NpyHeader read_npy_header(const std::filesystem::path& file, std::istream& stream, std::uintmax_t file_size,
-                                 Elements elements) {
-    const std::string magic = read_bytes(stream, npy_magic.size());
-    if (magic != npy_magic) refuse_format(file, magic + read_bytes(stream, format_bytes - magic.size()));
-    const std::size_t length_bytes = detail::read_npy_version(file, stream);
+template <class FileError>
+NpyHeader read_npy_header(const std::filesystem::path& file, std::istream& stream, std::uintmax_t file_size,
+                          Elements elements) {
+    const std::size_t length_bytes = read_npy_version<FileError>(file, stream);
     const std::string length_field = read_bytes(stream, length_bytes);
     if (length_field.size() < length_bytes) {
         throw FileError(file, "header length", "the end of the file", std::to_string(length_bytes) + " bytes");
@@ -218,29 +213,31 @@ inline NpyHeader read_npy_header(const std::filesystem::path& file, std::istream
         length = length << 8 | static_cast<unsigned char>(length_field[i]);
     }
     const std::uintmax_t before = npy_magic.size() + 2 + length_bytes;
-    const std::uintmax_t left = file_size - std::min(file_size, before);
+    const std::uintmax_t left = file_size - (std::min)(file_size, before);
     if (length > left) {
         throw FileError(file, "header length", std::to_string(length) + " bytes",
                         "at most the " + std::to_string(left) + " bytes that follow");
     }
-    NpyHeader header = detail::NpyHeaderParser(file, elements, read_bytes(stream, length)).parse();
+    NpyHeader header = NpyHeaderParser<FileError>(file, elements, read_bytes(stream, length)).parse();
     header.size = before + length;
     return header;
 }
 
 /// Bytes of data that the header announces. Throws FileError where no memory could hold them.
-inline std::uintmax_t data_size(const std::filesystem::path& file, const NpyHeader& header) {
+template <class FileError>
+std::uintmax_t data_size(const std::filesystem::path& file, const NpyHeader& header) {
     // As in NumPy a size of 0 elsewhere does not excuse an absurd one: other arrays have that length too.
-    auto left = static_cast<std::uintmax_t>(std::numeric_limits<std::int64_t>::max()) / item_size(header.numbers.dtype);
+    auto left =
+        static_cast<std::uintmax_t>((std::numeric_limits<std::int64_t>::max)()) / item_size(header.numbers.dtype);
     std::uintmax_t count = 1;
     for (const std::int64_t size : header.shape) {
         if (size > 0) left /= static_cast<std::uintmax_t>(size);
         if (left == 0) {
-            throw FileError(file, "shape", to_string(header.shape), "at most 9223372036854775807 bytes of data");
+            throw FileError(file, "shape", printed_shape(header.shape), "at most 9223372036854775807 bytes of data");
         }
         count *= static_cast<std::uintmax_t>(size);
     }
     return count * item_size(header.numbers.dtype);
 }
 
-}  // namespace support
+}  // namespace otpool::detail
