@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
@@ -34,7 +35,8 @@
 #include "pool/prototypes.hpp"
 #include "pool/results.hpp"
 #include "pool/settings.hpp"
-#include "support/npy.hpp"
+#include "pool/slide_map.hpp"
+#include "pool/write_array.hpp"
 #include "support/output_files.hpp"
 #include "support/progress.hpp"
 
@@ -55,7 +57,7 @@ pool::Results<Scalar> pool_bags(const pool::Settings& settings, const pool::Inpu
     pool::Results<Scalar> results{.slots = inputs.slots};
     results.pooled.setZero(bags.features() * std::max<Index>(inputs.slots, 1), bags.size());
     if (settings.plan) results.plan.resize(inputs.slots > 0 ? inputs.slots : bags.features(), instances);
-    if (settings.weights) results.weights.resize(instances);
+    if (settings.wants_weights()) results.weights.resize(instances);
     results.bags.resize(static_cast<std::size_t>(bags.size()));
     support::ProgressBar progress("pooling", static_cast<std::size_t>(instances));
     pool::execution(settings.threads).for_each(bags.size(), [&](Index b, Index) {
@@ -70,7 +72,7 @@ pool::Results<Scalar> pool_bags(const pool::Settings& settings, const pool::Inpu
         }
         results.pooled.col(b) = std::exchange(bag.pooled, {});
         if (settings.plan) results.plan.middleCols(first, size) = std::exchange(bag.plan, {});
-        if (settings.weights) results.weights.segment(first, size) = std::exchange(bag.weights, {});
+        if (settings.wants_weights()) results.weights.segment(first, size) = std::exchange(bag.weights, {});
         progress.advance(static_cast<std::size_t>(size));
     });
     return results;
@@ -81,11 +83,14 @@ template <class Scalar>
 int run(const pool::Settings& settings, const pool::InstanceFiles& input) {
     const pool::Inputs<Scalar> inputs = pool::read_inputs<Scalar>(settings, input);
     pool::check_bags(settings, inputs);
+    const otpool::Matrix<double> coordinates =
+        settings.heatmap ? pool::read_coordinates(settings, inputs.offsets) : otpool::Matrix<double>();
     support::OutputFiles outputs;
     const auto add = [&](const pool::File& name) { return name ? &outputs.add(*name) : nullptr; };
     support::OutputFile* const pooled_file = add(settings.output);
     support::OutputFile* const plan_file = add(settings.plan);
     support::OutputFile* const weights_file = add(settings.weights);
+    support::OutputFile* const heatmap_file = add(settings.heatmap);
     support::OutputFile* const report_file = add(settings.report);
     support::OutputFile* const prototypes_file = add(settings.slots.save);
 
@@ -109,17 +114,24 @@ int run(const pool::Settings& settings, const pool::InstanceFiles& input) {
         // A file's name need not be UTF-8, which JSON is.
         report_text = report.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
     }
-    if (pooled_file != nullptr) support::write_npy(pooled_file->stream(), results.pooled, results.shape());
-    if (plan_file != nullptr) support::write_npy(plan_file->stream(), results.plan);
-    if (weights_file != nullptr) support::write_npy(weights_file->stream(), results.weights);
+    if (pooled_file != nullptr) pool::write_array(*pooled_file, "features", results.pooled, results.shape());
+    if (plan_file != nullptr) pool::write_array(*plan_file, "plan", results.plan);
+    if (weights_file != nullptr) {
+        pool::write_array(*weights_file, "weights", results.weights, {results.weights.size()},
+                          pool::coordinates_beside(settings));
+    }
+    if (heatmap_file != nullptr) {
+        pool::draw_slide(heatmap_file->stream(), settings, coordinates, results.weights.template cast<double>());
+    }
     if (report_file != nullptr) report_file->stream() << report_text;
-    if (prototypes_file != nullptr) support::write_npy(prototypes_file->stream(), prototypes.vectors);
+    if (prototypes_file != nullptr) pool::write_array(*prototypes_file, "prototypes", prototypes.vectors);
     outputs.commit();
     pool::print_warnings(settings, results, input.left_out());
     return results.missed(settings) > 0 ? exit_not_converged : 0;
 }
 
 int run(const pool::Settings& settings) {
+    pool::check_formats(settings);
     pool::refuse_overwriting(settings);
     const pool::InstanceFiles input(settings.input);
     if (settings.dtype.value_or(input.dtype()) == otpool::Dtype::float32) return run<float>(settings, input);
@@ -145,6 +157,9 @@ int fail(std::string message, int status) {
 
 int main(int argc, char** argv) {
     std::set_terminate(give_up);
+#ifdef SIGXFSZ
+    std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is then an error like a full disk
+#endif
     try {
         if (argc == 1) return pool::demo();
         const std::optional<pool::Settings> settings = pool::CommandLine().parse(argc, argv);

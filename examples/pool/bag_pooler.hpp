@@ -39,7 +39,7 @@ struct Extras {
     bool plan = false;
     bool weights = false;
 
-    explicit Extras(const Settings& settings) : plan(settings.plan), weights(settings.weights) {}
+    explicit Extras(const Settings& settings) : plan(settings.plan), weights(settings.wants_weights()) {}
 };
 
 template <otpool::BagScalar Scalar>

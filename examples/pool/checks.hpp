@@ -34,6 +34,15 @@ inline void check_inputs(const Options& options) {
     for (const auto& [one, other] : one_of_two) {
         if (options.given(one) && options.given(other)) throw UsageError(one, "with " + other, "one of the two");
     }
+    if (options.given("--coords") && !options.given("--heatmap")) {
+        throw UsageError("--coords", "without --heatmap", "only with --heatmap");
+    }
+#ifndef POOL_HAS_CAIRO
+    if (options.given("--heatmap")) {
+        throw UsageError("--heatmap", "given",
+                         "none, for this program was built without cairo (Debian: libcairo2-dev)");
+    }
+#endif
 }
 
 /// Refuses options that the pooling does not take, and requires those that it needs.

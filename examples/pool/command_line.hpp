@@ -149,6 +149,11 @@ private:
         options_.file("--plan", settings_.plan, "the plans: (sum N, D), of slots (sum N, K); default: none");
         options_.file("--weights", settings_.weights,
                       "a weight for each instance, the sum of its row in the plan: (sum N); default: none");
+        options_.file("--heatmap", settings_.heatmap,
+                      "draws the weights of one slide's patches at their places; default: none", "FILE.png");
+        options_.file(
+            "--coords", settings_.coords,
+            "heatmap: x and y of every patch's top left corner: (N, 2); default: the dataset coords beside X");
         options_.file("--report", settings_.report,
                       "JSON; `bags` is a list of {file (of a folder), instances, status, iterations, residual, mass, "
                       "log_mass, slot_masses (of slots)}; default: none",

@@ -10,6 +10,8 @@ the option (X for --input, prototypes for --slots), or the only one; FILE.h5 lik
 options that name it. If a pooling has a closed form, it is computed in 0 iterations; --iterate runs the
 solver instead.
 
+Outputs are .npy files, or HDF5 files if their names end in .h5 or .hdf5.
+
 Exit status: 0; 3 if some bag did not reach the tolerance (the results are written); 2 for bad usage or
 input, 1 for any other failure (no output file is created or changed).
 
@@ -20,6 +22,7 @@ Examples:
   pool --input X.npy --batch batch.npy --empty zeros --pooling mean --output Y.npy
   pool --input bags.npz --pooling max --output Y.npy      its arrays X and ptr (or batch)
   pool --input slide.h5 --pooling max --output Y.npy      its dataset features
+  pool --input slide.h5 --alpha0 0.1 --alpha2 1 --output Y.h5 --weights W.h5 --heatmap W.png
   pool --input slides/ --pooling max --output Y.npy --report report.json
   pool --input X.npy --ptr ptr.npy --pooling attention --scores s.npy --output Y.npy
   pool --input X.npy --ptr ptr.npy --alpha0 0.1 --output Y.npy --weights W.npy

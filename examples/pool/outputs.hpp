@@ -8,8 +8,16 @@
 #include "../support/file_error.hpp"
 #include "arrays.hpp"
 #include "settings.hpp"
+#include "write_array.hpp"
 
 namespace pool {
+
+/// Refuses HDF5 files where they cannot be written. Throws FileError.
+inline void check_formats(const Settings& settings) {
+    for (const auto& output : {settings.output, settings.plan, settings.weights, settings.slots.save}) {
+        if (output) is_hdf5_output(*output);
+    }
+}
 
 /// Refuses an output that would replace an input, also by another link to it, unless --force is given. A new array in
 /// the folder of --input is refused, too: the next run would take it for a bag. Throws FileError.
@@ -23,11 +31,11 @@ inline void refuse_overwriting(const Settings& settings) {
         throw support::FileError(output, "output", found, "another file, or --force");
     };
     const std::vector<std::pair<std::string, File>> inputs = {
-        {"--input", settings.input},   {"--ptr", settings.ptr},         {"--batch", settings.batch},
-        {"--reward", settings.reward}, {"--p0", settings.p0},           {"--q0", settings.q0},
-        {"--scores", settings.scores}, {"--slots", settings.slots.file}};
+        {"--input", settings.input},   {"--ptr", settings.ptr},       {"--batch", settings.batch},
+        {"--reward", settings.reward}, {"--p0", settings.p0},         {"--q0", settings.q0},
+        {"--scores", settings.scores}, {"--coords", settings.coords}, {"--slots", settings.slots.file}};
     for (const auto& output :
-         {settings.output, settings.plan, settings.weights, settings.report, settings.slots.save}) {
+         {settings.output, settings.plan, settings.weights, settings.heatmap, settings.report, settings.slots.save}) {
         if (!output) continue;
         for (const auto& [option, input] : inputs) {
             if (input && same(*output, ArrayPlace(*input).file)) refuse(*output, "the file of " + option);

@@ -107,7 +107,7 @@ void print_warnings(const Settings& settings, const Results<Scalar>& results, In
     }
     const Index saturated =
         results.count([](const auto& bag) { return bag.status == otpool::Status::mass_out_of_range; });
-    if (saturated > 0 && (settings.plan || settings.weights || settings.reads_mass)) {
+    if (saturated > 0 && (settings.plan || settings.wants_weights() || settings.reads_mass)) {
         std::fprintf(
             stderr,
             "pool: the mass of %s is out of the range of %s; their plans, weights and joint readouts saturate\n",

@@ -44,9 +44,9 @@ struct SlotSettings {
 /// The command line, checked as far as possible without reading a file.
 struct Settings {
     std::filesystem::path input;
-    File ptr, batch, reward, p0, q0, scores;
+    File ptr, batch, reward, p0, q0, scores, coords;
     EmptyBags empty = EmptyBags::error;
-    File output, plan, weights, report;
+    File output, plan, weights, heatmap, report;
     bool force = false;  ///< Whether an output may replace an input.
 
     PoolingName pooling = PoolingName::uot;
@@ -63,6 +63,8 @@ struct Settings {
 
     std::optional<otpool::Dtype> dtype = {};  ///< Left empty: the input's.
     int threads = 1;                          ///< 0: one per processor.
+
+    bool wants_weights() const { return weights || heatmap; }
 };
 
 /// An option with a value that is not allowed: "--weight: found 2, allowed 0 to 1".

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -35,6 +38,8 @@ public:
         std::error_code ignored;
         if (!temporary_.empty()) std::filesystem::remove(temporary_, ignored);
     }
+
+    const std::filesystem::path& name() const { return name_; }
 
     /// Where the content goes. The temporary file exists from the first call on, not from construction, so
     /// that a program that is killed during a long computation leaves nothing behind.
@@ -86,7 +91,18 @@ private:
     void finish() {
         if (temporary_.empty()) return;
         stream_.close();
-        if (!stream_) throw FileError(name_, "output", "an error while writing", "a disk with room for the whole file");
+        // A disk may refuse what was written only here.
+        if (!stream_ || !is_on_disk(temporary_))
+            throw FileError(name_, "output", "an error while writing", "a disk with room for the whole file");
+    }
+
+    /// Whether a file, or the names in a folder, survive a loss of power from now on.
+    static bool is_on_disk(const std::filesystem::path& path) {
+        const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+        if (file < 0) return false;
+        const bool done = ::fsync(file) == 0 || errno == EINVAL;  // some file systems cannot say
+        ::close(file);
+        return done;
     }
 
     void replace(bool keep_old) {
@@ -176,7 +192,11 @@ public:
             while (done-- > 0) files_[done]->restore();
             throw;
         }
-        for (const auto& file : files_) file->forget_old();
+        for (const auto& file : files_) {
+            file->forget_old();
+            // The outputs are whole; if this fails, what a loss of power leaves are the old ones.
+            OutputFile::is_on_disk(file->target_.parent_path());
+        }
         files_.clear();
     }
 

@@ -512,7 +512,7 @@ TEST_CASE("pool: --help names every option, with examples") {
                                      "--slots",      "--system",      "--cost",
                                      "--dustbin",    "--partial",     "--unit",
                                      "--prototypes", "--seed",        "--save-prototypes",
-                                     "Examples:"}) {
+                                     "--heatmap",    "--coords",      "Examples:"}) {
         INFO(option);
         CHECK(run.out.find(option) != std::string::npos);
     }

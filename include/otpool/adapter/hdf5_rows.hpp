@@ -27,31 +27,23 @@ public:
     /// Without a name: `features`, or the only matrix of floats. Throws FileError.
     Hdf5Rows(const std::filesystem::path& in, const std::string& given_name) {
         const Hdf5Lock lock;
-        file_ = open_hdf5(in);
+        open_.file = open_hdf5(in);
         name = given_name.empty() ? usual_name(in) : given_name;
         path = in.string() + ":" + name;
-        dataset_ = {H5Dopen2(file_.id(), name.c_str(), H5P_DEFAULT), H5Dclose};
-        if (!dataset_.is_open()) throw FileError(in, "dataset '" + printable(name) + "'", "not there", datasets());
-        type_ = {H5Dget_type(dataset_.id()), H5Tclose};
-        const auto stored = hdf5_numbers(type_);
+        open_.dataset = {H5Dopen2(open_.file.id(), name.c_str(), H5P_DEFAULT), H5Dclose};
+        if (!open_.dataset.is_open()) throw FileError(in, "dataset '" + printable(name) + "'", "not there", datasets());
+        open_.type = {H5Dget_type(open_.dataset.id()), H5Tclose};
+        const auto stored = hdf5_numbers(open_.type);
         if (!stored) {
-            throw FileError(path, "type", hdf5_type_name(type_),
+            throw FileError(path, "type", hdf5_type_name(open_.type),
                             "float16, float32, float64, or integers of 8 to 64 bits");
         }
         numbers = *stored;
         take_shape();
-        const Hdf5Handle creation(H5Dget_create_plist(dataset_.id()), H5Pclose);
+        const Hdf5Handle creation(H5Dget_create_plist(open_.dataset.id()), H5Pclose);
         check_filters(creation);
         find_tiles(creation);
         if (layout.tiles.empty()) keep_chunks(creation);
-    }
-    Hdf5Rows(const Hdf5Rows&) = delete;
-    Hdf5Rows& operator=(const Hdf5Rows&) = delete;
-    ~Hdf5Rows() {
-        const Hdf5Lock lock;
-        type_ = {};
-        dataset_ = {};
-        file_ = {};
     }
 
     /// bytes <- rows [first, first + count) as they are stored. Thread-safe.
@@ -63,11 +55,11 @@ public:
         std::vector<::hsize_t> begin(dimensions, 0), sizes(shape.begin(), shape.end());
         begin[of_rows] = static_cast<::hsize_t>(first);
         sizes[of_rows] = static_cast<::hsize_t>(count);
-        const Hdf5Handle from(H5Dget_space(dataset_.id()), H5Sclose);
+        const Hdf5Handle from(H5Dget_space(open_.dataset.id()), H5Sclose);
         const Hdf5Handle to(H5Screate_simple(static_cast<int>(dimensions), sizes.data(), nullptr), H5Sclose);
         H5Sselect_hyperslab(from.id(), H5S_SELECT_SET, begin.data(), nullptr, sizes.data(), nullptr);
         // As stored: HDF5 would be slow to convert.
-        if (H5Dread(dataset_.id(), type_.id(), to.id(), from.id(), H5P_DEFAULT, bytes) < 0) {
+        if (H5Dread(open_.dataset.id(), open_.type.id(), to.id(), from.id(), H5P_DEFAULT, bytes) < 0) {
             const std::string last = std::to_string(first + count - 1);
             throw FileError(path, "data of rows " + std::to_string(first) + " to " + last,
                             "refused by HDF5: " + hdf5_message(), "a whole file that stays as it was opened");
@@ -86,11 +78,11 @@ private:
 
     /// `features`, or the only dataset of floats that is a matrix. Throws FileError.
     std::string usual_name(const std::filesystem::path& in) const {
-        const std::vector<std::string> names = hdf5_datasets(file_);
+        const std::vector<std::string> names = hdf5_datasets(open_.file);
         if (std::find(names.begin(), names.end(), "features") != names.end()) return "features";
         std::vector<std::string> matrices;
         for (const std::string& candidate : names) {
-            const Hdf5Handle dataset(H5Dopen2(file_.id(), candidate.c_str(), H5P_DEFAULT), H5Dclose);
+            const Hdf5Handle dataset(H5Dopen2(open_.file.id(), candidate.c_str(), H5P_DEFAULT), H5Dclose);
             const Hdf5Handle type(H5Dget_type(dataset.id()), H5Tclose);
             const std::vector<std::int64_t> sizes = hdf5_shape(dataset);
             const bool is_matrix = sizes.size() == 2 || (sizes.size() == 3 && sizes[0] == 1);
@@ -105,13 +97,13 @@ private:
     /// What a user may name.
     std::string datasets() const {
         std::string text;
-        for (const std::string& one : hdf5_datasets(file_)) text += (text.empty() ? "" : ", ") + printable(one);
+        for (const std::string& one : hdf5_datasets(open_.file)) text += (text.empty() ? "" : ", ") + printable(one);
         return text.empty() ? "a file with datasets" : "FILE:NAME with one of " + text.substr(0, 400);
     }
 
     /// As columns have it: a row of the file is a column.
     void take_shape() {
-        shape = hdf5_shape(dataset_);
+        shape = hdf5_shape(open_.dataset);
         const std::size_t n = shape.size();
         if (n == 0 || n > 3 || (n == 3 && shape[0] != 1)) throw FileError(path, "shape", printed_shape(shape), shapes);
         rows = shape[n == 3 ? 1 : 0];
@@ -139,14 +131,17 @@ private:
     /// Finds where pread can read the rows, if it can.
     void find_tiles(const Hdf5Handle& creation) {
         if (rows == 0 || layout.row_length == 0) return;
-        const Hdf5Handle of_file(H5Fget_create_plist(file_.id()), H5Pclose);
+        const Hdf5Handle of_file(H5Fget_create_plist(open_.file.id()), H5Pclose);
         ::hsize_t before = 0;
         H5Pget_userblock(of_file.id(), &before);
         void* descriptor = nullptr;
         const bool plain =
             before == 0 && H5Pget_nfilters(creation.id()) == 0 && H5Pget_external_count(creation.id()) == 0;
-        if (!plain || H5Fget_vfd_handle(file_.id(), H5P_DEFAULT, &descriptor) < 0) return;
+        if (!plain || H5Fget_vfd_handle(open_.file.id(), H5P_DEFAULT, &descriptor) < 0) return;
         layout.file = *static_cast<const int*>(descriptor);
+#ifdef POSIX_FADV_SEQUENTIAL
+        ::posix_fadvise(layout.file, 0, 0, POSIX_FADV_SEQUENTIAL);  // reads further ahead
+#endif
         const ::H5D_layout_t kind = H5Pget_layout(creation.id());
         if (kind == H5D_CONTIGUOUS) find_contiguous();
         if (kind == H5D_CHUNKED) find_chunks(Chunks(shape, creation));
@@ -156,7 +151,7 @@ private:
     void find_contiguous() {
         layout.tile_rows = rows;
         layout.tile_cols = layout.row_length;
-        const ::haddr_t begin = H5Dget_offset(dataset_.id());
+        const ::haddr_t begin = H5Dget_offset(open_.dataset.id());
         if (begin != HADDR_UNDEF) layout.tiles = {begin};
     }
 
@@ -192,10 +187,10 @@ private:
     void find_chunks(const Chunks& chunks) {
         layout.tile_rows = static_cast<Index>(chunks.sizes[chunks.row_axis]);
         layout.tile_cols = static_cast<Index>(chunks.columns());
-        const Hdf5Handle space(H5Dget_space(dataset_.id()), H5Sclose);
+        const Hdf5Handle space(H5Dget_space(open_.dataset.id()), H5Sclose);
         ::hsize_t written = 0;
         // Numbers that were never written have a value that only HDF5 knows.
-        if (H5Dget_num_chunks(dataset_.id(), space.id(), &written) < 0 || written != chunks.down * chunks.across)
+        if (H5Dget_num_chunks(open_.dataset.id(), space.id(), &written) < 0 || written != chunks.down * chunks.across)
             return;
         std::vector<std::uint64_t> tiles(written, HADDR_UNDEF);
         each_chunk(chunks, [&](const ::hsize_t* at, ::haddr_t address) {
@@ -213,7 +208,7 @@ private:
             (*static_cast<const Place*>(to))(at, address);
             return 0;
         };
-        H5Dchunk_iter(dataset_.id(), H5P_DEFAULT, visit, const_cast<Place*>(&place));
+        H5Dchunk_iter(open_.dataset.id(), H5P_DEFAULT, visit, const_cast<Place*>(&place));
 #else
         constexpr ::hsize_t few = 2048;  // these versions go through all chunks to find one
         const ::hsize_t count = chunks.down * chunks.across;
@@ -222,7 +217,7 @@ private:
             unsigned mask = 0;
             ::haddr_t address = HADDR_UNDEF;
             ::hsize_t bytes = 0;
-            if (H5Dget_chunk_info_by_coord(dataset_.id(), at.data(), &mask, &address, &bytes) < 0) return;
+            if (H5Dget_chunk_info_by_coord(open_.dataset.id(), at.data(), &mask, &address, &bytes) < 0) return;
             place(at.data(), address);
         }
 #endif
@@ -237,8 +232,8 @@ private:
         constexpr std::size_t usual = 1 << 20, slots = 521;
         const Hdf5Handle access(H5Pcreate(H5P_DATASET_ACCESS), H5Pclose);
         H5Pset_chunk_cache(access.id(), slots, (std::max)(usual, static_cast<std::size_t>(bytes)), 1);
-        dataset_ = {};  // one that is open keeps its cache
-        dataset_ = {H5Dopen2(file_.id(), name.c_str(), access.id()), H5Dclose};
+        open_.dataset = {};  // one that is open keeps its cache
+        open_.dataset = {H5Dopen2(open_.file.id(), name.c_str(), access.id()), H5Dclose};
     }
 
     /// Refuses a file that ends before its data does.
@@ -253,7 +248,21 @@ private:
         throw FileError(path, "data", "cut off: the file has " + std::to_string(size) + " bytes", "a whole file");
     }
 
-    Hdf5Handle file_, dataset_, type_;
+    /// Closes what is open under the lock, also where the constructor throws.
+    struct Open {
+        Hdf5Handle file, dataset, type;
+
+        Open() = default;
+        Open(const Open&) = delete;
+        Open& operator=(const Open&) = delete;
+        ~Open() {
+            const Hdf5Lock lock;
+            type = {};
+            dataset = {};
+            file = {};
+        }
+    };
+    Open open_;
 };
 
 }  // namespace otpool::detail
