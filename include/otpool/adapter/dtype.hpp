@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "otpool/core/compiler.hpp"
+
 namespace otpool {
 
 /// The element types that are read.
