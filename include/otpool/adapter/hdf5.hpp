@@ -19,8 +19,9 @@ namespace otpool {
 ///
 /// Its numbers are float16, float32, float64 or integers of 8 to 64 bits, in either order of bytes. Data that is not
 /// compressed is read by pread, from several threads at once; where it is, HDF5 is asked once. Compressed data is read
-/// by HDF5, by one thread at a time. HDF5's library is not safe for threads: this class calls it under a lock. A program
-/// that calls it at the same time itself needs a library that is built for threads.
+/// by HDF5, by one thread at a time; so are more than 2048 chunks before HDF5 1.14, which takes long to say where they are.
+/// HDF5's library is not safe for threads: this class calls it under a lock. A program that calls it at the same time itself
+/// needs a library that is built for threads.
 ///
 /// A copy shares the open file. Calls are const and thread-safe.
 class Hdf5Dataset {

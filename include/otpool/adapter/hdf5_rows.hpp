@@ -11,10 +11,12 @@
 #include <cstdint>
 #include <filesystem>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "otpool/adapter/file_error.hpp"
+#include "otpool/adapter/hdf5_chunks.hpp"
 #include "otpool/adapter/hdf5_file.hpp"
 #include "otpool/adapter/tiled_rows.hpp"
 #include "otpool/core/matrix.hpp"
@@ -28,6 +30,7 @@ public:
     Hdf5Rows(const std::filesystem::path& in, const std::string& given_name) {
         const Hdf5Lock lock;
         open_.file = open_hdf5(in);
+        take_descriptor(in);
         name = given_name.empty() ? usual_name(in) : given_name;
         path = in.string() + ":" + name;
         open_.dataset = {H5Dopen2(open_.file.id(), name.c_str(), H5P_DEFAULT), H5Dclose};
@@ -50,20 +53,13 @@ public:
     void fill(char* bytes, Index first, Index count) const {
         if (!layout.tiles.empty()) return layout.fill(path, static_cast<Index>(numbers.size()), bytes, first, count);
         const Hdf5Lock lock;
-        const std::size_t dimensions = shape.size();
-        const std::size_t of_rows = dimensions == 3 ? 1 : 0;
-        std::vector<::hsize_t> begin(dimensions, 0), sizes(shape.begin(), shape.end());
-        begin[of_rows] = static_cast<::hsize_t>(first);
-        sizes[of_rows] = static_cast<::hsize_t>(count);
-        const Hdf5Handle from(H5Dget_space(open_.dataset.id()), H5Sclose);
-        const Hdf5Handle to(H5Screate_simple(static_cast<int>(dimensions), sizes.data(), nullptr), H5Sclose);
-        H5Sselect_hyperslab(from.id(), H5S_SELECT_SET, begin.data(), nullptr, sizes.data(), nullptr);
-        // As stored: HDF5 would be slow to convert.
-        if (H5Dread(open_.dataset.id(), open_.type.id(), to.id(), from.id(), H5P_DEFAULT, bytes) < 0) {
-            const std::string last = std::to_string(first + count - 1);
-            throw FileError(path, "data of rows " + std::to_string(first) + " to " + last,
-                            "refused by HDF5: " + hdf5_message(), "a whole file that stays as it was opened");
+        if (whole_chunks_) {
+            read_chunks(*whole_chunks_, bytes, first, count);
+        } else {
+            read_by_hdf5(bytes, first, count);
         }
+        // Behind the end of a file HDF5 finds zeros.
+        if (file_size() < size_) throw unreadable(first, count, "cut off while it is read");
     }
 
     std::filesystem::path path;  ///< FILE:NAME, for messages.
@@ -114,6 +110,23 @@ private:
         }
     }
 
+    void take_descriptor(const std::filesystem::path& in) {
+        void* descriptor = nullptr;
+        if (H5Fget_vfd_handle(open_.file.id(), H5P_DEFAULT, &descriptor) < 0) {
+            throw FileError(in, "input", hdf5_message(), "a file that can be read");
+        }
+        layout.file = *static_cast<const int*>(descriptor);
+        size_ = file_size();
+#ifdef POSIX_FADV_SEQUENTIAL
+        ::posix_fadvise(layout.file, 0, 0, POSIX_FADV_SEQUENTIAL);  // reads further ahead
+#endif
+    }
+
+    std::uint64_t file_size() const {
+        struct ::stat status {};
+        return ::fstat(layout.file, &status) == 0 ? static_cast<std::uint64_t>(status.st_size) : 0;
+    }
+
     void check_filters(const Hdf5Handle& creation) const {
         for (int i = 0; i < H5Pget_nfilters(creation.id()); ++i) {
             unsigned flags = 0, info = 0;
@@ -134,17 +147,12 @@ private:
         const Hdf5Handle of_file(H5Fget_create_plist(open_.file.id()), H5Pclose);
         ::hsize_t before = 0;
         H5Pget_userblock(of_file.id(), &before);
-        void* descriptor = nullptr;
         const bool plain =
             before == 0 && H5Pget_nfilters(creation.id()) == 0 && H5Pget_external_count(creation.id()) == 0;
-        if (!plain || H5Fget_vfd_handle(open_.file.id(), H5P_DEFAULT, &descriptor) < 0) return;
-        layout.file = *static_cast<const int*>(descriptor);
-#ifdef POSIX_FADV_SEQUENTIAL
-        ::posix_fadvise(layout.file, 0, 0, POSIX_FADV_SEQUENTIAL);  // reads further ahead
-#endif
+        if (!plain) return;
         const ::H5D_layout_t kind = H5Pget_layout(creation.id());
         if (kind == H5D_CONTIGUOUS) find_contiguous();
-        if (kind == H5D_CHUNKED) find_chunks(Chunks(shape, creation));
+        if (kind == H5D_CHUNKED) find_chunks(Hdf5Chunks(shape, creation));
         check_end();
     }
 
@@ -155,36 +163,62 @@ private:
         if (begin != HADDR_UNDEF) layout.tiles = {begin};
     }
 
-    /// How a dataset is cut into chunks.
-    struct Chunks {
-        std::array<::hsize_t, 3> sizes{};
-        std::size_t row_axis, column_axis;  ///< Of the shape; equal for (N,).
-        ::hsize_t down = 1, across = 1;
-
-        Chunks(const std::vector<std::int64_t>& shape, const Hdf5Handle& creation)
-            : row_axis(shape.size() == 3 ? 1 : 0), column_axis(shape.size() - 1) {
-            H5Pget_chunk(creation.id(), static_cast<int>(shape.size()), sizes.data());
-            std::replace(sizes.begin(), sizes.end(), ::hsize_t{0}, ::hsize_t{1});
-            const auto count = [&](std::size_t axis) {
-                return (static_cast<::hsize_t>(shape[axis]) + sizes[axis] - 1) / sizes[axis];
-            };
-            down = count(row_axis);
-            if (column_axis != row_axis) across = count(column_axis);
+    void read_by_hdf5(char* to, Index first, Index count) const {
+        const std::size_t dimensions = shape.size();
+        const std::size_t of_rows = dimensions == 3 ? 1 : 0;
+        std::vector<::hsize_t> begin(dimensions, 0), sizes(shape.begin(), shape.end());
+        begin[of_rows] = static_cast<::hsize_t>(first);
+        sizes[of_rows] = static_cast<::hsize_t>(count);
+        const Hdf5Handle from(H5Dget_space(open_.dataset.id()), H5Sclose);
+        const Hdf5Handle memory(H5Screate_simple(static_cast<int>(dimensions), sizes.data(), nullptr), H5Sclose);
+        H5Sselect_hyperslab(from.id(), H5S_SELECT_SET, begin.data(), nullptr, sizes.data(), nullptr);
+        // As stored: HDF5 would be slow to convert.
+        if (H5Dread(open_.dataset.id(), open_.type.id(), memory.id(), from.id(), H5P_DEFAULT, to) < 0) {
+            throw unreadable(first, count, "refused by HDF5: " + hdf5_message());
         }
+    }
 
-        ::hsize_t columns() const { return column_axis == row_axis ? 1 : sizes[column_axis]; }
-        ::hsize_t number(const ::hsize_t* at) const {
-            return at[row_axis] / sizes[row_axis] * across + (at[column_axis] / sizes[column_axis]) % across;
+    /// What fill() does where chunks are plain numbers, but at unknown places: faster than H5Dread where they are small.
+    void read_chunks(const Hdf5Chunks& chunks, char* to, Index first, Index count) const {
+        const auto size = static_cast<Index>(numbers.size());
+        std::vector<char> chunk(static_cast<std::size_t>(chunks.numbers()) * numbers.size());
+        for (const Index end = first + count; first < end;) {
+            const Index in_chunk = first % layout.tile_rows;
+            const Index n = (std::min)(end - first, layout.tile_rows - in_chunk);
+            for (Index tile = 0; tile < layout.tiles_across(); ++tile) {
+                read_chunk(
+                    chunks.begin(static_cast<::hsize_t>(first / layout.tile_rows * layout.tiles_across() + tile)),
+                    chunk, first, n);
+                const Index stored = layout.tile_cols * size;
+                const Index used = (std::min)(layout.tile_cols, layout.row_length - tile * layout.tile_cols) * size;
+                for (Index row = 0; row < n; ++row) {
+                    std::copy_n(chunk.data() + (in_chunk + row) * stored, used,
+                                to + (row * layout.row_length + tile * layout.tile_cols) * size);
+                }
+            }
+            to += n * layout.row_length * size;
+            first += n;
         }
-        std::array<::hsize_t, 3> begin(::hsize_t number) const {
-            std::array<::hsize_t, 3> at{};
-            at[column_axis] = number % across * sizes[column_axis];
-            at[row_axis] = number / across * sizes[row_axis];
-            return at;
-        }
-    };
+    }
 
-    void find_chunks(const Chunks& chunks) {
+    /// chunk <- all bytes of the one at this index, which has the rows [first, first + count).
+    void read_chunk(const std::array<::hsize_t, 3>& at, std::vector<char>& chunk, Index first, Index count) const {
+        ::hsize_t stored = 0;
+        const bool is_there = H5Dget_chunk_storage_size(open_.dataset.id(), at.data(), &stored) >= 0;
+        if (is_there && stored != chunk.size()) {
+            throw unreadable(first, count, "a chunk of " + std::to_string(stored) + " bytes");
+        }
+        if (!is_there || !read_raw_chunk(open_.dataset, at.data(), chunk.data())) {
+            throw unreadable(first, count, "refused by HDF5: " + hdf5_message());
+        }
+    }
+
+    FileError unreadable(Index first, Index count, const std::string& found) const {
+        return {path, "data of rows " + std::to_string(first) + " to " + std::to_string(first + count - 1), found,
+                "a whole file that stays as it was opened"};
+    }
+
+    void find_chunks(const Hdf5Chunks& chunks) {
         layout.tile_rows = static_cast<Index>(chunks.sizes[chunks.row_axis]);
         layout.tile_cols = static_cast<Index>(chunks.columns());
         const Hdf5Handle space(H5Dget_space(open_.dataset.id()), H5Sclose);
@@ -193,42 +227,22 @@ private:
         if (H5Dget_num_chunks(open_.dataset.id(), space.id(), &written) < 0 || written != chunks.down * chunks.across)
             return;
         std::vector<std::uint64_t> tiles(written, HADDR_UNDEF);
-        each_chunk(chunks, [&](const ::hsize_t* at, ::haddr_t address) {
+        each_chunk(open_.dataset, chunks, [&](const ::hsize_t* at, ::haddr_t address) {
             const ::hsize_t number = chunks.number(at);
             if (number < written) tiles[number] = address;
         });
-        if (std::find(tiles.begin(), tiles.end(), HADDR_UNDEF) == tiles.end()) layout.tiles = std::move(tiles);
-    }
-
-    /// Calls place(first index, address) for all chunks, or for none if that would take long.
-    template <class Place>
-    void each_chunk([[maybe_unused]] const Chunks& chunks, const Place& place) const {
-#if H5_VERSION_GE(1, 14, 0)
-        const auto visit = [](const ::hsize_t* at, unsigned, ::haddr_t address, ::hsize_t, void* to) {
-            (*static_cast<const Place*>(to))(at, address);
-            return 0;
-        };
-        H5Dchunk_iter(open_.dataset.id(), H5P_DEFAULT, visit, const_cast<Place*>(&place));
-#else
-        constexpr ::hsize_t few = 2048;  // these versions go through all chunks to find one
-        const ::hsize_t count = chunks.down * chunks.across;
-        for (::hsize_t number = 0; number < count && count <= few; ++number) {
-            const std::array<::hsize_t, 3> at = chunks.begin(number);
-            unsigned mask = 0;
-            ::haddr_t address = HADDR_UNDEF;
-            ::hsize_t bytes = 0;
-            if (H5Dget_chunk_info_by_coord(open_.dataset.id(), at.data(), &mask, &address, &bytes) < 0) return;
-            place(at.data(), address);
+        if (std::find(tiles.begin(), tiles.end(), HADDR_UNDEF) == tiles.end()) {
+            layout.tiles = std::move(tiles);
+        } else if (!finds_all_chunks) {
+            whole_chunks_ = chunks;
         }
-#endif
     }
 
     /// Lets HDF5 keep a row of chunks, so that it takes none of them apart twice. The usual cache is 1 MiB.
     void keep_chunks(const Hdf5Handle& creation) {
         if (H5Pget_layout(creation.id()) != H5D_CHUNKED) return;
-        const Chunks chunks(shape, creation);
-        ::hsize_t bytes = numbers.size() * chunks.across;
-        for (std::size_t axis = 0; axis < shape.size(); ++axis) bytes *= chunks.sizes[axis];
+        const Hdf5Chunks chunks(shape, creation);
+        const ::hsize_t bytes = chunks.numbers() * chunks.across * numbers.size();
         constexpr std::size_t usual = 1 << 20, slots = 521;
         const Hdf5Handle access(H5Pcreate(H5P_DATASET_ACCESS), H5Pclose);
         H5Pset_chunk_cache(access.id(), slots, (std::max)(usual, static_cast<std::size_t>(bytes)), 1);
@@ -238,14 +252,12 @@ private:
 
     /// Refuses a file that ends before its data does.
     void check_end() const {
-        struct ::stat status {};
-        if (layout.tiles.empty() || ::fstat(layout.file, &status) != 0) return;
+        if (layout.tiles.empty()) return;
         const std::uint64_t bytes = static_cast<std::uint64_t>(layout.tile_rows) *
                                     static_cast<std::uint64_t>(layout.tile_cols) * numbers.size();
         const std::uint64_t last = *std::max_element(layout.tiles.begin(), layout.tiles.end());
-        const auto size = static_cast<std::uint64_t>(status.st_size);
-        if (bytes <= size && last <= size - bytes) return;
-        throw FileError(path, "data", "cut off: the file has " + std::to_string(size) + " bytes", "a whole file");
+        if (bytes <= size_ && last <= size_ - bytes) return;
+        throw FileError(path, "data", "cut off: the file has " + std::to_string(size_) + " bytes", "a whole file");
     }
 
     /// Closes what is open under the lock, also where the constructor throws.
@@ -263,6 +275,8 @@ private:
         }
     };
     Open open_;
+    std::uint64_t size_ = 0;  ///< Of the file.
+    std::optional<Hdf5Chunks> whole_chunks_;
 };
 
 }  // namespace otpool::detail
