@@ -27,6 +27,7 @@ public:
         check_target();
         // Through a symbolic link, so that the link survives.
         target_ = std::filesystem::weakly_canonical(std::filesystem::absolute(name_));
+        folder_ = target_.parent_path();
         std::filesystem::remove(make_sibling());
     }
 
@@ -79,7 +80,7 @@ private:
     std::filesystem::path make_sibling() const {
         std::random_device random;
         for (;;) {
-            auto path = target_.parent_path() / (".otpool-" + std::to_string(random()) + ".tmp");
+            auto path = folder_ / (".otpool-" + std::to_string(random()) + ".tmp");
             if (std::FILE* file = std::fopen(path.c_str(), "wxb")) {
                 std::fclose(file);
                 return path;
@@ -149,6 +150,7 @@ private:
 
     std::filesystem::path name_;
     std::filesystem::path target_;
+    std::filesystem::path folder_;  ///< Kept, as nothing may ask for memory once the outputs are replaced.
     std::filesystem::path temporary_;
     std::filesystem::path old_;
     std::ofstream stream_;
@@ -195,7 +197,7 @@ public:
         for (const auto& file : files_) {
             file->forget_old();
             // The outputs are whole; if this fails, what a loss of power leaves are the old ones.
-            OutputFile::is_on_disk(file->target_.parent_path());
+            OutputFile::is_on_disk(file->folder_);
         }
         files_.clear();
     }

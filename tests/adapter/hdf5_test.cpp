@@ -9,6 +9,7 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -85,6 +86,15 @@ std::vector<Hdf5Written> layouts() {
             {.chunk = {16, features}, .user_block = 512},
             {.user_block = 1024}};
 }
+
+/// What a solver of streamed bags asks of its source.
+template <class S>
+constexpr bool is_source = requires(const S& source, Index first, Index count, typename S::Scalar* to) {
+    { source.rows() } -> std::convertible_to<Index>;
+    { source.cols() } -> std::convertible_to<Index>;
+    source.read(first, count, to);
+};
+static_assert(is_source<Hdf5Columns<float>> && is_source<Hdf5Columns<double>>);
 
 TEST_CASE("HDF5: every layout, type, order of bytes and shape has the same columns") {
     const TemporaryDirectory directory;

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -71,6 +72,15 @@ void check_columns(const fs::path& path) {
                                                                 all.begin() + (first + count) * Index(features)));
     }
 }
+
+/// What a solver of streamed bags asks of its source.
+template <class S>
+constexpr bool is_source = requires(const S& source, Index first, Index count, typename S::Scalar* to) {
+    { source.rows() } -> std::convertible_to<Index>;
+    { source.cols() } -> std::convertible_to<Index>;
+    source.read(first, count, to);
+};
+static_assert(is_source<NpyColumns<float>> && is_source<NpyColumns<double>>);
 
 TEST_CASE(".npy: every type, order of bytes and order of numbers has the same columns") {
     const TemporaryDirectory directory;
