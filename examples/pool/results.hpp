@@ -58,7 +58,8 @@ nlohmann::ordered_json report(const Settings& settings, const Results<Scalar>& r
         const PooledBag<Scalar>& bag = results.bags[b];
         const bool empty = offsets[b + 1] == offsets[b];
         empty_bags += empty ? 1 : 0;
-        nlohmann::ordered_json entry;
+        // Not made by its first member, which without memory would leave it broken.
+        nlohmann::ordered_json entry = nlohmann::ordered_json::object();
         if (!names.empty()) entry["file"] = names[b];
         entry["instances"] = offsets[b + 1] - offsets[b];
         entry["status"] = empty ? "empty" : otpool::name(bag.status);
@@ -70,7 +71,7 @@ nlohmann::ordered_json report(const Settings& settings, const Results<Scalar>& r
             entry["slot_masses"] = std::vector<Scalar>(bag.slot_masses.begin(), bag.slot_masses.end());
         bags.push_back(std::move(entry));
     }
-    nlohmann::ordered_json all;
+    nlohmann::ordered_json all = nlohmann::ordered_json::object();
     all["pooling"] = name_of(pooling_names, settings.pooling);
     if (settings.slots.system) all["system"] = name_of(system_names, *settings.slots.system);
     all["solver"] = name_of(solver_names, settings.solver.name);
