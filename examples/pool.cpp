@@ -5,6 +5,7 @@
 //     pool/inputs.hpp         Settings -> matrices, checked
 //     pool/prototypes.hpp     matrices -> prototypes of slots, where the user gives none
 //     pool/bag_pooler.hpp     Settings -> a function that pools one bag, made of the library's poolings
+//     pool/streaming.hpp      the same for bags that do not fit in memory
 //     pool/execution.hpp      how many threads call it
 //     pool/results.hpp        pooled bags -> report, warnings, text
 
@@ -36,6 +37,7 @@
 #include "pool/results.hpp"
 #include "pool/settings.hpp"
 #include "pool/slide_map.hpp"
+#include "pool/streaming.hpp"
 #include "pool/write_array.hpp"
 #include "support/output_files.hpp"
 #include "support/progress.hpp"
@@ -81,7 +83,8 @@ pool::Results<Scalar> pool_bags(const pool::Settings& settings, const pool::Inpu
 /// Everything between the open input files and the exit status, in the scalar of the outputs.
 template <class Scalar>
 int run(const pool::Settings& settings, const pool::InstanceFiles& input) {
-    const pool::Inputs<Scalar> inputs = pool::read_inputs<Scalar>(settings, input);
+    const bool streamed = pool::streams(settings, input, sizeof(Scalar));
+    const pool::Inputs<Scalar> inputs = pool::read_inputs<Scalar>(settings, input, streamed);
     pool::check_bags(settings, inputs);
     const otpool::Matrix<double> coordinates =
         settings.heatmap ? pool::read_coordinates(settings, inputs.offsets) : otpool::Matrix<double>();
@@ -96,8 +99,9 @@ int run(const pool::Settings& settings, const pool::InstanceFiles& input) {
 
     // All is checked; here the work begins.
     const pool::Prototypes<Scalar> prototypes = pool::make_prototypes(settings, inputs);
-    const auto pool_bag = pool::make_bag_pooler<Scalar>(settings, inputs.p0, prototypes.vectors);
-    pool::Results<Scalar> results = pool_bags(settings, inputs, pool_bag);
+    pool::Results<Scalar> results =
+        streamed ? pool::pool_streamed_bags(settings, input, inputs)
+                 : pool_bags(settings, inputs, pool::make_bag_pooler<Scalar>(settings, inputs.p0, prototypes.vectors));
     results.distinct_prototypes = prototypes.distinct;
 
     // Before the first temporary file exists, as whoever reads stdout may end this program with a closed pipe.

@@ -146,26 +146,34 @@ BagPooler<Scalar> uot_pooler(const Settings& settings, const Vector<Scalar>& p0,
 
 }  // namespace detail
 
-/// The pooling that the settings ask for, as a function of one bag; to the prototypes, if to slots. Throws UsageError.
+/// by(pooling), where the pooling is the one that the settings name: not uot, and not mixed, which is two of them. Throws
+/// UsageError.
 template <otpool::BagScalar Scalar>
-BagPooler<Scalar> make_bag_pooler(const Settings& settings, const Vector<Scalar>& p0,
-                                  const Matrix<Scalar>& prototypes) {
-    const AnySolver& solver = settings.solver;
-    const Extras extras(settings);
+auto with_named_pooling(const Settings& settings, const auto& solver, const auto& by) {
     const auto temperature = scalar<Scalar>(settings.temperature, "--temperature");
-    const auto threads = execution(settings.threads);
-    const auto by = [&](auto pooling) { return detail::bag_pooler<Scalar>(std::move(pooling), threads, extras); };
     switch (settings.pooling) {
-        case PoolingName::mean: return by(otpool::mean_pooling<Scalar>(solver));
         case PoolingName::max: return by(otpool::max_pooling<Scalar>(solver));
         case PoolingName::min: return by(otpool::min_pooling<Scalar>(solver));
         case PoolingName::sum: return by(otpool::sum_pooling<Scalar>(solver));
         case PoolingName::softmax: return by(otpool::softmax_pooling<Scalar>(temperature, solver));
         case PoolingName::lse: return by(otpool::log_sum_exp_pooling<Scalar>(temperature, solver));
         case PoolingName::attention: return by(otpool::attention_pooling<Scalar>(otpool::UniformPrior{}, solver));
-        case PoolingName::mixed: return by(otpool::mixed_pooling<Scalar>(static_cast<Scalar>(settings.weight), solver));
-        case PoolingName::uot: break;
+        default: return by(otpool::mean_pooling<Scalar>(solver));
     }
+}
+
+/// The pooling that the settings ask for, as a function of one bag; to the prototypes, if to slots. Throws UsageError.
+template <otpool::BagScalar Scalar>
+BagPooler<Scalar> make_bag_pooler(const Settings& settings, const Vector<Scalar>& p0,
+                                  const Matrix<Scalar>& prototypes) {
+    const AnySolver& solver = settings.solver;
+    const Extras extras(settings);
+    const auto threads = execution(settings.threads);
+    const auto by = [&](auto pooling) { return detail::bag_pooler<Scalar>(std::move(pooling), threads, extras); };
+    if (settings.pooling == PoolingName::mixed) {
+        return by(otpool::mixed_pooling<Scalar>(static_cast<Scalar>(settings.weight), solver));
+    }
+    if (settings.pooling != PoolingName::uot) return with_named_pooling<Scalar>(settings, solver, by);
     switch (settings.regularizer) {
         case RegularizerName::relative_entropy:
             return detail::uot_pooler<otpool::RelativeEntropy>(settings, p0, prototypes);

@@ -9,6 +9,7 @@
 #include "arrays.hpp"
 #include "checks.hpp"
 #include "help.hpp"
+#include "memory.hpp"
 #include "names.hpp"
 #include "options.hpp"
 #include "settings.hpp"
@@ -139,6 +140,11 @@ private:
                       [this] { given_.options.closed_forms = false; });
         options_.integer("--threads", settings_.threads, {0, 1024, "0 to 1024"}, "n",
                          "number of threads; 0: one per processor; the results have the same bits; default: 1");
+        options_.option(
+            "--memory", "SIZE",
+            "bags that take more than this are read again in every pass over them: 16M or more, such as 2G; "
+            "default: half of the free memory",
+            [this](const std::string& text) { settings_.memory = parse_memory("--memory", text); });
     }
 
     void declare_outputs() {

@@ -113,12 +113,13 @@ Matrix<Scalar> read_reward(const Settings& settings, const InstanceFiles& input,
 
 }  // namespace detail
 
-/// Reads and checks all input files. Those of --input are already open. Throws FileError and UsageError.
+/// Reads and checks all input files. Those of --input are already open; of bags that are streamed, `instances` stays empty.
+/// Throws FileError and UsageError.
 template <otpool::BagScalar Scalar>
-Inputs<Scalar> read_inputs(const Settings& settings, const InstanceFiles& input) {
+Inputs<Scalar> read_inputs(const Settings& settings, const InstanceFiles& input, bool streamed) {
     Inputs<Scalar> inputs;
     inputs.offsets = read_offsets(settings, input);
-    inputs.instances = detail::read_instances<Scalar>(input, inputs.offsets);
+    if (!streamed) inputs.instances = detail::read_instances<Scalar>(input, inputs.offsets);
     inputs.slots = settings.slots.count.value_or(0);
     if (settings.slots.file) {
         inputs.prototypes = detail::read_prototypes<Scalar>(*settings.slots.file, input);

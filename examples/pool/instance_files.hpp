@@ -27,7 +27,7 @@ public:
         if (is_folder_) {
             open_folder(input);
         } else {
-            files_.push_back(open_array(ArrayPlace(input), "X"));
+            open(input);
         }
         for (const auto& file : files_) {
             // Some write (0,) for a slide without patches, whose number of features is then that of the others.
@@ -68,6 +68,12 @@ public:
         return instances;
     }
 
+    /// How many files there are, where file f is, and which has instance n of all.
+    std::size_t size() const { return files_.size(); }
+    const ArrayPlace& place(std::size_t f) const { return places_[f]; }
+    std::size_t file_of(Index n) const {
+        return static_cast<std::size_t>(std::upper_bound(begins_.begin(), begins_.end(), n) - begins_.begin()) - 1;
+    }
     /// The file of instance n of all, and the row there.
     const std::filesystem::path& path_of(Index n) const { return files_[file_of(n)].path(); }
     Index row_of(Index n) const { return n - begins_[file_of(n)]; }
@@ -86,6 +92,11 @@ private:
         }
     }
 
+    void open(const std::filesystem::path& path) {
+        places_.emplace_back(path);
+        files_.push_back(open_array(places_.back(), "X"));
+    }
+
     void open_folder(const std::filesystem::path& folder) {
         std::vector<std::filesystem::path> paths, others;
         std::error_code error;
@@ -102,14 +113,10 @@ private:
         if (paths.empty()) throw FileError(folder, "input", "no .npy, .npz or .h5 file", "one such file a bag");
         std::sort(paths.begin(), paths.end());
         for (const auto& path : paths) {
-            files_.push_back(open_array(ArrayPlace(path), "X"));
+            open(path);
             names_.push_back(path.filename().string());
         }
         left_out_ = static_cast<Index>(others.size());
-    }
-
-    std::size_t file_of(Index n) const {
-        return static_cast<std::size_t>(std::upper_bound(begins_.begin(), begins_.end(), n) - begins_.begin()) - 1;
     }
 
     [[noreturn]] static void refuse_shape(const Array& file, const std::string& allowed) {
@@ -119,6 +126,7 @@ private:
     bool is_folder_ = false;
     Index features_ = 0;
     std::string of_features_;  ///< The file that they are of.
+    std::vector<ArrayPlace> places_;
     std::vector<Array> files_;
     std::vector<std::string> names_;
     std::vector<std::int64_t> begins_ = {0};

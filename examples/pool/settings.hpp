@@ -63,6 +63,7 @@ struct Settings {
 
     std::optional<otpool::Dtype> dtype = {};  ///< Left empty: the input's.
     int threads = 1;                          ///< 0: one per processor.
+    std::optional<std::int64_t> memory = {};  ///< In bytes; left empty: half of what is free.
 
     bool wants_weights() const { return weights || heatmap; }
 };

@@ -76,4 +76,30 @@ private:
     bool shown_ = false;
 };
 
+/// A line on stderr that says how far the work is, erased when it is destroyed. Silent unless stderr is a terminal and the
+/// work has taken half a second.
+class ProgressLine {
+public:
+    ProgressLine() = default;
+    ProgressLine(const ProgressLine&) = delete;
+    ProgressLine& operator=(const ProgressLine&) = delete;
+    ~ProgressLine() {
+        if (shown_) std::fputs("\r\x1b[K", stderr);
+    }
+
+    void show(const std::string& text) {
+        const auto now = std::chrono::steady_clock::now();
+        if (!terminal_ || now - last_ < std::chrono::milliseconds(shown_ ? 100 : 500)) return;
+        std::fprintf(stderr, "\r%s\x1b[K", text.c_str());
+        std::fflush(stderr);
+        last_ = now;
+        shown_ = true;
+    }
+
+private:
+    const bool terminal_ = isatty(STDERR_FILENO) == 1;
+    std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+    bool shown_ = false;
+};
+
 }  // namespace support

@@ -512,7 +512,8 @@ TEST_CASE("pool: --help names every option, with examples") {
                                      "--slots",      "--system",      "--cost",
                                      "--dustbin",    "--partial",     "--unit",
                                      "--prototypes", "--seed",        "--save-prototypes",
-                                     "--heatmap",    "--coords",      "Examples:"}) {
+                                     "--heatmap",    "--coords",      "--memory",
+                                     "Examples:"}) {
         INFO(option);
         CHECK(run.out.find(option) != std::string::npos);
     }

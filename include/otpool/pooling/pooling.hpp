@@ -101,7 +101,7 @@ struct Pooling {
     /// Pools one bag that is read piece by piece. Include otpool/pooling/streamed.hpp, which says what it takes.
     template <class S>
     Vector<Scalar> operator()(const Streamed<S>& bag) const {
-        return pool_streamed(*this, bag);
+        return pool_streamed(*this, bag).pooled;
     }
 
     /// The same of a batch of bags: D x B. Include otpool/pooling/streamed_bags.hpp.

@@ -15,6 +15,7 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/stream_options.hpp"
 #include "otpool/core/workspace.hpp"
+#include "otpool/plan/solved_plan.hpp"
 #include "otpool/pooling/pooling.hpp"
 #include "otpool/pooling/readout.hpp"
 #include "otpool/pooling/transform.hpp"
@@ -56,6 +57,14 @@ Streamed(S, StreamOptions) -> Streamed<S>;
 /// The same with a prior.
 template <class S, class Prior>
 Streamed(S, StreamOptions, const Prior&) -> Streamed<S>;
+
+/// A streamed bag's pooled vector, and what a Solution would say of it.
+template <BagScalar Scalar>
+struct StreamedResult {
+    Vector<Scalar> pooled;  ///< y, D entries
+    Outcome outcome = {};   ///< How the solve ended.
+    double log_mass = 0;    ///< log sum P
+};
 
 namespace detail {
 
@@ -107,15 +116,16 @@ void take_half_steps(Scaling& scaling) {
     if (!scaling.has_free_instances()) scaling.update_instances();
 }
 
-/// Sinkhorn's iterations.
+/// Sinkhorn's iterations. Returns how they ended.
 template <class Scaling>
-void take_iterations(Scaling& scaling, const Sinkhorn& sinkhorn, double tolerance) {
+Outcome take_iterations(Scaling& scaling, const Sinkhorn& sinkhorn, double tolerance) {
     const Observer nobody;
     Iterations iterations(sinkhorn.options, tolerance, Sinkhorn::default_limit, nobody);
     Workspace workspace;
     scaling.start();
     sinkhorn_steps(scaling, iterations, sinkhorn.translation, false,
                    sinkhorn.options.iterations ? 0 : sinkhorn.acceleration.memory, workspace, NoTape());
+    return iterations.outcome();
 }
 
 /// Throws UnsupportedProblem unless the solver iterates over streamed bags.
@@ -174,10 +184,16 @@ private:
     const Readout& readout_;
 };
 
-/// y of one bag. `problem`: the bag's, whose reward has only its shape.
+/// What is found of one bag; the plan has neither potentials nor entries.
+struct StreamedPlan {
+    RealVector y;
+    SolvedPlan found;
+};
+
+/// Pools one bag. `problem`: the bag's, whose reward has only its shape.
 template <class PoolingType, class Number, EntropicRegularizer R>
-RealVector pool_columns(const PoolingType& pooling, UotProblem<Number, R>& problem, const AnyColumns& columns,
-                        const StreamOptions& options) {
+StreamedPlan pool_columns(const PoolingType& pooling, UotProblem<Number, R>& problem, const AnyColumns& columns,
+                          const StreamOptions& options) {
     using Solver = std::decay_t<decltype(pooling.solver)>;
     validate(pooling.solver.options);
     const bool closed = pooling.solver.options.closed_forms && has_closed_form(problem);
@@ -187,21 +203,27 @@ RealVector pool_columns(const PoolingType& pooling, UotProblem<Number, R>& probl
     Index vectors = 1;  // y
     if constexpr (std::same_as<Solver, Sinkhorn>) vectors += 2 * pooling.solver.acceleration.memory + 4;
     StreamedScaling<> scaling(columns, streamed_problem(problem), options, pooling.execution, vectors);
+    StreamedPlan plan;
     if (closed) {
         take_half_steps(scaling);
+        plan.found.outcome.status = Status::converged;
     } else if constexpr (std::same_as<Solver, Sinkhorn>) {
-        take_iterations(scaling, pooling.solver, pooling.solver.options.tolerance.value_or(default_tolerance<Number>));
+        const double tolerance = pooling.solver.options.tolerance.value_or(default_tolerance<Number>);
+        plan.found.outcome = take_iterations(scaling, pooling.solver, tolerance);
     }
-    RealVector y = readout(scaling, columns.rows());
+    plan.found.log_mass = scaling.log_mass();
+    check_mass_range(plan.found, std::same_as<Number, float>);
+    plan.y = readout(scaling, columns.rows());
     if (options.weights) scaling.for_each_weight(options.weights);
-    return y;
+    return plan;
 }
 
 /// The same of the columns [first, first + cols) of a source, with this prior.
 template <BagScalar Scalar, class Solver, Regularizer R, class Readout, class Prior, class Reward, class Output,
           class S>
-Vector<Scalar> pool_columns(const Pooling<Scalar, Solver, R, Readout, Prior, Reward, Output>& pooling, const S& source,
-                            Index first, Index cols, const Vector<Scalar>& prior, const StreamOptions& options) {
+StreamedResult<Scalar> pool_columns(const Pooling<Scalar, Solver, R, Readout, Prior, Reward, Output>& pooling,
+                                    const S& source, Index first, Index cols, const Vector<Scalar>& prior,
+                                    const StreamOptions& options) {
     static_assert(std::same_as<Scalar, typename S::Scalar>, "otpool: a pooling and its source have the same scalar");
     static_assert(std::same_as<Prior, UniformPrior>, "otpool: a streamed bag has its prior beside it: Streamed::prior");
     using Number = typename Pooling<Scalar, Solver, R, Readout, Prior, Reward, Output>::Number;
@@ -214,27 +236,32 @@ Vector<Scalar> pool_columns(const Pooling<Scalar, Solver, R, Readout, Prior, Rew
     if (prior.size() > 0) problem.instances.prior = prior.template cast<Number>();
     validate_streamed(problem);
 
-    Vector<Scalar> y(rows);
+    StreamedResult<Scalar> result{.pooled = Vector<Scalar>(rows)};
     if constexpr (EntropicRegularizer<R>) {
         const AnyColumns columns(source, first, cols, pooling.reward, std::same_as<Reward, Identity>);
-        const RealVector numbers = pool_columns(pooling, problem, columns, options);
+        StreamedPlan plan = pool_columns(pooling, problem, columns, options);
         for (Index d = 0; d < rows; ++d) {
-            const Number number = saturated<Number>(numbers[d]);
-            y[d] = saturated<Scalar>(static_cast<Real>(pooling.output(number)));
+            const Number number = saturated<Number>(plan.y[d]);
+            result.pooled[d] = saturated<Scalar>(static_cast<Real>(pooling.output(number)));
         }
+        result.outcome = std::move(plan.found.outcome);
+        result.log_mass = plan.found.log_mass;
     }
-    return y;
+    return result;
 }
 
 }  // namespace detail
 
-/// What Pooling does with a streamed bag. Throws as Streamed says, and what the source throws.
+/// What Pooling does with a streamed bag, and how its solve ended. Throws as Streamed says, and what the source throws.
 template <BagScalar Scalar, class Solver, Regularizer R, class Readout, class Prior, class Reward, class Output,
           class S>
-Vector<Scalar> pool_streamed(const Pooling<Scalar, Solver, R, Readout, Prior, Reward, Output>& pooling,
-                             const Streamed<S>& bag) {
+StreamedResult<Scalar> pool_streamed(const Pooling<Scalar, Solver, R, Readout, Prior, Reward, Output>& pooling,
+                                     const Streamed<S>& bag) {
+    const Index rows = bag.source.rows();
     const Index cols = bag.source.cols();
-    if (cols == 0 && pooling.empty_bag) return Vector<Scalar>::Constant(bag.source.rows(), *pooling.empty_bag);
+    if (cols == 0 && pooling.empty_bag) {
+        return {.pooled = Vector<Scalar>::Constant(rows, *pooling.empty_bag), .outcome = {.status = Status::converged}};
+    }
     return detail::pool_columns(pooling, bag.source, 0, cols, bag.prior, bag.options);
 }
 

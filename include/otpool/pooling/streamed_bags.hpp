@@ -113,9 +113,9 @@ Matrix<Scalar> pool_streamed(const Pooling<Scalar, Solver, R, Readout, Prior, Re
         try {
             if (is_held) {
                 pooled.col(b) =
-                    detail::pool_columns(pooling, columns.held(), columns.place(first), size, prior, options);
+                    detail::pool_columns(pooling, columns.held(), columns.place(first), size, prior, options).pooled;
             } else {
-                pooled.col(b) = detail::pool_columns(pooling, batch.source, first, size, prior, options);
+                pooled.col(b) = detail::pool_columns(pooling, batch.source, first, size, prior, options).pooled;
             }
         } catch (const InvalidArgument& error) {
             throw error.in("bag " + detail::printed(b));

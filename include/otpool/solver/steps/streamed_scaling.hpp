@@ -147,12 +147,15 @@ public:
     /// log sum_n P_dn
     Real log_row_mass(Index d) const { return log_row_mass_[d] + mass_shift(); }
 
+    /// log sum P
+    Real log_mass() const { return log_sum_exp(log_row_mass_.data(), rows()) + mass_shift(); }
+
     /// alpha0 log (1/N) sum_n exp(x_dn / alpha0). Cost: a pass, an expm1 per element.
     RealVector log_mean_exp() {
         const Real alpha0 = alpha0_;
         const Real count = static_cast<Real>(sums().active);
         RealVector y(rows());
-        std::copy(kernel_.row_shift.begin(), kernel_.row_shift.end(), y.begin());
+        std::copy_n(kernel_.row_shift.begin(), rows(), y.begin());  // which is padded
         if (alpha0 == 0) return y;
         sums_ = &passes_(kernel_.inverse_alpha0,
                          [&](const auto& block, auto& columns, auto& sums) { kernel_.excess(block, columns, sums); });
