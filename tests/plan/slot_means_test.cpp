@@ -12,6 +12,7 @@
 #include "support/catch.hpp"
 #include "support/message_of.hpp"
 #include "support/random_bags.hpp"
+#include "support/sample.hpp"
 
 namespace slot_means_test {
 
@@ -104,6 +105,7 @@ void check(const Case<Scalar>& of, const MatrixView<Scalar>& values) {
 TEMPLATE_TEST_CASE("slots draw the mean of what their weights say, to the digits of the values' spread", "", double,
                    float) {
     for (std::uint64_t seed = 0; seed < 40; ++seed) {
+        if (!in_sample(seed / 3)) continue;  // three kinds of offset
         INFO("seed " << seed);
         Random random(seed);
         const Index size = seed % 4 == 0 ? random.integer(1, 5) : random.integer(100, 4000);
