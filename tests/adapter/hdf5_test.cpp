@@ -9,7 +9,6 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -19,9 +18,11 @@
 #include <thread>
 #include <vector>
 
+#include "otpool/core/column_source.hpp"
 #include "support/catch.hpp"
 #include "support/hdf5_bytes.hpp"
 #include "support/message_of.hpp"
+#include "support/read_columns.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace fs = std::filesystem;
@@ -29,6 +30,7 @@ using otpool::Hdf5Columns;
 using otpool::Hdf5Dataset;
 using otpool::Index;
 using tests::Hdf5Written;
+using tests::read_columns;
 using tests::TemporaryDirectory;
 using tests::write_hdf5;
 
@@ -41,15 +43,6 @@ std::vector<double> numbers(Index count = features * instances) {
     std::mt19937 random(3);
     std::vector<double> values(static_cast<std::size_t>(count));
     for (double& value : values) value = (static_cast<double>(random() % 4001) - 2000) / 16;
-    return values;
-}
-
-template <class Scalar>
-std::vector<Scalar> read(const auto& source, Index first, Index count) {
-    std::vector<Scalar> values(static_cast<std::size_t>(source.rows() * count) + 1, Scalar(-7));
-    source.read(first, count, values.data());
-    CHECK(values.back() == Scalar(-7));  // no more is written
-    values.pop_back();
     return values;
 }
 
@@ -66,7 +59,7 @@ void check_columns(const fs::path& path, const std::vector<double>& all) {
     REQUIRE(source.cols() == instances);
     for (const auto& [first, count] : std::vector<std::array<Index, 2>>{
              {0, instances}, {0, 1}, {instances - 1, 1}, {13, 40}, {31, 3}, {32, 32}, {5, 0}, {instances, 0}}) {
-        CHECK(read<Scalar>(source, first, count) == expected<Scalar>(all, first, count));
+        CHECK(read_columns<Scalar>(source, first, count) == expected<Scalar>(all, first, count));
     }
 }
 
@@ -87,14 +80,7 @@ std::vector<Hdf5Written> layouts() {
             {.user_block = 1024}};
 }
 
-/// What a solver of streamed bags asks of its source.
-template <class S>
-constexpr bool is_source = requires(const S& source, Index first, Index count, typename S::Scalar* to) {
-    { source.rows() } -> std::convertible_to<Index>;
-    { source.cols() } -> std::convertible_to<Index>;
-    source.read(first, count, to);
-};
-static_assert(is_source<Hdf5Columns<float>> && is_source<Hdf5Columns<double>>);
+static_assert(otpool::ColumnSource<Hdf5Columns<float>> && otpool::ColumnSource<Hdf5Columns<double>>);
 
 TEST_CASE("HDF5: every layout, type, order of bytes and shape has the same columns") {
     const TemporaryDirectory directory;
@@ -131,7 +117,7 @@ TEST_CASE("HDF5: integers of every size are read") {
         check_columns<double>(path, all);
         const Hdf5Dataset dataset(path, "features");
         const std::vector<double> doubles = expected<double>(all, 3, 9);
-        CHECK(read<std::int64_t>(dataset, 3, 9) == std::vector<std::int64_t>(doubles.begin(), doubles.end()));
+        CHECK(read_columns<std::int64_t>(dataset, 3, 9) == std::vector<std::int64_t>(doubles.begin(), doubles.end()));
     }
 }
 
@@ -151,18 +137,18 @@ TEST_CASE("HDF5: more chunks than this library finds quickly have the same colum
         fs::remove(path);
         write_hdf5(path, {.shape = shape, .chunk = chunk}, type, H5T_NATIVE_DOUBLE, all.data());
         const Hdf5Columns<double> source(path);
-        CHECK(read<double>(source, 0, many) == all);
-        CHECK(read<double>(source, 4000, 7) == rows(4000, 7));
-        CHECK(read<double>(source, 4999, 2) == rows(4999, 2));
-        CHECK(read<double>(source, 3, 1) == rows(3, 1));
+        CHECK(read_columns<double>(source, 0, many) == all);
+        CHECK(read_columns<double>(source, 4000, 7) == rows(4000, 7));
+        CHECK(read_columns<double>(source, 4999, 2) == rows(4999, 2));
+        CHECK(read_columns<double>(source, 3, 1) == rows(3, 1));
         fs::resize_file(path, fs::file_size(path) / 2);
         CHECK(tests::message_of<otpool::FileError>([&] {
-                  read<double>(source, 0, many);
+                  read_columns<double>(source, 0, many);
               }).starts_with(path.string() + ":features: "));
     }
     fs::remove(path);
     write_hdf5(path, {.shape = {many}, .chunk = {2}}, std::vector<double>(all.begin(), all.begin() + many));
-    CHECK(read<double>(Hdf5Dataset(path, "features"), 1, many - 1) ==
+    CHECK(read_columns<double>(Hdf5Dataset(path, "features"), 1, many - 1) ==
           std::vector<double>(all.begin() + 1, all.begin() + many));
 }
 
@@ -174,7 +160,7 @@ TEST_CASE("HDF5: a row longer than a block, and blocks in any order") {
                all.data());
     const Hdf5Columns<double> source(directory / "X.h5");
     for (const Index first : {4, 0, 2}) {
-        CHECK(read<double>(source, first, 1) ==
+        CHECK(read_columns<double>(source, first, 1) ==
               std::vector<double>(all.begin() + first * Index(length), all.begin() + (first + 1) * Index(length)));
     }
 }
@@ -219,7 +205,7 @@ TEST_CASE("HDF5: slides without patches") {
         const Hdf5Columns<float> source(directory / name);
         CHECK(source.rows() == (name == "B.h5" ? 0 : features));
         CHECK(source.cols() == 0);
-        CHECK(read<float>(source, 0, 0).empty());
+        CHECK(read_columns<float>(source, 0, 0).empty());
     }
 }
 
@@ -228,8 +214,8 @@ TEST_CASE("HDF5: numbers that were never written are HDF5's") {
     const fs::path path = directory / "X.h5";
     write_hdf5(path, {.shape = {6, 2}, .chunk = {2, 2}, .is_written = false}, std::vector<float>{});
     write_hdf5(path, {.name = "contiguous", .shape = {6, 2}, .is_written = false}, std::vector<float>{});
-    CHECK(read<float>(Hdf5Columns<float>(path), 0, 6) == std::vector<float>(12, 0));
-    CHECK(read<float>(Hdf5Columns<float>(path, "contiguous"), 1, 2) == std::vector<float>(4, 0));
+    CHECK(read_columns<float>(Hdf5Columns<float>(path), 0, 6) == std::vector<float>(12, 0));
+    CHECK(read_columns<float>(Hdf5Columns<float>(path, "contiguous"), 1, 2) == std::vector<float>(4, 0));
 }
 
 TEST_CASE("HDF5: without a name it is features, else the only matrix of floats") {
@@ -319,11 +305,11 @@ TEST_CASE("HDF5: a file that shrinks while it is read is an error with the row")
         fs::remove(path);
         write_hdf5(path, {.shape = {instances, features}, .chunk = chunk}, all);
         const Hdf5Columns<double> source(path);
-        CHECK(read<double>(source, 0, instances) == all);
+        CHECK(read_columns<double>(source, 0, instances) == all);
         // Of contiguous numbers, which are the end of the file, three rows and a byte.
         fs::resize_file(path, chunk.empty() ? fs::file_size(path) - 8 * 3 * features - 1 : fs::file_size(path) / 4);
         const std::string message =
-            tests::message_of<otpool::FileError>([&] { read<double>(source, 9, instances - 9); });
+            tests::message_of<otpool::FileError>([&] { read_columns<double>(source, 9, instances - 9); });
         INFO(message);
         CHECK(message.starts_with(path.string() + ":features: row "));
         CHECK(message.ends_with(" is cut off while it is read; allowed: a file that stays as it was opened"));
@@ -336,7 +322,7 @@ TEST_CASE("HDF5: a file that shrinks while it is read is an error with the row")
         write_hdf5(path, how, all);
         const Hdf5Columns<double> source(path);
         fs::resize_file(path, 3000);
-        const std::string message = tests::message_of<otpool::FileError>([&] { read<double>(source, 60, 10); });
+        const std::string message = tests::message_of<otpool::FileError>([&] { read_columns<double>(source, 60, 10); });
         INFO(message);
         CHECK(message.starts_with(path.string() + ":features: "));
     }
@@ -383,7 +369,7 @@ TEST_CASE("HDF5: a compression that is not installed is refused when the file is
     H5Pclose(layout);
     H5Sclose(space);
     H5Fclose(file);
-    CHECK(read<float>(Hdf5Columns<float>(path), 0, 6) == values);
+    CHECK(read_columns<float>(Hdf5Columns<float>(path), 0, 6) == values);
     REQUIRE(H5Zunregister(number) >= 0);
     CHECK(refusal(path) ==
           ":features: compression is filter 32001 (otpool test); allowed: gzip, or another filter that HDF5 "
@@ -397,10 +383,10 @@ TEST_CASE("HDF5: a double that float cannot hold is refused with its row") {
     values[7] = -1e300;
     values[2] = -INFINITY;
     write_hdf5(path, {.shape = {6, 2}}, values);
-    CHECK(tests::message_of<otpool::FileError>([&] { read<float>(Hdf5Columns<float>(path), 1, 5); }) ==
+    CHECK(tests::message_of<otpool::FileError>([&] { read_columns<float>(Hdf5Columns<float>(path), 1, 5); }) ==
           path.string() + ":features: row 3 is -1e+300; allowed: magnitudes up to 3.40282e+38 as float32");
-    CHECK(read<float>(Hdf5Columns<float>(path), 0, 3)[2] == -INFINITY);
-    CHECK(read<double>(Hdf5Columns<double>(path), 0, 6) == values);
+    CHECK(read_columns<float>(Hdf5Columns<float>(path), 0, 3)[2] == -INFINITY);
+    CHECK(read_columns<double>(Hdf5Columns<double>(path), 0, 6) == values);
 }
 
 TEST_CASE("HDF5: columns that are not there are refused") {

@@ -4,7 +4,6 @@
 #include <atomic>
 #include <bit>
 #include <cmath>
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -14,8 +13,10 @@
 #include <vector>
 
 #include "examples/npy_bytes.hpp"
+#include "otpool/core/column_source.hpp"
 #include "support/catch.hpp"
 #include "support/message_of.hpp"
+#include "support/read_columns.hpp"
 #include "support/temporary_directory.hpp"
 
 namespace fs = std::filesystem;
@@ -24,6 +25,7 @@ using otpool::NpyColumns;
 using tests::data_of;
 using tests::dictionary;
 using tests::npy;
+using tests::read_columns;
 using tests::TemporaryDirectory;
 using tests::write_bytes;
 
@@ -52,15 +54,6 @@ std::string file(const std::string& descr, const std::vector<double>& values, bo
 }
 
 template <class Scalar>
-std::vector<Scalar> read(const NpyColumns<Scalar>& source, Index first, Index count) {
-    std::vector<Scalar> values(static_cast<std::size_t>(source.rows() * count) + 1, Scalar(-7));
-    source.read(first, count, values.data());
-    CHECK(values.back() == Scalar(-7));  // no more is written
-    values.pop_back();
-    return values;
-}
-
-template <class Scalar>
 void check_columns(const fs::path& path) {
     const std::vector<double> all = numbers();
     const NpyColumns<Scalar> source(path);
@@ -68,19 +61,13 @@ void check_columns(const fs::path& path) {
     REQUIRE(source.cols() == instances);
     for (const auto& [first, count] :
          std::vector<std::array<Index, 2>>{{0, 37}, {0, 1}, {36, 1}, {13, 20}, {5, 0}, {37, 0}}) {
-        CHECK(read(source, first, count) == std::vector<Scalar>(all.begin() + first * Index(features),
-                                                                all.begin() + (first + count) * Index(features)));
+        CHECK(read_columns<Scalar>(source, first, count) ==
+              std::vector<Scalar>(all.begin() + first * Index(features),
+                                  all.begin() + (first + count) * Index(features)));
     }
 }
 
-/// What a solver of streamed bags asks of its source.
-template <class S>
-constexpr bool is_source = requires(const S& source, Index first, Index count, typename S::Scalar* to) {
-    { source.rows() } -> std::convertible_to<Index>;
-    { source.cols() } -> std::convertible_to<Index>;
-    source.read(first, count, to);
-};
-static_assert(is_source<NpyColumns<float>> && is_source<NpyColumns<double>>);
+static_assert(otpool::ColumnSource<NpyColumns<float>> && otpool::ColumnSource<NpyColumns<double>>);
 
 TEST_CASE(".npy: every type, order of bytes and order of numbers has the same columns") {
     const TemporaryDirectory directory;
@@ -135,7 +122,7 @@ TEST_CASE(".npy: a bag without instances") {
         const NpyColumns<float> source(directory / "X.npy");
         CHECK(source.cols() == 0);
         CHECK(source.rows() == (shape == "(0,)" ? 0 : 5));
-        CHECK(read(source, 0, 0).empty());
+        CHECK(read_columns<float>(source, 0, 0).empty());
     }
 }
 
@@ -179,7 +166,7 @@ TEST_CASE(".npy: a file that shrinks while it is read is an error with the row")
     fs::resize_file(path, fs::file_size(path) - 3 * 4 * features - 1);
     const std::string cut_off = " is cut off while it is read; allowed: a file that stays as it was opened";
     const auto message = [&](Index first, Index count) {
-        return tests::message_of<otpool::FileError>([&] { read(source, first, count); });
+        return tests::message_of<otpool::FileError>([&] { read_columns<float>(source, first, count); });
     };
     CHECK(message(0, 37) == path.string() + ": row 33" + cut_off);
     CHECK(message(36, 1) == path.string() + ": row 36" + cut_off);
@@ -193,11 +180,11 @@ TEST_CASE(".npy: a double that float cannot hold is refused with its row") {
     const double large = GENERATE(1e300, -3.5e38);
     write_bytes(path, npy(dictionary("<f8", false, "(3, 2)"), data_of<double>({1, INFINITY, NAN, 2, 3, large})));
     const std::string number = large > 0 ? "1e+300" : "-3.5e+38";
-    CHECK(tests::message_of<otpool::FileError>([&] { read(NpyColumns<float>(path), 1, 2); }) ==
+    CHECK(tests::message_of<otpool::FileError>([&] { read_columns<float>(NpyColumns<float>(path), 1, 2); }) ==
           path.string() + ": row 2 is " + number + "; allowed: magnitudes up to 3.40282e+38 as float32");
-    CHECK(read(NpyColumns<float>(path), 0, 1)[1] == INFINITY);
-    CHECK(std::isnan(read(NpyColumns<double>(path), 1, 1)[0]));
-    CHECK(read(NpyColumns<double>(path), 2, 1)[1] == large);
+    CHECK(read_columns<float>(NpyColumns<float>(path), 0, 1)[1] == INFINITY);
+    CHECK(std::isnan(read_columns<double>(NpyColumns<double>(path), 1, 1)[0]));
+    CHECK(read_columns<double>(NpyColumns<double>(path), 2, 1)[1] == large);
 }
 
 TEST_CASE(".npy: columns that are not there are refused") {

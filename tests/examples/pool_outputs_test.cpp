@@ -26,7 +26,8 @@ namespace pool_outputs_test {
 void write_slide(const PoolProgram& program, const std::string& name) {
     const std::vector<double> all(program.instances.reshaped().begin(), program.instances.reshaped().end());
     const auto count = static_cast<hsize_t>(program.instances.cols());
-    write_hdf5(program.directory / name, {.shape = {count, program.features}, .chunk = {1, program.features}}, all);
+    write_hdf5(program.directory / name, {.shape = {count, PoolProgram::features}, .chunk = {1, PoolProgram::features}},
+               all);
     std::vector<std::int64_t> coordinates;
     for (std::int64_t n = 0; n < std::int64_t(count); ++n) {
         coordinates.push_back(1000 + 256 * (n % 6));
