@@ -96,6 +96,7 @@ constexpr std::array<DtypeName, 12> dtype_names = {{{Dtype::boolean, "bool", "b1
 
 }  // namespace detail
 
+/// NumPy's name of a type.
 inline std::string to_string(Dtype dtype) {
     return std::string(std::find_if(detail::dtype_names.begin(), detail::dtype_names.end(), [&](const auto& entry) {
                            return entry.dtype == dtype;
@@ -117,11 +118,13 @@ constexpr Dtype computed_in(Dtype dtype) {
 /// Which elements an array may have.
 enum class Elements { numbers, integers };
 
+/// Their names.
 inline std::string to_string(Elements elements) {
     constexpr auto integers = "int8 to int64 or uint8 to uint64";
     return elements == Elements::integers ? integers : std::string("float16, float32, float64, bool, ") + integers;
 }
 
+/// Whether elements of this type are among them.
 inline bool contains(Elements elements, Dtype dtype) {
     return elements == Elements::numbers || (dtype >= Dtype::int8 && dtype <= Dtype::uint64);
 }
