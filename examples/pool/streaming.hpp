@@ -83,7 +83,9 @@ inline bool streams(const Settings& settings, const InstanceFiles& input, Index 
     const std::string reason = reason_not_to_stream(settings);
     if (reason.empty()) return true;
     if (!settings.memory) return false;  // it may fit yet
-    throw UsageError("--memory", printed_bytes(static_cast<double>(*settings.memory)) + " for bags that take " + printed_bytes(static_cast<double>(needed)),
+    throw UsageError("--memory",
+                     printed_bytes(static_cast<double>(*settings.memory)) + " for bags that take " +
+                         printed_bytes(static_cast<double>(needed)),
                      "that much, or none of what needs it: " + reason);
 }
 

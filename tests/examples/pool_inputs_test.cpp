@@ -273,7 +273,8 @@ TEST_CASE("pool: a folder that is not one of bags is refused") {
     const PoolProgram program;
     const auto folder = program.directory / "slides";
     std::filesystem::create_directory(folder);
-    check_refused(program, "--input slides", "slides: input: found no .npy, .npz or .h5 file, allowed one such file a bag");
+    check_refused(program, "--input slides",
+                  "slides: input: found no .npy, .npz or .h5 file, allowed one such file a bag");
     write_bytes(folder / "b.pt", "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.");
     write_bytes(folder / "a.pt", "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.");
     check_refused(
