@@ -98,12 +98,13 @@ Results<Scalar> pool_streamed_bags(const Settings& settings, const InstanceFiles
     results.pooled.setZero(input.features(), bags);
     if (settings.wants_weights()) results.weights.resize(inputs.offsets.back());
     results.bags.resize(static_cast<std::size_t>(bags));
+    const std::int64_t memory = settings.memory.value_or(half_of_free_memory());
     support::ProgressLine progress;
     for (Index b = 0; b < bags; ++b) {
         const Index first = inputs.offsets[static_cast<std::size_t>(b)];
         const Index size = inputs.offsets[static_cast<std::size_t>(b) + 1] - first;
         if (size == 0) continue;  // stays a row of zeros
-        otpool::StreamOptions options{.memory = settings.memory.value_or(half_of_free_memory())};
+        otpool::StreamOptions options{.memory = memory};
         options.progress = [&](const otpool::StreamProgress& at) {
             progress.show("bag " + std::to_string(b + 1) + " of " + std::to_string(bags) + ", pass " +
                           std::to_string(at.pass) + ": " + printed_bytes(static_cast<double>(at.bytes)) + " of " +

@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include <otpool/adapter/file_error.hpp>
 #include <otpool/adapter/npy_header.hpp>
 
 #include "file_error.hpp"
@@ -24,12 +25,7 @@ struct ByteStream {
 
 /// Opens a regular file; `allowed` says what it should be. Throws FileError.
 inline ByteStream open_file(const std::filesystem::path& path, const std::string& allowed) {
-    std::error_code error;
-    const auto status = std::filesystem::status(path, error);
-    if (!exists(status)) throw FileError(path, "input", error.message(), allowed);
-    if (!std::filesystem::is_regular_file(status)) {
-        throw FileError(path, "input", is_directory(status) ? "a directory" : "a device or pipe", allowed);
-    }
+    otpool::detail::require_regular_file<FileError>(path, allowed);
     auto stream = std::make_unique<std::ifstream>(path, std::ios::binary);
     if (!*stream) throw FileError(path, "input", std::strerror(errno), allowed + " that can be read");
     return {std::move(stream), std::filesystem::file_size(path)};

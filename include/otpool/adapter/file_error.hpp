@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 #include "otpool/core/error.hpp"
 
@@ -39,4 +40,17 @@ public:
         : Error(detail::printable(file.string(), 4096) + ": " + field + " is " + found + "; allowed: " + allowed) {}
 };
 
+namespace detail {
+
+/// Throws Error unless there is a regular file; `allowed` says what it should be.
+template <class Error = FileError>
+void require_regular_file(const std::filesystem::path& path, const std::string& allowed) {
+    std::error_code error;
+    const auto status = std::filesystem::status(path, error);
+    if (!exists(status)) throw Error(path, "input", error.message(), allowed);
+    if (is_regular_file(status)) return;
+    throw Error(path, "input", is_directory(status) ? "a directory" : "a device or pipe", allowed);
+}
+
+}  // namespace detail
 }  // namespace otpool

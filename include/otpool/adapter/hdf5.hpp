@@ -17,11 +17,12 @@ namespace otpool {
 /// A dataset of an HDF5 file: (N, D) or (1, N, D), such as the features of a slide's patches, or (N,). Needs the C library
 /// of HDF5, 1.10.5 or later, and POSIX.
 ///
-/// Its numbers are float16, float32, float64 or integers of 8 to 64 bits, in either order of bytes. Data that is not
-/// compressed is read by pread, from several threads at once; where it is, HDF5 is asked once. Compressed data is read
-/// by HDF5, by one thread at a time; so are more than 2048 chunks before HDF5 1.14, which takes long to say where they are.
-/// HDF5's library is not safe for threads: this class calls it under a lock. A program that calls it at the same time itself
-/// needs a library that is built for threads.
+/// The numbers are float16, float32, float64 or integers of 8 to 64 bits, with either byte order.
+///
+/// Data without compression is read by pread, in several threads at once. Compressed data is read by HDF5, in one thread at
+/// a time. So are more than 2048 chunks before HDF5 1.14, which takes long to say where they are. HDF5's library is not safe
+/// for threads: this class calls it under a lock. A program that calls it at the same time itself needs a library that is
+/// built for threads.
 ///
 /// A copy shares the open file. Calls are const and thread-safe.
 class Hdf5Dataset {
@@ -45,9 +46,8 @@ public:
     Index cols() const { return data_->rows; }
 
     /// to <- columns [first, first + count): rows() * count numbers, column after column, as float, double or, if they are
-    /// integers, std::int64_t. Throws FileError if the file is
-    /// damaged or was changed, or has a number that the type does not hold. Its message has the row of the file: column
-    /// n is row n there.
+    /// integers, std::int64_t. Throws FileError if the file is damaged or was changed, or has a number that the type does
+    /// not hold. Its message has the row of the file: column n is row n there.
     template <detail::ReadScalar Scalar>
     void read(Index first, Index count, Scalar* to) const {
         detail::require_columns(first, count, cols());

@@ -12,7 +12,6 @@
 #include <mutex>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -82,13 +81,7 @@ inline std::string hdf5_message() {
 
 /// Opens a file to read it. Throws FileError.
 inline Hdf5Handle open_hdf5(const std::filesystem::path& path) {
-    constexpr auto allowed = "an HDF5 file";
-    std::error_code error;
-    const auto status = std::filesystem::status(path, error);
-    if (!exists(status)) throw FileError(path, "input", error.message(), allowed);
-    if (!is_regular_file(status)) {
-        throw FileError(path, "input", is_directory(status) ? "a directory" : "a device or pipe", allowed);
-    }
+    require_regular_file(path, "an HDF5 file");
     const Hdf5Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
     H5Pset_fapl_sec2(access.id());  // has a file descriptor, which pread needs
     Hdf5Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.id()), H5Fclose);

@@ -12,7 +12,6 @@
 #include <fstream>
 #include <memory>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include "otpool/adapter/file_error.hpp"
@@ -29,12 +28,7 @@ class NpyRows {
 public:
     explicit NpyRows(const std::filesystem::path& in) : path(in) {
         constexpr auto allowed = "a .npy file";
-        std::error_code error;
-        const auto status = std::filesystem::status(path, error);
-        if (!exists(status)) throw FileError(path, "input", error.message(), allowed);
-        if (!is_regular_file(status)) {
-            throw FileError(path, "input", is_directory(status) ? "a directory" : "a device or pipe", allowed);
-        }
+        require_regular_file(path, allowed);
         const auto size = std::filesystem::file_size(path);
         std::ifstream stream(path, std::ios::binary);
         const std::string magic = read_bytes(stream, npy_magic.size());

@@ -12,7 +12,6 @@
 #include <fstream>
 #include <map>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -35,13 +34,7 @@ class SafetensorsFile {
 public:
     /// Reads and checks the header. Throws FileError.
     explicit SafetensorsFile(std::filesystem::path path) : path_(std::move(path)) {
-        std::error_code error;
-        const auto status = std::filesystem::status(path_, error);
-        if (!exists(status)) throw FileError(path_, "input", error.message(), "a .safetensors file");
-        if (!is_regular_file(status)) {
-            throw FileError(path_, "input", is_directory(status) ? "a directory" : "a device or pipe",
-                            "a .safetensors file");
-        }
+        detail::require_regular_file(path_, "a .safetensors file");
         const std::uintmax_t size = std::filesystem::file_size(path_);
         std::ifstream stream = open();
         const std::string header = read_header(stream, size);
