@@ -10,7 +10,7 @@ Installs, with apt-get, dnf or brew, what is missing of:
   CLI11, nlohmann-json, cairo, a font, oneTBB, libzip, HDF5
 
   --with-torch   also LibTorch, for train_mil and the adapter to it
-  --with-ci      also what only the continuous integration needs: clang with its sanitizers and OpenMP, lld, Doxygen, Python 3
+  --with-ci      also what only the continuous integration needs: clang with its sanitizers and OpenMP, lld, Doxygen, Python 3 with venv
   --help         this text"
 
 with_ci=false
@@ -33,7 +33,8 @@ if have apt-get; then
     packages="g++=g++ cmake=cmake ninja=ninja-build git=git pkg-config=pkg-config libeigen3-dev catch2
         libbenchmark-dev libcli11-dev nlohmann-json3-dev libcairo2-dev fonts-dejavu-core libtbb-dev
         libzip-dev libhdf5-dev"
-    ci_packages="clang++=clang libclang-rt-dev ld.lld=lld libomp-dev doxygen=doxygen python3=python3"
+    ci_packages="clang++=clang libclang-rt-dev ld.lld=lld libomp-dev doxygen=doxygen python3=python3
+        python3-venv"
     torch_packages="libtorch-dev"
     installed() { dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
     install() {

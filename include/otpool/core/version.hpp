@@ -7,7 +7,7 @@ namespace otpool {
 
 // The version is defined here only: the build system reads these three lines.
 inline constexpr int version_major = 0;  ///< First number of the version.
-inline constexpr int version_minor = 1;  ///< Second number of the version.
+inline constexpr int version_minor = 2;  ///< Second number of the version.
 inline constexpr int version_patch = 0;  ///< Third number of the version.
 
 }  // namespace otpool
