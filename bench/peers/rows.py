@@ -72,7 +72,7 @@ def solve_rows():
 
 
 def slot_rows():
-    for task, counts in (("salad", (16, 64)), ("otke", (16, 64)), ("salad_backward", (64,))):
+    for task, counts in (("salad", (16, 64)), ("otke", (16, 64)), ("salad_backward", (64,)), ("otke_backward", (64,))):
         for slots in counts:
             for instances in (1000, 100000):
                 for features in (128, 1024):

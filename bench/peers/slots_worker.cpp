@@ -41,20 +41,16 @@ Matrix<float> of_slots(const Matrix<float>& pooled, Index slots) {
     return pooled.reshaped(pooled.size() / slots, slots);
 }
 
-Work pooling(const Task& task, const auto& pool, const std::shared_ptr<const Input>& input) {
+Work forward(const Task& task, const auto& pool, const std::shared_ptr<const Input>& input) {
     const auto workspaces = std::make_shared<otpool::Workspaces>();
     task.write("pooled.npy", of_slots(pool(input->bags()), task.slots));
     return {[=] { return pool(input->bags(), *workspaces)(0, 0); }, task.steps};
 }
 
-Work salad(const Task& task) {
-    using Reward = otpool::DotProduct<float>;
-    const auto input = std::make_shared<const Input>(task);
-    const auto pool = otpool::salad_pooling<float>(dustbin, Reward{input->prototypes}, task.steps);
-    if (task.name == "salad") return pooling(task, pool, input);
-
-    const otpool::DifferentiableSlotPooling<float, Reward, otpool::Unrolled<otpool::Sinkhorn>, otpool::JointSlots,
-                                            otpool::Dustbin>
+template <class Dummy>
+Work forward_and_backward(const Task& task, const auto& pool, const std::shared_ptr<const Input>& input) {
+    const otpool::DifferentiableSlotPooling<float, otpool::DotProduct<float>, otpool::Unrolled<otpool::Sinkhorn>,
+                                            otpool::JointSlots, Dummy>
         layer{.reward = pool.reward,
               .parameters = pool.parameters,
               .mode = {pool.solver},
@@ -62,28 +58,40 @@ Work salad(const Task& task) {
               .dummy = pool.dummy};
     const Matrix<float> cotangent = task.matrix<float>("cotangent.npy");
     const auto workspaces = std::make_shared<otpool::Workspaces>();
-    const auto forward_and_backward = [=](auto& pooled) {
+    const auto compute = [=](auto& pooled) {
         auto forward = layer.forward(input->bags(), *workspaces);
         auto gradient = layer.backward(forward, cotangent, *workspaces);
         pooled = std::move(forward.pooled);
         return gradient;
     };
     Matrix<float> pooled;
-    const auto gradient = forward_and_backward(pooled);
+    const auto gradient = compute(pooled);
     task.write("pooled.npy", of_slots(pooled, task.slots));
     task.write("gradient.npy", gradient.instances);
     task.write("parameters.npy", gradient.prototypes);
     return {[=] {
                 Matrix<float> again;
-                return forward_and_backward(again).instances(0, 0);
+                return compute(again).instances(0, 0);
             },
             task.steps};
 }
 
+template <class Dummy>
+Work pooling(const Task& task, const auto& pool, const std::shared_ptr<const Input>& input) {
+    return task.name.ends_with("_backward") ? forward_and_backward<Dummy>(task, pool, input)
+                                            : forward(task, pool, input);
+}
+
+Work salad(const Task& task) {
+    const auto input = std::make_shared<const Input>(task);
+    const auto pool = otpool::salad_pooling<float>(dustbin, otpool::DotProduct<float>{input->prototypes}, task.steps);
+    return pooling<otpool::Dustbin>(task, pool, input);
+}
+
 Work otke(const Task& task) {
     const auto input = std::make_shared<const Input>(task);
-    return pooling(task, otpool::otke_pooling<float>(input->prototypes, static_cast<float>(task.alpha0), task.steps),
-                   input);
+    const auto pool = otpool::otke_pooling<float>(input->prototypes, static_cast<float>(task.alpha0), task.steps);
+    return pooling<otpool::NoDummySlot>(task, pool, input);
 }
 
 Work assignment(const Task& task) {
@@ -120,11 +128,12 @@ Work products(const Task& task) {
 Work prepare(const Task& task) {
     if (task.method == "products") return products(task);
     if (task.name == "assignment") return assignment(task);
-    return task.name == "otke" ? otke(task) : salad(task);
+    return task.name.starts_with("otke") ? otke(task) : salad(task);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    return worker::run(argc, argv, {"salad", "otke", "salad_backward", "assignment"}, {"pooling", "products"}, prepare);
+    return worker::run(argc, argv, {"salad", "otke", "salad_backward", "otke_backward", "assignment"},
+                       {"pooling", "products"}, prepare);
 }

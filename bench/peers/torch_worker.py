@@ -7,7 +7,7 @@ import torch
 import layers
 from worker import Failed, parse_arguments, serve, write
 
-SLOT_TASKS = ("salad", "otke", "salad_backward", "assignment")
+SLOT_TASKS = ("salad", "otke", "salad_backward", "otke_backward", "assignment")
 TASKS = ("sinkhorn_layer", "badmm_layer", "sinkhorn_layer_backward", "badmm_layer_backward", *SLOT_TASKS)
 METHODS = ("published", "published compiled", "log-domain", "log-domain compiled")
 
