@@ -125,8 +125,9 @@ double least_of_all_supports(const UotProblem<double, KSparse>& problem) {
 }
 
 TEST_CASE("KSparse is as good as the best choice of supports, and its bound is below that") {
+    constexpr std::uint64_t problems = 60;
     int exact = 0;
-    for (std::uint64_t seed = 0; seed < 60; ++seed) {
+    for (std::uint64_t seed = 0; seed < problems; ++seed) {
         if (!in_sample(seed)) continue;
         Random random(seed);
         const Index D = random.integer(2, 3);
@@ -148,7 +149,7 @@ TEST_CASE("KSparse is as good as the best choice of supports, and its bound is b
         ++exact;
         CHECK(std::abs(solution.objective() - least) <= 1e-8);
     }
-    CHECK(exact > 0);
+    if (in_sample(problems - 1)) CHECK(exact > 0);  // all were taken: a sample may have none
 }
 
 TEST_CASE("KSparse without an effect is Quadratic") {
