@@ -1,7 +1,7 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 
-// How fast a bag in a file is pooled, beside how fast the same file is read: bytes per second of both, in one run. The
-// file is in the system's cache after it was written, if that has room.
+// How fast a bag in a file is pooled, beside how fast the same file is read: bytes per second of both, in one run, from the
+// disk and from the system's cache.
 
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <otpool/pooling/streamed.hpp>
 #include <stdexcept>
 #include <string>
@@ -33,7 +34,8 @@ constexpr const char* help =
     R"(Usage: stream FOLDER [MEGABYTES [FEATURES [MEMORY]]]
 
 Writes a file of so many megabytes of float to FOLDER, reads it by two threads, pools it by Sinkhorn (K = 4), and removes
-it. Default: 1000 megabytes, 1024 features, 64 megabytes of memory for the pooling.
+it. Both once with the file in the system's cache, and once without: it is taken out before every pass. Prints a table.
+Default: 1000 megabytes, 1024 features, 64 megabytes of memory for the pooling.
 )";
 
 /// A file of columns, without a header.
@@ -44,6 +46,12 @@ public:
     FileColumns(int file, Index rows, Index cols) : file_(file), rows_(rows), cols_(cols) {}
     Index rows() const { return rows_; }
     Index cols() const { return cols_; }
+    double gigabytes() const { return static_cast<double>(rows_ * cols_) * sizeof(float) * 1e-9; }
+    /// Takes the file out of the system's cache.
+    void forget() const {
+        fdatasync(file_);
+        posix_fadvise(file_, 0, 0, POSIX_FADV_DONTNEED);
+    }
     void read(Index first, Index count, float* to) const {
         char* at = reinterpret_cast<char*>(to);
         Index offset = first * rows_ * Index{sizeof(float)};
@@ -71,21 +79,46 @@ double peak() {
     return static_cast<double>(usage.ru_maxrss) / 1024;
 }
 
-/// read() of every block, by two threads, and nothing else.
-double seconds_of_reading(const FileColumns& source) {
+/// read() of every block, by two threads, and nothing else. The shorter of two.
+double seconds_of_reading(const FileColumns& source, bool cold) {
     const Index width = std::max((Index{1} << 17) / source.rows(), Index{1});
-    std::atomic<Index> next = 0;
-    const double start = seconds();
-    std::vector<std::thread> threads;
-    for (int t = 0; t < 2; ++t) {
-        threads.emplace_back([&] {
-            std::vector<float> block(static_cast<std::size_t>(width * source.rows()));
-            for (Index first = next++ * width; first < source.cols(); first = next++ * width)
-                source.read(first, std::min(width, source.cols() - first), block.data());
-        });
+    double least = std::numeric_limits<double>::infinity();
+    for (int repeat = 0; repeat < 2; ++repeat) {
+        if (cold) source.forget();
+        std::atomic<Index> next = 0;
+        const double start = seconds();
+        std::vector<std::thread> threads;
+        for (int t = 0; t < 2; ++t) {
+            threads.emplace_back([&] {
+                std::vector<float> block(static_cast<std::size_t>(width * source.rows()));
+                for (Index first = next++ * width; first < source.cols(); first = next++ * width)
+                    source.read(first, std::min(width, source.cols() - first), block.data());
+            });
+        }
+        for (std::thread& thread : threads) thread.join();
+        least = std::min(least, seconds() - start);
     }
-    for (std::thread& thread : threads) thread.join();
-    return seconds() - start;
+    return least;
+}
+
+/// The mean of all passes of a pooling.
+double seconds_of_a_pass(const otpool::Pooling<float>& pool, const FileColumns& source, Index memory, bool cold) {
+    Index passes = 0;
+    double forgetting = 0;
+    const auto forget = [&] {
+        const double start = seconds();
+        if (cold) source.forget();
+        forgetting += seconds() - start;
+    };
+    const auto after_block = [&](const otpool::StreamProgress& progress) {
+        passes = progress.pass;
+        if (progress.bytes == progress.total_bytes) forget();
+    };
+    forget();
+    forgetting = 0;
+    const double start = seconds();
+    pool(otpool::Streamed{source, {.memory = memory, .progress = after_block}});
+    return (seconds() - start - forgetting) / static_cast<double>(passes);
 }
 
 void write_columns(int file, Index rows, Index cols) {
@@ -103,23 +136,23 @@ void measure(int file, Index megabytes, Index rows, Index memory) {
     const Index cols = megabytes * 1000000 / (rows * Index{sizeof(float)});
     write_columns(file, rows, cols);
     const FileColumns source(file, rows, cols);
-    const double gigabytes = static_cast<double>(rows * cols) * sizeof(float) * 1e-9;
     otpool::Pooling<float> pool{.parameters = {.alpha0 = 0.5F, .features = {.alpha = 1}, .instances = {.alpha = 1}},
                                 .solver = {{.iterations = 4}}};
 #ifdef BENCH_HAS_OPENMP
     pool.execution = otpool::OpenMp{};
 #endif
-    seconds_of_reading(source);
-    const double reading = std::min(seconds_of_reading(source), seconds_of_reading(source));
     const double before = peak();
-    const double start = seconds();
-    pool(otpool::Streamed{source, {.memory = memory * 1000000}});
-    const double of_pass = (seconds() - start) / 5;
-    std::printf("%ld x %ld floats, %.2f GB; workers: %ld\n", static_cast<long>(rows), static_cast<long>(cols),
-                gigabytes, static_cast<long>(pool.execution.workers()));
-    std::printf("reading alone      %6.2f GB/s\n", gigabytes / reading);
-    std::printf("a pass of pooling  %6.2f GB/s, %.0f %% of it\n", gigabytes / of_pass, 100 * reading / of_pass);
-    std::printf("memory for pooling %6.0f MB allowed, %.0f MB taken\n", static_cast<double>(memory), peak() - before);
+    std::printf("%ld instances x %ld features, %.2f GB of floats; pooling with %ld threads and %ld MB of memory\n\n",
+                static_cast<long>(cols), static_cast<long>(rows), source.gigabytes(),
+                static_cast<long>(pool.execution.workers()), static_cast<long>(memory));
+    std::printf("| file | plain reading, GB/s | a pass of pooling, GB/s | share |\n|---|--:|--:|--:|\n");
+    for (const bool cold : {true, false}) {
+        const double reading = source.gigabytes() / seconds_of_reading(source, cold);
+        const double pooling = source.gigabytes() / seconds_of_a_pass(pool, source, memory * 1000000, cold);
+        std::printf("| %s | %.2f | %.2f | %.0f %% |\n", cold ? "on the disk" : "in the cache", reading, pooling,
+                    100 * pooling / reading);
+    }
+    std::fprintf(stderr, "memory taken: %.0f MB\n", peak() - before);
 }
 
 }  // namespace
