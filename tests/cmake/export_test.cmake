@@ -8,12 +8,7 @@ if(NOT first MATCHES "^cmake_minimum_required\\(VERSION 3\\.16\\.\\.\\.")
     message(FATAL_ERROR "CMakeLists.txt asks for more than CMake 3.16: ${first}")
 endif()
 
-function(run)
-    execute_process(COMMAND ${ARGV} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
-    if(NOT result EQUAL 0)
-        message(FATAL_ERROR "${ARGV}:\n${output}")
-    endif()
-endfunction()
+include(${CMAKE_CURRENT_LIST_DIR}/run.cmake)
 
 file(REMOVE_RECURSE ${WORK})
 file(WRITE ${WORK}/library/CMakeLists.txt "

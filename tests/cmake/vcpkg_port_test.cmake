@@ -7,12 +7,7 @@ set(port ${ROOT}/cmake/packaging/vcpkg/otpool)
 set(CURRENT_PACKAGES_DIR ${WORK}/prefix)
 file(REMOVE_RECURSE ${WORK})
 
-function(run)
-    execute_process(COMMAND ${ARGV} RESULT_VARIABLE result OUTPUT_VARIABLE output ERROR_VARIABLE output)
-    if(NOT result EQUAL 0)
-        message(FATAL_ERROR "${ARGV}:\n${output}")
-    endif()
-endfunction()
+include(${CMAKE_CURRENT_LIST_DIR}/run.cmake)
 
 function(vcpkg_cmake_configure)
     cmake_parse_arguments(PARSE_ARGV 0 arg "" "SOURCE_PATH" "OPTIONS")
