@@ -105,17 +105,14 @@ double seconds_of_reading(const FileColumns& source, bool cold) {
 double seconds_of_a_pass(const otpool::Pooling<float>& pool, const FileColumns& source, Index memory, bool cold) {
     Index passes = 0;
     double forgetting = 0;
-    const auto forget = [&] {
-        const double start = seconds();
-        if (cold) source.forget();
-        forgetting += seconds() - start;
-    };
     const auto after_block = [&](const otpool::StreamProgress& progress) {
         passes = progress.pass;
-        if (progress.bytes == progress.total_bytes) forget();
+        if (!cold || progress.bytes < progress.total_bytes) return;
+        const double start = seconds();
+        source.forget();
+        forgetting += seconds() - start;
     };
-    forget();
-    forgetting = 0;
+    if (cold) source.forget();
     const double start = seconds();
     pool(otpool::Streamed{source, {.memory = memory, .progress = after_block}});
     return (seconds() - start - forgetting) / static_cast<double>(passes);

@@ -125,10 +125,11 @@ double least_of_all_supports(const UotProblem<double, KSparse>& problem) {
 }
 
 TEST_CASE("KSparse is as good as the best choice of supports, and its bound is below that") {
-    constexpr std::uint64_t problems = 60;
+    int taken = 0;
     int exact = 0;
-    for (std::uint64_t seed = 0; seed < problems; ++seed) {
+    for (std::uint64_t seed = 0; seed < 60; ++seed) {
         if (!in_sample(seed)) continue;
+        ++taken;
         Random random(seed);
         const Index D = random.integer(2, 3);
         const Index N = random.integer(D, 5);
@@ -149,7 +150,7 @@ TEST_CASE("KSparse is as good as the best choice of supports, and its bound is b
         ++exact;
         CHECK(std::abs(solution.objective() - least) <= 1e-8);
     }
-    if (in_sample(problems - 1)) CHECK(exact > 0);  // all were taken: a sample may have none
+    if (taken >= 6) CHECK(exact > 0);  // fewer may have none
 }
 
 TEST_CASE("KSparse without an effect is Quadratic") {
