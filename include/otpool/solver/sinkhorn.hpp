@@ -95,8 +95,11 @@ struct Sinkhorn {
     bool translation = true;
     /// For solves to a tolerance; a fixed number of iterations is not accelerated.
     Anderson acceleration = {};
-    /// Which half step comes first in an iteration. The first one of all reads a potential of 0 of the other side. It
-    /// matters for a fixed number of iterations. A warm start gives g, so the features' half step is first then.
+    /// Which half step comes first in an iteration; it matters for a fixed number of iterations. A warm start gives g, so
+    /// the features' half step is first then. Without one, the first half step of all reads the other side's potential
+    /// as -S if that side is hard (S: the largest reward), as -alpha S / (alpha0 + alpha1 + alpha2) if it is soft, both
+    /// sides have one alpha each and KullbackLeibler, and as 0 in other cases. So a shift of the reward changes a plan of
+    /// few steps by a factor, like the optimum. (Hard features give the same plan from any constant.)
     HalfStep first = HalfStep::features;
 
     /// Options::max_iterations where it is empty.
