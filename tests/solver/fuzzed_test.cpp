@@ -27,14 +27,19 @@ TEST_CASE("Newton ends where the reward's range over alpha0 is infinite") {
 }
 
 TEST_CASE("An alpha beyond the range of double over alpha0 keeps its marginal") {
-    const Matrix<double> reward = Matrix<double>::Ones(3, 1);
-    for (const double alpha2 : {0.25, 1.0, 4.0, 1e30, 1e300}) {
-        INFO("alpha2 " << alpha2);
-        // The entries cost nothing: log c = X / alpha2.
-        const auto solution = ClosedForm{}.solve(problem_of<Quadratic>(reward, 1e-300, 0, alpha2));
-        CHECK(solution.converged());
-        CHECK(std::abs(solution.log_mass - 1 / alpha2) < 1e-12);
-        CHECK(std::abs(solution.instance_potential[0] + 1) < 1e-12);
+    for (const double alpha0 : {std::numeric_limits<double>::denorm_min(), 1e-300}) {
+        for (const double alpha2 : {0.25, 1.0, 4.0, 1e30, 1e300}) {
+            for (const double x : {0.0, 1.0}) {
+                INFO("alpha0 " << alpha0 << ", alpha2 " << alpha2 << ", reward " << x);
+                const Matrix<double> reward = Matrix<double>::Constant(3, 1, x);
+                // The entries cost nothing: log c = X / alpha2.
+                const auto solution = ClosedForm{}.solve(problem_of<Quadratic>(reward, alpha0, 0, alpha2));
+                CHECK(solution.converged());
+                CHECK(std::abs(solution.log_mass - x / alpha2) < 1e-12);
+                CHECK(std::abs(solution.instance_potential[0] + x) < 1e-12);
+                CHECK((solution.plan().array() * 3 - std::exp(x / alpha2)).abs().maxCoeff() < 1e-12 * std::exp(4));
+            }
+        }
     }
     const Matrix<double> zeros = Matrix<double>::Zero(1, 8);
     auto masses = problem_of<Quadratic>(zeros, 1e-300, 1, 1.7e308);

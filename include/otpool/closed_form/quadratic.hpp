@@ -83,7 +83,8 @@ private:
         if (line.is_soft() && scaled.is_hard()) {
             scaled.log_prior += std::clamp(highest / line.alpha, lowest_exponent, -lowest_exponent);
         }
-        const QuadraticLine<Work> solved(gap_.data(), size, std::clamp(highest / unit, -1e300, 1e300), scaled);
+        constexpr Real most = (std::numeric_limits<Real>::max)() / 4;
+        const QuadraticLine<Work> solved(gap_.data(), size, std::clamp(highest / unit, -most, most), scaled);
         for (Index i = 0; i < size; ++i)
             log_plan_[static_cast<std::size_t>(first + i * stride)] =
                 solved.log_entry(kept_gap_[static_cast<std::size_t>(i)]);

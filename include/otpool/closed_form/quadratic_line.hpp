@@ -84,11 +84,16 @@ private:
         }
         // w = share / alpha:  log(support alpha w) = log prior + (highest - base) / alpha - w
         const Work alpha = line.alpha;
-        const Work log_unit = std::log(support * alpha);
+        const Work log_unit = std::log(support) + std::log(alpha);
         const Work x = std::clamp(line.log_prior + (highest - base_) / alpha - log_unit, lowest_exponent, Work(1e300));
         const Work w = wright_omega(x);
-        share_ = x < 1e17 ? alpha * w : highest - base_;
-        log_mass = x < 1 ? x - w + log_unit : std::log(support * share_);
+        if (x < 1) {  // w may underflow
+            log_mass = x - w + log_unit;
+            share_ = std::exp(log_mass) / support;
+        } else {
+            share_ = x < 1e17 ? alpha * w : highest - base_;
+            log_mass = std::log(support * share_);
+        }
         // Two formulas for the potential: the one that loses fewer digits counts.
         const Work from_mass = -alpha * (log_mass - line.log_prior);
         const Work from_excess = (base_ - highest) + share_;
