@@ -180,12 +180,11 @@ Matrix<Scalar> sinkhorn_assignment(const MatrixView<Scalar>& scores, Scalar alph
     const Sinkhorn solver{.options = {.iterations = iterations}, .translation = false};
     const detail::LogPlan plan = solver.log_plan(problem);
     Matrix<Scalar> shares(scores.rows(), scores.cols());
-    RealVector share(scores.rows());
+    const Real log_cols = std::log(static_cast<Real>(scores.cols()));
     plan.for_each_log_column([&](Index, Index n, const RealVector& log_column) {
-        share = log_column.array() + std::log(static_cast<Real>(scores.cols()));
-        detail::exp_or_zero(share.data(), share.size(), share.data());
-        shares.col(n) = share.template cast<Scalar>();
+        shares.col(n) = (log_column.array() + log_cols).template cast<Scalar>();
     });
+    detail::exp_or_zero(shares.data(), shares.size(), shares.data());
     return shares;
 }
 
