@@ -49,6 +49,37 @@ TEST_CASE("An alpha beyond the range of double over alpha0 keeps its marginal") 
     CHECK((!solution.converged() || marginal_violation(solution) < 1e-6));
 }
 
+TEST_CASE("Newton tells Quadratic's rewards apart however small alpha0 is") {
+    // 0.5 + 0.9 > 1 + 0.1
+    const Matrix<double> reward{{1, 0.5}, {0.9, 0.1}};
+    const Matrix<double> crossed{{0, 0.5}, {0.5, 0}};
+    for (const double alpha0 : {std::numeric_limits<double>::denorm_min(), 1e-300, 1e-290, 1e-280, 1e-200}) {
+        INFO("alpha0 " << alpha0);
+        const auto solution = Newton{}.solve(problem_of<Quadratic>(reward, alpha0, hard, hard));
+        CHECK(solution.converged());
+        CHECK((solution.plan() - crossed).cwiseAbs().maxCoeff() < 1e-12);
+    }
+}
+
+TEST_CASE("Newton on Quadratic says where a plan's entries times alpha0 leave the range of double") {
+    const Matrix<double> reward = Matrix<double>::Ones(1, 1);
+    const Newton newton{{.closed_forms = false}};
+    for (const double alpha0 : {1e-300, 1e-290, 1e-270, 1e-100}) {
+        for (const double alpha1 : {1e-8, 1e-4, 1e-2, 1.0}) {
+            INFO("alpha0 " << alpha0 << ", alpha1 " << alpha1);
+            const auto solution = newton.solve(problem_of<Quadratic>(reward, alpha0, alpha1, 0));
+            const double log_entry = std::log1p(solution.feature_potential[0]) - std::log(2 * alpha0);
+            CHECK(solution.converged() == (alpha0 > 1e-280 || alpha1 > 1e-3));
+            if (!solution.converged()) {
+                CHECK(solution.status == Status::precision_limit);
+                CHECK(std::abs(log_entry - solution.log_mass) <= 1.01 * solution.residual);
+            } else if (solution.feature_potential[0] > -1) {
+                CHECK(std::abs(log_entry - solution.log_mass) < 1e-6);
+            }
+        }
+    }
+}
+
 TEST_CASE("A marginal far weaker than the other has the potential of its mass") {
     const Matrix<double> reward{{0, 1, 1}};
     const Matrix<double> turned = reward.transpose();

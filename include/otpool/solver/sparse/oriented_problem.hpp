@@ -35,6 +35,8 @@ inline bool features_are_rows(const Inspection& problem) {
 /// -inf stays one, and means that the entry has no mass.
 template <std::same_as<Real> Work = Real>
 struct OrientedProblem {
+    static constexpr Work largest = 1e280;  ///< Rewards and potentials are clamped to it.
+
     bool features_are_rows = true;
     Index rows = 0, cols = 0;
     std::vector<Work> reward;  ///< A column after the other.
@@ -86,8 +88,6 @@ struct OrientedProblem {
     }
 
 private:
-    static constexpr Work largest = 1e280;
-
     /// alpha / (alpha + other)
     static Work share(const Alphas& alpha, const Alphas& other) {
         if (alpha.all_hard()) return 1;

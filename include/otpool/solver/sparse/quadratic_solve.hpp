@@ -31,6 +31,24 @@ Work quadratic_offset(const Inspection& problem, Work unit) {
     return std::isfinite(x) ? highest - (std::min)(alpha * wright_omega(x), (std::max)(highest, Work(0))) : 0;
 }
 
+/// The unit of an oriented problem: 2 alpha0, or the least one that leaves its rewards in range. The plan is the same but
+/// where its entries are more than the inverse of that range.
+template <std::same_as<Real> Work = Real>
+Work quadratic_unit(const Inspection& problem, Work offset) {
+    const auto distance = [&](Work reward) { return std::abs(reward / 2 - offset / 2); };
+    const Work farthest = (std::max)(distance(problem.highest_of_all()), distance(lowest_that_matters<Work>(problem)));
+    return (std::max)(2 * problem.alpha0, farthest * (4 / OrientedProblem<Work>::largest));
+}
+
+/// What a solution says if it was found in that larger unit.
+template <std::same_as<Real> Work>
+void check_unit(SolvedPlan& found, Work wanted, Work unit) {
+    constexpr Work log_large = 500;  // of entries that are nothing beside rewards in either unit: 1e217 / 1e280
+    if (unit == wanted || found.log_mass < log_large) return;
+    found.outcome.residual = (std::max)(found.outcome.residual, std::log(unit) - std::log(wanted));
+    if (found.outcome.converged()) found.outcome.status = Status::precision_limit;
+}
+
 /// Ends the solve of a KSparse problem. `row`: the potentials of the same problem without the limit, to start from.
 template <std::same_as<Real> Work>
 SolvedPlan solve_k_sparse(const Inspection& problem, const OrientedProblem<Work>& oriented,
@@ -62,8 +80,13 @@ SolvedPlan solve_quadratic(const Inspection& problem, const AnyRun& run, const s
     const bool is_limited = most > 0 && most < problem.features();
     Iterations iterations(run, is_limited ? 2000 : 200);
     std::vector<Work> row = f.empty() ? f : starting_rows(problem, f, g);
-    const Work last = 2 * problem.alpha0;
+    const Work last = quadratic_unit<Work>(problem, offset);
     Work unit = row.empty() ? (std::max)(last, range_of_rewards<Work>(problem) / easy_range) : last;
+    const auto finished = [&](SolvedPlan found) {
+        check_unit(found, 2 * problem.alpha0, last);
+        check_mass_range(found, problem.reward.is_float());
+        return found;
+    };
     while (true) {
         const OrientedProblem<Work> oriented(problem, unit, offset);
         for (Work& potential : row) potential = oriented.row_potential(potential);
@@ -79,15 +102,13 @@ SolvedPlan solve_quadratic(const Inspection& problem, const AnyRun& run, const s
         }
         if (unit == last && is_limited) {
             SolvedPlan found = solve_k_sparse(problem, oriented, newton.row_potential(), iterations);
-            check_mass_range(found, problem.reward.is_float());
-            return found;
+            return finished(std::move(found));
         }
         if (unit == last) {
             iterations.settle(newton.residual(), newton.attainable());  // iterations may have run out on the way
             SolvedPlan found = newton.solution();
             found.outcome = iterations.outcome();
-            check_mass_range(found, problem.reward.is_float());
-            return found;
+            return finished(std::move(found));
         }
         row = oriented.given_rows(newton.row_potential());
         unit = iterations.again() ? (std::max)(last, unit / 4) : last;
