@@ -80,6 +80,23 @@ TEST_CASE("Newton on Quadratic says where a plan's entries times alpha0 leave th
     }
 }
 
+TEST_CASE("ActiveSet takes rewards and alphas as small as numbers are") {
+    const double least = std::numeric_limits<double>::denorm_min();
+    const ActiveSet solver{{.closed_forms = false}};
+    for (const double x : {0.0, least, 1e-310, 1e-300}) {
+        for (const double alpha : {least, 1e-310, 1e-300, 1.0, double(hard)}) {
+            INFO("reward " << x << ", alpha " << alpha);
+            // Each feature reaches its own instance best, and P is diagonal; hard features have their prior's mass.
+            const Matrix<double> reward = Matrix<double>::Identity(3, 3) * x;
+            const auto solution = solver.solve(problem_of<Entropy>(reward, 0, alpha, 0));
+            CHECK(solution.feature_potential.allFinite());
+            CHECK((solution.feature_potential.array() + x).abs().maxCoeff() <= 1e-13 * x);
+            if (x / alpha < 1e-10) CHECK((solution.feature_marginal().array() * 3 - 1).abs().maxCoeff() < 1e-9);
+            if (x > 1e-305) CHECK(solution.plan().isDiagonal());
+        }
+    }
+}
+
 TEST_CASE("A marginal far weaker than the other has the potential of its mass") {
     const Matrix<double> reward{{0, 1, 1}};
     const Matrix<double> turned = reward.transpose();

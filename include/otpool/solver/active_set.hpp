@@ -33,7 +33,8 @@ SolvedPlan solve_by_active_set(const Inspection& problem, const AnyRun& run, con
                                const std::vector<Work>& g) {
     const Work range = range_of_rewards<Work>(problem);
     const Work alpha = sum_of_alphas(problem.alpha1, problem.alpha2);
-    const Work unit = range > 0 ? range : alpha > 0 && std::isfinite(alpha) ? alpha : 1;
+    const Work wanted = range > 0 ? range : alpha > 0 && std::isfinite(alpha) ? alpha : 1;
+    const Work unit = (std::max)(wanted, 2 * (std::numeric_limits<Work>::min)());  // half of it is a divisor
     const OrientedProblem<Work> oriented(problem, unit, problem.highest_of_all());
     std::vector<Work> row = f.empty() ? f : starting_rows(problem, f, g);
     for (Work& potential : row) potential = oriented.row_potential(potential);
