@@ -11,7 +11,7 @@ namespace otpool::detail {
 
 /// Some columns of a bag in memory, one after the other.
 struct ColumnBlock {
-    Index first = 0;  ///< The number of the first one in the bag.
+    Index first = 0;  ///< The place of the first one among the columns that are read.
     Index count = 0;
     const std::byte* numbers = nullptr;  ///< Of the bag's scalar.
 };
@@ -21,12 +21,15 @@ struct ColumnBlock {
 class AnyColumns {
 public:
     /// The columns [first, first + cols) of the source. `rewards_are_values`: whether the functor is the identity.
+    /// `number`: of the first one in the bag, if the source has only some of its columns.
     template <ColumnSource S, class Reward>
-    AnyColumns(const S& source, Index first, Index cols, const Reward& reward, bool rewards_are_values)
+    AnyColumns(const S& source, Index first, Index cols, const Reward& reward, bool rewards_are_values,
+               Index number = 0)
         : rewards_are_values_(rewards_are_values),
           rows_(source.rows()),
           first_(first),
           cols_(cols),
+          number_(number),
           bytes_of_number_(sizeof(typename S::Scalar)),
           source_(&source),
           reward_(&reward),
@@ -36,6 +39,8 @@ public:
 
     Index rows() const { return rows_; }
     Index cols() const { return cols_; }
+    /// The number of a column in the bag.
+    Index number(Index column) const { return number_ + column; }
     Index bytes_of_column() const { return rows_ * bytes_of_number_; }
     bool rewards_are_values() const { return rewards_are_values_; }
 
@@ -67,7 +72,7 @@ private:
     }
 
     bool rewards_are_values_;
-    Index rows_, first_, cols_, bytes_of_number_;
+    Index rows_, first_, cols_, number_, bytes_of_number_;
     const void* source_;
     const void* reward_;
     void (*read_)(const void* source, Index first, Index count, std::byte* to);

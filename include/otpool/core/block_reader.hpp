@@ -12,46 +12,10 @@
 
 #include "otpool/core/any_columns.hpp"
 #include "otpool/core/buffer.hpp"
-#include "otpool/core/execution.hpp"
+#include "otpool/core/column_blocks.hpp"
 #include "otpool/core/matrix.hpp"
 
 namespace otpool::detail {
-
-/// A bag's columns split into blocks of about 2^17 entries, and these into at most 128 parts, whose sums are kept apart.
-/// Both depend on the bag's size alone. A pass takes the parts in rising or falling order, and the blocks of a part always
-/// in rising order, so that the sum of a part has the same bits in both.
-class ColumnBlocks {
-public:
-    ColumnBlocks(Index rows, Index cols)
-        : cols_(cols),
-          width_(std::clamp((Index{1} << 17) / (std::max)(rows, Index{1}), Index{1}, (std::max)(cols, Index{1}))),
-          parts_(rows, cols, width_) {}
-
-    Index count() const { return (cols_ + width_ - 1) / width_; }
-    Index width() const { return width_; }  ///< Columns of a block; the last one has maybe fewer.
-    Index parts() const { return parts_.count(); }
-    Index part_of(Index block) const { return block / blocks_of_part(); }
-    Index first(Index block) const { return block * width_; }
-    Index size(Index block) const { return (std::min)(width_, cols_ - first(block)); }
-
-    /// The i-th block of a pass.
-    Index in_order(Index i, bool falling) const {
-        if (!falling) return i;
-        const Index last_part = parts() - 1;
-        const Index before_last = last_part * blocks_of_part();
-        const Index of_last = count() - before_last;
-        if (i < of_last) return before_last + i;
-        const Index left = i - of_last;
-        return (last_part - 1 - left / blocks_of_part()) * blocks_of_part() + left % blocks_of_part();
-    }
-
-private:
-    Index blocks_of_part() const { return parts_.first(1) / width_; }
-
-    Index cols_;
-    Index width_;
-    InstanceParts parts_;
-};
 
 /// Reads the blocks of a bag, pass after pass, on threads of its own. The first blocks of the bag stay in memory, as many
 /// as there is room for; the others go through a ring of slots.

@@ -26,11 +26,11 @@ public:
     InvalidArgument(const std::string& argument, const std::string& found, const std::string& allowed)
         : Error(argument + " is " + found + "; allowed: " + allowed) {}
 
+    /// Takes the whole message of another such error.
+    explicit InvalidArgument(const std::string& message) : Error(message) {}
+
     /// The same error with the place where it was found: "PLACE: MESSAGE".
     InvalidArgument in(const std::string& place) const { return InvalidArgument(place + ": " + what()); }
-
-private:
-    explicit InvalidArgument(const std::string& message) : Error(message) {}
 };
 
 /// A valid problem that the named solver does not solve, thrown before any work.
@@ -39,6 +39,8 @@ public:
     /// Takes the parts of the message: "SOLVER does not solve a problem with FOUND; allowed: ALLOWED".
     UnsupportedProblem(const std::string& solver, const std::string& found, const std::string& allowed)
         : Error(solver + " does not solve a problem with " + found + "; allowed: " + allowed) {}
+    /// Takes the whole message of another such error.
+    explicit UnsupportedProblem(const std::string& message) : Error(message) {}
 };
 
 namespace detail {

@@ -27,6 +27,11 @@ struct StreamOptions {
     /// Called with the plan's sums over features, c_n = sum_d P_dn, if set: for the instances first, first + 1, ..., a block
     /// at a time and in rising order, from the pooling's thread. Takes one more pass.
     std::function<void(Index first, std::span<const double> weights)> weights = {};
+    /// The features' potentials f that Sinkhorn starts from, D finite numbers, instead of from the priors: those of a solve
+    /// that was cut short, or of another bag. Takes one more pass. Empty: none. A closed form needs none.
+    RealVector start = {};
+    /// Called after every iteration of Sinkhorn with f, D numbers, if set: with them as `start` a solve goes on.
+    std::function<void(std::span<const double> f)> potential = {};
 };
 
 }  // namespace otpool

@@ -33,7 +33,7 @@ public:
     Real prior_weight = 0;              ///< As in EntropicRegularizer.
     bool shifts_rows = true;            ///< As in ScaledReward.
     Side instances;                     ///< How each instance is held to its prior; without lines.
-    Buffer<Real> log_prior;             ///< log q0, -inf for excluded instances; empty if uniform.
+    Buffer<Real> log_prior;             ///< log q0 of the source's columns, -inf for excluded ones; empty if uniform.
     Real uniform_log_prior = 0;         ///< Of every instance, if it is empty.
     Buffer<Real> row_shift, reference;  ///< StreamedSums::highest and reference of the whole bag, after its first pass.
     Real offset = 0;                    ///< The highest reward of all, likewise.
@@ -178,7 +178,7 @@ private:
     /// Checks column k, and raises the highest rewards to it.
     void look_at(const ColumnBlock& block, Index k, Columns& columns, Sums& sums) const {
         source->values(block, k, columns.value.data());
-        require_finite_column(columns.value.data(), rows(), block.first + k,
+        require_finite_column(columns.value.data(), rows(), source->number(block.first + k),
                               source->rewards_are_values() ? "reward" : "bag");
         if (is_left_out(columns, k)) return;
         if (source->rewards_are_values()) return raise(columns.value.data(), sums.highest);
@@ -202,7 +202,7 @@ private:
 
     /// columns.reward <- the functor's rewards, which may be -inf. A column of which all are is left out.
     void read_transformed(const ColumnBlock& block, Index k, Columns& columns, Sums& sums) const {
-        const Index n = block.first + k;
+        const Index n = source->number(block.first + k);
         try {
             source->rewards(block, k, columns.reward.data());
         } catch (const InvalidArgument& error) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <concepts>
+#include <iterator>
 #include <limits>
 
 #include "otpool/core/buffer.hpp"
@@ -86,6 +87,28 @@ struct StreamedSums {
         add_largest(other.log_largest, other.largest_potential);
         active += other.active;
         forbids_pairs = forbids_pairs || other.forbids_pairs;
+    }
+
+    /// The sums as so many numbers, for messages; without log_col_mass.
+    static Index numbers(Index rows) { return 5 * rows + 5; }
+    void copy_to(Real* to) const {
+        for (const Buffer<Real>* of_rows : {&highest, &reference, &top, &mass, &weighted})
+            to = std::copy_n(of_rows->begin(), rows(), to);
+        const Real others[] = {log_asked, log_largest, largest_potential, static_cast<Real>(active),
+                               Real(forbids_pairs ? 1 : 0)};
+        std::copy(std::begin(others), std::end(others), to);
+    }
+    void copy_from(Index rows, const Real* from) {
+        start(rows);
+        for (Buffer<Real>* of_rows : {&highest, &reference, &top, &mass, &weighted}) {
+            std::copy_n(from, rows, of_rows->begin());
+            from += rows;
+        }
+        log_asked = from[0];
+        log_largest = from[1];
+        largest_potential = from[2];
+        active = static_cast<Index>(from[3]);
+        forbids_pairs = from[4] != 0;
     }
 
     /// Columns of the other sums do not count if they have no mass beside these, and the other way round.

@@ -27,6 +27,8 @@ template <class S>
 struct Streamed;  // likewise; pooling/streamed.hpp has it, and pool_streamed()
 template <class S>
 struct StreamedBags;  // likewise; pooling/streamed_bags.hpp
+template <class S>
+struct Shared;  // likewise; pooling/shared.hpp
 
 /// The parameters of a pooling's UOT problem, with the same names as in UotProblem.
 template <BagScalar Scalar>
@@ -104,7 +106,13 @@ struct Pooling {
         return pool_streamed(*this, bag).pooled;
     }
 
-    /// The same of a batch of bags: D x B. Include otpool/pooling/streamed_bags.hpp.
+    /// Pools one bag that is spread over several processes. Include otpool/pooling/shared.hpp.
+    template <class S>
+    Vector<Scalar> operator()(const Shared<S>& bag) const {
+        return pool_streamed(*this, bag).pooled;
+    }
+
+    /// Pools a batch of bags that is read piece by piece: D x B. Include otpool/pooling/streamed_bags.hpp.
     template <class S>
     Matrix<Scalar> operator()(const StreamedBags<S>& bags) const {
         return pool_streamed(*this, bags);

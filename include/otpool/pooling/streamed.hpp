@@ -7,14 +7,18 @@
 #include <limits>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "otpool/closed_form/closed_form_of.hpp"
 #include "otpool/core/any_columns.hpp"
+#include "otpool/core/column_blocks.hpp"
 #include "otpool/core/column_source.hpp"
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/stream_options.hpp"
 #include "otpool/core/workspace.hpp"
+#include "otpool/kernel/block_tree.hpp"
+#include "otpool/kernel/rank_messages.hpp"
 #include "otpool/plan/solved_plan.hpp"
 #include "otpool/pooling/pooling.hpp"
 #include "otpool/pooling/readout.hpp"
@@ -89,9 +93,35 @@ void validate_streamed(const UotProblem<Scalar, R>& problem) {
     }
 }
 
-/// The problem in the form that streams. Takes the memory of its prior.
+/// The columns of a bag that this process has, and how it tells others of its sums: null if it has all columns.
+struct OwnColumns {
+    ColumnBlocks blocks;
+    RankMessages* messages = nullptr;
+};
+
+/// The sum of one number for each of all columns, of which this process has its own. The bits depend on the bag alone.
+template <class Scalar>
+Real sum_of_columns(const Vector<Scalar>& numbers, const OwnColumns& own) {
+    const auto join = [](Real& sum, Real next) { sum += next; };
+    BlockTree<Real> tree(own.blocks);
+    for (Index block = 0; block < own.blocks.count(); ++block) {
+        Real sum = 0;
+        for (Index k = 0; k < own.blocks.size(block); ++k)
+            sum += static_cast<Real>(numbers[own.blocks.first(block) + k]);
+        tree.add(0, own.blocks.number(block), own.blocks.size(block), sum, join);
+    }
+    if (own.messages != nullptr) {
+        own.messages->add_up(
+            RankMessages::Kind::prior, tree, [](Real sum, Real* to) { *to = sum; },
+            [](Real& sum, const Real* from) { sum = *from; }, join);
+    }
+    return tree.nodes()[0].sums;
+}
+
+/// The problem in the form that streams. `q0`: of this process's columns, or empty; takes its memory.
 template <class Scalar, EntropicRegularizer R>
-StreamedProblem streamed_problem(UotProblem<Scalar, R>& problem) {
+StreamedProblem streamed_problem(const UotProblem<Scalar, R>& problem, Vector<Scalar>&& q0, const OwnColumns& own,
+                                 bool has_prior) {
     StreamedProblem streamed;
     streamed.alpha0 = Real(problem.alpha0);
     streamed.alpha1 = Real(problem.features.alpha);
@@ -99,12 +129,19 @@ StreamedProblem streamed_problem(UotProblem<Scalar, R>& problem) {
     streamed.prior_weight = R::prior_weight;
     const Real mass = prior_mass(problem.features);
     const bool both_hard = std::isinf(streamed.alpha1) && std::isinf(streamed.alpha2);
-    const Real mass_of_q = both_hard ? mass : prior_mass(problem.instances);
     set_log_prior(problem.features.prior, problem.reward.rows(), mass, streamed.log_p);
-    streamed.uniform_log_q = std::log(mass_of_q / static_cast<Real>(problem.reward.cols()));
-    Vector<Scalar>& q0 = problem.instances.prior;
-    if (q0.size() > 0) set_log_prior(q0, problem.reward.cols(), mass_of_q, streamed.log_q);
-    q0.resize(0);
+    if (!has_prior) {
+        streamed.uniform_log_q = std::log((both_hard ? mass : 1) / static_cast<Real>(problem.reward.cols()));
+        return streamed;
+    }
+    const Real sum = sum_of_columns(q0, own);
+    if (own.messages != nullptr) {
+        require_that(std::abs(sum - 1) <= 1e-3, "sum of q0 over all ranks", sum, "1, within 0.001");
+    }
+    const Real unit = both_hard ? sum / mass : problem.instances.has_masses ? 1 : sum;
+    streamed.log_q.resize(q0.size());
+    for (Index n = 0; n < q0.size(); ++n) streamed.log_q[n] = std::log(static_cast<Real>(q0[n]) / unit);
+    Vector<Scalar>().swap(q0);
     return streamed;
 }
 
@@ -116,16 +153,40 @@ void take_half_steps(Scaling& scaling) {
     if (!scaling.has_free_instances()) scaling.update_instances();
 }
 
+/// Gives the features' potentials after every step to those who want them.
+struct PotentialTape {
+    const StreamOptions& options;
+    std::vector<double> f = {};
+
+    void begin(const auto& /*scaling*/) const {}
+    void keep(const auto& scaling, Real /*translation*/) {
+        if (!options.potential) return;
+        f.resize(static_cast<std::size_t>(scaling.features().kernel.size()));
+        for (std::size_t d = 0; d < f.size(); ++d) f[d] = scaling.feature_potential(static_cast<Index>(d));
+        options.potential(f);
+    }
+};
+
 /// Sinkhorn's iterations. Returns how they ended.
 template <class Scaling>
-Outcome take_iterations(Scaling& scaling, const Sinkhorn& sinkhorn, double tolerance) {
+Outcome take_iterations(Scaling& scaling, const Sinkhorn& sinkhorn, double tolerance, const StreamOptions& options) {
     const Observer nobody;
     Iterations iterations(sinkhorn.options, tolerance, Sinkhorn::default_limit, nobody);
     Workspace workspace;
     scaling.start();
+    if (options.start.size() > 0)
+        scaling.restart({options.start.data(), static_cast<std::size_t>(options.start.size())});
     sinkhorn_steps(scaling, iterations, sinkhorn.translation, false,
-                   sinkhorn.options.iterations ? 0 : sinkhorn.acceleration.memory, workspace, NoTape());
+                   sinkhorn.options.iterations ? 0 : sinkhorn.acceleration.memory, workspace, PotentialTape{options});
     return iterations.outcome();
+}
+
+/// Throws InvalidArgument unless a start, if there is one, is one of so many features.
+inline void require_start(const RealVector& start, Index rows) {
+    if (start.size() == 0) return;
+    require_that(start.size() == rows, "length of start", start.size(), text(rows, ", the number of features"));
+    for (Index d = 0; d < rows; ++d)
+        require_that(std::isfinite(start[d]), text("start[", d, "]"), start[d], "finite numbers");
 }
 
 /// Throws UnsupportedProblem unless the solver iterates over streamed bags.
@@ -190,32 +251,63 @@ struct StreamedPlan {
     SolvedPlan found;
 };
 
-/// Pools one bag. `problem`: the bag's, whose reward has only its shape.
+/// Pools one bag. `problem`: the bag's, whose reward has only its shape, and no q0. `q0`: as in streamed_problem().
 template <class PoolingType, class Number, EntropicRegularizer R>
-StreamedPlan pool_columns(const PoolingType& pooling, UotProblem<Number, R>& problem, const AnyColumns& columns,
+StreamedPlan pool_columns(const PoolingType& pooling, const UotProblem<Number, R>& problem, Vector<Number>&& q0,
+                          bool has_prior, const AnyColumns& columns, const OwnColumns& own,
                           const StreamOptions& options) {
     using Solver = std::decay_t<decltype(pooling.solver)>;
     validate(pooling.solver.options);
     const bool closed = pooling.solver.options.closed_forms && has_closed_form(problem);
     if (!closed) require_streaming(pooling.solver);
+    require_start(options.start, columns.rows());
     const StreamedReadout<Number, std::decay_t<decltype(pooling.readout)>> readout(pooling.readout,
                                                                                    Real(problem.instances.alpha));
     Index vectors = 1;  // y
     if constexpr (std::same_as<Solver, Sinkhorn>) vectors += 2 * pooling.solver.acceleration.memory + 4;
-    StreamedScaling<> scaling(columns, streamed_problem(problem), options, pooling.execution, vectors);
+    StreamedScaling<> scaling(columns, own.blocks, own.messages,
+                              streamed_problem(problem, std::move(q0), own, has_prior), options, pooling.execution,
+                              vectors);
     StreamedPlan plan;
     if (closed) {
         take_half_steps(scaling);
         plan.found.outcome.status = Status::converged;
     } else if constexpr (std::same_as<Solver, Sinkhorn>) {
         const double tolerance = pooling.solver.options.tolerance.value_or(default_tolerance<Number>);
-        plan.found.outcome = take_iterations(scaling, pooling.solver, tolerance);
+        plan.found.outcome = take_iterations(scaling, pooling.solver, tolerance, options);
     }
     plan.found.log_mass = scaling.log_mass();
     check_mass_range(plan.found, std::same_as<Number, float>);
     plan.y = readout(scaling, columns.rows());
     if (options.weights) scaling.for_each_weight(options.weights);
     return plan;
+}
+
+/// A pooling's problem of so many features and instances, without q0.
+template <BagScalar Scalar, class Solver, Regularizer R, class Readout, class Prior, class Reward, class Output>
+auto problem_of_shape(const Pooling<Scalar, Solver, R, Readout, Prior, Reward, Output>& pooling, Index rows,
+                      Index cols) {
+    using Number = typename Pooling<Scalar, Solver, R, Readout, Prior, Reward, Output>::Number;
+    static_assert(std::same_as<Prior, UniformPrior>, "otpool: a streamed bag has its prior beside it: Streamed::prior");
+    UotProblem<Number, R> problem{.reward = Eigen::Map<const Matrix<Number>>(nullptr, rows, cols)};
+    problem.alpha0 = pooling.parameters.alpha0;
+    problem.features = pooling.parameters.features;
+    problem.instances = pooling.parameters.instances;
+    problem.mass = pooling.parameters.mass;
+    return problem;
+}
+
+/// The result of a plan's readout.
+template <BagScalar Scalar, class Number>
+StreamedResult<Scalar> result_of(const auto& pooling, StreamedPlan&& plan) {
+    StreamedResult<Scalar> result{.pooled = Vector<Scalar>(plan.y.size())};
+    for (Index d = 0; d < plan.y.size(); ++d) {
+        const Number number = saturated<Number>(plan.y[d]);
+        result.pooled[d] = saturated<Scalar>(static_cast<Real>(pooling.output(number)));
+    }
+    result.outcome = std::move(plan.found.outcome);
+    result.log_mass = plan.found.log_mass;
+    return result;
 }
 
 /// The same of the columns [first, first + cols) of a source, with this prior.
@@ -225,29 +317,19 @@ StreamedResult<Scalar> pool_columns(const Pooling<Scalar, Solver, R, Readout, Pr
                                     const S& source, Index first, Index cols, const Vector<Scalar>& prior,
                                     const StreamOptions& options) {
     static_assert(std::same_as<Scalar, typename S::Scalar>, "otpool: a pooling and its source have the same scalar");
-    static_assert(std::same_as<Prior, UniformPrior>, "otpool: a streamed bag has its prior beside it: Streamed::prior");
     using Number = typename Pooling<Scalar, Solver, R, Readout, Prior, Reward, Output>::Number;
-    const Index rows = source.rows();
-    UotProblem<Number, R> problem{.reward = Eigen::Map<const Matrix<Number>>(nullptr, rows, cols)};
-    problem.alpha0 = pooling.parameters.alpha0;
-    problem.features = pooling.parameters.features;
-    problem.instances = pooling.parameters.instances;
-    problem.mass = pooling.parameters.mass;
+    auto problem = problem_of_shape(pooling, source.rows(), cols);
     if (prior.size() > 0) problem.instances.prior = prior.template cast<Number>();
     validate_streamed(problem);
-
-    StreamedResult<Scalar> result{.pooled = Vector<Scalar>(rows)};
     if constexpr (EntropicRegularizer<R>) {
         const AnyColumns columns(source, first, cols, pooling.reward, std::same_as<Reward, Identity>);
-        StreamedPlan plan = pool_columns(pooling, problem, columns, options);
-        for (Index d = 0; d < rows; ++d) {
-            const Number number = saturated<Number>(plan.y[d]);
-            result.pooled[d] = saturated<Scalar>(static_cast<Real>(pooling.output(number)));
-        }
-        result.outcome = std::move(plan.found.outcome);
-        result.log_mass = plan.found.log_mass;
+        Vector<Number> q0 = std::exchange(problem.instances.prior, {});
+        const bool has_prior = q0.size() > 0;
+        const OwnColumns own{ColumnBlocks(source.rows(), cols)};
+        return result_of<Scalar, Number>(
+            pooling, pool_columns(pooling, problem, std::move(q0), has_prior, columns, own, options));
     }
-    return result;
+    return {};
 }
 
 }  // namespace detail

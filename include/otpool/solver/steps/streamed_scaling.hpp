@@ -12,10 +12,12 @@
 
 #include "otpool/core/any_columns.hpp"
 #include "otpool/core/buffer.hpp"
+#include "otpool/core/column_blocks.hpp"
 #include "otpool/core/error.hpp"
 #include "otpool/core/execution.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/core/stream_options.hpp"
+#include "otpool/kernel/rank_messages.hpp"
 #include "otpool/kernel/scaled_reward.hpp"
 #include "otpool/kernel/streamed_kernel.hpp"
 #include "otpool/kernel/streamed_passes.hpp"
@@ -45,12 +47,13 @@ struct StreamedProblem {
 template <std::same_as<Real> Work = Real>
 class StreamedScaling {
 public:
-    /// Views all of them. `vectors`: of how many numbers per feature the caller takes memory.
-    StreamedScaling(const AnyColumns& columns, StreamedProblem&& problem, const StreamOptions& options,
-                    const Execution& execution, Index vectors)
+    /// Views all of them. `blocks` and `messages` as in StreamedPasses. `vectors`: of how many numbers per feature the
+    /// caller takes memory.
+    StreamedScaling(const AnyColumns& columns, const ColumnBlocks& blocks, RankMessages* messages,
+                    StreamedProblem&& problem, const StreamOptions& options, const Execution& execution, Index vectors)
         : alpha0_(problem.alpha0),
           log_p_(std::move(problem.log_p)),
-          passes_(columns, options, execution, state_bytes(columns, problem, vectors)) {
+          passes_(columns, blocks, messages, options, execution, state_bytes(columns, problem, vectors)) {
         kernel_.source = &columns;
         kernel_.inverse_alpha0 = (std::min)(1 / alpha0_, (std::numeric_limits<Real>::max)());
         kernel_.prior_weight = problem.prior_weight;
@@ -87,6 +90,23 @@ public:
         feature_penalty_.assign(rows(), 0);
         log_row_sum_.resize(rows());
         for (Index d = 0; d < rows(); ++d) log_row_sum_[d] = log_row_mass_[d];
+    }
+
+    /// Goes on from these potentials f, D numbers, instead. Only after start(), and at alpha0 in (0, inf). Cost: a pass.
+    void restart(std::span<const double> f) {
+        const Stiffness& features = features_.common;
+        const Real rise = features.is_soft() ? features.alpha * mass_shift() : offset_of_features();
+        for (Index d = 0; d < rows(); ++d) {
+            const Real potential = features.is_free() ? 0 : f[static_cast<std::size_t>(d)] + rise;
+            feature_potential_[d] = potential / alpha0_ + features_.anchor[d];
+            if (features.is_soft()) feature_penalty_[d] = potential / features.alpha;
+        }
+        update_instances();
+    }
+
+    /// The potential f_d of a feature, in the rewards' unit, as Solution has it.
+    Real feature_potential(Index d) const {
+        return unscaled(features_, features(), d, alpha0_, mass_shift(), offset_of_features());
     }
 
     /// f <- k1 a0 (log p0 - LSE_n((X + g)/a0)). At alpha0 = 0, the potentials for which the plan is the limit.
@@ -176,7 +196,8 @@ public:
                 for (Real& weight : sums.log_col_mass) weight = std::exp((std::min)(weight + mass_shift(), 709.0));
             },
             [&](const ColumnBlock& block, const Sums& sums) {
-                take(block.first, {sums.log_col_mass.data(), static_cast<std::size_t>(block.count)});
+                take(kernel_.source->number(block.first),
+                     {sums.log_col_mass.data(), static_cast<std::size_t>(block.count)});
             });
     }
 
@@ -189,6 +210,9 @@ private:
     }
 
     Index rows() const { return log_p_.size(); }
+
+    /// ScaledProblem::offset_of_features()
+    Real offset_of_features() const { return features_.common.is_hard() ? kernel_.offset : 0; }
 
     /// ScaledProblem::mass_shift
     Real mass_shift() const {
