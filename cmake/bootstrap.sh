@@ -7,7 +7,7 @@ usage="usage: cmake/bootstrap.sh [--with-torch] [--with-ci]
 
 Installs, with apt-get, dnf or brew, what is missing of:
   a C++20 compiler, CMake 3.25 or later, Ninja, git, pkg-config, Eigen 3.4 or later, Catch2, Google Benchmark,
-  CLI11, nlohmann-json, cairo, a font, oneTBB, libzip, HDF5
+  CLI11, nlohmann-json, cairo, a font, oneTBB, libzip, HDF5, Open MPI
 
   --with-torch   also LibTorch, for train_mil and the adapter to it
   --with-ci      also what only the continuous integration needs: clang with its sanitizers and OpenMP, lld, Doxygen, Python 3 with venv
@@ -32,7 +32,7 @@ as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
 if have apt-get; then
     packages="g++=g++ cmake=cmake ninja=ninja-build git=git pkg-config=pkg-config libeigen3-dev catch2
         libbenchmark-dev libcli11-dev nlohmann-json3-dev libcairo2-dev fonts-dejavu-core libtbb-dev
-        libzip-dev libhdf5-dev"
+        libzip-dev libhdf5-dev libopenmpi-dev mpirun=openmpi-bin"
     ci_packages="clang++=clang libclang-rt-dev ld.lld=lld libomp-dev doxygen=doxygen python3=python3
         python3-venv"
     torch_packages="libtorch-dev"
@@ -45,14 +45,14 @@ if have apt-get; then
 elif have dnf; then
     packages="g++=gcc-c++ cmake=cmake ninja=ninja-build git=git pkg-config=pkgconf-pkg-config eigen3-devel catch-devel
         google-benchmark-devel cli11-devel json-devel cairo-devel dejavu-sans-fonts tbb-devel
-        libzip-devel hdf5-devel"
+        libzip-devel hdf5-devel openmpi-devel"
     ci_packages="clang++=clang compiler-rt ld.lld=lld libomp-devel doxygen=doxygen python3=python3"
     torch_packages="pytorch-devel"
     installed() { rpm --query --quiet "$1"; }
     install() { as_root dnf install -y "$@"; }
 elif have brew; then
     packages="cmake=cmake ninja=ninja git=git pkg-config=pkgconf eigen catch2 google-benchmark cli11 nlohmann-json
-        cairo tbb libzip hdf5"
+        cairo tbb libzip hdf5 open-mpi"
     ci_packages="ld.lld=lld libomp doxygen=doxygen python3=python" # the system's compiler is a clang
     torch_packages="pytorch"
     installed() { brew list --versions "$1" >/dev/null 2>&1; }

@@ -33,6 +33,8 @@ find_package(TBB CONFIG QUIET)
 find_package(OpenMP QUIET COMPONENTS CXX)
 find_package(benchmark CONFIG QUIET)
 find_package(Torch QUIET)
+set(MPI_CXX_SKIP_MPICXX ON) # the C interface does
+find_package(MPI QUIET COMPONENTS CXX)
 find_package(PkgConfig QUIET)
 if(PkgConfig_FOUND)
     pkg_check_modules(cairo QUIET IMPORTED_TARGET cairo)
