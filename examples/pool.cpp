@@ -5,7 +5,8 @@
 //     pool/inputs.hpp         Settings -> matrices, checked
 //     pool/prototypes.hpp     matrices -> prototypes of slots, where the user gives none
 //     pool/bag_pooler.hpp     Settings -> a function that pools one bag, made of the library's poolings
-//     pool/streaming.hpp      the same for bags that do not fit in memory
+//     pool/streaming.hpp      the same for bags that do not fit in memory, or are shared by several processes
+//     pool/processes.hpp      the processes that mpirun has started
 //     pool/execution.hpp      how many threads call it
 //     pool/results.hpp        pooled bags -> report, warnings, text
 
@@ -14,6 +15,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -26,13 +28,17 @@
 
 #include <otpool/otpool.hpp>
 
+#include <otpool/core/common_facts.hpp>
+#include <otpool/core/rank_errors.hpp>
 #include "pool/bag_pooler.hpp"
+#include "pool/checkpoint.hpp"
 #include "pool/command_line.hpp"
 #include "pool/demo.hpp"
 #include "pool/execution.hpp"
 #include "pool/inputs.hpp"
 #include "pool/instance_files.hpp"
 #include "pool/outputs.hpp"
+#include "pool/processes.hpp"
 #include "pool/prototypes.hpp"
 #include "pool/results.hpp"
 #include "pool/settings.hpp"
@@ -80,32 +86,37 @@ pool::Results<Scalar> pool_bags(const pool::Settings& settings, const pool::Inpu
     return results;
 }
 
-/// Everything between the open input files and the exit status, in the scalar of the outputs.
+/// The files that are to be written; null for what is not asked for. Only the first process has any.
+struct Outputs {
+    support::OutputFiles files;
+    support::OutputFile* pooled = nullptr;
+    support::OutputFile* plan = nullptr;
+    support::OutputFile* weights = nullptr;
+    support::OutputFile* heatmap = nullptr;
+    support::OutputFile* report = nullptr;
+    support::OutputFile* prototypes = nullptr;
+
+    void open(const pool::Settings& settings) {
+        const auto add = [&](const pool::File& name) { return name ? &files.add(*name) : nullptr; };
+        pooled = add(settings.output);
+        plan = add(settings.plan);
+        weights = add(settings.weights);
+        heatmap = add(settings.heatmap);
+        report = add(settings.report);
+        prototypes = add(settings.slots.save);
+    }
+};
+
+otpool::RealVector as_numbers(const pool::Offsets& offsets) {
+    return Eigen::Map<const pool::Vector<std::int64_t>>(offsets.data(), std::ssize(offsets)).cast<double>();
+}
+
 template <class Scalar>
-int run(const pool::Settings& settings, const pool::InstanceFiles& input) {
-    const bool streamed = pool::streams(settings, input, sizeof(Scalar));
-    const pool::Inputs<Scalar> inputs = pool::read_inputs<Scalar>(settings, input, streamed);
-    pool::check_bags(settings, inputs);
-    const otpool::Matrix<double> coordinates =
-        settings.heatmap ? pool::read_coordinates(settings, inputs.offsets) : otpool::Matrix<double>();
-    support::OutputFiles outputs;
-    const auto add = [&](const pool::File& name) { return name ? &outputs.add(*name) : nullptr; };
-    support::OutputFile* const pooled_file = add(settings.output);
-    support::OutputFile* const plan_file = add(settings.plan);
-    support::OutputFile* const weights_file = add(settings.weights);
-    support::OutputFile* const heatmap_file = add(settings.heatmap);
-    support::OutputFile* const report_file = add(settings.report);
-    support::OutputFile* const prototypes_file = add(settings.slots.save);
-
-    // All is checked; here the work begins.
-    const pool::Prototypes<Scalar> prototypes = pool::make_prototypes(settings, inputs);
-    pool::Results<Scalar> results =
-        streamed ? pool::pool_streamed_bags(settings, input, inputs)
-                 : pool_bags(settings, inputs, pool::make_bag_pooler<Scalar>(settings, inputs.p0, prototypes.vectors));
-    results.distinct_prototypes = prototypes.distinct;
-
+void write(const pool::Settings& settings, const pool::InstanceFiles& input, const pool::Inputs<Scalar>& inputs,
+           const pool::Results<Scalar>& results, const otpool::Matrix<double>& coordinates,
+           const pool::Prototypes<Scalar>& prototypes, Outputs& outputs) {
     // Before the first temporary file exists, as whoever reads stdout may end this program with a closed pipe.
-    if (pooled_file == nullptr) {
+    if (outputs.pooled == nullptr) {
         pool::print_pooled(std::cout, results, isatty(STDOUT_FILENO) == 1);
         if (!std::cout.flush()) {
             throw support::FileError("stdout", "output", "an error while writing", "an open stdout");
@@ -113,37 +124,83 @@ int run(const pool::Settings& settings, const pool::InstanceFiles& input) {
     }
     // Nor may it exist yet here: without memory, nlohmann_json ends the program.
     std::string report_text;
-    if (report_file != nullptr) {
+    if (outputs.report != nullptr) {
         const auto report = pool::report(settings, results, inputs.offsets, input.names());
         // A file's name need not be UTF-8, which JSON is.
         report_text = report.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
     }
-    if (pooled_file != nullptr) pool::write_array(*pooled_file, "features", results.pooled, results.shape());
-    if (plan_file != nullptr) pool::write_array(*plan_file, "plan", results.plan);
-    if (weights_file != nullptr) {
-        pool::write_array(*weights_file, "weights", results.weights, {results.weights.size()},
+    if (outputs.pooled != nullptr) pool::write_array(*outputs.pooled, "features", results.pooled, results.shape());
+    if (outputs.plan != nullptr) pool::write_array(*outputs.plan, "plan", results.plan);
+    if (outputs.weights != nullptr) {
+        pool::write_array(*outputs.weights, "weights", results.weights, {results.weights.size()},
                           pool::coordinates_beside(settings));
     }
-    if (heatmap_file != nullptr) {
-        pool::draw_slide(heatmap_file->stream(), settings, coordinates, results.weights.template cast<double>());
+    if (outputs.heatmap != nullptr) {
+        pool::draw_slide(outputs.heatmap->stream(), settings, coordinates, results.weights.template cast<double>());
     }
-    if (report_file != nullptr) report_file->stream() << report_text;
-    if (prototypes_file != nullptr) pool::write_array(*prototypes_file, "prototypes", prototypes.vectors);
-    outputs.commit();
+    if (outputs.report != nullptr) outputs.report->stream() << report_text;
+    if (outputs.prototypes != nullptr) pool::write_array(*outputs.prototypes, "prototypes", prototypes.vectors);
+    outputs.files.commit();
     pool::print_warnings(settings, results, input.left_out());
-    return results.missed(settings) > 0 ? exit_not_converged : 0;
 }
 
-int run(const pool::Settings& settings) {
-    pool::check_formats(settings);
-    pool::refuse_overwriting(settings);
-    const pool::InstanceFiles input(settings.input);
-    if (settings.dtype.value_or(input.dtype()) == otpool::Dtype::float32) return run<float>(settings, input);
-    return run<double>(settings, input);
+/// Everything between the open input files and the exit status, in the scalar of the outputs.
+template <class Scalar>
+int run(const pool::Settings& settings, const pool::InstanceFiles& input, const pool::Processes& processes) {
+    const otpool::AnyRanks& ranks = processes.ranks();
+    const bool is_first = ranks.rank() == 0;
+    bool streamed = false;
+    pool::Inputs<Scalar> inputs;
+    otpool::Matrix<double> coordinates;
+    Outputs outputs;
+    otpool::on_every_rank(ranks, [&] {
+        streamed = pool::streams(settings, input, sizeof(Scalar), ranks);
+        inputs = pool::read_inputs<Scalar>(settings, input, streamed);
+        pool::check_bags(settings, inputs);
+        if (settings.checkpoint && inputs.offsets.size() != 2) {
+            throw pool::UsageError("--checkpoint", std::to_string(inputs.offsets.size() - 1) + " bags", "one bag");
+        }
+        if (settings.heatmap) coordinates = pool::read_coordinates(settings, inputs.offsets);
+        if (is_first) outputs.open(settings);
+    });
+
+    otpool::detail::require_common(ranks,
+                                   {{"number of features", static_cast<double>(input.features())},
+                                    {"number of instances", static_cast<double>(input.begins().back())},
+                                    {"bytes of a number", sizeof(Scalar)},
+                                    {"number of bags", static_cast<double>(inputs.offsets.size() - 1)},
+                                    {"digest of where bags begin", otpool::detail::digest(as_numbers(inputs.offsets))},
+                                    {"digest of q0", otpool::detail::digest(inputs.q0)}});
+
+    // All is checked; here the work begins.
+    const pool::Prototypes<Scalar> prototypes = pool::make_prototypes(settings, inputs);
+    pool::Results<Scalar> results =
+        streamed ? pool::StreamedPooling<Scalar>(settings, input, inputs, processes)()
+                 : pool_bags(settings, inputs, pool::make_bag_pooler<Scalar>(settings, inputs.p0, prototypes.vectors));
+    results.distinct_prototypes = prototypes.distinct;
+    otpool::on_every_rank(ranks, [&] {
+        if (is_first) write(settings, input, inputs, results, coordinates, prototypes, outputs);
+    });
+    if (results.missed(settings) > 0) return exit_not_converged;
+    pool::Checkpoint(settings, ranks).remove();
+    return 0;
 }
 
-/// One line on stderr, whatever a file's name may hold.
-int fail(std::string message, int status) {
+int run(const pool::Settings& settings, const pool::Processes& processes) {
+    std::optional<pool::InstanceFiles> input;
+    otpool::on_every_rank(processes.ranks(), [&] {
+        pool::check_formats(settings);
+        pool::refuse_overwriting(settings);
+        input.emplace(settings.input);
+    });
+    if (settings.dtype.value_or(input->dtype()) == otpool::Dtype::float32)
+        return run<float>(settings, *input, processes);
+    return run<double>(settings, *input, processes);
+}
+
+/// One line on stderr, whatever a file's name may hold. All processes have the same to say; the first one does.
+int fail(const pool::Processes& processes, std::string message, int status) {
+    if (processes.ranks().rank() != 0) return status;
     for (char& c : message) {
         if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
     }
@@ -164,21 +221,18 @@ int main(int argc, char** argv) {
 #ifdef SIGXFSZ
     std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is then an error like a full disk
 #endif
+    const pool::Processes processes;
     try {
         if (argc == 1) return pool::demo();
         const std::optional<pool::Settings> settings = pool::CommandLine().parse(argc, argv);
-        return settings ? run(*settings) : 0;
-    } catch (const pool::UsageError& error) {
-        return fail(error.what(), exit_refused);
-    } catch (const support::FileError& error) {
-        return fail(error.what(), exit_refused);
-    } catch (const otpool::Error& error) {
-        return fail(error.what(), exit_refused);
+        return settings ? run(*settings, processes) : 0;
+    } catch (const otpool::Error& error) {  // of usage, of a file, or of the library
+        return fail(processes, error.what(), exit_refused);
     } catch (const std::bad_alloc&) {
-        return fail("out of memory", exit_failure);
+        return fail(processes, "out of memory", exit_failure);
     } catch (const std::length_error&) {  // more bags than any memory could hold
-        return fail("out of memory", exit_failure);
+        return fail(processes, "out of memory", exit_failure);
     } catch (const std::exception& error) {
-        return fail(error.what(), exit_failure);
+        return fail(processes, error.what(), exit_failure);
     }
 }

@@ -28,11 +28,18 @@ struct GivenSolver {
 
 inline void check_inputs(const Options& options) {
     if (!options.given("--input")) throw UsageError("--input", "none", "a .npy, .npz or .h5 file, or a folder of them");
-    const std::vector<std::pair<std::string, std::string>> one_of_two = {
-        {"--batch", "--ptr"}, {"--tolerance", "--iterations"}, {"--max-iterations", "--iterations"},
-        {"--q0", "--scores"}, {"--partial", "--dustbin"},      {"--cost", "--reward"}};
+    const std::vector<std::pair<std::string, std::string>> one_of_two = {{"--batch", "--ptr"},
+                                                                         {"--tolerance", "--iterations"},
+                                                                         {"--max-iterations", "--iterations"},
+                                                                         {"--q0", "--scores"},
+                                                                         {"--partial", "--dustbin"},
+                                                                         {"--cost", "--reward"},
+                                                                         {"--checkpoint", "--iterations"}};
     for (const auto& [one, other] : one_of_two) {
         if (options.given(one) && options.given(other)) throw UsageError(one, "with " + other, "one of the two");
+    }
+    if (options.given("--checkpoint-seconds") && !options.given("--checkpoint")) {
+        throw UsageError("--checkpoint-seconds", "without --checkpoint", "only with --checkpoint");
     }
     if (options.given("--coords") && !options.given("--heatmap")) {
         throw UsageError("--coords", "without --heatmap", "only with --heatmap");

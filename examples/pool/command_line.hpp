@@ -145,6 +145,11 @@ private:
             "bags that take more than this are read again in every pass over them: 16M or more, such as 2G; "
             "default: half of the free memory",
             [this](const std::string& text) { settings_.memory = parse_memory("--memory", text); });
+        options_.file("--checkpoint", settings_.checkpoint,
+                      "one bag, by sinkhorn: the state of its solve; a run that finds the file goes on from there, and "
+                      "removes it when the bag has converged; default: none");
+        options_.integer("--checkpoint-seconds", settings_.checkpoint_seconds, {0, 1000000, "0 to 1000000"}, "s",
+                         "how often it is written; 0: after every iteration; default: 60");
     }
 
     void declare_outputs() {

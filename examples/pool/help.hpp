@@ -24,6 +24,7 @@ Examples:
   pool --input slide.h5 --pooling max --output Y.npy      its dataset features
   pool --input slide.h5 --alpha0 0.1 --alpha2 1 --output Y.h5 --weights W.h5 --heatmap W.png
   pool --input slide.h5 --alpha0 0.1 --alpha2 1 --memory 2G --output Y.npy
+  mpirun -n 8 pool --input slide.h5 --alpha0 0.1 --alpha2 1 --output Y.npy       eight processes together
   pool --input slides/ --pooling max --output Y.npy --report report.json
   pool --input X.npy --ptr ptr.npy --pooling attention --scores s.npy --output Y.npy
   pool --input X.npy --ptr ptr.npy --alpha0 0.1 --output Y.npy --weights W.npy

@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <limits>
 #include <optional>
-#include <stdexcept>
 #include <string>
 
 #include <otpool/otpool.hpp>
@@ -65,13 +64,16 @@ struct Settings {
     int threads = 1;                          ///< 0: one per processor.
     std::optional<std::int64_t> memory = {};  ///< In bytes; left empty: half of what is free.
 
+    File checkpoint;              ///< Where the state of a bag that is being pooled is kept,
+    int checkpoint_seconds = 60;  ///< and how often.
+
     bool wants_weights() const { return weights || heatmap; }
 };
 
 /// An option with a value that is not allowed: "--weight: found 2, allowed 0 to 1".
-struct UsageError : std::runtime_error {
+struct UsageError : otpool::Error {
     UsageError(const std::string& option, const std::string& found, const std::string& allowed)
-        : std::runtime_error(option + ": found " + found + ", allowed " + allowed) {}
+        : otpool::Error(option + ": found " + found + ", allowed " + allowed) {}
 };
 
 }  // namespace pool

@@ -2,18 +2,19 @@
 
 #include <cstddef>
 #include <filesystem>
-#include <stdexcept>
 #include <string>
 #include <string_view>
+
+#include <otpool/core/error.hpp>
 
 namespace support {
 
 /// What a user sees of a file that cannot be read or written, always one line:
 /// "bag.npy: shape: found (3,), allowed (rows, columns)".
-struct FileError : std::runtime_error {
+struct FileError : otpool::Error {
     FileError(const std::filesystem::path& file, const std::string& field, const std::string& found,
               const std::string& allowed)
-        : std::runtime_error(one_line(file.string() + ": " + field + ": found " + found + ", allowed " + allowed)) {}
+        : otpool::Error(one_line(file.string() + ": " + field + ": found " + found + ", allowed " + allowed)) {}
 
 private:
     // A file name may contain line breaks and terminal escapes.

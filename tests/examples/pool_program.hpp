@@ -70,11 +70,14 @@ public:
     nlohmann::json read_report() const { return nlohmann::json::parse(read_bytes(directory / "report.json")); }
 
     /// Runs `pool <arguments>` with the directory as its working directory.
-    Run run(const std::string& arguments) const {
+    Run run(const std::string& arguments) const { return run_command("'" POOL_PROGRAM "' " + arguments); }
+
+    /// Runs a command there.
+    Run run_command(const std::string& text) const {
         const auto out = streams / "out";
         const auto err = streams / "err";
-        const std::string command = "cd '" + directory.path().string() + "' && '" POOL_PROGRAM "' " + arguments +
-                                    " >'" + out.string() + "' 2>'" + err.string() + "'";
+        const std::string command =
+            "cd '" + directory.path().string() + "' && " + text + " >'" + out.string() + "' 2>'" + err.string() + "'";
         const int status = std::system(command.c_str());
         return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_bytes(out), read_bytes(err)};
     }
