@@ -27,6 +27,7 @@
 #     slot_peers       bench/peers/compare.py --slots --repeats 5
 #     slots            the output of build/release/examples/slots --output examples/slots.png, likewise but for its last line
 #     stream           the output of build/release/bench/stream build 1000
+#     ranks            the output of mpirun -n 2 build/release/bench/ranks
 #     train_mil        bench/train_mil.sh FOLDER musk1 elephant fox
 
 cmake_minimum_required(VERSION 3.25)
@@ -75,6 +76,6 @@ function(fill readme)
 endfunction()
 
 fill(README.md speed)
-fill(bench/README.md accuracy compile_time cores growth limits peers peers_zen5 slot_peers stream)
+fill(bench/README.md accuracy compile_time cores growth limits peers peers_zen5 ranks slot_peers stream)
 fill(examples/README.md learn_pooling place_recognition reproduce slots train_mil)
 fill(include/otpool/layer/published.md published)
