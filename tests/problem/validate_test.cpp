@@ -96,23 +96,6 @@ TEMPLATE_TEST_CASE("NaN and infinity are found where they are", "", float, doubl
           "reward at feature 1, instance 2 is nan" + or_forbidden);
 }
 
-TEST_CASE("The unit of a Quadratic plan, 2 alpha0, is to be a number") {
-    const auto refusal = [](auto regularizer, double alpha0) {
-        const Matrix<double> X = some_reward<double>();
-        return refusal_of(
-            UotProblem<double, decltype(regularizer)>{.reward = X, .alpha0 = alpha0, .regularizer = regularizer});
-    };
-    const double most = std::numeric_limits<double>::max() / 2;
-    const double above = std::nextafter(most, infinite<double>);
-    const std::string message = "alpha0 is 8.9884656743115795e+307; allowed: at most 8.9884656743115785e+307, or inf";
-    CHECK(refusal(otpool::Quadratic{}, above) == message);
-    CHECK(refusal(otpool::KSparse{}, above) == message);
-    CHECK(refusal(otpool::TopK{}, above) == message);
-    CHECK(refusal(otpool::Entropy{}, above) == "no error");
-    CHECK(refusal(otpool::Quadratic{}, most) == "no error");
-    CHECK(refusal(otpool::Quadratic{}, infinite<double>) == "no error");
-}
-
 TEMPLATE_TEST_CASE("A negative or NaN alpha is refused", "", float, double) {
     using Scalar = TestType;
     const Matrix<Scalar> X = some_reward<Scalar>();

@@ -97,6 +97,61 @@ TEST_CASE("ActiveSet takes rewards and alphas as small as numbers are") {
     }
 }
 
+TEMPLATE_TEST_CASE("No solver has converged where rewards over alpha0 tie as they leave its range", "", Entropy,
+                   RelativeEntropy) {
+    // At the optimum entries of reward 0 have mass on other lines than the first alone.
+    Matrix<double> reward = Matrix<double>::Zero(6, 3);
+    reward(0, 0) = 3.85;
+    for (const double alpha0 : {std::numeric_limits<double>::denorm_min(), 1e-300, 1e-200, 1e-110}) {
+        INFO("alpha0 " << alpha0);
+        const auto problem = problem_of<TestType>(reward, alpha0, 0.5, 2);
+        const auto check = [&](const auto& solver) {
+            const auto cold = solver.solve(problem);
+            for (const auto& solution : {cold, solver.solve(problem, {.warm_start = &cold})}) {
+                CHECK(solution.feature_potential.allFinite());
+                if (!solution.converged()) continue;
+                for (Index d = 0; d < 6; ++d) {  // entries with mass are tight
+                    for (Index n = 0; n < 3; ++n) {
+                        const double slack =
+                            reward(d, n) + solution.feature_potential[d] + solution.instance_potential[n];
+                        CHECK((solution.plan()(d, n) < 1e-9 || std::abs(slack) < 1e-9));
+                    }
+                }
+            }
+        };
+        check(Newton{{.max_iterations = 20}});
+        check(Sinkhorn{{.max_iterations = 200}});
+    }
+}
+
+TEST_CASE("Quadratic with alpha0 up to the largest double has the plan of its potentials") {
+    const double most = std::numeric_limits<double>::max();
+    for (const double x : {0.0, 1e5, 1e307, 1.7e308}) {
+        Matrix<double> reward = Matrix<double>::Constant(5, 7, x);
+        reward(2, 3) = -x;
+        for (const double alpha0 : {most, most / 2, most / 4, 1e307}) {
+            for (const double alpha1 : {0.0, 0.001, 1e300, most, double(hard)}) {
+                for (const double alpha2 : {0.0, 0.001, 1.0, most, double(hard)}) {
+                    if (alpha1 == 0 && alpha2 == 0) continue;
+                    INFO("reward " << x << ", alphas " << alpha0 << ", " << alpha1 << ", " << alpha2);
+                    const auto problem = problem_of<Quadratic>(reward, alpha0, alpha1, alpha2);
+                    const auto solution = Newton{}.solve(problem);
+                    const Vector<double>& f = solution.feature_potential;
+                    const Vector<double>& g = solution.instance_potential;
+                    CHECK((f.allFinite() && g.allFinite()));
+                    CHECK((solution.converged() || solution.status == Status::mass_out_of_range));
+                    if (!solution.converged()) continue;
+                    const Matrix<double> slack = ((reward / 8).colwise() + f / 8).rowwise() + (g / 8).transpose();
+                    const Matrix<double> expected = slack.cwiseMax(0) / (alpha0 / 4);
+                    CHECK((solution.plan() - expected).cwiseAbs().maxCoeff() <= 1e-11 * expected.maxCoeff());
+                    // Of larger potentials, rounding is more than alphas.
+                    if (x < 1e300) CHECK(marginal_violation(solution) < 1e-8);
+                }
+            }
+        }
+    }
+}
+
 TEST_CASE("A marginal far weaker than the other has the potential of its mass") {
     const Matrix<double> reward{{0, 1, 1}};
     const Matrix<double> turned = reward.transpose();

@@ -6,6 +6,7 @@
 #include <concepts>
 #include <limits>
 #include <utility>
+#include <vector>
 
 #include "otpool/core/matrix.hpp"
 #include "otpool/plan/solved_plan.hpp"
@@ -18,14 +19,21 @@ namespace otpool::detail {
 template <std::same_as<Real> Work = Real>
 class Rescaled {
 public:
-    /// Whether differences of rewards, or 1 / alpha0, may leave the range of double.
+    /// Whether differences of rewards, 1 / alpha0 or 2 alpha0 may leave the range of double.
     static bool is_needed(const Inspection& problem) {
-        return largest_reward(problem) > 1 / smallest_alpha || (problem.alpha0 > 0 && problem.alpha0 < smallest_alpha);
+        return largest_reward(problem) > 1 / smallest_alpha ||
+               (problem.alpha0 > 0 && problem.alpha0 < smallest_alpha) || has_large_alpha0(problem);
+    }
+    /// Whether 2 alpha0 does.
+    static bool has_large_alpha0(const Inspection& problem) {
+        return std::isfinite(problem.alpha0) && problem.alpha0 > (std::numeric_limits<Work>::max)() / 4;
     }
 
     explicit Rescaled(const Inspection& given) : problem_(given), is_float_(given.reward.is_float()) {
         const Work largest = largest_reward(given);
-        exponent_ = std::ilogb(largest > 0 ? largest : given.alpha0) + 1;
+        exponent_ = has_large_alpha0(given) && !(largest > 1 / smallest_alpha)
+                        ? 2  // leaves small alphas in range, too
+                        : std::ilogb(largest > 0 ? largest : given.alpha0) + 1;
         RealMatrix reward = RealMatrix::Zero(given.features(), given.reward.cols());
         for (const Index n : given.priors.active) {
             Work* const column = reward.data() + n * reward.rows();
@@ -43,6 +51,11 @@ public:
     /// The problem in the other unit. Its plan views no memory but its own.
     const Inspection& problem() const { return problem_; }
 
+    /// Potentials to start from, in its unit.
+    std::vector<Work> potentials(std::vector<Work> given) const {
+        for (Work& potential : given) potential = std::ldexp(potential, -exponent_);
+        return given;
+    }
     /// Its solution in the unit that was given.
     SolvedPlan restored(SolvedPlan found) const {
         found.mass_potential = saturated(std::ldexp(found.mass_potential, exponent_), is_float_);

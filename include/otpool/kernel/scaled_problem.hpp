@@ -41,6 +41,8 @@ struct ScaledProblem {
     Real offset = 0;               ///< Taken off every reward: the highest, or 0.
     Real mass_shift = 0;           ///< offset / (alpha0 + alpha1 + alpha2), unless the mass is fixed.
     std::optional<Real> log_mass;  ///< Inspection::log_mass
+    /// Whether the largest rewards of lines are further apart, over alpha0, than exponents reach: then they tie.
+    bool has_ties = false;
 
     /// The offset that a hard side's potential makes up for; if both are hard, the features'. None if the mass is fixed, as
     /// its multiplier does.
@@ -98,6 +100,7 @@ struct ScaledProblem {
         takes_offset =
             log_mass || features.is_hard() || instances.is_hard() || (problem.is_kullback_leibler() && !differ);
         offset = takes_offset ? highest_reward : 0;
+        has_ties = false;
         set_anchor(features, kernel.row_shift, kernel.shifts_rows, problem.regularizer.prior_weight);
         set_anchor(instances, kernel.col_shift, !kernel.shifts_rows, problem.regularizer.prior_weight);
         const Real infinity = std::numeric_limits<Real>::infinity();
@@ -114,10 +117,11 @@ private:
     }
 
     /// R is Entropy with reward X + alpha0 prior_weight log(p0 q0^T).
-    void set_anchor(Side& side, const Buffer<Real>& shift, bool shifts, Real prior_weight) const {
+    void set_anchor(Side& side, const Buffer<Real>& shift, bool shifts, Real prior_weight) {
         side.anchor.resize(shift.size());
         for (Index i = 0; i < shift.size(); ++i) {
             side.anchor[i] = shifts ? (std::max)((shift[i] - offset) * kernel.inverse_alpha0, lowest_exponent) : 0;
+            has_ties = has_ties || side.anchor[i] <= lowest_exponent;
             if (prior_weight != 0) side.anchor[i] += prior_weight * side.log_prior[i];
         }
     }

@@ -130,11 +130,12 @@ Real residual_of_plan(const Plan& found, const ScaledProblem& scaled) {
 }
 
 /// Checks `converged` on the final plan if rounding may have broken it (`attainable`: the residual that rounding can
-/// leave), and checks the range of the mass.
+/// leave), and checks the range of the mass. Of rewards that tie, though they differ, marginals do not tell.
 template <class Plan>
 void check_promise(Plan& found, const ScaledProblem& scaled, Real attainable, double tolerance) {
-    if (found.outcome.converged() && attainable > 0.1 * tolerance) {
-        found.outcome.residual = (std::min)(residual_of_plan(found, scaled), (std::numeric_limits<Real>::max)());
+    constexpr Real most = (std::numeric_limits<Real>::max)();
+    if (found.outcome.converged() && (scaled.has_ties || attainable > 0.1 * tolerance)) {
+        found.outcome.residual = scaled.has_ties ? most : (std::min)(residual_of_plan(found, scaled), most);
         if (!(found.outcome.residual <= tolerance)) found.outcome.status = Status::precision_limit;
     }
     check_mass_range(found, scaled.kernel.reward.is_float());

@@ -18,8 +18,7 @@ struct RelativeEntropy {
     static constexpr double prior_weight = 1;  ///< As in EntropicRegularizer.
 };
 
-/// R(P) = ||P||_F^2: the paper's second regulariser. A sparse plan. alpha0 is infinite, or at most half of the largest
-/// double: rewards are measured in units of 2 alpha0.
+/// R(P) = ||P||_F^2: the paper's second regulariser. A sparse plan.
 struct Quadratic {
     static double value(double entry) { return entry * entry; }                  ///< phi(p)
     static double derivative(double entry) { return 2 * entry; }                 ///< phi'(p)

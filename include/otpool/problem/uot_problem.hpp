@@ -170,10 +170,6 @@ void validate_fields(const UotProblem<Scalar, R>& problem) {
                  "shape of values", shape_text(values.rows(), values.cols()),
                  text(shape_text(reward.rows(), reward.cols()), ", the shape of the reward"));
     require_alpha(Real(alpha0), "alpha0");
-    if constexpr (SeparableRegularizer<R>) {
-        constexpr Real most = (std::numeric_limits<Real>::max)() / 2;  // alpha0 phi'(1), twice that, is the plan's unit
-        require_that(alpha0 <= most || std::isinf(alpha0), "alpha0", alpha0, text("at most ", most, ", or inf"));
-    }
     require_alphas(features, reward.rows(), "alpha1");
     require_alphas(instances, reward.cols(), "alpha2");
     require_prior(features.prior, reward.rows(), false, "p0", features.has_masses);

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "otpool/closed_form/rescaled.hpp"
 #include "otpool/closed_form/wright_omega.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/plan/solved_plan.hpp"
@@ -73,6 +74,11 @@ SolvedPlan solve_k_sparse(const Inspection& problem, const OrientedProblem<Work>
 template <std::same_as<Real> Work>
 SolvedPlan solve_quadratic(const Inspection& problem, const AnyRun& run, const std::vector<Work>& f,
                            const std::vector<Work>& g) {
+    if (Rescaled<Work>::has_large_alpha0(problem)) {
+        const Rescaled<Work> rescaled(problem);
+        return rescaled.restored(
+            solve_quadratic(rescaled.problem(), run, rescaled.potentials(f), rescaled.potentials(g)));
+    }
     constexpr Work easy_range = 50;
     constexpr Work good_start = 0.1;
     const Work offset = quadratic_offset<Work>(problem, 2 * problem.alpha0);
