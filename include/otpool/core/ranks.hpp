@@ -23,8 +23,8 @@ namespace otpool {
 ///
 /// `counts` are the same on all of them. Models: OneProcess here; MpiRanks in adapter/mpi.hpp.
 template <class R>
-concept Ranks = std::copy_constructible<R> &&
-    requires(const R& ranks, std::span<const double> own, std::span<const Index> counts, std::span<double> all) {
+concept Ranks = requires(const R& ranks, std::span<const double> own, std::span<const Index> counts,
+                         std::span<double> all) {
     { ranks.rank() } -> std::convertible_to<Index>;
     { ranks.size() } -> std::convertible_to<Index>;
     ranks.gather(own, counts, all);
@@ -45,8 +45,8 @@ class AnyRanks {
 public:
     AnyRanks() : AnyRanks(OneProcess()) {}
     /// A copy of `ranks`.
-    template <Ranks R>
-    requires(!std::same_as<R, AnyRanks>) AnyRanks(R ranks)  // NOLINT(google-explicit-constructor)
+    template <class R>
+    requires(!std::same_as<R, AnyRanks> && Ranks<R>) AnyRanks(R ranks)  // NOLINT(google-explicit-constructor)
         : rank_(ranks.rank()),
           size_(ranks.size()),
           gather_([ranks = std::move(ranks)](std::span<const double> own, std::span<const Index> counts,
