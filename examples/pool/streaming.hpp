@@ -150,7 +150,7 @@ private:
         const Index first = first_of(b) + own.first;
         std::optional<StreamedBag<Scalar>> bag;
         otpool::on_every_rank(ranks, [&] {
-            bag.emplace(BagColumns<Scalar>(input_, first, own.count), ranks, options_of(b));
+            bag.emplace(StreamedBag<Scalar>{BagColumns<Scalar>(input_, first, own.count), ranks, options_of(b)});
             if (inputs_.q0.size() > 0) bag->prior = inputs_.q0.segment(first, own.count);
         });
         try {
