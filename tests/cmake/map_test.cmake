@@ -4,7 +4,7 @@
 #     cmake -D ROOT=<the project> -P map_test.cmake
 
 cmake_minimum_required(VERSION 3.25)
-set(readmes README.md .github/CONTRIBUTING.md bench/README.md cmake/packaging/README.md examples/README.md
+set(readmes README.md .github/CONTRIBUTING.md bench/README.md cmake/packaging/README.md examples/README.md examples/python/README.md
     include/otpool/README.md include/otpool/layer/published.md)
 set(map include/otpool/README.md)
 
