@@ -10,7 +10,7 @@ Installs, with apt-get, dnf or brew, what is missing of:
   CLI11, nlohmann-json, cairo, a font, oneTBB, libzip, HDF5, Open MPI
 
   --with-torch   also LibTorch, for train_mil and the adapter to it
-  --with-ci      also what only the continuous integration needs: clang with its sanitizers and OpenMP, lld, Doxygen, Python 3 with venv
+  --with-ci      also what only the continuous integration needs: clang with its sanitizers and OpenMP, lld, Doxygen, Python 3 with venv and headers
   --help         this text"
 
 with_ci=false
@@ -34,7 +34,7 @@ if have apt-get; then
         libbenchmark-dev libcli11-dev nlohmann-json3-dev libcairo2-dev fonts-dejavu-core libtbb-dev
         libzip-dev libhdf5-dev libopenmpi-dev mpirun=openmpi-bin"
     ci_packages="clang++=clang libclang-rt-dev ld.lld=lld libomp-dev doxygen=doxygen python3=python3
-        python3-venv"
+        python3-venv python3-dev"
     torch_packages="libtorch-dev"
     installed() { dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
     install() {
@@ -46,7 +46,8 @@ elif have dnf; then
     packages="g++=gcc-c++ cmake=cmake ninja=ninja-build git=git pkg-config=pkgconf-pkg-config eigen3-devel catch-devel
         google-benchmark-devel cli11-devel json-devel cairo-devel dejavu-sans-fonts tbb-devel
         libzip-devel hdf5-devel openmpi-devel"
-    ci_packages="clang++=clang compiler-rt ld.lld=lld libomp-devel doxygen=doxygen python3=python3"
+    ci_packages="clang++=clang compiler-rt ld.lld=lld libomp-devel doxygen=doxygen python3=python3
+        python3-devel"
     torch_packages="pytorch-devel"
     installed() { rpm --query --quiet "$1"; }
     install() { as_root dnf install -y "$@"; }
