@@ -89,7 +89,7 @@ TEST_CASE("Sinkhorn's translation goes with alphas for each feature") {
     CHECK(5 * with < without);
 }
 
-TEST_CASE("alphas that are all alike are one alpha") {
+TEST_CASE("alphas that are all alike have the solution of one alpha") {
     for (std::uint64_t seed = 0; seed < 40; ++seed) {
         INFO("seed " << seed);
         Random random(seed);
@@ -111,7 +111,8 @@ TEST_CASE("alphas that are all alike are one alpha") {
             };
             CHECK(difference(Sinkhorn{{.tolerance = 1e-11}}) < 1e-8);
             CHECK(difference(Newton{{.tolerance = 1e-11}}) < 1e-8);
-            CHECK(difference(Sinkhorn{{.iterations = 4}}) < 1e-9);
+            const bool both_soft = std::isfinite(problem.features.alpha) && std::isfinite(problem.instances.alpha);
+            if (!both_soft) CHECK(difference(Sinkhorn{{.iterations = 4}}) < 1e-9);  // else steps start elsewhere
         }
     }
 }

@@ -32,8 +32,7 @@ struct StepsAlone {};
 /// whether they converge or not. For Sinkhorn with alpha0 in (0, inf) and BregmanAdmm with alpha0 in [0, inf).
 ///
 /// All steps take the problem's parameters, or each step takes its own (`steps`); then the gradient has one entry per
-/// step. Where features or instances have an alpha each (Marginal::alphas; Sinkhorn alone), the steps share them, and
-/// alphas that are all alike count as one. If the problem has a closed form and all steps share their parameters, the
+/// step. Where features or instances have an alpha each (Marginal::alphas; Sinkhorn alone), the steps share them. If the problem has a closed form and all steps share their parameters, the
 /// closed form is computed instead, and its gradient is exact; Options::closed_forms = false and StepsAlone prevent
 /// this.
 ///

@@ -22,11 +22,12 @@ public:
         common_ = alpha;
         own_.resize(0);
     }
-    /// alpha_of(i) for line i of `count`. If these are all alike, they are one for all lines.
+    /// alpha_of(i) for line i of `count`. If all lines are hard, or all free, that is one alpha for all. (Not so if they
+    /// are soft and alike: Sinkhorn's steps start elsewhere, and what they give is to be smooth in each alpha.)
     void set(Index count, const auto& alpha_of) {
         own_.resize(count);
         for (Index i = 0; i < count; ++i) own_[i] = alpha_of(i);
-        if (std::all_of(own_.begin(), own_.end(), [&](Real alpha) { return alpha == own_[0]; })) set(own_[0]);
+        if (all_hard() || all_free()) set(own_[0]);
     }
 
     /// How many lines have alphas of their own.
