@@ -75,9 +75,6 @@ class SlotPooling(nn.Module):
         learn(self, "alpha0", spread / 2 if alpha0 is None else alpha0, 1, learn_alphas)
         require(0 < self.alpha0.exp().item() < math.inf, "alpha0", alpha0, "finite and > 0")
         learn(self, "alpha1", spread if alpha1 is None else alpha1, slots, learn_alphas)
-        if isinstance(self.alpha1, nn.Parameter) and not math.isinf(self.alpha2):
-            with torch.no_grad():  # all alike they would count as one, whose derivative is not that of each
-                self.alpha1 += torch.linspace(-1e-4, 1e-4, slots)
         self.p0 = nn.Parameter(torch.zeros(slots)) if learn_p0 else None
         self.dummy_reward = nn.Parameter(torch.zeros(1)) if dummy != "none" else None
 
