@@ -198,14 +198,25 @@ int run(const pool::Settings& settings, const pool::Processes& processes) {
     return run<double>(settings, *input, processes);
 }
 
-/// One line on stderr, whatever a file's name may hold. All processes have the same to say; the first one does.
-int fail(const pool::Processes& processes, std::string message, int status) {
-    if (processes.ranks().rank() != 0) return status;
+/// One line on stderr, whatever a file's name may hold.
+void print_error(std::string message) {
     for (char& c : message) {
         if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
     }
     std::fprintf(stderr, "pool: %s\n", message.c_str());
-    return status;
+}
+
+/// All processes refuse the input in the same words; the first one says them.
+int refuse(const pool::Processes& processes, const std::string& message) {
+    if (processes.ranks().rank() == 0) print_error(message);
+    return exit_refused;
+}
+
+/// What may happen to one process alone. The others may be waiting for it.
+int break_down(const pool::Processes& processes, const std::string& message) {
+    print_error(message);
+    processes.abort(exit_failure);
+    return exit_failure;
 }
 
 /// The end where a library cannot throw any more: without memory, nlohmann_json cannot take a report apart.
@@ -227,12 +238,12 @@ int main(int argc, char** argv) {
         const std::optional<pool::Settings> settings = pool::CommandLine().parse(argc, argv);
         return settings ? run(*settings, processes) : 0;
     } catch (const otpool::Error& error) {  // of usage, of a file, or of the library
-        return fail(processes, error.what(), exit_refused);
+        return refuse(processes, error.what());
     } catch (const std::bad_alloc&) {
-        return fail(processes, "out of memory", exit_failure);
+        return break_down(processes, "out of memory");
     } catch (const std::length_error&) {  // more bags than any memory could hold
-        return fail(processes, "out of memory", exit_failure);
+        return break_down(processes, "out of memory");
     } catch (const std::exception& error) {
-        return fail(processes, error.what(), exit_failure);
+        return break_down(processes, error.what());
     }
 }

@@ -44,6 +44,10 @@ public:
     const otpool::AnyRanks& ranks() const { return ranks_; }
     /// How many of them share the memory.
     otpool::Index on_this_machine() const { return on_this_machine_; }
+    /// Ends them all, if there are several.
+    void abort(int status) const {
+        if (ranks_.size() > 1) MPI_Abort(MPI_COMM_WORLD, status);
+    }
 
 private:
     bool started_ = false;
@@ -57,6 +61,7 @@ class Processes {
 public:
     const otpool::AnyRanks& ranks() const { return ranks_; }
     otpool::Index on_this_machine() const { return 1; }
+    void abort(int) const {}
 
 private:
     otpool::AnyRanks ranks_;
