@@ -163,8 +163,10 @@ public:
     Place place() const { return {f, f_low_}; }
     /// f <- from + length direction, and sweeps.
     void move(const Place& from, Work length, const Vector<Work>& direction) {
+        // Rounded before it is added: fused into the sums below, bits depend on where in memory the numbers are.
+        const Vector<Work> step = length * direction;
         for (std::size_t i = 0; i < f.size(); ++i) {
-            add_to_row(i, from.f[i], from.f_low[i], length * direction[static_cast<Index>(i)]);
+            add_to_row(i, from.f[i], from.f_low[i], step[static_cast<Index>(i)]);
         }
         sweep();
     }
