@@ -16,8 +16,6 @@ namespace steps_test {
 using namespace otpool;
 using namespace tests;
 
-constexpr double infinity = std::numeric_limits<double>::infinity();
-
 template <class Scalar>
 constexpr double tolerance = std::is_same_v<Scalar, double> ? 1e-10 : 3e-5;
 
@@ -170,51 +168,6 @@ TEMPLATE_TEST_CASE("What is pooled has the digits of what weighs", "", float, do
             }
         }
     }
-}
-
-/// The plan after one iteration, by the half steps' formulas, from where Sinkhorn::first says.
-Matrix<double> plan_of_one_step(const UotProblem<double>& problem, const Vector<double>& alpha1, HalfStep first) {
-    const Matrix<double> X = problem.reward.matrix();
-    const double alpha0 = problem.alpha0, alpha2 = problem.instances.alpha, S = X.maxCoeff();
-    const auto half_step = [&](double alpha, const Eigen::ArrayXd& exponents, Index size) {
-        const double ratio = std::isinf(alpha) ? 1 : alpha / (alpha0 + alpha);
-        return -ratio * alpha0 * (std::log((exponents / alpha0).exp().sum()) + std::log(double(size)));
-    };
-    const auto start = [&](double alpha, bool is_hard, double sum) {
-        return is_hard ? -S : std::isinf(sum) ? 0 : -alpha * S / sum;
-    };
-    const bool own = problem.features.alphas.size() > 0;
-    const double sum = own ? infinity : alpha0 + alpha1[0] + alpha2;
-    Vector<double> f = Vector<double>::Constant(X.rows(), start(alpha1[0], !own && std::isinf(alpha1[0]), sum));
-    Vector<double> g = Vector<double>::Constant(X.cols(), start(alpha2, std::isinf(alpha2), sum));
-    for (const bool on_features : {first == HalfStep::features, first == HalfStep::instances}) {
-        for (Index d = 0; d < X.rows() && on_features; ++d)
-            f[d] = half_step(alpha1[d], X.row(d).transpose().array() + g.array(), X.rows());
-        for (Index n = 0; n < X.cols() && !on_features; ++n)
-            g[n] = half_step(alpha2, X.col(n).array() + f.array(), X.cols());
-    }
-    return (((X.colwise() + f).rowwise() + g.transpose()) / alpha0).array().exp();
-}
-
-TEST_CASE("The first half step of Sinkhorn starts where its documentation says") {
-    Random random(6400);
-    const double alpha1 = GENERATE(0.5, 3.0, infinity);
-    const double alpha2 = GENERATE(2.0, infinity);
-    const bool own = GENERATE(false, true);
-    const HalfStep first = GENERATE(HalfStep::features, HalfStep::instances);
-    const double level = GENERATE(0.0, 5.0, -5.0);
-    const Matrix<double> bag = random_bag<double>(random, 3, 5, BagKind::normal).array() + level;
-    Vector<double> alphas = Vector<double>::Constant(3, alpha1);
-    UotProblem<double> problem{
-        .reward = bag, .alpha0 = 0.7, .features = {.alpha = alpha1}, .instances = {.alpha = alpha2}};
-    if (own) {
-        alphas[1] = std::isinf(alpha1) ? 2 : infinity;
-        problem.features.alphas = alphas;
-    }
-    const Sinkhorn solver{.options = {.iterations = 1, .closed_forms = false}, .translation = false, .first = first};
-    const Matrix<double> expected = plan_of_one_step(problem, alphas, first);
-    INFO("alphas " << alpha1 << ", " << alpha2 << ", own " << own << ", level " << level);
-    CHECK((solver.solve(problem).plan() - expected).cwiseAbs().maxCoeff() < 1e-12 * expected.maxCoeff());
 }
 
 }  // namespace steps_test
