@@ -21,8 +21,8 @@ class Rescaled {
 public:
     /// Whether differences of rewards, 1 / alpha0 or 2 alpha0 may leave the range of double.
     static bool is_needed(const Inspection& problem) {
-        return largest_reward(problem) > 1 / smallest_alpha ||
-               (problem.alpha0 > 0 && problem.alpha0 < smallest_alpha) || has_large_alpha0(problem);
+        return has_large_reward(problem) || (problem.alpha0 > 0 && problem.alpha0 < smallest_alpha) ||
+               has_large_alpha0(problem);
     }
     /// Whether 2 alpha0 does.
     static bool has_large_alpha0(const Inspection& problem) {
@@ -31,7 +31,7 @@ public:
 
     explicit Rescaled(const Inspection& given) : problem_(given), is_float_(given.reward.is_float()) {
         const Work largest = largest_reward(given);
-        exponent_ = has_large_alpha0(given) && !(largest > 1 / smallest_alpha)
+        exponent_ = has_large_alpha0(given) && !has_large_reward(given)
                         ? 2  // leaves small alphas in range, too
                         : std::ilogb(largest > 0 ? largest : given.alpha0) + 1;
         RealMatrix reward = RealMatrix::Zero(given.features(), given.reward.cols());
@@ -71,6 +71,7 @@ public:
 private:
     static constexpr Work smallest_alpha = 0x1p-1000;
 
+    static bool has_large_reward(const Inspection& problem) { return largest_reward(problem) > 1 / smallest_alpha; }
     static Work largest_reward(const Inspection& problem) {
         const Work lowest = std::isfinite(problem.lowest) ? problem.lowest : 0;  // -inf stays so in any unit
         return (std::max)(std::abs(problem.highest_of_all()), std::abs(lowest));
