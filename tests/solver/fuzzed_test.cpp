@@ -214,4 +214,31 @@ TEST_CASE("BregmanAdmm's marginal gives its potential where alpha0 keeps it from
     }
 }
 
+TEMPLATE_TEST_CASE("A plan whose mass is near the end of the scalar's range keeps its entries", "", float, double) {
+    using Scalar = TestType;
+    const Scalar most = std::numeric_limits<Scalar>::max();
+    Matrix<Scalar> reward = Matrix<Scalar>::Zero(4, 8);
+    reward(2, 0) = 1;
+    for (const Scalar mass : {most / 1000, most / 10, most / 4, most / 2}) {
+        INFO("mass " << mass);
+        UotProblem<Scalar, RelativeEntropy> problem{
+            .reward = reward, .alpha0 = 0, .features = {.alpha = 0}, .instances = {.alpha = hard}};
+        problem.instances.prior = Vector<Scalar>::Ones(8);
+        problem.instances.prior[0] = mass;
+        problem.instances.has_masses = true;
+        const auto solution = ClosedForm{}.solve(problem);
+        CHECK(solution.converged());
+        // The log of 1e308 is 709, so exp loses some digits.
+        const auto is_mass = [&](Scalar entry) { return std::abs(entry - mass) < mass / 10000; };
+        CHECK(is_mass(solution.plan()(2, 0)));
+        CHECK(is_mass(solution.feature_marginal()[2]));
+        CHECK(is_mass(solution.instance_marginal()[0]));
+        CHECK(is_mass(solution.mass()));
+        // Four times that mass may be beyond the range; of zeros it still pools zero.
+        problem.values = Matrix<Scalar>::Zero(4, 8);
+        const Vector<Scalar> nothing = JointReadout{}(ClosedForm{}.solve(problem));
+        CHECK((nothing.array() == 0).all());
+    }
+}
+
 }  // namespace fuzzed_test

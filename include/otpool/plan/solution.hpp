@@ -49,7 +49,7 @@ struct Solution {
         Matrix<Scalar> plan = Matrix<Scalar>::Zero(problem.reward.rows(), problem.reward.cols());
         log_plan.for_each_log_column([&](Index, Index n, const RealVector& log_column) {
             for (Index d = 0; d < plan.rows(); ++d) {
-                plan(d, n) = detail::saturated_exp<Scalar>(log_column[d], plan.size());
+                plan(d, n) = detail::saturated_exp<Scalar>(log_column[d]);
             }
         });
         return plan;
@@ -60,7 +60,7 @@ struct Solution {
         const RealVector log_sum = detail::log_row_sums(log_plan);
         Vector<Scalar> marginal(log_sum.size());
         for (Index d = 0; d < marginal.size(); ++d) {
-            marginal[d] = detail::saturated_exp<Scalar>(log_sum[d] + log_plan.log_scale()[d], marginal.size());
+            marginal[d] = detail::saturated_exp<Scalar>(log_sum[d] + log_plan.log_scale()[d]);
         }
         return marginal;
     }
@@ -70,7 +70,7 @@ struct Solution {
         Vector<Scalar> marginal = Vector<Scalar>::Zero(problem.reward.cols());
         log_plan.for_each_log_column([&](Index, Index n, const RealVector& log_column) {
             const Real log_sum = detail::log_sum_exp(log_column.data(), log_column.size());
-            marginal[n] = detail::saturated_exp<Scalar>(log_sum, marginal.size());
+            marginal[n] = detail::saturated_exp<Scalar>(log_sum);
         });
         return marginal;
     }

@@ -52,11 +52,11 @@ struct Outcome {
 
 namespace detail {
 
-/// exp(log_value), at most the largest finite Scalar / count, so that `count` such numbers can be added.
+/// exp(log_value), within the range of Scalar.
 template <BagScalar Scalar>
-Scalar saturated_exp(Real log_value, Index count = 1) {
+Scalar saturated_exp(Real log_value) {
     static const Real log_max = std::log(static_cast<Real>((std::numeric_limits<Scalar>::max)()));
-    const Real cap = log_max - std::log(static_cast<Real>(count)) - 1e-6 * log_max;
+    const Real cap = log_max - 1e-6 * log_max;  // above the largest mass that check_mass_range() allows
     return static_cast<Scalar>(std::exp((std::min)(log_value, cap)));
 }
 

@@ -53,8 +53,8 @@ struct JointReadout {
     Vector<Scalar> operator()(const Solution<Scalar, R>& solution) const {
         const Vector<Scalar> marginal = solution.feature_marginal();
         const Real features = static_cast<Real>(marginal.size());
-        return detail::scaled_vector<Scalar>(detail::conditional_mean(solution),
-                                             [&](Index d) { return features * static_cast<Real>(marginal[d]); });
+        const auto factor = [&](Index d) { return detail::saturated<Real>(features * static_cast<Real>(marginal[d])); };
+        return detail::scaled_vector<Scalar>(detail::conditional_mean(solution), factor);
     }
 };
 

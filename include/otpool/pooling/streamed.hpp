@@ -186,7 +186,8 @@ private:
         if constexpr (scales_mean) {
             return readout_.factor(scaling.active_instances());
         } else {
-            return static_cast<Real>(rows) * static_cast<Real>(saturated_exp<Number>(scaling.log_row_mass(d), rows));
+            const Real mass = static_cast<Real>(saturated_exp<Number>(scaling.log_row_mass(d)));
+            return saturated<Real>(static_cast<Real>(rows) * mass);
         }
     }
 
