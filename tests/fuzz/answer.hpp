@@ -101,7 +101,7 @@ inline bool has_marginal(const RealVector& marginal, const WideVector& prior, do
 }
 
 /// Checks the plan's distance from the one that its potentials generate, relative to the marginals, where numbers of the
-/// scalar can tell.
+/// scalar can tell. Free instances do not count, as in Solution::residual.
 inline bool has_potentials(const Answer& of, const RealVector& r, const RealVector& c, double allowed) {
     if (of.alpha0 == 0 || std::isinf(of.alpha0)) return true;
     RealMatrix distance = RealMatrix::Zero(of.plan.rows(), of.plan.cols());
@@ -127,7 +127,7 @@ inline bool has_potentials(const Answer& of, const RealVector& r, const RealVect
     for (Index d = 0; d < r.size(); ++d) {
         if (!(rows[d] <= (allowed + rounding) * r[d])) return false;
     }
-    for (Index n = 0; n < c.size(); ++n) {
+    for (Index n = 0; n < c.size() && of.alpha2 > 0; ++n) {
         if (!(columns[n] <= (allowed + rounding) * c[n])) return false;
     }
     return true;

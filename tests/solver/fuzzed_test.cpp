@@ -241,4 +241,76 @@ TEMPLATE_TEST_CASE("A plan whose mass is near the end of the scalar's range keep
     }
 }
 
+TEMPLATE_TEST_CASE("The objective is within the range where its terms are not", "", float, double) {
+    using Scalar = TestType;
+    const Scalar most = std::numeric_limits<Scalar>::max();
+    const Matrix<Scalar> reward = Matrix<Scalar>::Zero(4, 1);
+    Vector<Scalar> masses(4);
+    masses << Scalar(1e30), Scalar(0.1), Scalar(0.1), Scalar(0.1);
+    for (const Scalar alpha0 : {Scalar(1e6), most}) {
+        for (const Scalar alpha1 : {Scalar(1e-30), Scalar(1), most}) {
+            for (const Scalar alpha2 : {Scalar(0), Scalar(1), most, std::numeric_limits<Scalar>::infinity()}) {
+                INFO("alphas " << alpha0 << ' ' << alpha1 << ' ' << alpha2);
+                UotProblem<Scalar> problem{
+                    .reward = reward, .alpha0 = alpha0, .features = {.alpha = alpha1}, .instances = {.alpha = alpha2}};
+                problem.features.prior = masses;
+                problem.features.has_masses = true;
+                CHECK(std::isfinite(Sinkhorn{{.closed_forms = false}}.solve(problem).objective()));
+            }
+        }
+    }
+    // Large terms that do not leave the range: 2 most/8 + 2 most/8, most/8 KL(1/2 | 1/4) twice.
+    UotProblem<Scalar> problem{.reward = Matrix<Scalar>::Constant(4, 1, -most / 4), .alpha0 = most / 4};
+    problem.features = {.alpha = 0};
+    problem.instances = {.alpha = hard};
+    const double of_entropy = -std::log(4.0) - 1;  // <P, log P - 1>
+    CHECK(std::abs(double(ClosedForm{}.solve(problem).objective() / most) - (0.25 + of_entropy / 4)) < 1e-5);
+}
+
+TEST_CASE("No feature draws on a forbidden instance, however small alpha0 is") {
+    const double none = -std::numeric_limits<double>::infinity();
+    const Matrix<double> reward{{none, 2e5, -7e5, -7e5}, {none, -7e5, -7e5, -7e5}, {900, -7e5, -7e5, none}};
+    Matrix<double> values = Matrix<double>::Random(3, 4);
+    for (Index d = 0; d < 3; ++d) {
+        for (Index n = 0; n < 4; ++n) values(d, n) = reward(d, n) == none ? 1e9 : values(d, n);
+    }
+    const auto is_mean_of_allowed = [&](const UotProblem<double>& problem, const auto& solver) {
+        Vector<double> pooled(3);
+        solver.pool(problem, pooled);
+        const Vector<double> of_plan = ConditionalReadout{}(solver.solve(problem));
+        return pooled.cwiseAbs().maxCoeff() <= 1 && of_plan.cwiseAbs().maxCoeff() <= 1;
+    };
+    for (const double alpha0 : {1e-80, 1e-100, 1e-200, 1e-300, std::numeric_limits<double>::denorm_min()}) {
+        for (const double alpha1 : {1e-300, 0.1, 1.0, double(hard)}) {
+            for (const double alpha2 : {1e-300, 0.1, 1.0}) {
+                INFO("alphas " << alpha0 << ' ' << alpha1 << ' ' << alpha2);
+                auto problem = problem_of<Entropy>(reward, alpha0, alpha1, alpha2);
+                problem.values = values;
+                CHECK(is_mean_of_allowed(problem, Sinkhorn{{.max_iterations = 20}}));
+                CHECK(is_mean_of_allowed(problem, Newton{{.max_iterations = 20}}));
+                CHECK(is_mean_of_allowed(problem, Sinkhorn{{.iterations = 3}}));
+            }
+        }
+    }
+}
+
+TEST_CASE("Soft alphas far above alpha0 keep their marginals, or it is said that they are lost") {
+    for (const double alpha0 : {1e-80, 1e-120, 1e-300, std::numeric_limits<double>::denorm_min()}) {
+        for (const double alpha1 : {1e-3, 2.0, 1e30}) {
+            for (const double alpha2 : {2.0, 1e3}) {
+                for (const double x : {0.0, 1.5}) {
+                    INFO("alphas " << alpha0 << ' ' << alpha1 << ' ' << alpha2 << ", reward " << x);
+                    const Matrix<double> reward = Matrix<double>::Constant(3, 2, x);
+                    const auto problem = problem_of<Entropy>(reward, alpha0, alpha1, alpha2);
+                    const auto sinkhorn = Sinkhorn{}.solve(problem);
+                    CHECK((!sinkhorn.converged() || marginal_violation(sinkhorn) < 1e-6));
+                    const auto newton = Newton{}.solve(problem);
+                    CHECK((!newton.converged() || marginal_violation(newton) < 1e-6));
+                    CHECK((alpha0 < 1e-100 || (sinkhorn.converged() && newton.converged())));
+                }
+            }
+        }
+    }
+}
+
 }  // namespace fuzzed_test

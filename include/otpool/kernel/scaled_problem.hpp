@@ -43,6 +43,8 @@ struct ScaledProblem {
     std::optional<Real> log_mass;  ///< Inspection::log_mass
     /// Whether the largest rewards of lines are further apart, over alpha0, than exponents reach: then they tie.
     bool has_ties = false;
+    /// Whether a reward or a soft alpha is further above alpha0 than exponents reach: then potentials may be lost.
+    bool may_lose_potentials = false;
 
     /// The offset that a hard side's potential makes up for; if both are hard, the features'. None if the mass is fixed, as
     /// its multiplier does.
@@ -103,6 +105,8 @@ struct ScaledProblem {
         has_ties = false;
         set_anchor(features, kernel.row_shift, kernel.shifts_rows, problem.regularizer.prior_weight);
         set_anchor(instances, kernel.col_shift, !kernel.shifts_rows, problem.regularizer.prior_weight);
+        may_lose_potentials = std::abs(highest_reward) * kernel.inverse_alpha0 > -lowest_exponent ||
+                              features.has_lost_lines() || instances.has_lost_lines();
         const Real infinity = std::numeric_limits<Real>::infinity();
         kernel.lowest = problem.looked_at_all ? problem.lowest : -infinity;
         kernel.highest = problem.looked_at_all ? highest_reward : infinity;

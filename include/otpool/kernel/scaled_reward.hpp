@@ -11,7 +11,8 @@
 
 namespace otpool::detail {
 
-/// No exponent is below it. It is far below what any exp() resolves, and far from overflow.
+/// No exponent is below it, except -inf of forbidden pairs. It is far below what any exp() resolves, and far from
+/// overflow.
 inline constexpr Real lowest_exponent = -1e100;
 
 /// The exponents z_dk = (x_dk - row_shift_d - col_shift_k) / alpha0 of the kernel, computed a column at a time from
@@ -37,6 +38,7 @@ struct ScaledReward {
         reward.copy_column(instance(k), out);
         const Real* shift = row_shift.data();
         for (Index d = 0; d < rows(); ++d) {
+            if (out[d] < std::numeric_limits<Real>::lowest()) continue;  // forbidden
             out[d] = (std::max)(((out[d] - shift[d]) - col_shift[k]) * inverse_alpha0, lowest_exponent);
         }
     }

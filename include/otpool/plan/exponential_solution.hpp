@@ -134,7 +134,8 @@ Real residual_of_plan(const Plan& found, const ScaledProblem& scaled) {
 template <class Plan>
 void check_promise(Plan& found, const ScaledProblem& scaled, Real attainable, double tolerance) {
     constexpr Real most = (std::numeric_limits<Real>::max)();
-    if (found.outcome.converged() && (scaled.has_ties || attainable > 0.1 * tolerance)) {
+    const bool is_in_doubt = scaled.has_ties || scaled.may_lose_potentials || attainable > 0.1 * tolerance;
+    if (found.outcome.converged() && is_in_doubt) {
         found.outcome.residual = scaled.has_ties ? most : (std::min)(residual_of_plan(found, scaled), most);
         if (!(found.outcome.residual <= tolerance)) found.outcome.status = Status::precision_limit;
     }

@@ -28,7 +28,7 @@ struct Solution {
     ///     max( |log(r/p0) + f/alpha1|_inf , |log(c/q0) + g/alpha2|_inf ),  r = P 1_N, c = P^T 1_D, f, g the potentials
     /// (f/alpha1 is 0 on a hard side; a free side adds nothing), and |log(sum P / m)| if the mass m is fixed. If the
     /// plan is not computed from the potentials (BregmanAdmm), its distance from the plan that they generate counts
-    /// too, relative to the marginals.
+    /// too, relative to the marginals of the features, and of the instances unless they are free.
     double residual = 0;
     std::vector<double> history = {};        ///< The residual after each iteration, if Options::history.
     Vector<Scalar> feature_potential = {};   ///< f, D entries, in the reward's unit.
@@ -84,7 +84,8 @@ struct Solution {
         const RealVector p = prior_of(problem.features, problem.reward.rows());
         const RealVector q = prior_of(problem.instances, problem.reward.cols());
         // With Q = P / m, m = sum P, the objective is m (terms in Q + terms in log m) + constants. This does not
-        // overflow, however large m is.
+        // overflow, however large m is. Nor do the terms, in units of the largest number.
+        const Real unit = largest_coefficient();
         std::vector<Real> r(static_cast<std::size_t>(p.size()), 0);
         std::vector<Real> c(static_cast<std::size_t>(q.size()), 0);
         Real reward = 0;
@@ -99,13 +100,15 @@ struct Solution {
                 if (entry == 0) continue;
                 r[static_cast<std::size_t>(d)] += entry;
                 c[static_cast<std::size_t>(n)] += entry;
-                reward += entry * static_cast<Real>(problem.reward(d, n));
+                reward += entry * (static_cast<Real>(problem.reward(d, n)) / unit);
                 entropy += entry * log_entry;
                 cross_entropy += entry * (std::log(p[d]) + std::log(q[n]));
                 if constexpr (SeparableRegularizer<R>) separable += mass > 0 ? R::value(entry * mass) / mass : 0;
             }
         });
-        const auto weighted = [](Real alpha, Real term) { return std::isinf(alpha) || alpha == 0 ? 0 : alpha * term; };
+        const auto weighted = [&](Real alpha, Real term) {
+            return std::isinf(alpha) || alpha / unit == 0 ? 0 : alpha / unit * term;
+        };
         const Real alpha0 = Real(problem.alpha0);
         Real per_mass = -reward;
         Real constant = 0;
@@ -116,7 +119,7 @@ struct Solution {
                 const Real alpha = detail::alpha_of(side, i);
                 const Real part = m[static_cast<std::size_t>(i)];
                 if (is_kullback_leibler) {
-                    const Real log_ratio = part > 0 ? std::log(part / prior[i]) + log_mass - 1 : 0;
+                    const Real log_ratio = part > 0 ? std::log(part) - std::log(prior[i]) + log_mass - 1 : 0;
                     per_mass += weighted(alpha, part * log_ratio);
                     constant += weighted(alpha, prior[i]);
                 } else if (prior[i] > 0) {
@@ -133,10 +136,25 @@ struct Solution {
             per_mass += weighted(alpha0, separable);
         }
         const Real size = detail::saturated_exp<Real>(log_mass + std::log(std::abs(per_mass)));
-        return detail::saturated<Scalar>(std::copysign(size, per_mass) + constant + structural_term);
+        return detail::saturated<Scalar>((std::copysign(size, per_mass) + constant) * unit + structural_term);
     }
 
 private:
+    /// The largest of 1, the finite alphas and the |rewards| that are not -inf.
+    Real largest_coefficient() const {
+        Real largest = 1;
+        const auto add = [&](Real number) {
+            if (std::isfinite(number)) largest = (std::max)(largest, std::abs(number));
+        };
+        add(Real(problem.alpha0));
+        for (Index d = 0; d < problem.reward.rows(); ++d) add(detail::alpha_of(problem.features, d));
+        for (Index n = 0; n < problem.reward.cols(); ++n) {
+            add(detail::alpha_of(problem.instances, n));
+            for (Index d = 0; d < problem.reward.rows(); ++d) add(Real(problem.reward(d, n)));
+        }
+        return largest;
+    }
+
     /// p psi(part exp(log_mass) / p)
     Real penalty_of(const AnyPenalty& penalty, Real part, Real p) const {
         return p * penalty.value(part * detail::saturated_exp<Real>(log_mass) / p);

@@ -48,8 +48,11 @@ struct Stiffness {
 
     Stiffness() = default;
     Stiffness(Real alpha_, Real weight) : alpha(alpha_) {
-        // Hard takes precedence over weight = inf, and free over weight = 0.
-        set_ratio(std::isinf(alpha) ? 0 : alpha == 0 ? std::numeric_limits<Real>::infinity() : weight / alpha);
+        // Hard takes precedence over weight = inf, and free over weight = 0. Soft lines stay soft.
+        const Real least = weight > 0 ? (std::numeric_limits<Real>::min)() : 0;
+        set_ratio(std::isinf(alpha) ? 0
+                  : alpha == 0      ? std::numeric_limits<Real>::infinity()
+                                    : (std::max)(weight / alpha, least));
     }
 
     void set_ratio(Real ratio_) {
@@ -114,6 +117,10 @@ struct Side {
     /// Whether some line is free.
     bool has_free_lines() const {
         return !all([](const Stiffness& line) { return !line.is_free(); });
+    }
+    /// Whether some line is soft, and its alpha so many times the weight that ratios lose it.
+    bool has_lost_lines() const {
+        return !all([](const Stiffness& line) { return !(line.is_soft() && line.ratio < 1e-100); });
     }
     /// Whether some line is soft.
     bool has_soft_lines() const {
