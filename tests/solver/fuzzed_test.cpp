@@ -313,4 +313,42 @@ TEST_CASE("Soft alphas far above alpha0 keep their marginals, or it is said that
     }
 }
 
+TEST_CASE("Newton pools rewards whose differences overflow") {
+    const double most = std::numeric_limits<double>::max();
+    const Matrix<double> reward{{-most, -most, 1}, {-most, most, 1}, {most, 1, most}};
+    for (const double alpha0 : {most, most / 1e4, double(hard)}) {
+        for (const double alpha : {1.0, most, double(hard)}) {
+            INFO("alphas " << alpha0 << ' ' << alpha);
+            const auto problem = problem_of<Entropy>(reward, alpha0, alpha, alpha);
+            for (const auto& solution :
+                 {Newton{{.closed_forms = false}}.solve(problem), Sinkhorn{{.closed_forms = false}}.solve(problem)}) {
+                CHECK(solution.plan().allFinite());
+                CHECK(solution.feature_potential.allFinite());
+                // At alpha0 = inf, soft alphas do not count.
+                const bool counts = std::isfinite(alpha0) || std::isinf(alpha);
+                CHECK((!solution.converged() || !counts || marginal_violation(solution) < 1e-6));
+            }
+        }
+    }
+    // Hard marginals in closed form: of two of each, P = ((1 - s)/2, s/2; s/2, (1 - s)/2), logit s = (cross - own) / 2 alpha0.
+    const Matrix<double> opposed{{most, -most}, {-most, most}};
+    const auto solution = Newton{}.solve(problem_of<Entropy>(opposed, most / 4, hard, hard));
+    CHECK(solution.converged());
+    CHECK(std::abs(solution.plan()(0, 1) - 0.5 / (1 + std::exp(8.0))) < 1e-12);
+}
+
+TEST_CASE("ActiveSet does not converge on marginals that are not numbers") {
+    for (const double x : {1.0, 547029310.70533276, 1e300}) {
+        for (const double alpha2 : {std::numeric_limits<double>::denorm_min(), 1e-300, 1e-30, 1e-8}) {
+            for (const double alpha1 : {1e-300, 1.0, 1e6}) {
+                INFO("alphas " << alpha1 << ' ' << alpha2 << ", reward " << x);
+                Matrix<double> reward = Matrix<double>::Zero(6, 8);
+                reward(0, 0) = x;
+                const auto solution = ActiveSet{}.solve(problem_of<Entropy>(reward, 0, alpha1, alpha2));
+                CHECK((!solution.converged() || marginal_violation(solution) < 1e-6));
+            }
+        }
+    }
+}
+
 }  // namespace fuzzed_test

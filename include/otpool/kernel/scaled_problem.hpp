@@ -124,7 +124,7 @@ private:
     void set_anchor(Side& side, const Buffer<Real>& shift, bool shifts, Real prior_weight) {
         side.anchor.resize(shift.size());
         for (Index i = 0; i < shift.size(); ++i) {
-            side.anchor[i] = shifts ? (std::max)((shift[i] - offset) * kernel.inverse_alpha0, lowest_exponent) : 0;
+            side.anchor[i] = shifts ? kernel.exponent(shift[i], offset, 0) : 0;
             has_ties = has_ties || side.anchor[i] <= lowest_exponent;
             if (prior_weight != 0) side.anchor[i] += prior_weight * side.log_prior[i];
         }

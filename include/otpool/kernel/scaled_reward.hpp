@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <vector>
 
@@ -33,13 +34,22 @@ struct ScaledReward {
     bool looked_at() const { return highest < std::numeric_limits<Real>::infinity(); }
     Index instance(Index k) const { return active[static_cast<std::size_t>(k)]; }
 
+    /// (x - row - col) / alpha0, at least lowest_exponent.
+    Real exponent(Real x, Real row, Real col) const {
+        const Real difference = (x - row) - col;
+        if (std::isinf(difference)) {  // halves are in range
+            return (std::max)((x / 2 - row / 2 - col / 2) * inverse_alpha0 * 2, lowest_exponent);
+        }
+        return (std::max)(difference * inverse_alpha0, lowest_exponent);
+    }
+
     /// z_k, rows() numbers.
     void column(Index k, Real* out) const {
         reward.copy_column(instance(k), out);
         const Real* shift = row_shift.data();
         for (Index d = 0; d < rows(); ++d) {
             if (out[d] < std::numeric_limits<Real>::lowest()) continue;  // forbidden
-            out[d] = (std::max)(((out[d] - shift[d]) - col_shift[k]) * inverse_alpha0, lowest_exponent);
+            out[d] = exponent(out[d], shift[d], col_shift[k]);
         }
     }
 };

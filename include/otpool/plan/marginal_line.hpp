@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "otpool/core/matrix.hpp"
 
@@ -19,8 +20,10 @@ struct MarginalLine {
     bool is_soft() const { return alpha > 0 && !is_hard(); }
 
     /// The same line where potentials and rewards are in another unit. A soft line becomes hard if its alpha leaves the
-    /// range of double: no potential that does not is a part of it.
-    MarginalLine in_units_of(Real unit) const { return {log_prior, is_soft() ? alpha / unit : alpha}; }
+    /// range of double: no potential that does not is a part of it. It never becomes free.
+    MarginalLine in_units_of(Real unit) const {
+        return {log_prior, is_soft() ? (std::max)(alpha / unit, std::numeric_limits<Real>::denorm_min()) : alpha};
+    }
 
     /// The log mass that the potential asks for; not for free lines.
     Real log_mass(Real potential) const { return is_hard() ? log_prior : log_prior - potential / alpha; }
@@ -35,5 +38,10 @@ struct MarginalLine {
         return -alpha * std::exp(log_prior) * std::expm1((std::min)(-potential / alpha, 700.0));
     }
 };
+
+/// The larger of two violations; infinity if one is NaN.
+inline Real larger_violation(Real a, Real b) {
+    return std::isnan(a) || std::isnan(b) ? std::numeric_limits<Real>::infinity() : (std::max)(a, b);
+}
 
 }  // namespace otpool::detail

@@ -76,7 +76,7 @@ public:
     /// set_plan(), whose entries are where X + f + g is 0 up to rounding.
     Work residual() const {
         Work largest = 0;
-        const auto add = [&](Work violation) { largest = violation <= largest ? largest : violation; };
+        const auto add = [&](Work violation) { largest = larger_violation(largest, violation); };
         for (std::size_t i = 0; i < lines_.size(); ++i) add(lines_[i].violation(log_marginal_[i], potential_[i]));
         for (Index k = 0; k < problem_.cols; ++k) {
             const Work* reward = problem_.column(k);

@@ -121,7 +121,7 @@ public:
     /// The largest violation of the marginals' conditions.
     Work residual() const {
         Work largest = 0;
-        const auto add = [&](Work violation) { largest = violation <= largest ? largest : violation; };
+        const auto add = [&](Work violation) { largest = larger_violation(largest, violation); };
         for (std::size_t i = 0; i < f.size(); ++i) add(row_line(i).violation(log_r[i], f[i]));
         for (std::size_t k = 0; k < g.size(); ++k) add(col_line(k).violation(log_c[k], g[k]));
         return largest;
