@@ -316,8 +316,9 @@ TEST_CASE("Soft alphas far above alpha0 keep their marginals, or it is said that
 TEST_CASE("Newton pools rewards whose differences overflow") {
     const double most = std::numeric_limits<double>::max();
     const Matrix<double> reward{{-most, -most, 1}, {-most, most, 1}, {most, 1, most}};
-    for (const double alpha0 : {most, most / 1e4, double(hard)}) {
-        for (const double alpha : {1.0, most, double(hard)}) {
+    // (With larger alphas, potentials are beyond the range.)
+    for (const double alpha0 : {most / 8, most / 1e4, double(hard)}) {
+        for (const double alpha : {1.0, most / 8, double(hard)}) {
             INFO("alphas " << alpha0 << ' ' << alpha);
             const auto problem = problem_of<Entropy>(reward, alpha0, alpha, alpha);
             for (const auto& solution :
@@ -347,6 +348,46 @@ TEST_CASE("ActiveSet does not converge on marginals that are not numbers") {
                 const auto solution = ActiveSet{}.solve(problem_of<Entropy>(reward, 0, alpha1, alpha2));
                 CHECK((!solution.converged() || marginal_violation(solution) < 1e-6));
             }
+        }
+    }
+}
+
+TEST_CASE("Alphas whose sum is beyond the range grow the mass as others do") {
+    const double most = std::numeric_limits<double>::max();
+    const auto check_mass = [](const auto& solution, double x) {
+        const auto& problem = solution.problem;
+        const double log_mass = x / 4 / (problem.features.alpha / 4 + problem.instances.alpha / 4);
+        CHECK(solution.converged());
+        CHECK(std::abs(solution.log_mass - log_mass) < 1e-12);
+        CHECK(std::abs(solution.feature_potential[0] / problem.features.alpha + log_mass) < 1e-12);
+        CHECK(std::abs(solution.instance_potential[0] / problem.instances.alpha + log_mass) < 1e-12);
+    };
+    for (const double x : {most, -most, most / 1e6}) {
+        for (const double alpha2 : {most, most / 2, most / 1e3}) {
+            INFO("alpha2 " << alpha2 << ", reward " << x);
+            const Matrix<double> reward = Matrix<double>::Constant(2, 3, x);
+            check_mass(ActiveSet{}.solve(problem_of<Entropy>(reward, 0, most, alpha2)), x);
+            for (const bool closed_forms : {false, true}) {
+                const Options options{.closed_forms = closed_forms};
+                check_mass(Newton{options}.solve(problem_of<Quadratic>(reward, 1e-14, most, alpha2)), x);
+                const auto entropic = problem_of<RelativeEntropy>(reward, most / 1e40, most, alpha2);
+                check_mass(Sinkhorn{options}.solve(entropic), x);
+                check_mass(Newton{options}.solve(entropic), x);
+            }
+        }
+    }
+}
+
+TEST_CASE("A Quadratic line keeps its mean where its mass is beyond the range, or next to nothing") {
+    Matrix<double> reward = Matrix<double>::Constant(6, 2, 1e12);
+    reward.col(1) << -1e30, -1, -1, -1e30, -1, -1;
+    for (const double alpha0 : {1e-300, 1e6}) {
+        for (const double alpha2 : {std::numeric_limits<double>::denorm_min(), 1e-300}) {
+            INFO("alphas " << alpha0 << ' ' << alpha2);
+            const auto solution = ClosedForm{}.solve(problem_of<Quadratic>(reward, alpha0, 0, alpha2));
+            CHECK(std::isfinite(solution.residual));
+            CHECK((ConditionalReadout{}(solution).array() / 1e12 - 1).abs().maxCoeff() < 1e-12);
+            CHECK(std::abs(solution.instance_potential[1] - 1) < 1e-12);
         }
     }
 }

@@ -88,7 +88,7 @@ private:
         for (Index i = 0; i < size; ++i)
             log_plan_[static_cast<std::size_t>(first + i * stride)] =
                 solved.log_entry(kept_gap_[static_cast<std::size_t>(i)]);
-        residual_ = (std::max)(residual_, solved.error);
+        residual_ = (std::max)(residual_, (std::min)(solved.error, most));
         // Of a hard line, the reward is not to lose digits, nor to overflow, in other units.
         return scaled.is_hard() ? unit * solved.excess - highest : unit * solved.potential;
     }

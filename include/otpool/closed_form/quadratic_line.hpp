@@ -73,7 +73,7 @@ private:
     void set_share(Work highest, const MarginalLine& line) {
         if (line.is_free()) {
             share_ = highest - base_;
-            log_mass = std::log(support * share_);
+            log_mass = std::log(support) + std::log(share_);  // the product may overflow
             return;
         }
         if (line.is_hard()) {
@@ -92,15 +92,16 @@ private:
             share_ = std::exp(log_mass) / support;
         } else {
             share_ = x < 1e17 ? alpha * w : highest - base_;
-            log_mass = std::log(support * share_);
+            log_mass = std::log(support) + std::log(share_);
         }
-        // Two formulas for the potential: the one that loses fewer digits counts.
+        // Two formulas for the potential: the one that loses fewer digits counts. Without mass, there is one.
+        const bool has_mass = x > lowest_exponent;
         const Work from_mass = -alpha * (log_mass - line.log_prior);
         const Work from_excess = (base_ - highest) + share_;
         const Work digits_of_mass = alpha * (std::max)({Work(1), std::abs(log_mass), std::abs(line.log_prior)});
         const Work digits_of_excess = (std::max)(std::abs(highest), base_ + share_);
-        potential = digits_of_mass < digits_of_excess ? from_mass : from_excess;
-        error = std::abs(from_mass - from_excess) / (alpha + share_);
+        potential = has_mass && digits_of_mass < digits_of_excess ? from_mass : from_excess;
+        error = has_mass ? std::abs(from_mass - from_excess) / (alpha + share_) : 0;
     }
 
     Work base_ = 0;   ///< The mean gap of the support.

@@ -110,8 +110,7 @@ struct ScaledProblem {
         const Real infinity = std::numeric_limits<Real>::infinity();
         kernel.lowest = problem.looked_at_all ? problem.lowest : -infinity;
         kernel.highest = problem.looked_at_all ? highest_reward : infinity;
-        const Real stiffness = alpha0 + features.common.alpha + instances.common.alpha;  // NaN if alphas differ
-        mass_shift = stiffness > 0 && !log_mass ? std::clamp(offset / stiffness, lowest_exponent, -lowest_exponent) : 0;
+        mass_shift = log_mass ? 0 : log_growth(offset, alpha0, features.common.alpha, instances.common.alpha);
     }
 
 private:

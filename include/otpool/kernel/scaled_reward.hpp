@@ -16,6 +16,15 @@ namespace otpool::detail {
 /// overflow.
 inline constexpr Real lowest_exponent = -1e100;
 
+/// offset / (alpha0 + alpha1 + alpha2): log of what the plan's mass grows by if every reward does by the offset; 0 if that
+/// sum is 0 or NaN, as for alphas that differ. The sum may overflow.
+inline Real log_growth(Real offset, Real alpha0, Real alpha1, Real alpha2) {
+    const Real sum = alpha0 + alpha1 + alpha2;
+    if (!(sum > 0)) return 0;
+    const Real growth = std::isinf(sum) ? offset / 4 / (alpha0 / 4 + alpha1 / 4 + alpha2 / 4) : offset / sum;
+    return std::clamp(growth, lowest_exponent, -lowest_exponent);
+}
+
 /// The exponents z_dk = (x_dk - row_shift_d - col_shift_k) / alpha0 of the kernel, computed a column at a time from
 /// the reward in place.
 struct ScaledReward {

@@ -90,6 +90,7 @@ struct AdmmSides {
     AdmmSide features, instances;
     bool entropic = true;
     Real alpha0 = 0;
+    Real alpha1 = 0, alpha2 = 0;  ///< Not read if lines of a side differ.
     Real rho = 1;
     Real inverse_rho = 1;  ///< 0 if alpha0 is infinite.
     Real strength = 0;     ///< alpha0 / rho
@@ -98,7 +99,6 @@ struct AdmmSides {
     bool unit_mass = true;
     Real log_hard_mass = 0;  ///< log of the mass that a hard side gives to the plan; 0 if none is hard.
     Real offset = 0;         ///< Taken off every reward.
-    Real stiffness = 0;      ///< alpha0 + alpha1 + alpha2; not read unless there is an offset.
     Real log_scale = 0;      ///< The plan is exp(log_scale) S.
 
     /// Call before half steps.
@@ -110,7 +110,8 @@ struct AdmmSides {
     void set_parameters(const Inspection& problem, Real rho_) {
         entropic = problem.regularizer.separable == nullptr;
         alpha0 = problem.alpha0;
-        stiffness = alpha0 + problem.alpha1.common() + problem.alpha2.common();
+        alpha1 = problem.alpha1.common();
+        alpha2 = problem.alpha2.common();
         rho = rho_;
         inverse_rho = std::isinf(alpha0) ? 0 : 1 / rho;
         strength = !std::isinf(alpha0) ? alpha0 / rho : entropic ? 1 : 1 / problem.regularizer.curvature(1);
@@ -168,10 +169,7 @@ struct AdmmSides {
     Real attainable() const { return !entropic || strength == 0 ? 0 : rounding() / strength; }
 
     /// With the reward as given, the plan is exp(log_factor()) S.
-    Real log_factor() const {
-        const bool has_shift = offset != 0 && stiffness > 0;
-        return log_scale + (has_shift ? std::clamp(offset / stiffness, lowest_exponent, -lowest_exponent) : 0);
-    }
+    Real log_factor() const { return log_scale + log_growth(offset, alpha0, alpha1, alpha2); }
 
     /// Potentials and mass; the caller adds outcome and plan.
     SolvedPlan solution(const Inspection& problem, const Real* log_r, const Real* log_c) const {

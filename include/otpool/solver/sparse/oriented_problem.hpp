@@ -47,11 +47,10 @@ struct OrientedProblem {
         const Priors& priors = problem.priors;
         const Alphas& alpha1 = problem.alpha1;
         const Alphas& alpha2 = problem.alpha2;
-        total_ = sum_of_alphas(alpha1, alpha2);
         features_are_rows = detail::features_are_rows(problem);
         rows = features_are_rows ? problem.features() : problem.active_instances();
         cols = features_are_rows ? problem.active_instances() : problem.features();
-        offset_ = total_ > 0 ? offset : 0;
+        offset_ = sum_of_alphas(alpha1, alpha2) > 0 ? offset : 0;
         // Each of them by itself: the small one has digits that the other's difference from 1 has not.
         feature_share_ = share(alpha1, alpha2);
         instance_share_ = alpha1.all_hard() ? 0 : share(alpha2, alpha1);
@@ -125,7 +124,9 @@ private:
     }
 
     void set_lines(const Work* log_prior, Index size, const Alphas& alphas, std::vector<MarginalLine>& lines) const {
-        const Work growth = offset_ == 0 ? 0 : std::clamp(offset_ / total_, lowest_exponent, -lowest_exponent);
+        const bool is_free = !problem_->alpha1.all_hard() && !problem_->alpha2.all_hard();  // the mass, to grow
+        const Work growth =
+            is_free ? log_growth(offset_, 0, problem_->alpha1.common(), problem_->alpha2.common()) : Work(0);
         for (Index i = 0; i < size; ++i) {
             MarginalLine line{log_prior[i], alphas[i]};
             if (line.is_soft()) line.log_prior += growth;
@@ -146,7 +147,6 @@ private:
 
     const Inspection* problem_;
     Work unit_, offset_ = 0, feature_share_ = 0, instance_share_ = 0;
-    Work total_ = 0;  ///< sum_of_alphas()
 };
 
 /// The highest reward minus the lowest one, without those of -inf.

@@ -62,7 +62,6 @@ public:
         kernel_.log_prior = std::move(problem.log_q);
         kernel_.uniform_log_prior = problem.uniform_log_q;
         features_.set(Alphas(problem.alpha1), alpha0_);
-        stiffness_ = alpha0_ + problem.alpha1 + problem.alpha2;
     }
     StreamedScaling(const StreamedScaling&) = delete;
     StreamedScaling& operator=(const StreamedScaling&) = delete;
@@ -216,7 +215,7 @@ private:
 
     /// ScaledProblem::mass_shift
     Real mass_shift() const {
-        return stiffness_ > 0 ? std::clamp(kernel_.offset / stiffness_, lowest_exponent, -lowest_exponent) : 0;
+        return log_growth(kernel_.offset, alpha0_, features_.common.alpha, kernel_.instances.common.alpha);
     }
 
     /// Feature d puts the mass p0_d exp(max_n x_dn / alpha1) where its reward is highest; if the features are free too,
@@ -248,7 +247,6 @@ private:
     }
 
     Real alpha0_;
-    Real stiffness_ = 0;
     RealVector log_p_;
     Side features_;
     StreamedKernel<Work> kernel_;
