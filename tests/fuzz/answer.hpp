@@ -51,7 +51,9 @@ struct Answer {
           plan(solution.plan().template cast<double>()),
           f(solution.feature_potential.template cast<double>()),
           g(solution.instance_potential.template cast<double>()),
-          pooled(ConditionalReadout{}(solution).template cast<double>()) {}
+          pooled(ConditionalReadout{}(solution).template cast<double>()) {
+        if (std::isinf(alpha1) && std::isinf(alpha2)) q *= p.sum() / q.sum();  // Marginal::has_masses
+    }
 
     bool allows(Index d, Index n) const { return q[n] > 0 && std::isfinite(reward(d, n)); }
 
@@ -84,9 +86,11 @@ inline bool is_between(const RealVector& pooled, const Answer& of) {
     return true;
 }
 
-/// Checks |log(marginal / prior) + potential / alpha|, where numbers of the scalar can tell.
+/// Checks |log(marginal / prior) + potential / alpha|, where numbers of the scalar can tell and there is mass to speak of,
+/// as Solution::residual says.
 inline bool has_marginal(const RealVector& marginal, const WideVector& prior, double alpha, const RealVector& potential,
                          const Answer& of, double allowed) {
+    const double no_mass = marginal.maxCoeff() * std::exp(-700.0);
     for (Index i = 0; i < marginal.size(); ++i) {
         if (prior[i] == 0 && marginal[i] != 0) return false;
         if (prior[i] == 0 || alpha == 0 || std::abs(potential[i]) > of.most / 2) continue;
@@ -95,6 +99,7 @@ inline bool has_marginal(const RealVector& marginal, const WideVector& prior, do
         const Wide rounding = of.epsilon * 16 * (1 + (std::isinf(alpha) ? 0 : Wide(of.unit()) / alpha));
         const Wide expected = prior[i] * std::exp(-penalty);
         if (rounding > 0.1L || expected < of.least / of.epsilon) continue;
+        if (marginal[i] < no_mass && expected < no_mass) continue;
         if (!(std::abs(std::log(marginal[i] / expected)) <= allowed + rounding)) return false;
     }
     return true;

@@ -26,9 +26,10 @@ struct Solution {
     int iterations = 0;                       ///< Number of iterations done; 0 for a closed form.
     /// The plan's largest violation of the optimality conditions, in log-marginal units:
     ///     max( |log(r/p0) + f/alpha1|_inf , |log(c/q0) + g/alpha2|_inf ),  r = P 1_N, c = P^T 1_D, f, g the potentials
-    /// (f/alpha1 is 0 on a hard side; a free side adds nothing), and |log(sum P / m)| if the mass m is fixed. If the
-    /// plan is not computed from the potentials (BregmanAdmm), its distance from the plan that they generate counts
-    /// too, relative to the marginals of the features, and of the instances unless they are free.
+    /// (f/alpha1 is 0 on a hard side; a free side adds nothing, nor does a line that has, and should have, less than
+    /// exp(-700) of the heaviest one's mass), and |log(sum P / m)| if the mass m is fixed. If the plan is not computed
+    /// from the potentials (BregmanAdmm), its distance from the plan that they generate counts too, relative to the
+    /// marginals of the features, and of the instances unless they are free.
     double residual = 0;
     std::vector<double> history = {};        ///< The residual after each iteration, if Options::history.
     Vector<Scalar> feature_potential = {};   ///< f, D entries, in the reward's unit.
