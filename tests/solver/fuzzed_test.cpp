@@ -392,4 +392,21 @@ TEST_CASE("A Quadratic line keeps its mean where its mass is beyond the range, o
     }
 }
 
+TEMPLATE_TEST_CASE("BregmanAdmm does not end while its plan is far from its potentials", "", Entropy, RelativeEntropy) {
+    Matrix<double> reward(5, 1);
+    Vector<double> prior(5);
+    prior << 1e-27, 1e-30, 1e-30, 1e-30, 1;
+    for (const double x : {100.0, 1000.0, 3667.7, 1e4}) {
+        INFO("reward " << x);
+        reward << 92.9, x, 0, 0, 0;
+        auto problem = problem_of<TestType>(reward, 1, 1, 0);
+        problem.features.prior = prior;
+        const auto solution = BregmanAdmm{{.max_iterations = 20, .closed_forms = false}}.solve(problem);
+        // The instance is free, so log P_d = x_d + f_d + [log p_d] = log p_d - f_d.
+        const double weight = TestType::prior_weight == 0 ? std::log(prior[1]) : 0;
+        const double potential = (weight - x) / 2;
+        CHECK((!solution.converged() || std::abs(solution.feature_potential[1] - potential) < 1e-6));
+    }
+}
+
 }  // namespace fuzzed_test

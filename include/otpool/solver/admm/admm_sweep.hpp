@@ -206,8 +206,9 @@ public:
         const Real of_plan =
             (std::max)(rows_count ? gap.of_rows : 0, sides_.instances.side.common.alpha > 0 ? gap.of_cols : 0);
         const Real of_constants = rows_count ? distance_of_potentials() : 0;
-        return (std::max)(sides_.violation(log_r_.data(), log_c_.data()),
-                          of_plan + of_constants + of_plan * of_constants);
+        if (std::isinf(of_plan) || std::isinf(of_constants)) return std::numeric_limits<Real>::infinity();
+        return (std::max)(of_plan + of_constants + of_plan * of_constants,
+                          sides_.violation(log_r_.data(), log_c_.data()));
     }
 
     /// The residual that rounding alone can leave.
