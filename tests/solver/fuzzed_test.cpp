@@ -409,4 +409,20 @@ TEMPLATE_TEST_CASE("BregmanAdmm does not end while its plan is far from its pote
     }
 }
 
+TEST_CASE("BregmanAdmm on Quadratic sees a distance beside forbidden pairs") {
+    Matrix<double> reward = Matrix<double>::Zero(2, 3);
+    const Matrix<double> values = Matrix<double>::Ones(2, 3);
+    for (const double lowest : {0.0, -std::numeric_limits<double>::infinity()}) {
+        for (const double alpha0 : {1e-300, 1e-100, 1e-10}) {
+            INFO("alpha0 " << alpha0 << ", reward " << lowest);
+            reward(0, 0) = lowest;
+            auto problem = problem_of<Quadratic>(reward, alpha0, 0, 0);
+            problem.values = values;
+            // Both sides are free: P = X / (2 alpha0) = 0.
+            const auto solution = BregmanAdmm{{.max_iterations = 20, .closed_forms = false}}.solve(problem);
+            CHECK((!solution.converged() || solution.plan().maxCoeff() < 1e-6));
+        }
+    }
+}
+
 }  // namespace fuzzed_test

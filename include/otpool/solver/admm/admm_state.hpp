@@ -12,6 +12,7 @@
 #include "otpool/core/matrix.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
 #include "otpool/plan/log_plan.hpp"
+#include "otpool/plan/marginal_line.hpp"
 #include "otpool/plan/solved_plan.hpp"
 #include "otpool/problem/inspection.hpp"
 #include "otpool/simd/arrays.hpp"
@@ -97,13 +98,15 @@ public:
     Real residual() {
         read_potentials();
         std::fill(gap_.begin(), gap_.end(), 0);
-        Real largest_of_cols = 0;
-        for (Index k = 0; k < cols(); ++k) largest_of_cols = (std::max)(largest_of_cols, add_gap(k));
+        Real of_rows = 0;
+        Real of_cols = 0;
+        for (Index k = 0; k < cols(); ++k) of_cols = larger_violation(of_cols, add_gap(k));
+        for (const Real gap : gap_) of_rows = larger_violation(of_rows, gap);
         // A free side adds nothing. But pooling uses the rows' weights, and with a regulariser every row has some.
         const bool rows_count = !sides_.features.side.has_no_penalty() || sides_.strength > 0;
-        return (std::max)({sides_.violation(log_r_.data(), log_c_.data()),
-                           rows_count ? *std::max_element(gap_.begin(), gap_.end()) : 0,
-                           sides_.instances.side.has_no_penalty() ? 0 : largest_of_cols});
+        const bool cols_count = !sides_.instances.side.has_no_penalty();
+        return (std::max)(
+            {sides_.violation(log_r_.data(), log_c_.data()), rows_count ? of_rows : 0, cols_count ? of_cols : 0});
     }
 
     /// The residual that rounding alone can leave.
@@ -293,7 +296,7 @@ private:
             rounded_[d] = plan_[d] + rounding_ * inverse;
         }
         for (Buffer<Real>* slacks : {&entry_, &plan_, &rounded_}) entry_at(slacks->data(), rows());
-        for (Index d = 0; d < rows(); ++d) rounded_[d] -= plan_[d];
+        for (Index d = 0; d < rows(); ++d) rounded_[d] = std::isfinite(plan_[d]) ? rounded_[d] - plan_[d] : 0;
     }
 
     /// An entry that is a difference of far larger potentials has no digits left to compare.
