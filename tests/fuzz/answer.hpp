@@ -80,7 +80,8 @@ inline bool is_between(const RealVector& pooled, const Answer& of) {
             low = std::min(low, of.values(d, n));
             high = std::max(high, of.values(d, n));
         }
-        const double slack = 8 * of.epsilon * std::max({std::abs(low), std::abs(high), of.least});
+        // Values that are not normal numbers have few digits, and their products with weights fewer.
+        const double slack = 8 * std::max({of.epsilon * std::abs(low), of.epsilon * std::abs(high), of.least});
         if (!(pooled[d] >= low - slack && pooled[d] <= high + slack)) return false;
     }
     return true;
