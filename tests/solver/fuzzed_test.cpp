@@ -425,4 +425,19 @@ TEST_CASE("BregmanAdmm on Quadratic sees a distance beside forbidden pairs") {
     }
 }
 
+TEST_CASE("A Quadratic line does not converge where its entries are beyond the range") {
+    for (const double x : {1e5, 1e9, 1e18, 1e300}) {
+        for (const double alpha1 : {1e-300, 1e-200, 1.0}) {
+            INFO("alpha1 " << alpha1 << ", reward " << x);
+            const Matrix<double> reward = Matrix<double>::Constant(2, 1, x);
+            const auto solution = ClosedForm{}.solve(problem_of<Quadratic>(reward, 1e-300, alpha1, 0));
+            // x + f = 2 alpha0 P, where log P = log p - f / alpha1.
+            const double f = solution.feature_potential[0];
+            const double log_entry = std::log(x + f) - std::log(2e-300);
+            CHECK(solution.converged() == (x < 1e8));
+            if (solution.converged()) CHECK(std::abs(log_entry + std::log(2.0) - solution.log_mass) < 1e-6);
+        }
+    }
+}
+
 }  // namespace fuzzed_test

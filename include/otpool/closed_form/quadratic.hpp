@@ -84,7 +84,9 @@ private:
             scaled.log_prior += std::clamp(highest / line.alpha, lowest_exponent, -lowest_exponent);
         }
         constexpr Real most = (std::numeric_limits<Real>::max)() / 4;
-        const QuadraticLine<Work> solved(gap_.data(), size, std::clamp(highest / unit, -most, most), scaled);
+        const Real in_unit = std::clamp(highest / unit, -most, most);
+        if (std::abs(in_unit) == most && !scaled.is_hard()) residual_ = most;  // its mass depends on what is cut off
+        const QuadraticLine<Work> solved(gap_.data(), size, in_unit, scaled);
         for (Index i = 0; i < size; ++i)
             log_plan_[static_cast<std::size_t>(first + i * stride)] =
                 solved.log_entry(kept_gap_[static_cast<std::size_t>(i)]);
