@@ -81,7 +81,7 @@ private:
         MarginalLine scaled = line.in_units_of(unit);
         // Made hard by an alpha far above alpha0: its potential is the reward's, -highest.
         if (line.is_soft() && scaled.is_hard()) {
-            scaled.log_prior += std::clamp(highest / line.alpha, lowest_exponent, -lowest_exponent);
+            scaled.log_prior += log_growth(highest, line.alpha);
         }
         constexpr Real most = (std::numeric_limits<Real>::max)() / 4;
         const Real in_unit = std::clamp(highest / unit, -most, most);

@@ -10,6 +10,7 @@
 
 #include "otpool/core/matrix.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
+#include "otpool/kernel/scaled_reward.hpp"
 #include "otpool/plan/log_plan.hpp"
 #include "otpool/plan/solved_plan.hpp"
 #include "otpool/problem/inspection.hpp"
@@ -87,11 +88,6 @@ private:
     Index rows() const { return scaled_.kernel.rows(); }
     Index cols() const { return scaled_.kernel.cols(); }
     std::size_t size_of_cols() const { return static_cast<std::size_t>(cols()); }
-
-    /// log(mass / prior) of a line whose highest reward this is.
-    static Real log_growth(Real highest, Real alpha) {
-        return std::isinf(alpha) ? 0 : std::clamp(highest / alpha, lowest_exponent, -lowest_exponent);
-    }
 
     void free_instances() {
         const RealVector& highest = problem_.highest;

@@ -16,12 +16,12 @@ namespace otpool::detail {
 /// overflow.
 inline constexpr Real lowest_exponent = -1e100;
 
-/// offset / (alpha0 + alpha1 + alpha2): log of what the plan's mass grows by if every reward does by the offset; 0 if that
-/// sum is 0 or NaN, as for alphas that differ. The sum may overflow.
-inline Real log_growth(Real offset, Real alpha0, Real alpha1, Real alpha2) {
-    const Real sum = alpha0 + alpha1 + alpha2;
+/// offset / (a + b + c): log of what a mass held by these alphas grows by if every reward does by the offset; 0 if that sum
+/// is 0 or NaN, as for alphas that differ. The sum may overflow.
+inline Real log_growth(Real offset, Real a, Real b = 0, Real c = 0) {
+    const Real sum = a + b + c;
     if (!(sum > 0)) return 0;
-    const Real growth = std::isinf(sum) ? offset / 4 / (alpha0 / 4 + alpha1 / 4 + alpha2 / 4) : offset / sum;
+    const Real growth = std::isinf(sum) ? offset / 4 / (a / 4 + b / 4 + c / 4) : offset / sum;
     return std::clamp(growth, lowest_exponent, -lowest_exponent);
 }
 

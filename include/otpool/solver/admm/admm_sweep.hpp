@@ -18,6 +18,7 @@
 #include "otpool/kernel/exponential_range.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
 #include "otpool/plan/exponential_solution.hpp"
+#include "otpool/plan/marginal_line.hpp"
 #include "otpool/plan/solved_plan.hpp"
 #include "otpool/problem/inspection.hpp"
 #include "otpool/problem/side.hpp"
@@ -206,9 +207,8 @@ public:
         const Real of_plan =
             (std::max)(rows_count ? gap.of_rows : 0, sides_.instances.side.common.alpha > 0 ? gap.of_cols : 0);
         const Real of_constants = rows_count ? distance_of_potentials() : 0;
-        if (std::isinf(of_plan) || std::isinf(of_constants)) return std::numeric_limits<Real>::infinity();
-        return (std::max)(of_plan + of_constants + of_plan * of_constants,
-                          sides_.violation(log_r_.data(), log_c_.data()));
+        return larger_violation(sides_.violation(log_r_.data(), log_c_.data()),
+                                of_plan + of_constants + of_plan * of_constants);
     }
 
     /// The residual that rounding alone can leave.

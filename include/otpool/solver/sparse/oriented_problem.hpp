@@ -127,7 +127,7 @@ private:
         // The mass grows with the offset, unless a hard side fixes it.
         const bool is_fixed = problem_->alpha1.all_hard() || problem_->alpha2.all_hard();
         const Work growth =
-            is_fixed ? Work(0) : log_growth(offset_, 0, problem_->alpha1.common(), problem_->alpha2.common());
+            is_fixed ? Work(0) : log_growth(offset_, problem_->alpha1.common(), problem_->alpha2.common());
         for (Index i = 0; i < size; ++i) {
             MarginalLine line{log_prior[i], alphas[i]};
             if (line.is_soft()) line.log_prior += growth;
