@@ -14,7 +14,7 @@
 #include <vector>
 
 #include <otpool/adapter/mpi.hpp>
-#include <otpool/pooling/shared.hpp>
+#include <otpool/streamed/shared.hpp>
 
 namespace {
 

@@ -14,7 +14,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
-#include <otpool/pooling/streamed.hpp>
+#include <otpool/streamed/streamed.hpp>
 #include <stdexcept>
 #include <string>
 #include <thread>

@@ -28,8 +28,8 @@
 
 #include <otpool/otpool.hpp>
 
-#include <otpool/core/common_facts.hpp>
-#include <otpool/core/rank_errors.hpp>
+#include <otpool/streamed/common_facts.hpp>
+#include <otpool/streamed/rank_errors.hpp>
 #include "pool/bag_pooler.hpp"
 #include "pool/checkpoint.hpp"
 #include "pool/command_line.hpp"

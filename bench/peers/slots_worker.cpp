@@ -8,7 +8,7 @@
 #include <otpool/gradient/unrolled.hpp>
 #include <otpool/learning.hpp>
 #include <otpool/otpool.hpp>
-#include <otpool/pooling/named_slot_poolings.hpp>
+#include <otpool/slots/named_slot_poolings.hpp>
 #include <utility>
 #include <vector>
 

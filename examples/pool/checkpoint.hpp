@@ -9,8 +9,8 @@
 #include <vector>
 
 #include <otpool/core/matrix.hpp>
-#include <otpool/core/rank_errors.hpp>
-#include <otpool/core/ranks.hpp>
+#include <otpool/streamed/rank_errors.hpp>
+#include <otpool/streamed/ranks.hpp>
 
 #include "../support/file_error.hpp"
 #include "../support/npy.hpp"

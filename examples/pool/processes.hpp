@@ -1,6 +1,6 @@
 #pragma once
 
-#include <otpool/core/ranks.hpp>
+#include <otpool/streamed/ranks.hpp>
 
 #ifdef POOL_HAS_MPI
 #include <cstdlib>

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include <otpool/otpool.hpp>
-#include <otpool/pooling/shared.hpp>
-#include <otpool/pooling/spread_bags.hpp>
+#include <otpool/streamed/shared.hpp>
+#include <otpool/streamed/spread_bags.hpp>
 
 #include "../support/progress.hpp"
 #include "bag_columns.hpp"

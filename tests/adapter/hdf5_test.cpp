@@ -18,7 +18,7 @@
 #include <thread>
 #include <vector>
 
-#include "otpool/core/column_source.hpp"
+#include "otpool/streamed/column_source.hpp"
 #include "support/catch.hpp"
 #include "support/hdf5_bytes.hpp"
 #include "support/message_of.hpp"

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "examples/npy_bytes.hpp"
-#include "otpool/core/column_source.hpp"
+#include "otpool/streamed/column_source.hpp"
 #include "support/catch.hpp"
 #include "support/message_of.hpp"
 #include "support/read_columns.hpp"

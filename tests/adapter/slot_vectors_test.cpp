@@ -2,9 +2,9 @@
 #include <cmath>
 
 #include "adapter/vectors.hpp"
-#include "otpool/pooling/named_slot_poolings.hpp"
-#include "otpool/pooling/plasma_alignment.hpp"
-#include "otpool/pooling/salad.hpp"
+#include "otpool/slots/named_slot_poolings.hpp"
+#include "otpool/slots/plasma_alignment.hpp"
+#include "otpool/slots/salad.hpp"
 #include "support/catch.hpp"
 
 // The named poolings to slots against results of the released programs, in double to 1e-10 and in float to 1e-5, relative

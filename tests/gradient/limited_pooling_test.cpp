@@ -1,7 +1,7 @@
 #include "otpool/gradient/differentiable_slot_pooling.hpp"
 #include "otpool/gradient/implicit.hpp"
 #include "otpool/pooling/pooling.hpp"
-#include "otpool/pooling/slot_pooling.hpp"
+#include "otpool/slots/slot_pooling.hpp"
 #include "otpool/solver/newton.hpp"
 #include "support/catch.hpp"
 

@@ -3,8 +3,8 @@
 
 #include <otpool/adapter/mpi.hpp>
 #include <otpool/otpool.hpp>
-#include <otpool/pooling/shared.hpp>
-#include <otpool/pooling/spread_bags.hpp>
+#include <otpool/streamed/shared.hpp>
+#include <otpool/streamed/spread_bags.hpp>
 
 #include <cstdint>
 #include <cstdio>

@@ -5,7 +5,7 @@
 #include <limits>
 #include <vector>
 
-#include "otpool/pooling/named_slot_poolings.hpp"
+#include "otpool/slots/named_slot_poolings.hpp"
 #include "support/catch.hpp"
 #include "support/message_of.hpp"
 #include "support/random_bags.hpp"

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "otpool/pooling/named_slot_poolings.hpp"
+#include "otpool/slots/named_slot_poolings.hpp"
 #include "support/catch.hpp"
 #include "support/message_of.hpp"
 #include "support/optimality.hpp"

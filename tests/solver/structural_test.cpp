@@ -4,8 +4,8 @@
 #include <limits>
 #include <string>
 
-#include "otpool/pooling/named_slot_poolings.hpp"
-#include "otpool/pooling/sp2ot_assignment.hpp"
+#include "otpool/slots/named_slot_poolings.hpp"
+#include "otpool/slots/sp2ot_assignment.hpp"
 #include "otpool/solver/newton.hpp"
 #include "otpool/solver/structural.hpp"
 #include "support/catch.hpp"

@@ -2,7 +2,7 @@
 
 #include <vector>
 
-#include "otpool/pooling/salad.hpp"
+#include "otpool/slots/salad.hpp"
 #include "support/random_bags.hpp"
 
 namespace tests {

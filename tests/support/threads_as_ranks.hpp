@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "otpool/core/matrix.hpp"
-#include "otpool/core/ranks.hpp"
+#include "otpool/streamed/ranks.hpp"
 
 namespace tests {
 

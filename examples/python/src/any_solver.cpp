@@ -1,9 +1,9 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #include "any_solver.hpp"
 
-#include <otpool/pooling/plasma_alignment.hpp>
 #include <otpool/pooling/readout.hpp>
-#include <otpool/pooling/sp2ot_assignment.hpp>
+#include <otpool/slots/plasma_alignment.hpp>
+#include <otpool/slots/sp2ot_assignment.hpp>
 #include <otpool/solver/automatic.hpp>
 
 #include "assignments.hpp"

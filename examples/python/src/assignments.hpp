@@ -2,8 +2,8 @@
 #pragma once
 
 #include <otpool/core/matrix.hpp>
-#include <otpool/pooling/named_slot_poolings.hpp>
-#include <otpool/pooling/plasma_alignment.hpp>
+#include <otpool/slots/named_slot_poolings.hpp>
+#include <otpool/slots/plasma_alignment.hpp>
 
 // The library's functions of the same names, in double. They are compiled in any_solver.cpp, which has their solver.
 

@@ -12,10 +12,10 @@
 
 #include <otpool/gradient/differentiable_slot_pooling.hpp>
 #include <otpool/gradient/unrolled.hpp>
-#include <otpool/pooling/dummy_slot.hpp>
 #include <otpool/pooling/instance_prior.hpp>
-#include <otpool/pooling/slot_readouts.hpp>
-#include <otpool/pooling/slot_rewards.hpp>
+#include <otpool/slots/dummy_slot.hpp>
+#include <otpool/slots/slot_readouts.hpp>
+#include <otpool/slots/slot_rewards.hpp>
 #include <otpool/solver/sinkhorn.hpp>
 
 #include "arrays.hpp"

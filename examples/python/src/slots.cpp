@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include <otpool/pooling/named_slot_poolings.hpp>
+#include <otpool/slots/named_slot_poolings.hpp>
 
 #include "any_solver.hpp"
 #include "arrays.hpp"

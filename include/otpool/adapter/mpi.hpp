@@ -13,7 +13,7 @@
 
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
-#include "otpool/core/ranks.hpp"
+#include "otpool/streamed/ranks.hpp"
 
 namespace otpool {
 

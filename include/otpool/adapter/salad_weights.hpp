@@ -9,7 +9,7 @@
 #include "otpool/adapter/safetensors.hpp"
 #include "otpool/core/error.hpp"
 #include "otpool/core/matrix.hpp"
-#include "otpool/pooling/salad.hpp"
+#include "otpool/slots/salad.hpp"
 
 namespace otpool {
 

@@ -20,8 +20,8 @@
 #include "otpool/gradient/slot_gradient.hpp"
 #include "otpool/plan/slot_means.hpp"
 #include "otpool/pooling/batch.hpp"
-#include "otpool/pooling/slot_pooling.hpp"
 #include "otpool/problem/regularizers.hpp"
+#include "otpool/slots/slot_pooling.hpp"
 
 namespace otpool {
 

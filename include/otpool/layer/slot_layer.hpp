@@ -16,12 +16,12 @@
 #include "otpool/layer/layer_gradient.hpp"
 #include "otpool/layer/learned_prior.hpp"
 #include "otpool/layer/positive.hpp"
-#include "otpool/pooling/dummy_slot.hpp"
 #include "otpool/pooling/instance_prior.hpp"
-#include "otpool/pooling/slot_readouts.hpp"
-#include "otpool/pooling/slot_rewards.hpp"
 #include "otpool/problem/marginal.hpp"
 #include "otpool/problem/regularizers.hpp"
+#include "otpool/slots/dummy_slot.hpp"
+#include "otpool/slots/slot_readouts.hpp"
+#include "otpool/slots/slot_rewards.hpp"
 #include "otpool/solver/sinkhorn.hpp"
 
 namespace otpool {

@@ -24,11 +24,11 @@ namespace otpool {
 
 struct Sinkhorn;  // the default solver; only declared, because a pooling by another solver need not include it.
 template <class S>
-struct Streamed;  // likewise; pooling/streamed.hpp has it, and pool_streamed()
+struct Streamed;  // likewise; streamed/streamed.hpp has it, and pool_streamed()
 template <class S>
-struct StreamedBags;  // likewise; pooling/streamed_bags.hpp
+struct StreamedBags;  // likewise; streamed/streamed_bags.hpp
 template <class S>
-struct Shared;  // likewise; pooling/shared.hpp
+struct Shared;  // likewise; streamed/shared.hpp
 
 /// The parameters of a pooling's UOT problem, with the same names as in UotProblem.
 template <BagScalar Scalar>
@@ -100,19 +100,19 @@ struct Pooling {
     /// Pools one bag without its own reward or prior.
     Vector<Scalar> operator()(const MatrixView<Scalar>& instances) const { return (*this)(Bag<Scalar>{instances}); }
 
-    /// Pools one bag that is read piece by piece. Include otpool/pooling/streamed.hpp, which says what it takes.
+    /// Pools one bag that is read piece by piece. Include otpool/streamed/streamed.hpp, which says what it takes.
     template <class S>
     Vector<Scalar> operator()(const Streamed<S>& bag) const {
         return pool_streamed(*this, bag).pooled;
     }
 
-    /// Pools one bag that is spread over several processes. Include otpool/pooling/shared.hpp.
+    /// Pools one bag that is spread over several processes. Include otpool/streamed/shared.hpp.
     template <class S>
     Vector<Scalar> operator()(const Shared<S>& bag) const {
         return pool_streamed(*this, bag).pooled;
     }
 
-    /// Pools a batch of bags that is read piece by piece: D x B. Include otpool/pooling/streamed_bags.hpp.
+    /// Pools a batch of bags that is read piece by piece: D x B. Include otpool/streamed/streamed_bags.hpp.
     template <class S>
     Matrix<Scalar> operator()(const StreamedBags<S>& bags) const {
         return pool_streamed(*this, bags);

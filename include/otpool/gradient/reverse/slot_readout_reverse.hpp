@@ -12,7 +12,7 @@
 #include "otpool/gradient/reverse/plan_gradient.hpp"
 #include "otpool/gradient/reverse/slot_reward_reverse.hpp"
 #include "otpool/gradient/slot_gradient.hpp"
-#include "otpool/pooling/slot_readouts.hpp"
+#include "otpool/slots/slot_readouts.hpp"
 
 namespace otpool::detail {
 

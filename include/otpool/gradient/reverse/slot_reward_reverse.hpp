@@ -10,7 +10,7 @@
 
 #include "otpool/core/matrix.hpp"
 #include "otpool/gradient/slot_gradient.hpp"
-#include "otpool/pooling/slot_rewards.hpp"
+#include "otpool/slots/slot_rewards.hpp"
 
 // The reverse of a reward of slots, given the bag, S and H = dL/dS (both K x N): adds to gradient.prototypes and
 // gradient.bias, and to dL/d(bag). H is 0 for excluded instances, whose numbers may be anything.
