@@ -18,8 +18,8 @@ enum class Status {
     iteration_limit,    ///< The iterations ran out first.
     stopped,            ///< The observer asked to stop.
     precision_limit,    ///< Rounding keeps the residual above the tolerance: alpha0 is too small against the reward's
-                        ///< spread for double to resolve the plan's exponents; or, for Quadratic, masses of a feature
-                        ///< and an instance that meet are below 1e-16 of the plan's largest entry.
+                        ///< spread for double to resolve the plan's exponents; or, for Quadratic, some masses are below
+                        ///< 1e-16 of the plan's largest entry, and Newton did not find them.
     mass_out_of_range,  ///< Converged, but the plan's mass is outside the range of the scalar: plan() saturates or is
                         ///< all zero. The pooled vector and log_mass are right.
     not_exact,          ///< KSparse: the dual's maximum is at a tie, where it is only a bound (dual_bound()). The plan

@@ -43,11 +43,11 @@ concept NewtonRegularizer = EntropicRegularizer<R> || std::same_as<R, Quadratic>
 /// Newton Iterations" (2024).
 ///
 /// Quadratic: the equations are piecewise smooth (semismooth Newton), and the larger side is eliminated by sorting. An
-/// iteration is a Newton step and a half step. It costs m^3/3 flops, at most M m^2 flops, fewer if the plan is sparse,
-/// and a pass with a partial sort over each row, over each column, and over each column again for every trial of the
-/// line search. Memory is two m x M and three m x m matrices. Potentials have 32 digits, so alpha0 may be small.
-/// Rounding leaves an entry off by 1e-16 of the plan's largest one, unless its line gets it from its own mass: a line
-/// lighter than 1e-16 of that entry has its digits if it meets heavier ones, and may have none if it meets one as light.
+/// iteration is a Newton step, a half step, and the shift that balances each connected part of the plan. It costs m^3/3
+/// flops, at most M m^2 flops, fewer if the plan is sparse, and a pass with a partial sort over each row, over each
+/// column, and over each column again for every trial of the line search. Memory is two m x M and three m x m matrices.
+/// Potentials have 32 digits, so alpha0 may be small. An entry that feels the rounding of the plan's largest one is
+/// computed from the lighter of its two lines, so priors may be as small as 1e-30.
 ///
 /// KSparse: the same steps on the features' equations, after steps of BFGS that start from the optimum of Quadratic. An
 /// iteration costs a partial sort over each column for every trial of the line search, and D^2 or D^3/3 flops.

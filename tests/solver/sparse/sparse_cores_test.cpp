@@ -70,6 +70,21 @@ void check(const Solve& solve) {
     }
 }
 
+TEST_CASE("The connected parts of a plan are those of its entries") {
+    // Rows 0 and 2 share column 1; row 1 has column 0; row 3 and column 2 have no entries.
+    const std::vector<double> plan{0, 1, 0, 0, 2, 0, 1e-300, 0, 0, 0, 0, 0};
+    const std::vector<detail::PlanPart> parts = detail::connected_parts(plan, 4, 3);
+    REQUIRE(parts.size() == 4);
+    CHECK(parts[0].rows == std::vector<Index>{0, 2});
+    CHECK(parts[0].cols == std::vector<Index>{1});
+    CHECK(parts[1].rows == std::vector<Index>{1});
+    CHECK(parts[1].cols == std::vector<Index>{0});
+    CHECK(parts[2].rows == std::vector<Index>{3});
+    CHECK(parts[2].cols.empty());
+    CHECK(parts[3].rows.empty());
+    CHECK(parts[3].cols == std::vector<Index>{2});
+}
+
 TEST_CASE("Newton for Quadratic gives entries of reward -inf no mass") {
     check([](const Sample& sample, double reward) {
         const Inspection inspection(sample.problem);

@@ -27,7 +27,7 @@ class KSparseAscent {
 public:
     /// Views the problem. Starts from these potentials of the rows, or from 0 if null.
     KSparseAscent(const OrientedProblem<Work>& problem, Index most, const Work* start)
-        : dual_(problem, most, start), most_(most), unit_(problem.largest_reward) {
+        : dual_(problem, most, start), most_(most), best_(dual_.row), unit_(problem.largest_reward) {
         balance();
     }
 
@@ -52,7 +52,7 @@ public:
     /// that need mass than there may be entries.
     bool has_only_bound() {
         Index entries = 0;
-        for (std::size_t i = 0; i < dual_.f.size(); ++i) entries += dual_.row_line(i).is_free() ? 0 : 1;
+        for (Index i = 0; i < dual_.rows(); ++i) entries += dual_.row.line(i).is_free() ? 0 : 1;
         if (entries > most_ * dual_.cols()) return true;
         return is_done_ && dual_.has_ties(1e-4 * ((std::max)(unit_, largest_entry())));
     }
@@ -60,9 +60,10 @@ public:
     Work attainable() const {
         if (!is_done_) return 0;
         Work largest = 0;
-        for (std::size_t i = 0; i < dual_.f.size(); ++i) {
-            if (dual_.row_line(i).is_free()) continue;
-            largest = (std::max)(largest, dual_.rounding_of_entry() * (1 + dual_.row_support[i]) / dual_.target(i));
+        for (Index i = 0; i < dual_.rows(); ++i) {
+            if (dual_.row.line(i).is_free()) continue;
+            const Work support = dual_.row.support[static_cast<std::size_t>(i)];
+            largest = (std::max)(largest, dual_.rounding_of_entry() * (1 + support) / dual_.target(i));
         }
         return largest;
     }
@@ -93,7 +94,7 @@ private:
     }
 
     void quasi_newton_step() {
-        const std::vector<Work> from = dual_.f;
+        const std::vector<Work> from = dual_.row.potential;
         const DenseVector gradient = dual_.gradient;
         const bool is_fresh = inverse_.size() == 0;
         const DenseVector direction = is_fresh ? DenseVector(gradient) : DenseVector(inverse_ * gradient);
@@ -104,7 +105,7 @@ private:
         }
         balance();
         DenseVector step(gradient.size());
-        for (std::size_t i = 0; i < from.size(); ++i) step[static_cast<Index>(i)] = dual_.f[i] - from[i];
+        for (std::size_t i = 0; i < from.size(); ++i) step[static_cast<Index>(i)] = dual_.row.potential[i] - from[i];
         update(step, gradient - dual_.gradient);
     }
 
@@ -116,12 +117,12 @@ private:
         if (value > highest_ + 1e-10 * std::abs(value)) departures_ = 0;
         if (value > highest_) {
             highest_ = value;
-            best_ = dual_.place();
+            best_ = dual_.row;
         }
         DenseVector aside(dual_.rows());
         for (Index i = 0; i < aside.size(); ++i) {
             const auto number = static_cast<Work>(i + 1 + departures_);
-            const bool is_free = dual_.row_line(static_cast<std::size_t>(i)).is_free();
+            const bool is_free = dual_.row.line(i).is_free();
             aside[i] = is_free ? 0 : std::sin(number * number);  // as good as random
         }
         is_done_ = ++departures_ > most_departures;
@@ -132,7 +133,7 @@ private:
     /// Moves along the direction until the dual has risen and its slope has fallen. Returns whether it did; if not, the
     /// place is as before.
     bool rise(const DenseVector& direction) {
-        const auto from = dual_.place();
+        const QuadraticSide<Work> from = dual_.row;
         const Work value = dual_.value();
         const Work slope = direction.dot(dual_.gradient);
         Work shortest = 0;
@@ -170,8 +171,8 @@ private:
 
     QuadraticSemidual<Work> dual_;
     Index most_;
-    Matrix<Work> inverse_;  ///< Empty at first.
-    typename QuadraticSemidual<Work>::Place best_;
+    Matrix<Work> inverse_;                                   ///< Empty at first.
+    QuadraticSide<Work> best_;                               ///< The rows where the dual was highest.
     Work highest_ = -std::numeric_limits<Work>::infinity();  ///< The dual at best_.
     Work earlier_value_ = -std::numeric_limits<Work>::infinity();
     Work unit_;

@@ -7,131 +7,140 @@
 #include <cstddef>
 #include <functional>
 #include <limits>
+#include <numeric>
 #include <utility>
 #include <vector>
 
-#include "otpool/closed_form/quadratic_line.hpp"
 #include "otpool/core/matrix.hpp"
 #include "otpool/plan/marginal_line.hpp"
 #include "otpool/plan/solved_plan.hpp"
 #include "otpool/solver/sparse/held_lines.hpp"
 #include "otpool/solver/sparse/oriented_problem.hpp"
 #include "otpool/solver/sparse/quadratic_direction.hpp"
+#include "otpool/solver/sparse/quadratic_side.hpp"
 #include "otpool/solver/sparse/two_doubles.hpp"
 
 namespace otpool::detail {
 
 /// The semi-dual of a Quadratic problem, in units of 2 alpha0: P = max(0, X + f + g). It is a concave function of the
-/// rows' potential f; the columns' potential g is eliminated exactly (QuadraticLine). With A the support of the plan
+/// rows' potential f; the columns' potential g is eliminated exactly (PreciseLine). With A the support of the plan
 /// and theta = 1/alpha (0 if hard),
 ///
 ///     gradient   p exp(-f theta1) - r
 ///     Hessian   -[diag(A 1 + theta1 p exp(-f theta1)) - A diag(1 / (A^T 1 + theta2 c)) A^T]
 ///
 /// With a limit, a column's support is among its m largest X + f.
-///
-/// An entry X + f + g may be far smaller than its terms, where alpha0 or masses are small: potentials have 32 digits.
 template <std::same_as<Real> Work = Real>
 class QuadraticSemidual {
 public:
     /// Views the problem. `most`: the most entries of a column, 0 without a limit. Starts from these potentials of the
     /// rows, or from 0 if null.
     QuadraticSemidual(const OrientedProblem<Work>& problem, Index most, const Work* start)
-        : f(count(problem.rows), 0),
-          g(count(problem.cols), 0),
+        : row(problem.row_lines),
+          col(problem.col_lines),
           plan(problem.reward.size()),
-          log_r(count(problem.rows)),
-          log_c(count(problem.cols)),
-          row_support(count(problem.rows)),
           gradient(problem.rows),
           problem_(problem),
           most_(most),
-          f_low_(count(rows()), 0),
-          g_low_(count(cols()), 0),
-          col_support_(count(cols())),
-          x_(count(cols() > rows() ? cols() : rows())),
-          gap_(x_.size()) {
-        if (start != nullptr) f.assign(start, start + rows());
-        for (std::size_t i = 0; i < f.size(); ++i) f[i] = row_line(i).is_free() ? 0 : f[i];
+          line_((std::max)(problem.rows, problem.cols)) {
+        for (Index i = 0; i < rows() && start != nullptr; ++i) row.set(i, {row.line(i).is_free() ? 0 : start[i]});
         sweep();
     }
 
-    std::vector<Work> f, g;
-    std::vector<Work> plan;          ///< A column after the other.
-    std::vector<Work> log_r, log_c;  ///< Its logarithmic marginals.
-    std::vector<Work> row_support;   ///< Number of entries of a row.
+    QuadraticSide<Work> row, col;
+    std::vector<Work> plan;  ///< A column after the other.
     Vector<Work> gradient;
 
+    const OrientedProblem<Work>& problem() const { return problem_; }
     Index rows() const { return problem_.rows; }
     Index cols() const { return problem_.cols; }
-    const MarginalLine& row_line(std::size_t i) const { return problem_.row_lines[i]; }
-    const MarginalLine& col_line(std::size_t k) const { return problem_.col_lines[k]; }
     Work& entry(Index i, Index k) { return plan[count(k * rows() + i)]; }
+    /// X + g, for the entries of a row.
+    TwoDoubles<Work> x_of_row(Index i, Index k) const { return x(i, k, col.at(k)); }
+    /// X + f, for the entries of a column.
+    TwoDoubles<Work> x_of_col(Index i, Index k) const { return x(i, k, row.at(i)); }
 
     /// Eliminates the columns: sets g and the plan from f.
     void sweep() {
-        std::vector<Work> r(f.size(), 0);
-        std::fill(row_support.begin(), row_support.end(), 0);
+        std::vector<Work> r(count(rows()), 0);
+        std::fill(row.support.begin(), row.support.end(), 0);
         for (Index k = 0; k < cols(); ++k) {
-            const Work* reward = problem_.column(k);
-            for (Index i = 0; i < rows(); ++i) x_[count(i)] = Two::sum(reward[i], f[count(i)]).plus(f_low_[count(i)]);
+            for (Index i = 0; i < rows(); ++i) line_[i] = x_of_col(i, k);
             if (most_ > 0) keep_largest();
-            const QuadraticLine<Work> line = solve_line(rows(), col_line(count(k)));
-            set_potential(line, col_line(count(k)), g[count(k)], g_low_[count(k)]);
-            log_c[count(k)] = line.log_mass;
-            col_support_[count(k)] = line.support;
+            line_.solve(rows(), col.line(k));
+            col.set(k, line_.potential());
+            col.log_mass[count(k)] = line_.log_mass();
+            col.support[count(k)] = line_.support();
             for (Index i = 0; i < rows(); ++i) {
-                const Work mass = line.entry(gap_of(i));
+                const Work mass = line_.entry(i);
                 entry(i, k) = mass;
                 r[count(i)] += mass;
-                row_support[count(i)] += mass > 0 ? 1 : 0;
+                row.support[count(i)] += mass > 0 ? 1 : 0;
             }
         }
-        for (std::size_t i = 0; i < r.size(); ++i) {
-            log_r[i] = std::log(r[i]);
-            gradient[static_cast<Index>(i)] = row_line(i).is_free() ? 0 : target(i) - r[i];
+        for (Index i = 0; i < rows(); ++i) {
+            const Work mass = r[count(i)];
+            row.log_mass[count(i)] = mass >= least_normal ? std::log(mass) : log_mass_of_row(i);
+            gradient[i] = row.line(i).is_free() ? 0 : target(i) - mass;
         }
     }
 
     /// The mass that row i's potential asks for.
-    Work target(std::size_t i) const { return std::exp((std::min)(row_line(i).log_mass(f[i]), Work(600))); }
+    Work target(Index i) const { return std::exp((std::min)(row.asked(i), Work(600))); }
 
-    /// Solves a row, given the columns' potentials, and sets its potential; then row_entry(k) are its entries. Ascends
-    /// the dual if there is no limit.
-    QuadraticLine<Work> set_row(Index i) {
-        for (Index k = 0; k < cols(); ++k) {
-            x_[count(k)] = Two::sum(problem_.column(k)[i], g[count(k)]).plus(g_low_[count(k)]);
-        }
-        const QuadraticLine<Work> line = solve_line(cols(), row_line(count(i)));
-        set_potential(line, row_line(count(i)), f[count(i)], f_low_[count(i)]);
-        return line;
+    /// Solves a row, given the columns' potentials, and sets its potential. Ascends the dual if there is no limit.
+    void set_row(Index i) {
+        for (Index k = 0; k < cols(); ++k) line_[k] = x_of_row(i, k);
+        line_.solve(cols(), row.line(i));
+        row.set(i, line_.potential());
     }
-    Work row_entry(const QuadraticLine<Work>& line, Index k) const { return line.entry(gap_of(k)); }
 
     /// Moves f by the shift that balances the masses that both sides ask for. The plan does not see it. Without it,
     /// other steps contract slowly along it where marginals are weak, and cancel where they are strong.
     void balance() {
-        const HeldLines of_rows{problem_.row_lines.data(), f.data(), nullptr, rows()};
-        const HeldLines of_cols{problem_.col_lines.data(), g.data(), nullptr, cols()};
+        const HeldLines of_rows{row.lines, row.potential.data(), nullptr, rows()};
+        const HeldLines of_cols{col.lines, col.potential.data(), nullptr, cols()};
         if (of_rows.any_free() || of_cols.any_free() || (of_rows.all_hard() && of_cols.all_hard())) return;
         const Work shift = balancing_shift<Work>(HeldMass<Work>(of_rows), HeldMass<Work>(of_cols));
-        for (std::size_t i = 0; i < f.size(); ++i) add_to_row(i, f[i], f_low_[i], shift);
+        for (Index i = 0; i < rows(); ++i) row.set(i, row.at(i).plus(shift));
     }
 
     /// The largest violation of the marginals' conditions.
     Work residual() const {
         Work largest = 0;
-        const auto add = [&](Work violation) { largest = larger_violation(largest, violation); };
-        for (std::size_t i = 0; i < f.size(); ++i) add(row_line(i).violation(log_r[i], f[i]));
-        for (std::size_t k = 0; k < g.size(); ++k) add(col_line(k).violation(log_c[k], g[k]));
+        for (const auto* side : {&row, &col}) {
+            for (Index i = 0; i < side->size(); ++i) {
+                const Work violation = side->line(i).violation(side->log_mass[count(i)], side->potential[count(i)]);
+                largest = larger_violation(largest, violation);
+            }
+        }
         return largest;
+    }
+
+    /// Computes the marginals of the plan as it is, but for lines whose mass underflows.
+    void sum_plan() {
+        const Work least_log = std::log(least_normal);
+        const auto set = [&](Work& log_mass, Work mass) {
+            if (mass >= least_normal || log_mass > least_log) log_mass = std::log(mass);
+        };
+        std::vector<Work> r(count(rows()), 0);
+        for (Index k = 0; k < cols(); ++k) {
+            Work c = 0;
+            for (Index i = 0; i < rows(); ++i) {
+                c += entry(i, k);
+                r[count(i)] += entry(i, k);
+            }
+            set(col.log_mass[count(k)], c);
+        }
+        for (std::size_t i = 0; i < r.size(); ++i) set(row.log_mass[i], r[i]);
     }
 
     /// The dual's value.
     Work value() const {
         Work sum = 0;
-        for (std::size_t i = 0; i < f.size(); ++i) sum += row_line(i).dual(f[i]);
-        for (std::size_t k = 0; k < g.size(); ++k) sum += col_line(k).dual(g[k]);
+        for (const auto* side : {&row, &col}) {
+            for (Index i = 0; i < side->size(); ++i) sum += side->line(i).dual(side->potential[count(i)]);
+        }
         for (const Work entry : plan) sum -= entry * entry / 2;
         return sum;
     }
@@ -139,12 +148,12 @@ public:
     /// Whether entries m and m + 1 of some column tie, up to this difference.
     bool has_ties(Work difference) {
         if (most_ == 0 || most_ >= rows()) return false;
-        std::vector<Work> x(f.size());
+        std::vector<Work> x(count(rows()));
         for (Index k = 0; k < cols(); ++k) {
-            for (Index i = 0; i < rows(); ++i) x[count(i)] = problem_.column(k)[i] + f[count(i)];
+            for (Index i = 0; i < rows(); ++i) x[count(i)] = problem_.column(k)[i] + row.potential[count(i)];
             std::nth_element(x.begin(), x.begin() + most_, x.end(), std::greater<>());
             const Work last = *std::min_element(x.begin(), x.begin() + most_);
-            if (last + g[count(k)] > 0 && last - x[count(most_)] <= difference) return true;
+            if (last + col.potential[count(k)] > 0 && last - x[count(most_)] <= difference) return true;
         }
         return false;
     }
@@ -152,22 +161,15 @@ public:
     /// What rounding can change in an entry: of potentials, and of differences within a line.
     Work rounding_of_entry() const {
         Work largest = problem_.largest_reward;
-        for (const Work x : f) largest = (std::max)(largest, finite_magnitude(x));
+        for (const Work f : row.potential) largest = (std::max)(largest, std::isfinite(f) ? std::abs(f) : 0);
         return 8 * epsilon * epsilon * largest + epsilon * *std::max_element(plan.begin(), plan.end());
     }
 
-    /// Where to move from.
-    struct Place {
-        std::vector<Work> f, f_low;
-    };
-    Place place() const { return {f, f_low_}; }
-    /// f <- from + length direction, and sweeps.
-    void move(const Place& from, Work length, const Vector<Work>& direction) {
+    /// f <- from + length direction, and sweeps. `from`: rows as they were.
+    void move(const QuadraticSide<Work>& from, Work length, const Vector<Work>& direction) {
         // Rounded before it is added: fused into the sums below, bits depend on where in memory the numbers are.
         const Vector<Work> step = length * direction;
-        for (std::size_t i = 0; i < f.size(); ++i) {
-            add_to_row(i, from.f[i], from.f_low[i], step[static_cast<Index>(i)]);
-        }
+        for (Index i = 0; i < rows(); ++i) row.set(i, from.at(i).plus(step[i]));
         sweep();
     }
 
@@ -177,7 +179,7 @@ public:
     void newton_step(Work residual) {
         constexpr Work overshoot = 0.1;
         const Vector<Work> direction = newton_direction(residual);
-        const Place from = place();
+        const QuadraticSide<Work> from = row;
         const Work from_slope = direction.dot(gradient);
         if (!(from_slope > 0)) return;
         const auto slope_at = [&](Work length) {
@@ -202,85 +204,74 @@ public:
 
     SolvedPlan solution() const {
         std::vector<Work> log_plan(plan.size());
-        for (std::size_t i = 0; i < plan.size(); ++i) log_plan[i] = std::log(plan[i]);
-        return problem_.solution(f.data(), g.data(), std::move(log_plan));
+        for (Index k = 0; k < cols(); ++k) {
+            for (Index i = 0; i < rows(); ++i) log_plan[count(k * rows() + i)] = log_entry(i, k);
+        }
+        return problem_.solution(row.potential.data(), col.potential.data(), std::move(log_plan));
     }
 
 private:
     using Two = TwoDoubles<Work>;
 
     static constexpr Work nothing = -std::numeric_limits<Work>::infinity();
+    static constexpr Work least_normal = (std::numeric_limits<Work>::min)();
     static constexpr Work epsilon = std::numeric_limits<Work>::epsilon();
 
     static std::size_t count(Index size) { return static_cast<std::size_t>(size); }
-    static Work finite_magnitude(Work x) { return std::isfinite(x) ? std::abs(x) : 0; }
 
-    /// Leaves only the largest numbers of a column in x_.
+    Two x(Index i, Index k, const Two& potential) const {
+        return Two::sum(problem_.column(k)[i], potential.high).plus(potential.low);
+    }
+
+    /// Leaves only the largest x of a column.
     void keep_largest() {
         if (most_ >= rows()) return;
         order_.resize(count(rows()));
-        for (std::size_t i = 0; i < order_.size(); ++i) order_[i] = i;
-        std::nth_element(order_.begin(), order_.begin() + most_, order_.end(), [&](std::size_t a, std::size_t b) {
-            return x_[a].high != x_[b].high ? x_[a].high > x_[b].high : x_[a].low > x_[b].low;
-        });
-        for (auto i = order_.begin() + most_; i != order_.end(); ++i) x_[*i] = Two{nothing};
+        std::iota(order_.begin(), order_.end(), Index{0});
+        std::nth_element(order_.begin(), order_.begin() + most_, order_.end(),
+                         [&](Index a, Index b) { return line_[b] < line_[a]; });
+        for (auto i = order_.begin() + most_; i != order_.end(); ++i) line_[*i] = Two{nothing};
     }
 
-    /// Solves a line whose x are the first `size` numbers of x_; then gap_of(i) are its gaps.
-    QuadraticLine<Work> solve_line(Index size, const MarginalLine& line) {
-        highest_ = *std::max_element(x_.begin(), x_.begin() + size);
-        for (Index i = 0; i < size; ++i) gap_[count(i)] = gap_of(i);
-        return QuadraticLine<Work>(gap_.data(), size, highest_.high, line);
+    /// The logarithm of an entry; if it underflowed, from the mass of its lines.
+    Work log_entry(Index i, Index k) const {
+        const Work size = plan[count(k * rows() + i)];
+        if (size != PreciseLine<Work>::least_entry) return std::log(size);
+        return (std::min)(col.log_mass[count(k)] - std::log(col.support[count(k)]), row.log_mass[count(i)]);
     }
-    /// The potential of a line that was solved, in two doubles. Of two formulas, excess - highest and -alpha log(mass /
-    /// prior), the one that loses fewer digits counts.
-    void set_potential(const QuadraticLine<Work>& solved, const MarginalLine& line, Work& high, Work& low) const {
-        const Work digits_of_mass =
-            line.alpha * (std::max)({Work(1), std::abs(solved.log_mass), std::abs(line.log_prior)});
-        const bool is_exact = !line.is_free() && solved.support > 0 && solved.excess < digits_of_mass;
-        const Two found = is_exact ? Two{-highest_.high, -highest_.low}.plus(solved.excess) : Two{solved.potential};
-        high = found.high;
-        low = found.low;
-    }
-    /// Infinite where there is no reward, also if no entry of the line has one.
-    Work gap_of(Index i) const {
-        const Two& x = x_[count(i)];
-        return x.high > nothing ? highest_.minus(x) : -nothing;
-    }
-
-    /// f_i <- high + low + step
-    void add_to_row(std::size_t i, Work high, Work low, Work step) {
-        const Two moved = Two{high, low}.plus(step);
-        f[i] = moved.high;
-        f_low_[i] = moved.low;
+    /// Of a row whose entries underflow.
+    Work log_mass_of_row(Index i) {
+        row.log_mass[count(i)] = -nothing;
+        Work top = nothing;
+        for (Index k = 0; k < cols(); ++k) top = (std::max)(top, log_entry(i, k));
+        if (std::isinf(top)) return top;
+        Work sum = 0;
+        for (Index k = 0; k < cols(); ++k) sum += std::exp(log_entry(i, k) - top);
+        return top + std::log(sum);
     }
 
     Vector<Work> newton_direction(Work residual) {
-        std::vector<Work> targets(f.size());
-        for (std::size_t i = 0; i < f.size(); ++i) targets[i] = row_line(i).is_free() ? 0 : target(i);
+        std::vector<Work> targets(count(rows()));
+        for (Index i = 0; i < rows(); ++i) targets[count(i)] = row.line(i).is_free() ? 0 : target(i);
         const Work damping = std::clamp(damping_ * (std::min)(residual, Work(1)), Work(1e-15), Work(1e-4));
-        return direction_(problem_, {plan, log_c, row_support, col_support_}, targets, gradient, damping);
+        return direction_(problem_, {plan, col.log_mass, row.support, col.support}, targets, gradient, damping);
     }
 
     /// What rounding of the plan can change in the dual's slope along a direction.
     Work rounding_of_slope(const Vector<Work>& direction) const {
         const Work of_entry = rounding_of_entry();
         Work rounded = 0;
-        for (std::size_t i = 0; i < f.size(); ++i) {
-            const Work mass = row_line(i).is_free() ? 0 : target(i);
-            rounded += std::abs(direction[static_cast<Index>(i)]) * (epsilon * mass + of_entry * row_support[i]);
+        for (Index i = 0; i < rows(); ++i) {
+            const Work mass = row.line(i).is_free() ? 0 : target(i);
+            rounded += std::abs(direction[i]) * (epsilon * mass + of_entry * row.support[count(i)]);
         }
         return rounded;
     }
 
     const OrientedProblem<Work>& problem_;
     Index most_;
-    std::vector<Work> f_low_, g_low_;  ///< The potentials are sums of two doubles.
-    std::vector<Work> col_support_;
-    std::vector<Two> x_;  ///< Of a line.
-    std::vector<Work> gap_;
-    std::vector<std::size_t> order_;
-    Two highest_;  ///< Of x_
+    PreciseLine<Work> line_;
+    std::vector<Index> order_;
     QuadraticDirection<Work> direction_;
     Work damping_ = 1e-4;
 };

@@ -98,7 +98,7 @@ SolvedPlan solve_quadratic(const Inspection& problem, const AnyRun& run, const s
         for (Work& potential : row) potential = oriented.row_potential(potential);
         const bool is_last = unit == last && !is_limited;
         QuadraticNewton<Work> newton(oriented, row.empty() ? nullptr : row.data());
-        while (iterations.again() && (is_last || newton.residual() > good_start)) {
+        while (iterations.again() && (is_last || (newton.residual() > good_start && !newton.has_stalled()))) {
             newton.step();
             if (is_last) {
                 iterations.record(newton.residual(), newton.attainable());
