@@ -13,9 +13,9 @@
 
 namespace otpool::detail {
 
-/// Brings lines of a Quadratic plan that are so light that they feel the rounding of entries to relative precision. A
-/// sweep solves the columns' equations, so an entry has the rounding of its column's mass. Here each entry is computed
-/// from the lighter one of its two lines: the other does not feel it.
+/// Gives light lines of a Quadratic plan their mass in relative precision. A sweep solves the columns' equations, so an
+/// entry has the rounding of its column's mass, and a light row feels it. Here each entry is computed from the lighter
+/// one of its two lines: the other does not feel it.
 template <std::same_as<Real> Work = Real>
 class LightLines {
 public:

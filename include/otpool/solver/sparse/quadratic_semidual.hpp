@@ -175,30 +175,35 @@ public:
 
     /// Moves along Newton's direction to where the dual has lost half its slope; near the optimum, by all of it. Goes
     /// little beyond the dual's highest point, as steps that do may take turns. The larger the residual, the more
-    /// damping.
+    /// damping. The length is found by false position: the slope falls piecewise linearly.
     void newton_step(Work residual) {
-        constexpr Work overshoot = 0.1;
         const Vector<Work> direction = newton_direction(residual);
         const QuadraticSide<Work> from = row;
-        const Work from_slope = direction.dot(gradient);
-        if (!(from_slope > 0)) return;
         const auto slope_at = [&](Work length) {
             move(from, length, direction);
             const Work slope = direction.dot(gradient);
             return std::abs(slope) <= rounding_of_slope(direction) ? 0 : slope;
         };
-        if (slope_at(1) >= -overshoot * from_slope) {
+        struct Trial {
+            Work length, slope;
+        };
+        Trial shorter{0, direction.dot(gradient)};
+        if (!(shorter.slope > 0)) return;
+        const Work most = 0.5 * shorter.slope;
+        const Work least = -0.1 * shorter.slope;
+        Trial longer{1, slope_at(1)};
+        if (longer.slope >= least) {
             damping_ = (std::max)(damping_ / 4, 1e-9);
             return;
         }
         damping_ = (std::min)(damping_ * 4, Work(1));
-        Work shorter = 0;
-        Work longer = 1;
-        for (int halving = 0; halving < 60; ++halving) {
-            const Work length = (shorter + longer) / 2;
-            const Work now = slope_at(length);
-            if (now <= 0.5 * from_slope && now >= -overshoot * from_slope) return;
-            (now > 0 ? shorter : longer) = length;
+        for (int trial = 0; trial < 60; ++trial) {
+            const Work share = (shorter.slope - (most + least) / 2) / (shorter.slope - longer.slope);
+            const Work length =
+                shorter.length + (longer.length - shorter.length) * std::clamp(share, Work(0.1), Work(0.9));
+            const Trial now{length, slope_at(length)};
+            if (now.slope <= most && now.slope >= least) return;
+            (now.slope > 0 ? shorter : longer) = now;
         }
     }
 
