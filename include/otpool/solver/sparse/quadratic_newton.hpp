@@ -42,7 +42,7 @@ public:
     SolvedPlan solution() const { return dual_.solution(); }
 
 private:
-    static constexpr int patience = 12;  ///< Steps without a smaller residual.
+    static constexpr int patience = 30;  ///< Steps without a smaller residual.
 
     void half_step() {
         for (Index i = 0; i < dual_.rows(); ++i) dual_.set_row(i);
