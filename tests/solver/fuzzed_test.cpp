@@ -440,4 +440,21 @@ TEST_CASE("A Quadratic line does not converge where its entries are beyond the r
     }
 }
 
+TEST_CASE("Newton's plan is a number where a column of Quadratic has no mass that is one") {
+    const float none = -std::numeric_limits<float>::infinity();
+    const Matrix<float> reward{{none, 0, -9e21f, 0, 0, 0},
+                               {none, none, 0, 0, 0, 0},
+                               {1.3e21f, none, 0, 0, 0, 0},
+                               {1.3e23f, -9e21f, 0, 0, 0, 0}};
+    const Matrix<float> values = Matrix<float>::Zero(4, 6);
+    UotProblem<float, Quadratic> problem{.reward = reward, .values = values, .alpha0 = 1e-14f};
+    problem.features = {.alpha = 1e-14f, .has_masses = true};
+    problem.instances = {.alpha = 1e-14f, .prior = Vector<float>{{1, 1, 1, 1e-3f, 1e-3f, 1e-3f}}, .has_masses = true};
+    for (const int iterations : {1, 2, 5, 200}) {
+        const auto solution = Newton{{.max_iterations = iterations, .closed_forms = false}}.solve(problem);
+        CHECK(solution.plan().allFinite());
+        CHECK(std::isfinite(solution.log_mass));
+    }
+}
+
 }  // namespace fuzzed_test

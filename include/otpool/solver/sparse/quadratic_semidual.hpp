@@ -242,7 +242,8 @@ private:
     Work log_entry(Index i, Index k) const {
         const Work size = plan[count(k * rows() + i)];
         if (size != PreciseLine<Work>::least_entry) return std::log(size);
-        return (std::min)(col.log_mass[count(k)] - std::log(col.support[count(k)]), row.log_mass[count(i)]);
+        const Work support = (std::max)(col.support[count(k)], Work(1));  // a row may have set the entry
+        return (std::min)(col.log_mass[count(k)] - std::log(support), row.log_mass[count(i)]);
     }
     /// Of a row whose entries underflow.
     Work log_mass_of_row(Index i) {

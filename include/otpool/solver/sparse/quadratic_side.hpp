@@ -66,7 +66,8 @@ public:
     /// An entry. The highest is never 0: if it underflows, it is still in the support.
     Work entry(Index i) const {
         const Work gap = gap_of(i);
-        return (std::max)(solved_->entry(gap), solved_->support > 0 && gap == 0 ? least_entry : 0);
+        const bool underflows = gap == 0 && solved_->support > 0 && solved_->log_mass < 0;
+        return (std::max)(solved_->entry(gap), underflows ? least_entry : 0);
     }
     /// Of two formulas, excess - highest and -alpha log(mass / prior), the one that loses fewer digits counts.
     TwoDoubles<Work> potential() const {
