@@ -73,7 +73,8 @@ constexpr const char* explanation_of_wide =
 
 Each has 1 to 64 features and 1 to 300 instances. *Solved* and *residual* are as above.
 *Not solved*: the status, the largest residual there, and the first problem's number. With `precision_limit`, the rounding of
-the potentials alone leaves this residual: about 1e-15 times the largest potential / alpha0, unless for Quadratic.
+the potentials alone leaves this residual: about 1e-15 times the largest potential / alpha0. For Quadratic, the plan's mass is
+below what double holds, and its lines' masses were not found.
 )";
 
 template <class Scalar>
