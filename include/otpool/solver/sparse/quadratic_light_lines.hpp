@@ -6,7 +6,6 @@
 #include <concepts>
 #include <cstddef>
 #include <limits>
-#include <queue>
 #include <vector>
 
 #include "otpool/core/matrix.hpp"
@@ -90,19 +89,22 @@ private:
         rank_.assign(lines_.size(), 0);  // 0: not reached
         std::vector<Line> roots = lines_;
         std::stable_sort(roots.begin(), roots.end(), [](const Line& a, const Line& b) { return b < a; });
-        std::priority_queue<Line> reached;
+        std::vector<Line> reached;  // a heap
         for (const Line& root : roots) {
-            reached.push(root);
+            reached.push_back(root);
             while (!reached.empty()) {
-                const Line line = reached.top();
-                reached.pop();
+                std::pop_heap(reached.begin(), reached.end());
+                const Line line = reached.back();
+                reached.pop_back();
                 Index& rank = rank_[place(line.is_row, line.index)];
                 if (rank > 0) continue;
                 ordered_.push_back(line);
                 rank = static_cast<Index>(ordered_.size());
                 for (Index i = 0; i < side(!line.is_row).size(); ++i) {
                     const std::size_t across = place(!line.is_row, i);
-                    if (rank_[across] == 0 && meets(line, i)) reached.push(lines_[across]);
+                    if (rank_[across] > 0 || !meets(line, i)) continue;
+                    reached.push_back(lines_[across]);
+                    std::push_heap(reached.begin(), reached.end());
                 }
             }
         }
