@@ -27,12 +27,11 @@ public:
         for (const bool is_row : {true, false}) {
             for (Index i = 0; i < side(is_row).size(); ++i) lines_.push_back({side(is_row).asked(i), is_row, i});
         }
-        for (const Line& line : lines_) {
-            if (line.is_row && !is_free(line)) rounding_ = (std::max)(rounding_, felt(line));
+        if (std::any_of(lines_.begin(), lines_.end(), [this](const Line& line) { return is_light(line); })) {
+            set_order();
+        } else {
+            ordered_ = lines_;
         }
-        if (!(std::any_of(lines_.begin(), lines_.end(), [this](const Line& line) { return is_light(line); }))) return;
-        rounding_ = 0;
-        set_order();
         for (auto line = ordered_.rbegin(); line != ordered_.rend(); ++line) {
             if (is_free(*line)) continue;
             const Work lightest = is_light(*line) ? refine(*line) : infinity;

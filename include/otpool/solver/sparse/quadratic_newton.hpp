@@ -2,9 +2,7 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <concepts>
-#include <cstddef>
 #include <limits>
 #include <vector>
 
