@@ -5,6 +5,7 @@
 
 #include "otpool/slots/named_slot_poolings.hpp"
 #include "otpool/slots/plasma_alignment.hpp"
+#include "slots/difference.hpp"
 #include "support/catch.hpp"
 #include "support/message_of.hpp"
 #include "support/random_bags.hpp"
@@ -16,12 +17,6 @@ using namespace tests;
 
 template <class Scalar>
 constexpr double near = std::same_as<Scalar, double> ? 1e-11 : 1e-5;
-
-double difference(const auto& found, const Matrix<double>& expected) {
-    REQUIRE(found.rows() == expected.rows());
-    REQUIRE(found.cols() == expected.cols());
-    return (found.template cast<double>() - expected).cwiseAbs().maxCoeff() / (1e-3 + expected.cwiseAbs().maxCoeff());
-}
 
 TEMPLATE_TEST_CASE("soft_moe is softmax over instances, and over slots", "", double, float) {
     for (std::uint64_t seed = 0; seed < 60; ++seed) {

@@ -7,6 +7,7 @@
 
 #include "otpool/slots/named_slot_poolings.hpp"
 #include "otpool/solver/newton.hpp"
+#include "slots/difference.hpp"
 #include "support/backwards.hpp"
 #include "support/catch.hpp"
 #include "support/message_of.hpp"
@@ -20,12 +21,6 @@ using namespace tests;
 
 template <class Scalar>
 constexpr double near = std::same_as<Scalar, double> ? 1e-10 : 2e-4;
-
-double difference(const auto& found, const Matrix<double>& expected) {
-    REQUIRE(found.rows() == expected.rows());
-    REQUIRE(found.cols() == expected.cols());
-    return (found.template cast<double>() - expected).cwiseAbs().maxCoeff() / (1e-3 + expected.cwiseAbs().maxCoeff());
-}
 
 TEMPLATE_TEST_CASE("readouts of slots are their formulas", "", double, float) {
     for (std::uint64_t seed = 0; seed < 30; ++seed) {
