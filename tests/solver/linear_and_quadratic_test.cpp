@@ -7,6 +7,7 @@
 #include "support/catch.hpp"
 #include "support/optimality.hpp"
 #include "support/random_problem.hpp"
+#include "support/sample.hpp"
 
 // alpha0 = 0 and the Quadratic regulariser, against optimality conditions and values found otherwise.
 
@@ -47,8 +48,11 @@ TEST_CASE("at alpha0 = 0 and hard marginals, Bregman ADMM finds the linear progr
 }
 
 TEST_CASE("at alpha0 = 0, what Bregman ADMM calls converged has no duality gap") {
+    int taken = 0;
     int converged = 0;
     for (std::uint64_t seed = 0; seed < 60; ++seed) {
+        if (!in_sample(seed)) continue;
+        ++taken;
         RandomProblem<double> random(seed,
                                      {.most_features = 12, .most_instances = 40, .least_alpha = 0.1, .limits = 0.3});
         random.problem.alpha0 = 0;
@@ -59,7 +63,7 @@ TEST_CASE("at alpha0 = 0, what Bregman ADMM calls converged has no duality gap")
         CHECK(marginal_violation(solution) <= 1e-8);
         CHECK(std::abs(duality_gap(solution)) <= 1e-7);
     }
-    CHECK(converged > 30);
+    CHECK(converged + 1 > 0.51 * taken);
 }
 
 TEST_CASE("max pooling by iterating at alpha0 = 0") {
@@ -79,8 +83,11 @@ TEST_CASE("max pooling by iterating at alpha0 = 0") {
 
 TEMPLATE_TEST_CASE("a Quadratic plan is max(0, X + f + g) / (2 alpha0)", "", double, float) {
     const double tolerance = std::is_same_v<TestType, double> ? 1e-9 : 1e-5;
+    int taken = 0;
     int converged = 0;
     for (std::uint64_t seed = 0; seed < 100; ++seed) {
+        if (!in_sample(seed)) continue;
+        ++taken;
         const RandomProblem<TestType, Quadratic> random(seed, {.most_features = 10,
                                                                .most_instances = 30,
                                                                .least_alpha0 = 0.1,
@@ -99,7 +106,7 @@ TEMPLATE_TEST_CASE("a Quadratic plan is max(0, X + f + g) / (2 alpha0)", "", dou
         const double largest = random.bag.cwiseAbs().maxCoeff() / spread(random.bag);
         CHECK(std::abs(duality_gap(solution)) <= 10 * tolerance * (scale + largest));
     }
-    CHECK(converged > 70);
+    CHECK(converged + 1 > 0.71 * taken);
 }
 
 TEST_CASE("Quadratic with free instances is the projection onto the simplex") {

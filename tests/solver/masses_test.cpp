@@ -7,6 +7,7 @@
 #include "support/message_of.hpp"
 #include "support/optimality.hpp"
 #include "support/random_bags.hpp"
+#include "support/sample.hpp"
 
 // Priors that are masses of any sum.
 
@@ -44,9 +45,11 @@ struct Masses {
 /// Calls visit(masses) for random problems with every kind of marginals.
 void for_each_case(std::uint64_t count, const auto& visit) {
     const double alphas[] = {0, 0.7, 5, hard};
+    std::uint64_t number = 0;
     for (std::uint64_t seed = 0; seed < count; ++seed) {
         for (const double alpha1 : alphas) {
             for (const double alpha2 : alphas) {
+                if (!in_sample(number++)) continue;
                 INFO("seed " << seed << ", alphas " << alpha1 << ' ' << alpha2);
                 visit(Masses(seed, alpha1, alpha2));
             }

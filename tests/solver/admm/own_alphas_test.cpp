@@ -9,6 +9,7 @@
 #include "support/catch.hpp"
 #include "support/message_of.hpp"
 #include "support/optimality.hpp"
+#include "support/sample.hpp"
 
 // BregmanAdmm with an alpha for each feature or instance.
 
@@ -28,6 +29,7 @@ void check_optimal(const Solution<Scalar, R>& solution, double unit) {
 TEMPLATE_TEST_CASE("BregmanAdmm takes an alpha for each feature and instance", "", double, float) {
     const double tolerance = std::same_as<TestType, double> ? 1e-9 : 1e-6;
     for (std::uint64_t seed = 0; seed < 30; ++seed) {
+        if (!in_sample(seed)) continue;
         INFO("seed " << seed);
         const auto check = [&](const auto& mixed) {
             const BregmanAdmm solver{{.tolerance = tolerance, .max_iterations = 100000}};
@@ -40,8 +42,11 @@ TEMPLATE_TEST_CASE("BregmanAdmm takes an alpha for each feature and instance", "
 
 /// It may take tens of thousands of iterations there. What it says is true.
 TEST_CASE("BregmanAdmm takes an alpha for each feature and instance with Quadratic") {
+    int taken = 0;
     int converged = 0;
     for (std::uint64_t seed = 0; seed < 20; ++seed) {
+        if (!in_sample(seed)) continue;
+        ++taken;
         INFO("seed " << seed);
         const Mixed<double, Quadratic> mixed(seed, 0.1, 3);
         const auto solution = BregmanAdmm{{.tolerance = 1e-8, .max_iterations = 4000}}.solve(mixed.problem);
@@ -49,12 +54,15 @@ TEST_CASE("BregmanAdmm takes an alpha for each feature and instance with Quadrat
         check_optimal(solution, mixed.unit());
         ++converged;
     }
-    CHECK(converged >= 10);
+    CHECK(2 * converged + 1 >= taken);
 }
 
 TEST_CASE("BregmanAdmm takes alphas of their own at alpha0 = 0, with free lines on one side") {
+    int taken = 0;
     int converged = 0;
     for (std::uint64_t seed = 0; seed < 20; ++seed) {
+        if (!in_sample(seed)) continue;
+        ++taken;
         INFO("seed " << seed);
         Mixed<double> mixed(seed);
         mixed.problem.alpha0 = 0;
@@ -65,7 +73,7 @@ TEST_CASE("BregmanAdmm takes alphas of their own at alpha0 = 0, with free lines 
         CHECK(marginal_violation(solution) < 2 * solution.residual + 1e-9);
         if (solution.converged()) CHECK(duality_gap(solution, mixed.unit()) < 1e-4);
     }
-    CHECK(converged >= 10);
+    CHECK(2 * converged + 1 >= taken);
 }
 
 TEST_CASE("steps of BregmanAdmm with alphas for each line pool what their plan says") {
@@ -74,6 +82,7 @@ TEST_CASE("steps of BregmanAdmm with alphas for each line pool what their plan s
 
 TEST_CASE("BregmanAdmm takes a penalty with alphas for each line as Sinkhorn does") {
     for (std::uint64_t seed = 0; seed < 40; ++seed) {
+        if (!in_sample(seed)) continue;
         INFO("seed " << seed);
         Mixed<double> mixed(seed, 0.2, 5);
         mixed.problem.instances.penalty = AtMost();

@@ -7,6 +7,7 @@
 #include "support/catch.hpp"
 #include "support/message_of.hpp"
 #include "support/random_bags.hpp"
+#include "support/sample.hpp"
 
 // Plans of a fixed number of Sinkhorn's steps in scalings, against the same steps with potentials, in double.
 
@@ -46,6 +47,7 @@ constexpr double near = std::same_as<Scalar, double> ? 1e-10 : 3e-5;
 
 TEMPLATE_TEST_CASE("the plan of steps in scalings is that of steps in potentials", "", double, float) {
     for (std::uint64_t seed = 0; seed < 200; ++seed) {
+        if (!in_sample(seed)) continue;
         INFO("seed " << seed);
         Random random(seed);
         const BagKind kind = all_bag_kinds[static_cast<std::size_t>(seed) % all_bag_kinds.size()];

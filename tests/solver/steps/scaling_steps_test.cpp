@@ -10,6 +10,7 @@
 #include "support/message_of.hpp"
 #include "support/pooled.hpp"
 #include "support/random_problem.hpp"
+#include "support/sample.hpp"
 #include "support/steps_by_formula.hpp"
 
 // Steps in scalings, against the update formulas; and that what they do not resolve is not pooled by them.
@@ -42,11 +43,13 @@ double error(const RealVector& pooled, const UotProblem<Scalar, R>& problem, int
 
 template <class Scalar, class R>
 void compare_with_formulas() {
+    int taken = 0;
     int resolved = 0;
-    const int problems = 200;
-    for (std::uint64_t seed = 0; seed < problems; ++seed) {
+    for (std::uint64_t seed = 0; seed < 200; ++seed) {
+        if (!in_sample(seed)) continue;
         RandomProblem<Scalar, R> random(8000 + seed, {.least_alpha0 = 0.05, .most_alpha0 = 100, .limits = 0.15});
         if (random.problem.features.alpha == 0 && random.problem.instances.alpha == 0) continue;
+        ++taken;
         Random more(9000 + seed);
         const int steps = static_cast<int>(more.integer(1, 8));
         const Matrix<Scalar> values = random_bag<Scalar>(more, random.drawn.D, random.drawn.N, BagKind::shifted);
@@ -57,7 +60,7 @@ void compare_with_formulas() {
         ++resolved;
         CHECK(error(*pooled, random.problem, steps) <= tolerance<Scalar>);
     }
-    CHECK(resolved > 0.95 * problems);
+    CHECK(resolved + 1 > 0.98 * taken);
 }
 
 TEST_CASE("Steps in scalings are what their formulas say", "[scaling_steps]") {
