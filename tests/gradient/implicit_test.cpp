@@ -52,9 +52,12 @@ TEST_CASE("Implicit is the derivative of the optimum at small alpha0") {
 
 TEMPLATE_TEST_CASE("Implicit is the derivative of a Quadratic optimum, closed or not", "", ConditionalReadout,
                    JointReadout) {
+    int taken = 0;
     int compared = 0;
     int kinks = 0;
     for (std::uint64_t seed = 0; seed < 40; ++seed) {
+        if (!tests::in_sample(seed)) continue;
+        ++taken;
         Random random(seed);
         Parameters parameters = tests::random_parameters(random, {}, 3, 4);
         const auto mode = [](const Parameters& at) {
@@ -70,8 +73,8 @@ TEMPLATE_TEST_CASE("Implicit is the derivative of a Quadratic optimum, closed or
         kinks += check.kinks();
         ++compared;
     }
-    CHECK(compared >= 25);
-    CHECK(kinks < 20);
+    CHECK(compared + 1 > 0.64 * taken);
+    CHECK(kinks < 0.5 * taken);
 }
 
 /// Whether two gradients agree, relative to the largest derivative with respect to a reward, or to a thousandth.

@@ -88,11 +88,11 @@ TEST_CASE("rot_sinkhorn is a proximal method only where alpha0 + tau is 1") {
         const Sample sample(seed);
         // As good as hard instances.
         published::Step step{.alpha0 = 0.6, .alpha1 = 2, .alpha2 = 1e14, .alpha_s = 0.3};
-        const RealMatrix plan = published::rot_sinkhorn(sample.inputs, step, 0.4, 300, 2000);
+        const RealMatrix plan = published::rot_sinkhorn(sample.inputs, step, 0.4, 60, 200);
         const RealMatrix optimum = sample.stationary(step.alpha0, step.alpha_s, step.alpha1, plan);
         INFO("seed " << seed << ", largest difference " << (plan - optimum).cwiseAbs().maxCoeff());
         CHECK((plan - optimum).cwiseAbs().maxCoeff() <= 1e-6);
-        const RealMatrix off = published::rot_sinkhorn(sample.inputs, step, 0.9, 300, 2000);
+        const RealMatrix off = published::rot_sinkhorn(sample.inputs, step, 0.9, 60, 200);
         INFO("at alpha0 + tau = 1.5: " << (off - optimum).cwiseAbs().maxCoeff());
         CHECK(!((off - optimum).cwiseAbs().maxCoeff() <= 1e-3));
     }

@@ -102,11 +102,16 @@ TEST_CASE("A shared bag has the bits of one process") {
     for (const bool has_prior : {false, true}) {
         const Bag bag(4001, has_prior);
         for (const auto& [alpha1, alpha2] : alphas) {
-            const auto pool = soft_pooling(alpha1, alpha2);
+            std::vector<Index> sizes;
+            for (const Index size : {1, 2, 3, 5, 16}) {
+                if (tests::in_sample(number++)) sizes.push_back(size);
+            }
+            if (sizes.empty()) continue;
+            auto pool = soft_pooling(alpha1, alpha2);
+            pool.solver.options.tolerance = 1e-6;  // the bits are the same wherever it ends
             const Vector<float> expected =
                 pool(Streamed{MatrixColumns<float>{bag.columns}, {.memory = memory}, bag.prior});
-            for (const Index size : {1, 2, 3, 5, 16}) {
-                if (!tests::in_sample(number++)) continue;
+            for (const Index size : sizes) {
                 CAPTURE(alpha1, alpha2, size, has_prior);
                 CHECK(pooled_by_ranks(pool, bag, size) == expected);
             }
@@ -132,8 +137,10 @@ TEST_CASE("Ranks may hold any number of columns, also none") {
     const Bag bag(1100, true);
     const auto pool = soft_pooling();
     const Vector<float> expected = pool(otpool::Bag<float>{bag.columns, {}, bag.prior});
+    std::uint64_t number = 0;
     for (const Index each : {0, 1, 100, 262, 400, 524, 1100, 2000}) {
         for (const Index size : {1, 2, 3, 5}) {
+            if (!tests::in_sample(number++)) continue;
             CAPTURE(each, size);
             const Vector<float> pooled = pooled_by_ranks(pool, bag, size, each);
             CHECK((pooled - expected).cwiseAbs().maxCoeff() < 1e-6F * expected.cwiseAbs().maxCoeff());

@@ -159,6 +159,7 @@ TEST_CASE("The bits of a streamed pooling depend on the bag alone") {
         return pool(Streamed{source, {.memory = memory, .readers = readers}});
     };
     for (const Index blocks : {12, 130}) {  // in parts of one and of two blocks
+        if (!tests::in_sample(blocks == 12 ? 0 : 1)) continue;
         const Computed source{.N = blocks * 2048 - 77};
         Matrix<float> bag(source.D, source.N);
         source.read(0, source.N, bag.data());
@@ -238,9 +239,10 @@ TEMPLATE_TEST_CASE("A streamed bag names an entry that is not finite", "", float
 
 TEMPLATE_TEST_CASE("The named poolings of streamed bags are those in memory", "", float, double) {
     using Scalar = TestType;
-    std::uint64_t seed = 100;
+    std::uint64_t number = 0;
     for (const BagKind kind : tests::all_bag_kinds) {
-        Random random(++seed);
+        if (!tests::in_sample(number++)) continue;
+        Random random(100 + number);
         CAPTURE(name(kind));
         const Matrix<Scalar> bag = tests::random_bag<Scalar>(random, 800, 200, kind);
         const Vector<Scalar> prior = tests::uneven_prior<Scalar>(random, 200, true);
