@@ -1,6 +1,7 @@
 // Copyright (c) 2026 the otpool authors. MIT licence.
 #pragma once
 
+#include "otpool/core/buffer.hpp"
 #include "otpool/core/matrix.hpp"
 
 namespace otpool::detail {
@@ -11,6 +12,14 @@ struct LogPlane {
     Real slope = 0;
     const Real* row = nullptr;
     const Real* col = nullptr;
+};
+
+/// The same with its numbers.
+struct AdmmPlane {
+    Real slope = 0;
+    Buffer<Real> row, col;
+
+    LogPlane view() const { return {slope, row.data(), col.data()}; }
 };
 
 /// A view of a step of AdmmSweep, for its reverse.

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <concepts>
 #include <cstddef>
-#include <functional>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -18,13 +17,11 @@
 #include "otpool/kernel/exponential_range.hpp"
 #include "otpool/kernel/scaled_problem.hpp"
 #include "otpool/plan/exponential_solution.hpp"
-#include "otpool/plan/marginal_line.hpp"
 #include "otpool/plan/solved_plan.hpp"
 #include "otpool/problem/inspection.hpp"
-#include "otpool/problem/side.hpp"
 #include "otpool/simd/arrays.hpp"
 #include "otpool/solver/admm/admm_duals.hpp"
-#include "otpool/solver/admm/admm_sides.hpp"
+#include "otpool/solver/admm/admm_lines.hpp"
 #include "otpool/solver/admm/admm_step.hpp"
 #include "otpool/solver/admm/tiled_plan.hpp"
 
@@ -34,11 +31,9 @@ namespace otpool::detail {
 /// reward and dual.
 ///
 /// Z + rho log T is X + rho log S up to a constant per column. So after every step, log S is a multiple of X plus a
-/// constant per row and per column: an exponential plan. Of the state's three matrices, only Z has to be kept. With
-/// x_dn the reward minus an anchor of its feature, at first its highest, and later one of its instance (center()),
-///
-///     log S_dn = smooth.slope x_dn + smooth.row_d + smooth.col_n
-///     log T_dn = transport.slope x_dn + transport.row_d + transport.col_n - Z_dn / rho
+/// constant per row and per column: an exponential plan. Of the state's three matrices, only Z has to be kept;
+/// AdmmLines has the rest. x_dn is the reward minus an anchor of its feature, at first its highest, and later one of
+/// its instance (center()).
 ///
 /// Z is updated at the beginning of the next step, when all of S is known: see AdmmDuals. Tiles of instances are
 /// visited in parts (InstanceParts) that may run at the same time.
@@ -56,78 +51,47 @@ public:
     void start(const Inspection& problem, Real rho, const Execution& execution = {}) {
         problem_ = &problem;
         plan_.start(problem, execution);
-        has_priors_ = false;
-        for (Buffer<Real>* of_cols : {&log_q_, &transport_.col, &smooth_.col, &log_col_sum_}) {
-            set_padded(problem.priors.log_q, *of_cols);
-        }
-        for (Buffer<Real>* of_cols : {&reward_col_, &log_c_}) of_cols->resize(padded_cols());
+        lines_.start(problem, padded_cols());
         level_.assign(padded_cols(), 0);
-        for (Buffer<Real>* of_rows : {&transport_.row, &smooth_.row, &reward_row_, &log_row_sum_, &log_sum_, &log_r_}) {
-            of_rows->resize(rows());
-            std::copy_n(problem.priors.log_p.data(), rows(), of_rows->data());
-        }
-        smooth_.slope = transport_.slope = 0;
+        transport_row_.resize(rows());
         scratch_.resize(static_cast<std::size_t>(execution.workers()));
         for (Buffer<Work>& z : scratch_) z.resize(plan_.tile_size());
         start_duals({.first = is_large() ? 4U : 1U});
         steps_ = 0;
         most_dual_ = 0;
-        first_rho_ = rho_ = rho;
+        first_rho_ = lines_.rho = rho;
         set_parameters(rho);
     }
 
     /// Continues with the problem's present alphas and another rho.
     void set_parameters(Real rho) {
-        most_dual_ *= rho_ / rho;
-        rho_ = rho;
-        sides_.set_parameters(*problem_, rho);
-        weight_ = sides_.features.weight;
-        feature_damping_ = sides_.features.side.common.damping;
-        instance_damping_ = sides_.instances.side.common.damping;
-        // R is Entropy with reward X + alpha0 prior_weight log(p0 q0^T).
-        const Real of_prior = problem_->regularizer.prior_weight * sides_.strength;
-        const Buffer<Real>& anchor = plan_.row_anchor();
-        for (Index d = 0; d < rows(); ++d) {
-            reward_row_[d] = (anchor[d] - sides_.offset) * sides_.inverse_rho + of_prior * problem_->priors.log_p[d];
-        }
-        const Buffer<Real>& col_anchor = plan_.col_anchor();
-        for (Index k = 0; k < padded_cols(); ++k) {
-            reward_col_[k] = col_anchor[k] * sides_.inverse_rho + of_prior * log_q_[k];
-        }
+        most_dual_ *= lines_.rho / rho;
+        lines_.set_parameters(rho, plan_.row_anchor(), plan_.col_anchor());
     }
 
     /// Call this before steps to a tolerance, not after keep_duals(). At small alpha0, slope x, row and col are large
     /// and cancel where S has mass. Then their rounding is more than the tolerance after many steps. Every few steps,
     /// this moves the anchors such that x is log S / slope: where S has mass, all three are small.
     void center() {
-        if (steps_ == 0 || steps_ % steps_between_centers != 0 || !is_off_center()) return;
-        plan_.move_anchors([this](Buffer<Real>& of_rows, Buffer<Real>& of_cols) {
-            center(of_rows, smooth_.row, transport_.row);
-            center(of_cols, smooth_.col, transport_.col);
-        });
-        set_parameters(rho_);
+        if (steps_ == 0 || steps_ % steps_between_centers != 0 || !lines_.is_off_center()) return;
+        plan_.move_anchors([this](Buffer<Real>& of_rows, Buffer<Real>& of_cols) { lines_.center(of_rows, of_cols); });
+        set_parameters(lines_.rho);
         set_gap();
     }
 
     /// Starts from these potentials' plan instead, exp((X + f + g) / alpha0), and the Z that is optimal for it. For
     /// alpha0 > 0.
     void start_from(const RealVector& feature_potential, const RealVector& instance_potential) {
-        typename AdmmDuals<Work>::Start dual{static_cast<Work>(sides_.inverse_rho), {}, {}};
+        typename AdmmDuals<Work>::Start dual{static_cast<Work>(lines_.sides.inverse_rho), {}, {}};
         dual.row.resize(rows());
         dual.col.assign(padded_cols(), 0);
-        smooth_.slope = 1 / sides_.alpha0;
-        for (Index d = 0; d < rows(); ++d) {
-            dual.row[d] = static_cast<Work>(reward_row_[d]);
-            smooth_.row[d] = (reward_row_[d] + feature_potential[d] * sides_.inverse_rho) / sides_.strength;
-        }
+        lines_.start_from(feature_potential, instance_potential);
+        for (Index d = 0; d < rows(); ++d) dual.row[d] = static_cast<Work>(lines_.reward_row[d]);
         for (Index k = 0; k < plan_.cols(); ++k) {
-            const Index n = problem_->priors.active[static_cast<std::size_t>(k)];
-            const Real col = reward_col_[k] + instance_potential[n] * sides_.inverse_rho;
-            dual.col[k] = static_cast<Work>(col);
-            smooth_.col[k] = col / sides_.strength;
+            dual.col[k] = static_cast<Work>(lines_.smooth.col[k] * lines_.sides.strength);
         }
-        most_dual_ =
-            sides_.inverse_rho * spread() + extent(dual.row.data(), rows()) + extent(dual.col.data(), plan_.cols());
+        most_dual_ = lines_.sides.inverse_rho * spread() + extent(dual.row.data(), rows()) +
+                     extent(dual.col.data(), plan_.cols());
         duals_.start(rows(), plan_.count(), {.first = is_large() ? 4U : 1U}, dual);
     }
 
@@ -138,17 +102,19 @@ public:
 
     /// Whether Work resolves the exponents of `steps` more steps as well as a pooled vector needs.
     bool resolves(int steps) const {
-        const Real rate = steps * std::log(weight_);  // slope_k tends to 1 / alpha0 as weight^-k
-        const Real left = smooth_.slope * std::exp(-rate);
-        const Real slope =
-            left + (sides_.strength > 0 ? -std::expm1(-rate) / sides_.alpha0 : steps * sides_.inverse_rho);
-        const Real priors = extent(problem_->priors.log_p.data(), rows()) + extent(log_q_.data(), plan_.cols());
-        const Real exponents = (sides_.inverse_rho + slope) * (spread() + rho_ * extent(reward_row_.data(), rows())) +
-                               priors + (std::max)(0.0, most_dual_ - static_cast<Real>(steps_));
+        const AdmmSides& sides = lines_.sides;
+        const Real rate = steps * std::log(lines_.weight);  // slope_k tends to 1 / alpha0 as weight^-k
+        const Real left = lines_.smooth.slope * std::exp(-rate);
+        const Real slope = left + (sides.strength > 0 ? -std::expm1(-rate) / sides.alpha0 : steps * sides.inverse_rho);
+        const Real of_rewards = spread() + lines_.rho * extent(lines_.reward_row.data(), rows());
+        const Real of_priors =
+            extent(problem_->priors.log_p.data(), rows()) + extent(lines_.log_q.data(), plan_.cols());
+        const Real of_dual = (std::max)(0.0, most_dual_ - static_cast<Real>(steps_));
+        const Real exponents = (sides.inverse_rho + slope) * of_rewards + of_priors + of_dual;
         const Real relative = relative_rho();
         return (std::min)(relative, 1 / relative) >= smallest_ratio && exponents <= largest_exponent &&
-               std::isfinite(sides_.alpha0) && std::isfinite(weight_) && spread() <= largest_factor &&
-               sides_.inverse_rho + slope <= largest_factor;
+               std::isfinite(sides.alpha0) && std::isfinite(lines_.weight) && spread() <= largest_factor &&
+               sides.inverse_rho + slope <= largest_factor;
     }
 
     /// One step. False if Work cannot hold a row's mass of S; the sweep is then of no further use.
@@ -160,7 +126,7 @@ public:
         begin_step(false);
         plan_.for_each_tile([&](Index tile, Index worker, const Work* x, Part& part) {
             update_transport(tile, x, scratch_[static_cast<std::size_t>(worker)].data());
-            plan_.add(smooth_.view(), tile, x, part);
+            plan_.add(lines_.smooth.view(), tile, x, part);
         });
         if (!end_step(false)) return false;
         set_gap();
@@ -172,7 +138,7 @@ public:
         begin_step(true);
         plan_.for_each_tile([&](Index tile, Index worker, const Work* x, Part& part) {
             update_transport(tile, x, scratch_[static_cast<std::size_t>(worker)].data());
-            plan_.add_pooled(smooth_.view(), tile, worker, x, part);
+            plan_.add_pooled(lines_.smooth.view(), tile, worker, x, part);
         });
         return end_step(true) && plan_.mean(mean);
     }
@@ -181,57 +147,45 @@ public:
     bool pool(RealVector& mean) {
         plan_.start_sums(true);
         plan_.for_each_tile([&](Index tile, Index worker, const Work* x, Part& part) {
-            plan_.add_pooled(smooth_.view(), tile, worker, x, part);
+            plan_.add_pooled(lines_.smooth.view(), tile, worker, x, part);
         });
         return plan_.mean(mean);
     }
 
-    /// Whether Work holds the marginals of both copies, as residual() needs.
-    bool in_range() const {
-        return lowest(log_r_.data(), rows()) > least_log_marginal &&
-               lowest(log_c_.data(), plan_.cols()) - transport_log_mass_ > least_log_marginal;
-    }
+    /// Whether the marginals of both copies are normal numbers, as residual() needs.
+    bool in_range() const { return lines_.in_range(); }
 
     /// Reads potentials and free mass off a step's plan S, and returns its residual, as Solution::residual defines it.
     /// Cost: two exps per element, one pass.
     Real residual() {
-        if (!has_priors_) sides_.set_priors(*problem_);
-        has_priors_ = true;
-        sides_.features.half_step(log_sum_.data());
-        sides_.instances.half_step(log_col_sum_.data());
-        set_potential_plane();
-        const auto gap = plan_.gap(smooth_.view(), potential_.view(), sides_.strength == 0, log_r_, log_c_);
-        sides_.read(log_r_.data(), log_c_.data(), mean_excess(gap.mean_x));
-        // A free side adds nothing. But pooling uses the rows' weights, and with a regulariser every row has some.
-        const bool rows_count = sides_.features.side.common.alpha > 0 || sides_.strength > 0;
-        const Real of_plan =
-            (std::max)(rows_count ? gap.of_rows : 0, sides_.instances.side.common.alpha > 0 ? gap.of_cols : 0);
-        const Real of_constants = rows_count ? distance_of_potentials() : 0;
-        return larger_violation(sides_.violation(log_r_.data(), log_c_.data()),
-                                of_plan + of_constants + of_plan * of_constants);
+        lines_.read_potentials();
+        const auto gap = plan_.gap(lines_.smooth.view(), lines_.potential.view(), lines_.sides.strength == 0,
+                                   lines_.log_r, lines_.log_c);
+        return lines_.residual(gap.of_rows, gap.of_cols, gap.mean_x);
     }
 
     /// The residual that rounding alone can leave.
-    Real attainable() const { return sides_.attainable(); }
+    Real attainable() const { return lines_.sides.attainable(); }
 
     /// Call after residual(). The caller adds the outcome.
     SolvedPlan solution() const {
-        SolvedPlan found = sides_.solution(*problem_, log_r_.data(), log_c_.data());
+        SolvedPlan found = lines_.solution();
         ScaledReward kernel;
         kernel.reward = problem_->reward;
         kernel.active = problem_->priors.active;
-        kernel.inverse_alpha0 = smooth_.slope;
+        kernel.inverse_alpha0 = lines_.smooth.slope;
         kernel.row_shift = plan_.row_anchor();
         kernel.col_shift = plan_.col_anchor();
         RealVector log_scale(rows());
-        for (Index d = 0; d < rows(); ++d) log_scale[d] = smooth_.row[d] + sides_.log_factor();
-        found.log_plan = exponential_plan(std::move(kernel), smooth_.col, std::move(log_scale));
+        for (Index d = 0; d < rows(); ++d) log_scale[d] = lines_.smooth.row[d] + lines_.sides.log_factor();
+        found.log_plan = exponential_plan(std::move(kernel), lines_.smooth.col, std::move(log_scale));
         return found;
     }
 
     /// A view of the last step.
     AdmmStep last_step() const {
-        return {relative_rho(), transport_.view(), smooth_.view(), log_row_sum_.data(), log_col_sum_.data()};
+        return {relative_rho(), lines_.transport.view(), lines_.smooth.view(), lines_.log_row_sum.data(),
+                lines_.log_col_sum.data()};
     }
     Index rows() const { return problem_->features(); }
     Index padded_cols() const { return plan_.padded_cols(); }
@@ -248,9 +202,6 @@ public:
 private:
     using L = Lanes<Work>;
     static constexpr Index lanes = register_lanes;
-    template <class Number>
-    using Lane = std::array<Number, lanes>;
-
     using Part = typename TiledPlan<Work>::Part;
 
     /// Which Z are kept for the reverse; it computes the others again.
@@ -274,20 +225,8 @@ private:
     /// Above exp() of it, products of marginals and their entries are normal numbers.
     static constexpr Real least_log_marginal = -300;
 
-    struct Plane {
-        Real slope = 0;
-        Buffer<Real> row, col;
-
-        LogPlane view() const { return {slope, row.data(), col.data()}; }
-    };
-
     static Real extent(const Real* x, Index size) { return highest(x, size) - lowest(x, size); }
-    void set_padded(const Buffer<Real>& of_cols, Buffer<Real>& to) const {
-        to.resize(padded_cols());
-        std::fill(std::copy_n(of_cols.data(), of_cols.size(), to.data()), to.data() + to.size(), 0);
-    }
-
-    Real relative_rho() const { return rho_ / first_rho_; }
+    Real relative_rho() const { return lines_.rho / first_rho_; }
     bool is_large() const { return plan_.tile_size() * plan_.count() > largest_in_cache; }
 
     void start_duals(const typename AdmmDuals<Work>::Storage& storage) {
@@ -296,37 +235,14 @@ private:
     }
 
     void set_gap() {
-        gaps_[(steps_ - 1) % gaps_.size()].set(transport_.view(), smooth_.view(), rows(), padded_cols(),
+        gaps_[(steps_ - 1) % gaps_.size()].set(lines_.transport.view(), lines_.smooth.view(), rows(), padded_cols(),
                                                relative_rho());
-    }
-
-    bool is_off_center() const {
-        return largest_magnitude(smooth_.row.data(), rows()) > largest_off_center ||
-               largest_magnitude(smooth_.col.data(), plan_.cols()) > largest_off_center;
-    }
-    /// Takes smooth / slope off the anchors, and changes the planes by exactly what the rounded anchors moved.
-    void center(Buffer<Real>& anchor, Buffer<Real>& smooth, Buffer<Real>& transport) const {
-        for (Index i = 0; i < anchor.size(); ++i) {
-            const Real before = anchor[i];
-            anchor[i] -= smooth[i] / smooth_.slope;
-            const Real moved = anchor[i] - before;
-            smooth[i] = std::fma(smooth_.slope, moved, smooth[i]);
-            transport[i] = std::fma(transport_.slope, moved, transport[i]);
-        }
     }
 
     void begin_step(bool pools) {
         duals_.begin_step(steps_++);
-        transport_.slope = sides_.inverse_rho + smooth_.slope;
-        smooth_.slope = transport_.slope / weight_;
-        transport_row_.resize(rows());
-        for (Index d = 0; d < rows(); ++d) {
-            transport_.row[d] = smooth_.row[d] + reward_row_[d];
-            smooth_.row[d] = transport_.row[d] / weight_;
-            transport_row_[d] = static_cast<Work>(transport_.row[d] * log2_e);
-        }
-        std::transform(smooth_.col.data(), smooth_.col.data() + padded_cols(), reward_col_.data(),
-                       transport_.col.data(), std::plus<>());
+        lines_.begin_step();
+        for (Index d = 0; d < rows(); ++d) transport_row_[d] = static_cast<Work>(lines_.transport.row[d] * log2_e);
         plan_.start_sums(pools);
         most_dual_ += 1;
     }
@@ -334,7 +250,7 @@ private:
     /// Sums of powers are in units of 2^level: the last step's sum, which is seldom far off, or else the highest power.
     void update_transport(Index tile, const Work* x, Work* scratch) {
         const Work* z = duals_.of_present_step(steps_ - 1, gaps_, tile, x, scratch);
-        const auto slope = static_cast<Work>(transport_.slope * log2_e);
+        const auto slope = static_cast<Work>(lines_.transport.slope * log2_e);
         const auto dual_slope = static_cast<Work>(-log2_e / relative_rho());
         const Work* row = transport_row_.data();
         const Index size = rows();
@@ -355,115 +271,39 @@ private:
         end_transport(tile * lanes, level, log_of_normal(sum));
     }
 
-    /// Sets col of log T and log S for the tile from column `first`, given LSE_d(log T) without col: log_sum, in units
-    /// of 2^level. (Loops over local arrays: compilers move Lanes of double through memory.)
+    /// Ends the columns of T from `first` on, given LSE_d(log T) without col: log_sum, in units of 2^level.
     void end_transport(Index first, const L& level, const L& log_sum) {
-        Lane<Work> level_of_powers, log_of_powers;
+        std::array<Work, lanes> level_of_powers, log_of_powers;
         level.store(level_of_powers.data());
         log_sum.store(log_of_powers.data());
-        Lane<Real> log_q, col, sum_of_col, smooth_col;
-        std::copy_n(log_q_.data() + first, lanes, log_q.data());
-        std::copy_n(transport_.col.data() + first, lanes, col.data());
+        std::array<Real, lanes> log_power;
         for (std::size_t i = 0; i < lanes; ++i) {
-            const Real log_power = static_cast<Real>(level_of_powers[i]) * log_2 + static_cast<Real>(log_of_powers[i]);
-            level_of_powers[i] = static_cast<Work>(log_power * log2_e);
-            sum_of_col[i] = col[i] + log_power;
-            col[i] += instance_damping_ * (log_q[i] - sum_of_col[i]);
-            smooth_col[i] = col[i] / weight_;
+            log_power[i] = static_cast<Real>(level_of_powers[i]) * log_2 + static_cast<Real>(log_of_powers[i]);
+            level_of_powers[i] = static_cast<Work>(log_power[i] * log2_e);
         }
         std::copy_n(level_of_powers.data(), lanes, level_.data() + first);
-        std::copy_n(sum_of_col.data(), lanes, log_col_sum_.data() + first);
-        std::copy_n(col.data(), lanes, transport_.col.data() + first);
-        std::copy_n(smooth_col.data(), lanes, smooth_.col.data() + first);
-    }
-
-    /// X + f + g, divided by alpha0 unless that is 0; with the mass's multiplier it is
-    ///     alpha0 log S + rho (log S - log S before the step)
-    void set_potential_plane() {
-        const Real unit = sides_.strength > 0 ? sides_.strength : 1;
-        const Real multiplier = weight_ * smooth_log_mass_;  // S has been computed from T before it was normalised
-        potential_.slope = sides_.inverse_rho / unit;
-        potential_.row.resize(rows());
-        potential_.col.resize(padded_cols());
-        for (Index d = 0; d < rows(); ++d) {
-            potential_.row[d] = (reward_row_[d] + weight_ * sides_.features.shift[d] - multiplier) / unit;
-        }
-        for (Index k = 0; k < plan_.cols(); ++k) {
-            potential_.col[k] = (reward_col_[k] + sides_.instances.shift[k]) / unit;
-        }
-    }
-
-    /// How far the plan of the potentials that were read is from potential_'s, relative to each entry. They differ by
-    /// constants, and only until the steps have converged.
-    Real distance_of_potentials() const {
-        const Real apart = sides_.features.potential_of_constant() + sides_.instances.potential_of_constant() +
-                           weight_ * smooth_log_mass_;
-        if (sides_.strength == 0) return std::abs(apart);
-        return std::abs(std::expm1(apart / sides_.strength - sides_.log_scale));
-    }
-
-    /// The mean of (alpha0 log S - X) / rho under S, given that of x.
-    Real mean_excess(Real mean_x) const {
-        Real mean = (sides_.strength * smooth_.slope - sides_.inverse_rho) * mean_x;
-        for (Index d = 0; d < rows(); ++d) {
-            mean += std::exp(log_r_[d]) * (sides_.strength * smooth_.row[d] - reward_row_[d]);
-        }
-        for (Index k = 0; k < plan_.cols(); ++k) {
-            mean += std::exp(log_c_[k]) * (sides_.strength * smooth_.col[k] - reward_col_[k]);
-        }
-        return mean;
+        lines_.end_transport(first, log_power);
     }
 
     /// Takes the features' half step and normalises both copies. False if Work cannot hold a row's mass of S.
     bool end_step(bool pools) {
-        std::transform(log_q_.data(), log_q_.data() + plan_.cols(), log_col_sum_.data(), log_c_.data(),
-                       [k2 = instance_damping_](Real log_q, Real sum) { return sum + k2 * (log_q - sum); });
-        transport_log_mass_ = log_sum_exp(log_c_.data(), plan_.cols());
-        std::for_each_n(transport_.col.data(), padded_cols(), [m = transport_log_mass_](Real& col) { col -= m; });
-        if (!plan_.log_row_sums(smooth_.view(), pools, log_row_sum_)) return false;
-        for (Index d = 0; d < rows(); ++d) {
-            log_sum_[d] = log_row_sum_[d] + smooth_.row[d];
-            const Real shift = feature_damping_ * (problem_->priors.log_p[d] - log_sum_[d]);
-            smooth_.row[d] += shift;
-            log_r_[d] = log_sum_[d] + shift;
-        }
-        smooth_log_mass_ = log_sum_exp(log_r_.data(), rows());
-        for (Index d = 0; d < rows(); ++d) {
-            smooth_.row[d] -= smooth_log_mass_;
-            log_r_[d] -= smooth_log_mass_;
-        }
+        lines_.normalise_transport();
+        if (!plan_.log_row_sums(lines_.smooth.view(), pools, lines_.log_row_sum)) return false;
+        lines_.end_smooth();
         return true;
     }
 
     const Inspection* problem_ = nullptr;
     TiledPlan<Work> plan_;  ///< Sums over S.
-    AdmmSides sides_;
-    bool has_priors_ = false;  ///< Whether the sides have them; only residuals need them.
-    Real rho_ = 1;
-    Real weight_ = 1;  ///< 1 + alpha0 / rho
-    Real feature_damping_ = 0;
-    Real instance_damping_ = 0;
-    Buffer<Real> log_q_;       ///< Vectors per instance are padded to whole tiles, here and below.
-    Buffer<Real> reward_row_;  ///< X / rho is x_dn / rho + reward_row_d + reward_col_n + a constant.
-    Buffer<Real> reward_col_;
-
-    std::size_t steps_ = 0;
-    Plane transport_, smooth_;
-    Plane potential_;  ///< X + f + g, for the residual.
+    AdmmLines lines_;
     AdmmDuals<Work> duals_;
     std::vector<typename AdmmDuals<Work>::Gap> gaps_;  ///< Of the last steps, in turn.
-
-    Real first_rho_ = 1;        ///< The first step's; Z is in units of it.
-    Real most_dual_ = 0;        ///< No entry of Z is larger, in units of the present rho.
-    Buffer<Real> log_col_sum_;  ///< LSE_d(log T), before the instances' part of the step
-    Buffer<Work> level_;        ///< log2 of the same, without the columns' part
-    Buffer<Real> log_row_sum_;  ///< LSE_n(log S) without the rows' part
-    Buffer<Real> log_sum_;      ///< LSE_n(log S), before the features' part of the step
-    Buffer<Real> log_r_;        ///< The same after it, at mass 1.
-    Buffer<Real> log_c_;        ///< LSE_d(log T) after the step; of S, at mass 1, after residual().
-    Real transport_log_mass_ = 0, smooth_log_mass_ = 0;  ///< What the step took off both copies.
-    std::vector<Buffer<Work>> scratch_;                  ///< One per worker, for Z.
+    std::size_t steps_ = 0;
+    Real first_rho_ = 1;  ///< The first step's; Z is in units of it.
+    Real most_dual_ = 0;  ///< No entry of Z is larger, in units of the present rho.
+    Buffer<Work> level_;  ///< log2 of LSE_d(log T) without the columns' part, for every instance.
     Buffer<Work> transport_row_;
+    std::vector<Buffer<Work>> scratch_;  ///< One per worker, for Z.
 };
 
 }  // namespace otpool::detail
