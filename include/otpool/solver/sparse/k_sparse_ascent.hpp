@@ -63,7 +63,7 @@ public:
         for (Index i = 0; i < dual_.rows(); ++i) {
             if (dual_.row.line(i).is_free()) continue;
             const Work support = dual_.row.support[static_cast<std::size_t>(i)];
-            largest = (std::max)(largest, dual_.rounding_of_entry() * (1 + support) / dual_.target(i));
+            largest = (std::max)(largest, dual_.rounding_of_entry() * (1 + support) / dual_.row.target(i));
         }
         return largest;
     }

@@ -8,12 +8,10 @@
 #include <algorithm>
 #include <cmath>
 #include <concepts>
-#include <cstddef>
 #include <vector>
 
 #include "otpool/core/matrix.hpp"
-#include "otpool/plan/marginal_line.hpp"
-#include "otpool/solver/sparse/oriented_problem.hpp"
+#include "otpool/solver/sparse/quadratic_side.hpp"
 
 namespace otpool::detail {
 
@@ -23,25 +21,16 @@ namespace otpool::detail {
 template <std::same_as<Real> Work = Real>
 class QuadraticDirection {
 public:
-    /// The plan, a column after the other, and how many entries its rows and columns have.
-    struct Plan {
-        const std::vector<Work>& entries;
-        const std::vector<Work>& log_col_mass;
-        const std::vector<Work>& row_support;
-        const std::vector<Work>& col_support;
-    };
-
-    /// `target`: the mass that each row's potential asks for. At least `damping` is added to H.
-    Vector<Work> operator()(const OrientedProblem<Work>& problem, const Plan& plan, const std::vector<Work>& target,
-                            const Vector<Work>& gradient, Work damping) {
-        Vector<Work> root(problem.rows);
-        for (std::size_t i = 0; i < target.size(); ++i) {
-            const MarginalLine& line = problem.row_lines[i];
+    /// `plan`: a column after the other. At least `damping` is added to H.
+    Vector<Work> operator()(const QuadraticSide<Work>& row, const QuadraticSide<Work>& col,
+                            const std::vector<Work>& plan, const Vector<Work>& gradient, Work damping) {
+        Vector<Work> root(row.size());
+        for (Index i = 0; i < row.size(); ++i) {
+            const Work of_penalty = row.line(i).is_soft() ? row.target(i) / row.line(i).alpha : 0;
             // A row without entries counts as if it had one.
-            root[static_cast<Index>(i)] =
-                std::sqrt((std::max)(plan.row_support[i], Work(1)) + (line.is_soft() ? target[i] / line.alpha : 0));
+            root[i] = std::sqrt((std::max)(row.support[row.place(i)], Work(1)) + of_penalty);
         }
-        set_hessian(problem, plan, root);
+        set_hessian(row, col, plan, root);
         for (;; damping *= 10) {
             Matrix<Work> damped = hessian_;
             damped.diagonal().array() += damping;
@@ -50,31 +39,24 @@ public:
         }
         Vector<Work> direction = gradient.cwiseQuotient(root);
         cholesky_.solveInPlace(direction);
-        direction = direction.cwiseQuotient(root);
-        // Along a singular direction, the step is far too long.
-        const Work largest = *std::max_element(plan.entries.begin(), plan.entries.end());
-        const Work longest = 20 * (std::max)(problem.largest_reward, largest);
-        const Work length = direction.cwiseAbs().maxCoeff();
-        if (length > longest) direction *= longest / length;
-        return direction;
+        return direction.cwiseQuotient(root);
     }
 
 private:
     /// The lower triangle of H, divided by the roots of its diagonal. Cost: the sum of squared supports of the columns.
-    void set_hessian(const OrientedProblem<Work>& problem, const Plan& plan, const Vector<Work>& root) {
-        const Index rows = problem.rows;
+    void set_hessian(const QuadraticSide<Work>& row, const QuadraticSide<Work>& col, const std::vector<Work>& plan,
+                     const Vector<Work>& root) {
+        const Index rows = row.size();
         hessian_.setZero(rows, rows);
         std::vector<Index> present;
-        for (std::size_t k = 0; k < plan.col_support.size(); ++k) {
-            const MarginalLine& line = problem.col_lines[k];
-            if (line.is_free() || plan.col_support[k] == 0) continue;
-            const Work c = std::exp((std::min)(plan.log_col_mass[k], Work(600)));
-            const Work weight = 1 / (plan.col_support[k] + (line.is_soft() ? c / line.alpha : 0));
-            const Work* const column = plan.entries.data() + static_cast<Index>(k) * rows;
+        for (Index k = 0; k < col.size(); ++k) {
+            const Work support = col.support[col.place(k)];
+            if (col.line(k).is_free() || support == 0) continue;
+            const Work weight = 1 / (support + (col.line(k).is_soft() ? col.mass(k) / col.line(k).alpha : 0));
+            const Work* const column = plan.data() + k * rows;
             present.clear();
             for (Index i = 0; i < rows; ++i) {
-                const bool is_free = problem.row_lines[static_cast<std::size_t>(i)].is_free();
-                if (column[i] > 0 && !is_free) present.push_back(i);
+                if (column[i] > 0 && !row.line(i).is_free()) present.push_back(i);
             }
             for (auto a = present.begin(); a != present.end(); ++a) {
                 Work* const of_column = hessian_.data() + *a * rows;

@@ -76,8 +76,8 @@ private:
     bool is_light(const Line& line) const { return !is_free(line) && felt(line) > least_felt; }
     /// Whether two lines have an entry, or may have one but for rounding.
     bool meets(const Line& line, Index across) const {
-        const TwoDoubles<Work> potential = side(line.is_row).at(line.index);
-        return x(line, across).plus(potential.high).plus(potential.low).high > -rounding_of(line);
+        const Work slack = line.is_row ? dual_.slack(line.index, across) : dual_.slack(across, line.index);
+        return slack > -rounding_of(line);
     }
     std::size_t place(bool is_row, Index index) const {
         return static_cast<std::size_t>(is_row ? index : dual_.rows() + index);

@@ -28,10 +28,7 @@ Work room_of_part(const QuadraticSemidual<Work>& dual, const PlanPart& part, boo
             if (is_inside[static_cast<std::size_t>(other)]) continue;
             const Index i = rows_rise ? line : other;
             const Index k = rows_rise ? other : line;
-            const TwoDoubles<Work> x = dual.x_of_col(i, k);
-            if (!(x.high > -infinity)) continue;
-            const TwoDoubles<Work> g = dual.col.at(k);
-            room = (std::min)(room, (std::max)(-x.plus(g.high).plus(g.low).high, Work(0)));
+            room = (std::min)(room, (std::max)(-dual.slack(i, k), Work(0)));
         }
     }
     return room;

@@ -60,6 +60,9 @@ public:
     /// X + f, for the entries of a column.
     TwoDoubles<Work> x_of_col(Index i, Index k) const { return x(i, k, row.at(i)); }
 
+    /// X + f + g: where positive, 2 alpha0 times the entry.
+    Work slack(Index i, Index k) const { return x_of_col(i, k).plus(col.at(k)).high; }
+
     /// Eliminates the columns: sets g and the plan from f.
     void sweep() {
         std::vector<Work> r(count(rows()), 0);
@@ -81,12 +84,9 @@ public:
         for (Index i = 0; i < rows(); ++i) {
             const Work mass = r[count(i)];
             row.log_mass[count(i)] = mass >= least_normal ? std::log(mass) : log_mass_of_row(i);
-            gradient[i] = row.line(i).is_free() ? 0 : target(i) - mass;
+            gradient[i] = row.line(i).is_free() ? 0 : row.target(i) - mass;
         }
     }
-
-    /// The mass that row i's potential asks for.
-    Work target(Index i) const { return std::exp((std::min)(row.asked(i), Work(600))); }
 
     /// Solves a row, given the columns' potentials, and sets its potential. Ascends the dual if there is no limit.
     void set_row(Index i) {
@@ -257,10 +257,14 @@ private:
     }
 
     Vector<Work> newton_direction(Work residual) {
-        std::vector<Work> targets(count(rows()));
-        for (Index i = 0; i < rows(); ++i) targets[count(i)] = row.line(i).is_free() ? 0 : target(i);
         const Work damping = std::clamp(damping_ * (std::min)(residual, Work(1)), Work(1e-15), Work(1e-4));
-        return direction_(problem_, {plan, col.log_mass, row.support, col.support}, targets, gradient, damping);
+        Vector<Work> direction = direction_(row, col, plan, gradient, damping);
+        // Along a singular direction, the step is far too long.
+        const Work largest = *std::max_element(plan.begin(), plan.end());
+        const Work longest = 20 * (std::max)(problem_.largest_reward, largest);
+        const Work length = direction.cwiseAbs().maxCoeff();
+        if (length > longest) direction *= longest / length;
+        return direction;
     }
 
     /// What rounding of the plan can change in the dual's slope along a direction.
@@ -268,8 +272,7 @@ private:
         const Work of_entry = rounding_of_entry();
         Work rounded = 0;
         for (Index i = 0; i < rows(); ++i) {
-            const Work mass = row.line(i).is_free() ? 0 : target(i);
-            rounded += std::abs(direction[i]) * (epsilon * mass + of_entry * row.support[count(i)]);
+            rounded += std::abs(direction[i]) * (epsilon * row.target(i) + of_entry * row.support[count(i)]);
         }
         return rounded;
     }

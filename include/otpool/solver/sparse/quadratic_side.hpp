@@ -38,6 +38,12 @@ struct QuadraticSide {
     /// The log mass that a line's potential asks for; that of the plan if the line is free.
     Work asked(Index i) const { return line(i).is_free() ? log_mass[place(i)] : line(i).log_mass(potential[place(i)]); }
 
+    /// The mass that a line's potential asks for, within the range of numbers; 0 if the line is free.
+    Work target(Index i) const { return line(i).is_free() ? 0 : std::exp((std::min)(asked(i), largest_log)); }
+    /// The mass of a line of the plan, within the same range.
+    Work mass(Index i) const { return std::exp((std::min)(log_mass[place(i)], largest_log)); }
+
+    static constexpr Work largest_log = 600;
     static std::size_t place(Index i) { return static_cast<std::size_t>(i); }
 };
 

@@ -26,6 +26,7 @@ struct TwoDoubles {
         const TwoDoubles both = sum(high, number);
         return std::isfinite(both.high) ? sum(both.high, both.low + low) : both;
     }
+    TwoDoubles plus(const TwoDoubles& other) const { return plus(other.high).plus(other.low); }
     /// The difference, rounded. Of two numbers near each other it keeps all digits of a double that they have.
     Work minus(const TwoDoubles& other) const { return (high - other.high) + (low - other.low); }
 
