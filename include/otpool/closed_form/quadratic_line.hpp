@@ -31,20 +31,26 @@ struct QuadraticLine {
 
     /// gap_i = max x - x_i >= 0; an infinite one has no mass. Reorders the gaps. Cost: O(size + support log size).
     QuadraticLine(Work* gap, Index size, Work highest, const MarginalLine& line) {
+        const auto is_finite = [](Work g) { return g <= (std::numeric_limits<Work>::max)(); };
+        if (std::none_of(gap, gap + size, is_finite) || (line.is_free() && !(highest > 0))) return;
+        // The largest entry is at most what it would be alone. A gap beyond has no entry; most gaps are.
+        support = 1;
+        set_share(highest, line);
+        const Work most = (1 + Work(1e-9)) * share_;
+        Work* const end = std::partition(gap, gap + size, [&](Work g) { return is_finite(g) && !(g > most); });
         // If the support is the `count` smallest gaps, sum P = count * excess - (sum of those gaps). The support grows
         // while the mass at its next breakpoint is too small.
-        std::make_heap(gap, gap + size, std::greater<>());
+        std::make_heap(gap, end, std::greater<>());
         Work gaps = 0;
         Index count = 0;
-        while (count < size && gap[0] <= (std::numeric_limits<Work>::max)()) {
+        for (Work* last = end; last != gap; --last) {
             const Work next = gap[0];
             const Work mass = static_cast<Work>(count) * next - gaps;
-            if ((count > 0 || line.is_free()) && is_enough(mass, next, highest, line)) break;
+            if (count > 0 && is_enough(mass, next, highest, line)) break;
             gaps += next;
-            std::pop_heap(gap, gap + size - count, std::greater<>());
+            std::pop_heap(gap, last, std::greater<>());
             ++count;
         }
-        if (count == 0) return;
         support = static_cast<Work>(count);
         base_ = gaps / support;
         set_share(highest, line);
