@@ -97,7 +97,7 @@ private:
             log_mass = x - w + log_unit;
             share_ = std::exp(log_mass) / support;
         } else {
-            share_ = x < 1e17 ? alpha * w : highest - base_;
+            share_ = x < 1e17 ? alpha * w : alpha * (line.log_prior - log_unit) + (highest - base_);  // w = x
             log_mass = std::log(support) + std::log(share_);
         }
         // Two formulas for the potential: the one that loses fewer digits counts. Without mass, there is one.

@@ -81,6 +81,19 @@ TEST_CASE("a line of a Quadratic plan fulfils its equations") {
     }
 }
 
+TEST_CASE("a line whose alpha is far below its reward fulfils its equations") {
+    for (std::uint64_t seed = 0; seed < 1000; ++seed) {
+        Random random(seed);
+        std::vector<double> x(static_cast<std::size_t>(random.integer(1, 8)));
+        for (double& number : x) number = random.chance(0.3) ? 0 : random.normal();
+        const double alpha = random.log_uniform(1e-60, 1e-8);
+        INFO("seed " << seed << ", alpha " << alpha);
+        // What the prior adds to the largest entry, alpha log prior, is as large as the reward.
+        const double highest = *std::max_element(x.begin(), x.end());
+        check_line(x, {(random.log_uniform(1e-3, 1e3) - highest) / alpha, alpha});
+    }
+}
+
 TEST_CASE("entries without a reward get no mass") {
     const double infinity = std::numeric_limits<double>::infinity();
     for (const double alpha : {0.0, 0.5, infinity}) {
