@@ -62,7 +62,8 @@ def test_entropic_plans_are_optimal(seed, instances, features, alpha0, alpha1, a
     expected = np.exp((X + f[None, :] + g[:, None]) / alpha0)
     if regularizer == otpool.RelativeEntropy():
         expected *= q0[:, None] * p0[None, :]
-    np.testing.assert_allclose(P, expected, rtol=1e-6)
+    # An entry counts by its share of its feature, as in the residual.
+    assert (np.abs(P - expected).sum(0) <= 1e-7 * P.sum(0)).all()
     assert violation(P.sum(0), p0, f, alpha1) <= 1e-7
     assert violation(P.sum(1), q0, g, alpha2) <= 1e-7
     np.testing.assert_allclose(found.feature_marginal, P.sum(0), rtol=1e-12)
