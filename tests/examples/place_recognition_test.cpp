@@ -37,8 +37,8 @@ TEST_CASE("Worlds are repeatable, and views are of the size and kind that they s
         landmarks += static_cast<double>(images.of_landmarks.size());
         patches += static_cast<double>(images.patches.cols());
     }
-    CHECK(landmarks / 80 == Approx(20 * 0.6 * 4.5).epsilon(0.1));
-    CHECK(1 - landmarks / patches == Approx(0.5).margin(0.1));
+    CHECK(landmarks / 80 == Catch::Approx(20 * 0.6 * 4.5).epsilon(0.1));
+    CHECK(1 - landmarks / patches == Catch::Approx(0.5).margin(0.1));
     CHECK(World({.clutter = 0}, 1).see(5, 1)[0].of_landmarks.size() ==
           static_cast<std::size_t>(World({.clutter = 0}, 1).see(5, 1)[0].patches.cols()));
 }
@@ -48,9 +48,9 @@ TEST_CASE("Recall counts the queries whose place is among the first") {
     const Matrix database = Matrix::Identity(3, 3);
     const Matrix queries{{0.9, 0.7, 0.5}, {0.1, 0.6, 0}, {0, 0, 0.5}};
     const auto found = place_recognition::recalls(database, queries);
-    CHECK(found[0] == Approx(1.0 / 3));
-    CHECK(found[1] == Approx(1));
-    CHECK(found[2] == Approx(1));
+    CHECK(found[0] == Catch::Approx(1.0 / 3));
+    CHECK(found[1] == Catch::Approx(1));
+    CHECK(found[2] == Catch::Approx(1));
 }
 
 TEST_CASE("Pooled images are the formulas of the poolings") {

@@ -76,10 +76,11 @@ TEST_CASE("The four sets of parameters have the marginals that they should have"
 }
 
 TEST_CASE("The character of plans counts instances, slots and groups") {
-    CHECK(slots::detail::effective(Matrix{{0.25, 0.25, 0.25, 0.25}}) == Approx(4));
-    CHECK(slots::detail::effective(Matrix{{0.5, 0, 0}, {0, 0.25, 0.25}}) == Approx(1.5));
+    CHECK(slots::detail::effective(Matrix{{0.25, 0.25, 0.25, 0.25}}) == Catch::Approx(4));
+    CHECK(slots::detail::effective(Matrix{{0.5, 0, 0}, {0, 0.25, 0.25}}) == Catch::Approx(1.5));
     const std::array<Index, 4> groups = {0, 0, 1, -1};
-    CHECK(slots::detail::mass_of_groups(Matrix{{0.2, 0.1, 0, 0.1}, {0, 0.1, 0.3, 0.2}}, groups.data()) == Approx(0.6));
+    CHECK(slots::detail::mass_of_groups(Matrix{{0.2, 0.1, 0, 0.1}, {0, 0.1, 0.3, 0.2}}, groups.data()) ==
+          Catch::Approx(0.6));
 }
 
 #ifdef SLOTS_PROGRAM

@@ -59,7 +59,7 @@ TEMPLATE_TEST_CASE("A penalty from outside that equals Kullback-Leibler gives it
         const auto by_sinkhorn = Sinkhorn{{.max_iterations = 200000}}.solve(random.problem);
         REQUIRE(by_sinkhorn.converged());
         CHECK(distance(by_sinkhorn, expected) < tolerance);
-        CHECK(by_sinkhorn.objective() == Approx(expected.objective()).epsilon(tolerance));
+        CHECK(by_sinkhorn.objective() == Catch::Approx(expected.objective()).epsilon(tolerance));
         const auto by_admm = BregmanAdmm{{.max_iterations = 20000}}.solve(random.problem);
         REQUIRE(by_admm.converged());
         CHECK(distance(by_admm, expected) < tolerance);
@@ -126,7 +126,7 @@ TEST_CASE("An overdraft's plan is the best of its neighbours") {
         };
         const Matrix<double> plan = solution.plan();
         const double best = objective(plan);
-        CHECK(solution.objective() == Approx(best));
+        CHECK(solution.objective() == Catch::Approx(best));
         Random numbers(seed);
         for (int i = 0; i < 20; ++i) {
             Matrix<double> other = plan;

@@ -70,7 +70,7 @@ TEMPLATE_TEST_CASE("An entropic regulariser from outside is Entropy with another
             const Vector<double> difference =
                 ConditionalReadout{}(found).template cast<double>() - ConditionalReadout{}(expected);
             CHECK(difference.cwiseAbs().maxCoeff() <= tolerance * spread(random.bag));
-            CHECK(found.log_mass == Approx(expected.log_mass).margin(1e-3));
+            CHECK(found.log_mass == Catch::Approx(expected.log_mass).margin(1e-3));
         };
         compare(Newton{});
         compare(Sinkhorn{});
@@ -95,13 +95,13 @@ TEST_CASE("The gradient of an entropic regulariser from outside is that of centr
         const double h = 1e-5;
         const Vector<double>& q = problem.instances.prior;
         const double of_alpha0 = (loss(0.4 + h, q) - loss(0.4 - h, q)) / (2 * h);
-        CHECK(gradient.alpha0[0] == Approx(of_alpha0).epsilon(1e-5));
+        CHECK(gradient.alpha0[0] == Catch::Approx(of_alpha0).epsilon(1e-5));
         // With respect to log q0, in one direction; priors are normalised.
         const Vector<double> direction = Vector<double>::LinSpaced(5, -1, 1);
         const auto moved = [&](double step) -> Vector<double> { return q.array() * (step * direction.array()).exp(); };
         const double of_prior =
             (loss(0.4, moved(h) / moved(h).sum()) - loss(0.4, moved(-h) / moved(-h).sum())) / (2 * h);
-        CHECK(gradient.log_q0.dot(direction) == Approx(of_prior).epsilon(1e-5));
+        CHECK(gradient.log_q0.dot(direction) == Catch::Approx(of_prior).epsilon(1e-5));
     };
     check(Implicit<Newton>{{{.tolerance = 1e-12}}});
     check(Unrolled<Sinkhorn>{{{.iterations = 5}}});
@@ -146,7 +146,7 @@ TEST_CASE("A separable regulariser from outside that equals Quadratic gives its 
         if (!found.converged() || !expected.converged()) continue;
         ++compared;
         CHECK((found.plan() - expected.plan()).norm() <= 1e-4 * expected.plan().norm());
-        CHECK(found.objective() == Approx(expected.objective()).epsilon(1e-5));
+        CHECK(found.objective() == Catch::Approx(expected.objective()).epsilon(1e-5));
     }
     CHECK(compared >= 10);
     const Matrix<double> bag = Matrix<double>::Random(3, 5);

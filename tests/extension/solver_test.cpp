@@ -55,7 +55,7 @@ TEMPLATE_TEST_CASE("A solver from outside finds Newton's plan", "", double, floa
         const Vector<double> difference =
             (ConditionalReadout{}(found)-ConditionalReadout{}(expected)).template cast<double>();
         CHECK(difference.cwiseAbs().maxCoeff() <= 1e-4 * spread(random.bag));
-        CHECK(found.log_mass == Approx(expected.log_mass).margin(1e-4));
+        CHECK(found.log_mass == Catch::Approx(expected.log_mass).margin(1e-4));
         const auto potential = [&](const auto& solution) {
             return (solution.feature_potential.replicate(1, random.bag.cols()) +
                     solution.instance_potential.transpose().replicate(random.bag.rows(), 1))

@@ -192,7 +192,7 @@ Comparison check(Random& random, Numbers at, const Mode& mode, int power = 2) {
     const Vector<double> q0 = Numbers::softmax(at.log_q0);
     const auto bags = kind == Kind::given ? Bags<double>(at.x, offsets, at.S, q0) : Bags<double>(at.x, offsets, {}, q0);
     const auto forward = pooling.forward(bags);
-    CHECK(forward.pooled.col(0).dot(G.reshaped()) == Approx(number()).epsilon(1e-9).margin(1e-9));
+    CHECK(forward.pooled.col(0).dot(G.reshaped()) == Catch::Approx(number()).epsilon(1e-9).margin(1e-9));
     const SlotGradient<double> gradient = pooling.backward(forward, Matrix<double>(G.reshaped()));
 
     Comparison found;

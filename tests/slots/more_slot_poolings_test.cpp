@@ -96,7 +96,7 @@ TEST_CASE("the score of an alignment is its formula") {
         double expected = T > 0 ? std::min(diagonal, double(T)) / double(T) : 1;
         const double norms = of_query.norm() * of_candidate.norm();
         expected *= norms > 0 ? std::max(0.0, of_query.dot(of_candidate) / norms) : 0;
-        CHECK(plasma_score<double>(w, x, plan, threshold, T) == Approx(expected).margin(1e-14));
+        CHECK(plasma_score<double>(w, x, plan, threshold, T) == Catch::Approx(expected).margin(1e-14));
         CHECK(expected <= 1 + 1e-14);
     }
 }

@@ -67,8 +67,8 @@ TEST_CASE("rewards of slots are their formulas") {
     Matrix<double> distance(3, 7);
     for (Index n = 0; n < 7; ++n) {
         for (Index k = 0; k < 3; ++k) {
-            CHECK(dot(k, n) == Approx(w.col(k).dot(x.col(n)) + b[k]));
-            CHECK(squared(k, n) == Approx(-(w.col(k) - x.col(n)).squaredNorm()));
+            CHECK(dot(k, n) == Catch::Approx(w.col(k).dot(x.col(n)) + b[k]));
+            CHECK(squared(k, n) == Catch::Approx(-(w.col(k) - x.col(n)).squaredNorm()));
             const auto less = [](const Vector<double>& v) { return Vector<double>(v.array() - v.minCoeff()); };
             distance(k, n) = (less(w.col(k)) - less(x.col(n))).norm();
             if (n < 6) largest = std::max(largest, distance(k, n));

@@ -210,7 +210,8 @@ TEST_CASE("BregmanAdmm's marginal gives its potential where alpha0 keeps it from
         const auto solution = BregmanAdmm{{.max_iterations = steps}}.solve(problem);
         CHECK((!solution.converged() || marginal_violation(solution) < 1e-6));
         const Vector<double> ratio = solution.instance_marginal().cwiseQuotient(problem.instances.prior);
-        for (Index n = 0; n < 2; ++n) CHECK(std::log(ratio[n]) == Approx(-solution.instance_potential[n] / 4.4e-312));
+        for (Index n = 0; n < 2; ++n)
+            CHECK(std::log(ratio[n]) == Catch::Approx(-solution.instance_potential[n] / 4.4e-312));
     }
 }
 
