@@ -202,6 +202,16 @@ TEST_CASE("BregmanAdmm keeps forbidden pairs empty where rewards are alike and l
     }
 }
 
+TEST_CASE("A closed form keeps its alphas where the reward is near the end of the range") {
+    for (const double x : {1e200, 1e301, 6e303, 1e307}) {
+        const Matrix<double> reward = Matrix<double>::Constant(1, 1, x);
+        const auto solution = ClosedForm{}.solve(problem_of<Quadratic>(reward, 1, 1, 0));
+        CHECK(solution.converged());
+        CHECK(solution.plan()(0, 0) == Catch::Approx(x / 2));  // of 2 alpha0 P + log P = x, in double
+        CHECK(solution.feature_potential[0] == Catch::Approx(-std::log(x / 2)));
+    }
+}
+
 TEST_CASE("BregmanAdmm's marginal gives its potential where alpha0 keeps it from its prior") {
     const Matrix<double> reward = Matrix<double>::Zero(1, 2);
     UotProblem<double> problem = problem_of<Entropy>(reward, 1, 1, 4.4e-312);

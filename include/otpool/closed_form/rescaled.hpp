@@ -34,6 +34,9 @@ public:
         exponent_ = has_large_alpha0(given) && !has_large_reward(given)
                         ? 2  // leaves small alphas in range, too
                         : std::ilogb(largest > 0 ? largest : given.alpha0) + 1;
+        // Where reward / alpha is in range, no alpha is cut off.
+        const int excess = exponent_ - (std::ilogb(least_alpha(given)) - std::ilogb(smallest_alpha));
+        if (has_large_reward(given) && excess > 0 && excess <= most_excess) exponent_ -= excess;
         RealMatrix reward = RealMatrix::Zero(given.features(), given.reward.cols());
         for (const Index n : given.priors.active) {
             Work* const column = reward.data() + n * reward.rows();
@@ -70,11 +73,22 @@ public:
 
 private:
     static constexpr Work smallest_alpha = 0x1p-1000;
+    static constexpr int most_excess = 24;  ///< 2^24 / 2^-1000 is the end of the range.
 
     static bool has_large_reward(const Inspection& problem) { return largest_reward(problem) > 1 / smallest_alpha; }
     static Work largest_reward(const Inspection& problem) {
         const Work lowest = std::isfinite(problem.lowest) ? problem.lowest : 0;  // -inf stays so in any unit
         return (std::max)(std::abs(problem.highest_of_all()), std::abs(lowest));
+    }
+
+    /// The least alpha that is not 0, or infinity.
+    static Work least_alpha(const Inspection& problem) {
+        Work least = std::numeric_limits<Work>::infinity();
+        const auto add = [&](Work of_line) { least = of_line > 0 ? (std::min)(least, of_line) : least; };
+        add(problem.alpha0);
+        for (Index d = 0; d < problem.features(); ++d) add(problem.alpha1[d]);
+        for (Index k = 0; k < problem.active_instances(); ++k) add(problem.alpha2[k]);
+        return least;
     }
 
     /// 0 and infinity stay; no other alpha becomes one of them.
