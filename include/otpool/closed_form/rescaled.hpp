@@ -81,9 +81,9 @@ private:
         return (std::max)(std::abs(problem.highest_of_all()), std::abs(lowest));
     }
 
-    /// The least alpha that is not 0, or infinity.
+    /// The least alpha that is not 0, or the largest number.
     static Work least_alpha(const Inspection& problem) {
-        Work least = std::numeric_limits<Work>::infinity();
+        Work least = (std::numeric_limits<Work>::max)();  // not infinity, which has no exponent
         const auto add = [&](Work of_line) { least = of_line > 0 ? (std::min)(least, of_line) : least; };
         add(problem.alpha0);
         for (Index d = 0; d < problem.features(); ++d) add(problem.alpha1[d]);
